@@ -1,0 +1,25 @@
+"""IPsec for a fleet: topology, configuration, state and proof of host-to-host ESP.
+
+Front ends (Salt module, states, runner, ``ipsec-global``, monitoring plugin) call this
+package; it knows nothing of them. Modules named in ``PURE`` take values and return values:
+they read no clock, no file, no process and no network (a test forbids the imports).
+"""
+
+__version__ = "0.1.0"
+
+PURE = (
+    "catalog",
+    "certificate_rules",
+    "durations",
+    "errors",
+    "health",
+    "model",
+    "options",
+    "pillar",
+    "proposals",
+    "render",
+    "statusall",
+    "topology",
+    "vicimessage",
+    "xfrm",
+)
