@@ -1,0 +1,53 @@
+# make demo   a mesh of real hosts on this machine, by Salt
+# make test   all checks and tests; make test-unit and so on for one layer
+SHELL := /bin/bash
+PYTHON := /usr/bin/python3
+VENV := .build/venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q
+PLANE ?= auto
+
+.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: tests/requirements.txt lab/setup
+	@lab/setup
+	@mkdir -p .build
+	@echo "== Python environment in $(VENV) (log: .build/venv.log)"
+	@$(PYTHON) -m venv --clear $(VENV) && $(BIN)/pip install -q -r tests/requirements.txt >.build/venv.log 2>&1 \
+	    || { tail -n 20 .build/venv.log; echo "FAILED: Python environment; log: .build/venv.log"; exit 1; }
+	@touch $@
+
+demo: setup
+	@lab/demo $(PLANE)
+
+down: setup
+	@lab/lab down
+
+test: lint test-unit test-functional test-integration test-scenarios
+
+lint: setup
+	@tests/lint
+
+test-unit: setup
+	$(PYTEST) tests/unit
+
+test-functional: setup
+	$(PYTEST) tests/functional
+
+test-integration: setup
+	$(PYTEST) tests/integration
+
+test-scenarios: setup
+	$(PYTEST) tests/scenarios
+
+bench: setup
+	@$(BIN)/python tests/bench/bench.py
+
+clean: setup
+	@lab/lab down
+	rm -rf .build
