@@ -25,8 +25,10 @@ WEAK_RSA_BITS = 2048
 SECRETS_KEYWORDS: Mapping[str, str] = {"RSA": "RSA", "ECDSA": "ECDSA", "Ed25519": "PKCS8", "Ed448": "PKCS8"}
 
 # identification.c, x501rdns: every name that strongSwan reads, and one name for each object identifier
-_ATTRIBUTES = "ND UID DC CN SN serialNumber C L ST STREET O OU organizationIdentifier T D postalAddress \
-postalCode N G I dnQualifier dmdName pseudonym ID EN E UN UA TCGID"
+_ATTRIBUTES = (
+    "ND UID DC CN SN serialNumber C L ST STREET O OU organizationIdentifier T D "  # codespell:ignore
+    "postalAddress postalCode N G I dnQualifier dmdName pseudonym ID EN E UN UA TCGID"
+)
 _ALIASES = {
     "employeenumber": "EN",
     "email": "E",

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from . import certificate_rules as rules
-from . import files
+from . import files, topology
 from .errors import CertificateError, HostIPsecError
+from .model import Certificates
 
 PUPPET_SSLDIRS = ("/etc/puppetlabs/puppet/ssl", "/var/lib/puppet/ssl", "/etc/puppet/ssl")
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----[^\n]*\n?", re.DOTALL)
@@ -138,7 +139,7 @@ class Outcome:
     undo: Optional[files.Undo] = field(default=None, repr=False, compare=False)
 
 
-# Where Puppet keeps them ---------------------------------------------------------------------
+# Where they are ------------------------------------------------------------------------------
 
 
 def puppet_ssldir(host_id: str, exists: Callable[[str], bool] = os.path.exists) -> str:
@@ -151,6 +152,19 @@ def puppet_ssldir(host_id: str, exists: Callable[[str], bool] = os.path.exists) 
         f"no certificate {host_id}.pem of the Puppet agent in {looked}; expected one; run the agent, "
         "or set ipsec:certificates:ssldir, or ipsec:certificates:source to files, in the pillar"
     )
+
+
+def source_paths(
+    certificates: Certificates, minion_id: str, ssldir: Callable[[str], str] = puppet_ssldir
+) -> SourcePaths:
+    """Return where a host's files are; ``ssldir`` finds Puppet's directory where the pillar names none.
+
+    Raises :class:`~hostipsec.errors.CertificateError` where it is needed and not found.
+    """
+    templates = (certificates.certificate, certificates.key, certificates.ca)
+    needed = any("{ssldir}" in template for template in templates)
+    fields = {"ssldir": ssldir(minion_id)} if needed else {}
+    return SourcePaths(*(topology.fill(template, minion_id, **fields) for template in templates))
 
 
 # Inspecting ----------------------------------------------------------------------------------

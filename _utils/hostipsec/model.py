@@ -81,6 +81,7 @@ class Settings:
     charon: Mapping[str, object] = field(default_factory=dict)
     sysctl: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    vici: bool = True  # install strongSwan's Python library for Salt
     mtu: Optional[int] = None
 
 
@@ -124,7 +125,8 @@ class ChildSA:
     """A CHILD SA as charon shows it. Times in seconds, None where charon does not say."""
 
     name: str
-    state: str  # as charon says: CREATED ROUTED INSTALLING INSTALLED UPDATING REKEYING REKEYED RETRYING DELETING DELETED
+    # as charon says: CREATED ROUTED INSTALLING INSTALLED UPDATING REKEYING REKEYED RETRYING DELETING DELETED
+    state: str
     mode: str  # TRANSPORT or TUNNEL
     uniqueid: Optional[int] = None
     reqid: Optional[int] = None
@@ -224,6 +226,7 @@ class KernelPolicy:
     level: str = "required"
     template_src: str = ""
     template_dst: str = ""
+    index: int = 0  # the kernel's own number for it; 0 where ``ip`` was not asked with ``-s``
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What holds where the pillar does not say otherwise, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# ipsec.conf, section `conn %default` (FIELD-NOTES of production, with its mistakes mended)
+CONNECTION: Mapping[str, str] = {
+    "type": "transport",
+    "keyexchange": "ikev2",
+    "ike": "aes128gcm16-prfsha384-ecp384bp!",
+    "esp": "aes128gcm16-ecp384bp-noesn!",
+    "mobike": "no",  # addresses come from the pillar and do not move
+    "keyingtries": "%forever",
+    "margintime": "13m",  # times up to 2 by rekeyfuzz: a fleet that starts together spreads its rekeys
+    "reauth": "no",  # reauthentication breaks before it makes; IKE rekeying does not
+    "replay_window": "128",  # 32, strongSwan's default, is small for fast or reordering paths
+    "leftsendcert": "always",  # no end needs certificates of its peers on disk
+}
+
+# ipsec.conf, `config setup`: what strongSwan's source recommends to see why a tunnel fails
+CHARONDEBUG: Mapping[str, int] = {"cfg": 2, "dmn": 2}
+
+# strongswan.conf, below charon. strongSwan waits timeout * base^i after try i: 2 * 1.2^i for
+# 15 retransmissions is about 175 s; `retransmit_limit` is left alone.
+RETRANSMISSION: Mapping[str, str] = {
+    "retransmit_tries": "15",
+    "retransmit_timeout": "2.0",
+    "retransmit_base": "1.2",
+    "retransmit_jitter": "20",  # per cent: hosts that lose one peer together do not retry together
+}
+
+
+def charon(peers: int) -> dict[str, str]:
+    """Return the settings below ``charon`` in strongswan.conf for a host with that many peers."""
+    connections = 2 * peers  # one an address family
+    return {
+        **RETRANSMISSION,
+        "make_before_break": "yes",
+        "close_ike_on_child_failure": "yes",
+        # half-open IKE SAs before charon asks for cookies or drops (defaults 30 and 5): a restart
+        # meets all peers at once, each from two addresses
+        "cookie_threshold": str(max(30, 2 * connections)),
+        "block_threshold": str(max(5, 10)),
+        "threads": str(min(64, max(16, 16 + connections // 8))),
+        "ikesa_table_size": str(_power_of_two(connections)),
+        "ikesa_table_segments": str(min(16, max(1, _power_of_two(connections) // 8))),
+    }
+
+
+def _power_of_two(number: int) -> int:
+    """Return the power of two at or above a number: charon rounds its hash tables likewise."""
+    return 1 << max(0, (number - 1).bit_length())
+
+
+SYSCTL: Mapping[str, str] = {
+    # packets that meet a trap while its SA is negotiated wait (up to 100 a policy) and are not dropped
+    "net.core.xfrm_larval_drop": "0",
+}

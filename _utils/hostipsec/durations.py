@@ -1,0 +1,22 @@
+"""Times as ipsec.conf and strongswan.conf write them: seconds, or a number of s, m, h or d."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+ALLOWED = "a time: whole seconds, or a whole number with s, m, h or d"
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"([0-9]{1,9})([smhd]?)\Z")
+
+
+def parse(text: str) -> Optional[int]:
+    """Return ``780`` for ``13m``; None for what starter calls a bad duration value."""
+    found = _TIME.match(text)
+    return int(found.group(1)) * _UNITS[found.group(2)] if found else None
+
+
+def shown(seconds: int) -> str:
+    """Return ``13m`` for ``780``: the largest unit that divides it."""
+    fitting = [unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0]
+    return f"{seconds // _UNITS[fitting[0]]}{fitting[0]}" if fitting else f"{seconds}s"

@@ -1,0 +1,146 @@
+"""Brings back, on a host of the mesh, what should be there and is not. Runs as ``hostipsec-keeper.service``.
+
+charon gives up for good where a peer answered with an error: a peer that was not configured yet, or whose
+charon had just started and had no connections. One end of a pair starts it (two would make
+duplicates), so each end brings up what is missing in its own time:
+
+- the initiator, a few seconds after an SA has gone
+- the responder, only a little after its charon started: the initiator still holds SAs of before, which no
+  longer have another end, and would find out by dead-peer detection, minutes later.
+
+It never ends an SA, but for those of connections that are held: held means held, also where a state and an
+emergency stop wrote ipsec.conf at the same moment. A hold that is over is lifted.
+
+Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
+follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from . import charon, guard, holdfile, mesh, routes, routing
+from .errors import CharonError, HostIPsecError
+from .model import Charon, Connection
+
+RECORD = Path("/var/lib/hostipsec/mesh.json")
+INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fleet does not act as one
+GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
+WINDOW = 40  # seconds of charon's life after which a responder no longer acts
+SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
+
+log = logging.getLogger("hostipsec-keeper")
+
+
+def absent(
+    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the connections that this host should start now."""
+    there = {sa.name for sa in observed.ike_sas}
+    loaded = {connection.name for connection in observed.connections}
+    restarted = observed.uptime is not None and GRACE <= observed.uptime <= WINDOW
+    return tuple(
+        one.name
+        for one in connections
+        if one.stage == "start"
+        and one.name not in held
+        and one.name in loaded
+        and one.name not in there
+        and (one.initiator or restarted)
+    )
+
+
+def look(record: Path = RECORD) -> tuple[str, ...]:
+    """Start what is absent; return the names. A charon that does not run, or no record: nothing to do."""
+    if not record.exists():
+        return ()
+    try:
+        connections = mesh.parse(record.read_text())
+        held = holdfile.held(connections, datetime.now(timezone.utc))
+        names = absent(connections, charon.observe(), held)
+        refused = charon.initiate(names)
+    except CharonError:
+        return ()
+    for name in names:
+        log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
+    return names
+
+
+def keep_hold(record: Path = RECORD) -> tuple[str, ...]:
+    """Keep down what is held, and lift a hold that is over; returns what charon had of what is held."""
+    if not holdfile.FILE.exists() or not record.exists():
+        return ()
+    connections, now = mesh.parse(record.read_text()), datetime.now(timezone.utc)
+    changed = holdfile.enforce(connections, now)
+    held = holdfile.held(connections, now)
+    try:
+        observed = charon.observe()
+        loaded = sorted({one.name for one in observed.connections} & {*held})
+        if changed or loaded:
+            log.info("ipsec.conf was not as the hold says; charon had: %s", ", ".join(loaded) or "none of it")
+            charon.update()
+        charon.terminate(sa.uniqueid for sa in observed.ike_sas if sa.name in held)
+    except CharonError:
+        return ()
+    return tuple(loaded)
+
+
+def keep_routes(record: Path = RECORD) -> routes.Difference:
+    """Make the routes with a locked MTU what the record says; returns what was changed.
+
+    Nothing is done without a record, without an MTU in it (the state removed the routes), or while a state
+    that wrote it just now is at work.
+    """
+    if not record.exists() or 0 <= time.time() - record.stat().st_mtime < SETTLED:
+        return routes.Difference()
+    text = record.read_text()
+    connections, mtu = mesh.parse(text), mesh.parse_mtu(text)
+    if mtu is None:
+        return routes.Difference()
+    changed = routing.apply(connections, mtu)
+    for line in changed.batch().splitlines():
+        log.info("ip %s", line)
+    return changed
+
+
+def keep_guard(record: Path = RECORD) -> int:
+    """Make the guard's policies what the record says; returns how many were changed."""
+    if not record.exists() or 0 <= time.time() - record.stat().st_mtime < SETTLED:
+        return 0
+    changed = guard.apply(mesh.parse(record.read_text()))
+    if changed:
+        log.info("%d policies that block what is in the clear were not as they should be", changed)
+    return changed
+
+
+def complaint(part: Callable[[], object]) -> str:
+    """Do one part; return what is wrong, in a sentence, or nothing."""
+    try:
+        part()
+    except (HostIPsecError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def main() -> None:
+    """Look again and again."""
+    argparse.ArgumentParser(prog="hostipsec-keeper", description=__doc__.splitlines()[0]).parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    said: dict[Callable[[], object], str] = {}
+    while True:
+        for part in (keep_hold, look, keep_guard, keep_routes):
+            wrong = complaint(part)
+            if wrong and wrong != said.get(part):  # the next look finds the same
+                log.warning("%s", wrong)
+            said[part] = wrong
+        time.sleep(INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
+
+
+if __name__ == "__main__":
+    main()
