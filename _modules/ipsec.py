@@ -1,0 +1,800 @@
+"""
+IPsec between this host and its peers: what is configured, what is up.
+
+The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` brings both.
+"""
+
+import dataclasses
+import datetime
+
+try:
+    from hostipsec import (
+        __version__,
+        addresses,
+        certificates,
+        charon,
+        comeback,
+        configuration,
+        defaults,
+        durations,
+        emergency,
+        health,
+        hold,
+        holdfile,
+        kernel,
+        membership,
+        overhead,
+        pillar,
+        platforms,
+        record,
+        render,
+        routing,
+        selection,
+        topology,
+        verification,
+    )
+    from hostipsec.errors import CharonError, HostIPsecError, PillarError
+
+    HAS_ENGINE = True
+except ImportError:
+    HAS_ENGINE = False
+
+__virtualname__ = "ipsec"
+__func_alias__ = {"host_": "host", "overhead_": "overhead"}
+__outputter__ = {"status": "ipsec"}  # _output/ipsec.py, where the printing process has it
+
+
+def __virtual__():
+    if not HAS_ENGINE:
+        return False, "package hostipsec is not on this host; run: salt-call saltutil.sync_all"
+    return __virtualname__
+
+
+def mined(hosts):
+    """
+    Addresses of hosts from the Salt mine (functions ``network.ip_addrs`` and ``network.ip_addrs6``).
+
+    hosts
+        list of minion ids
+
+    Returns a dictionary by minion id of lists of addresses; hosts that the mine does not know are absent.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.mined '[cp3001.esams.example]'
+    """
+    found = {}
+    for function in ("network.ip_addrs", "network.ip_addrs6"):
+        for host, addrs in (__salt__["mine.get"](",".join(hosts), function, tgt_type="list") or {}).items():
+            found.setdefault(host, []).extend(addrs or [])
+    return found
+
+
+def _member():
+    """Return the membership of this host; the pillar's items are read here and nowhere else."""
+    data = __pillar__.get("ipsec")
+    resolved = addresses.resolve(pillar.unaddressed(data), mined)
+    return membership.read(data, __grains__["id"], resolved)
+
+
+def _platform():
+    return platforms.platform(
+        __grains__["os"], int(__grains__["osmajorrelease"]), __grains__.get("init") == "systemd"
+    )
+
+
+def check():
+    """
+    Check the pillar, and the certificate, key and CA that this host would use. Changes nothing.
+
+    Returns a dictionary:
+
+    ``problems``
+        what is wrong, a list of sentences that name the key, the value and what is allowed
+    ``warnings``
+        what deserves a look but stops nothing
+    ``peers``
+        ids of the hosts that this host has connections with
+    ``connections``
+        number of connections, one a peer and address family
+    ``lonely``
+        why the host has no peers, empty when it has some
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' ipsec.check
+    """
+    found = {"problems": [], "warnings": [], "peers": [], "connections": 0, "lonely": ""}
+    try:
+        member = _member()
+        found.update(peers=list(member.peers), connections=len(member.connections), lonely=member.lonely)
+        if member.connections:
+            _platform()
+            inspection = certificates.inspect(
+                certificates.source_paths(member.fleet.settings.certificates, member.host.id),
+                member.subject,
+                datetime.datetime.now(datetime.timezone.utc),
+            )
+            found["problems"] += inspection.messages("error")
+            found["warnings"] += inspection.messages("warning")
+    except PillarError as error:
+        found["problems"] += [str(problem) for problem in error.problems]
+    except HostIPsecError as error:
+        found["problems"].append(str(error))
+    return found
+
+
+def host_():
+    """
+    What the SLS files need to know about this host, from pillar and grains.
+
+    Returns a dictionary:
+
+    ``member``
+        whether there is something to set up here: the checks of :py:func:`check` pass and the host has peers
+    ``systemd``
+        whether systemd runs here
+    ``packages``, ``service``
+        what to install and to run, by release
+    ``init_script``, ``init_script_diverted``
+        the init script to put out of the way and where to, both None where systemd does not run
+    ``sysctl``
+        names and values
+    ``vici``
+        whether strongSwan's Python library is to be installed for Salt
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.host
+    """
+    checked = check()
+    if checked["problems"] or not checked["peers"]:
+        return {"member": False}
+    settings, platform = _member().fleet.settings, _platform()
+    return {
+        "member": True,
+        "packages": sorted({*platform.packages, *settings.packages}),
+        "service": platform.service,
+        "systemd": platform.systemd,
+        "init_script": platforms.INIT_SCRIPT if platform.systemd else None,
+        "init_script_diverted": platforms.INIT_SCRIPT_DIVERTED if platform.systemd else None,
+        "sysctl": {**defaults.SYSCTL, **settings.sysctl},
+        "vici": settings.vici,
+    }
+
+
+def connections():
+    """
+    The connections that the pillar gives this host.
+
+    Returns a dictionary by connection name (``cp3001_v4``) of dictionaries:
+
+    ``peer``, ``family``
+        minion id of the peer, ``v4`` or ``v6``
+    ``left``, ``right``
+        this host's address and the peer's
+    ``leftid``, ``rightid``
+        subjects of the certificates
+    ``initiator``
+        whether this host starts the connection
+    ``stage``
+        ``passive``, ``start`` or ``require``
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.connections
+    """
+    try:
+        return {connection.name: _plain(connection) for connection in _member().connections}
+    except HostIPsecError as error:
+        return _failed(error)
+
+
+def _plain(connection):
+    return {
+        "peer": connection.peer,
+        "family": connection.family,
+        "left": str(connection.left),
+        "right": str(connection.right),
+        "leftid": connection.leftid,
+        "rightid": connection.rightid,
+        "initiator": connection.initiator,
+        "stage": connection.stage,
+    }
+
+
+def _failed(error):
+    __context__["retcode"] = 2
+    return {"error": str(error)}
+
+
+def status(peer=None, connection=None):
+    """
+    What is up between this host and its peers, and why something is not. Changes nothing.
+
+    Compares the connections of the pillar with what charon and the kernel show; where something looks
+    wrong, both are asked a second time before it is said.
+
+    peer
+        only connections with peers whose minion id matches this shell pattern
+    connection
+        only connections whose name matches this shell pattern
+
+    Returns a dictionary:
+
+    ``connections``
+        by name, what the pillar gives this host, each a dictionary:
+
+        ``peer``, ``family``, ``stage``
+            minion id of the peer, ``v4`` or ``v6``, ``passive``, ``start`` or ``require``
+        ``initiator``
+            whether this host is the one that starts the connection
+        ``state``
+            ``established``, ``connecting``, ``down``, ``no child`` (an IKE SA without a CHILD SA),
+            ``no xfrm`` (charon has SAs that the kernel lacks), ``duplicate``, ``one-way``, ``held``
+        ``severity``
+            ``ok``, ``warning`` or ``critical``; a passive connection that is down is ``ok``
+        ``reason``
+            why it is in this state, a sentence; empty where it is established and well
+        ``since``
+            seconds since its IKE SA was established, None where there is none
+        ``rekey_in``
+            seconds until the first of its SAs is due for rekeying, None where not known
+        ``bytes_in``, ``bytes_out``, ``packets_in``, ``packets_out``
+            over its present CHILD SAs; a rekeying starts them anew
+        ``ike_ids``, ``child_ids``
+            charon's unique ids of its IKE SAs and CHILD SAs, sorted
+        ``mode``, ``proposal``, ``ike_proposal``
+            ``TRANSPORT`` or ``TUNNEL``, the algorithms of its CHILD SA and of its IKE SA; empty where
+            there is none
+    ``unmanaged``
+        by name, the same of what charon has and the pillar does not give this host; ``peer`` is an
+        address there, ``stage`` empty and ``initiator`` None, unless the peer is in maintenance
+    ``summary``
+        ``sentence`` for the operator, ``severity`` (the worst), ``counts`` by state
+    ``held``
+        since when, by whom and why connections are held down, a sentence; None where none is
+    ``warnings``
+        sentences about what could not be looked at
+    ``backend``
+        how charon was asked, ``vici`` or ``stroke``; None where it does not answer
+    ``strongswan``
+        version of the charon that runs, None where it does not answer
+
+    Where charon does not answer, every connection is ``down``. The exit status is 1 where anything shown is
+    not ``ok``. With an invalid pillar it is 2: shown is what was configured last, with the pillar's errors in
+    ``warnings``, or ``{"error": sentences}`` where nothing was.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' ipsec.status
+        salt cp1001.eqiad.example ipsec.status peer='cp3*'
+        salt cp1001.eqiad.example ipsec.status connection='*_v6'
+    """
+    wanted, resting, lonely, warnings = _wanted()
+    if wanted is None:
+        return _failed(warnings[0])
+    report, silent = _look(wanted, resting)
+    if report.answered and not report.ok:
+        report, silent = _look(wanted, resting)
+    shown = report.only(peer or "*", connection or "*")
+    if warnings or not shown.ok:
+        __context__["retcode"] = 2 if warnings else 1
+    return {
+        "connections": {row.name: _plain_health(row) for row in shown.managed},
+        "unmanaged": {row.name: _plain_health(row) for row in shown.unmanaged},
+        "summary": {
+            "sentence": _sentence(lonely, report, shown),
+            "severity": shown.severity,
+            "counts": dict(shown.counts),
+        },
+        "held": shown.held,
+        "warnings": warnings + (silent if wanted else []),
+        "backend": report.backend or None,
+        "strongswan": report.version or None,
+    }
+
+
+def _wanted():
+    """Return what should run here, what maintenance takes away, why there are no peers, and warnings.
+
+    A pillar that cannot be read hides no tunnel: what was configured last is looked at then.
+    """
+    try:
+        member = _member()
+    except HostIPsecError as error:
+        recorded = configuration.recorded()
+        if not recorded:
+            return None, [], "", [error]
+        return recorded, [], "", [f"this is what was configured last; the pillar is not usable: {error}"]
+    return member.connections, _resting(member), member.lonely, []
+
+
+def _look(wanted, resting):
+    """Return the verdict on one look at charon and then the kernel, and why one of them was silent."""
+    seen, silent = [], []
+    for observe in (charon.observe, kernel.observe):
+        try:
+            seen.append(observe())
+        except HostIPsecError as error:
+            seen.append(None)
+            silent.append(str(error))
+    held = holdfile.held(wanted, _now())
+    return health.evaluate(wanted, *seen, held=held, maintenance=resting), silent
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def _resting(member):
+    """Return the connections that this host would have if no host were in maintenance."""
+    hosts = tuple(dataclasses.replace(host, maintenance=False) for host in member.fleet.hosts)
+    fleet = dataclasses.replace(member.fleet, hosts=hosts)
+    return [one for one in topology.connections(fleet, member.host.id) if one not in member.connections]
+
+
+def _sentence(lonely, report, shown):
+    """Sum up for the operator; a filter that leaves nothing is said, or it would look like a host at rest."""
+    silent = "charon does not answer" if not lonely and not report.answered else ""
+    found = shown.sentence if shown.connections else ""
+    if found and shown.held:
+        found = f"{found}; held {shown.held}"
+    if report.connections and not found:
+        found = f"nothing asked for, of {report.sentence}"
+    return "; ".join(part for part in (silent, lonely, found) if part)
+
+
+def _plain_health(row):
+    return {
+        "peer": row.peer,
+        "family": row.family,
+        "stage": row.stage,
+        "initiator": row.initiator,
+        "state": row.state,
+        "severity": row.severity,
+        "reason": "" if row.ok and row.state == "established" else row.reason,
+        "since": row.since,
+        "rekey_in": row.next_rekey,
+        "bytes_in": row.bytes_in,
+        "bytes_out": row.bytes_out,
+        "packets_in": row.packets_in,
+        "packets_out": row.packets_out,
+        "ike_ids": list(row.ike_ids),
+        "child_ids": list(row.child_ids),
+        "mode": row.mode,
+        "proposal": row.proposal,
+        "ike_proposal": row.ike_proposal,
+    }
+
+
+def version():
+    """
+    The versions that matter: strongSwan's, this package's, and how charon is asked.
+
+    Returns a dictionary:
+
+    ``strongswan``
+        version of the charon that runs, None where none answers
+    ``backend``
+        ``vici`` (data over charon.vici) or ``stroke`` (text of ``ipsec statusall``)
+    ``package``
+        version of hostipsec
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' ipsec.version
+    """
+    try:
+        observed = charon.observe()
+    except CharonError:
+        return {"strongswan": None, "backend": None, "package": __version__}
+    return {"strongswan": observed.version, "backend": observed.backend, "package": __version__}
+
+
+def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
+    """
+    What ESP costs, and the largest packet that goes through without being fragmented. Looks at nothing.
+
+    peer
+        minion id or short name of a peer, or a shell pattern; without it, one answer a family
+    mtu
+        bytes of the smallest link on the way; by default ``mtu`` of the pillar, else 1500
+    mode
+        ``transport`` or ``tunnel``; by default ``type`` of the pillar's connections
+    esp
+        proposal, as ``aes128gcm16``; by default that of the pillar's connections
+    family
+        ``v4`` or ``v6``; by default both
+
+    Returns a dictionary by connection (``cp3001_v4``), or by family without a peer, of dictionaries. All
+    are numbers of bytes but the first four:
+
+    ``mode``, ``esp``, ``family``
+        what was computed with
+    ``udp``
+        whether ESP goes in UDP: with ``forceencaps``, and always where charon does ESP itself
+    ``mtu``
+        of the link
+    ``packet``
+        the longest IP packet before ESP, headers included
+    ``icmp_payload``, ``udp_payload``
+        what it can carry: ``ping -M do -s ICMP_PAYLOAD`` passes, one more does not
+    ``tcp_mss``
+        maximum segment size as a SYN announces it; options of TCP are taken from it
+    ``wire``
+        what the longest packet has on the line
+    ``overhead``, ``overhead_most``
+        what the longest packet grows by, and what any packet can grow by
+
+    What makes no sense gives ``{"error": sentence}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.overhead cp3001
+        salt cp1001.eqiad.example ipsec.overhead mtu=1450 mode=tunnel esp=aes256-sha256
+    """
+    try:
+        member = _member()
+        settings = member.fleet.settings
+        links = {"v4": "v4", "v6": "v6"} if family is None else {family: family}
+        if peer is not None:
+            chosen = selection.select(member, (), peer, family)
+            if not chosen.connections:
+                raise HostIPsecError("; ".join(f"{name} {why}" for name, why in chosen.skipped.items()))
+            links = {connection.name: connection.family for connection in chosen.connections}
+        found = {name: overhead.planned(settings, one, mtu, mode, esp) for name, one in links.items()}
+    except HostIPsecError as error:
+        return _failed(error)
+    return {name: _plain_overhead(one) for name, one in found.items()}
+
+
+def _plain_overhead(found):
+    plain = dataclasses.asdict(found)
+    return {**plain.pop("sizes"), **plain}
+
+
+def routes():
+    """
+    The routes to peers with a locked MTU (``mtu`` of the pillar). Changes nothing.
+
+    Returns a dictionary by connection (``cp3001_v4``), and by address for a route of ours that no connection
+    wants, of dictionaries:
+
+    ``peer``, ``address``
+        minion id (empty where no connection wants the route) and the address that the route is to
+    ``state``
+        ``ok``, ``missing``, ``differs``, ``unwanted``, ``no way`` (no route to the peer at all), ``in the
+        way`` (somebody else's host route) or ``not wanted`` (the pillar has no ``mtu``)
+    ``wanted``, ``there``
+        the routes as ``via 10.0.0.1 dev eth0 mtu lock 1450``; empty where there is none
+    ``used``
+        whether the kernel sends by our route; with rules of routing policy another table may come first
+
+    The exit status is 1 where any is not ``ok`` or ``not wanted``; what cannot be read gives ``{"error":
+    sentence}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.routes
+    """
+    try:
+        member = _member()
+        rows = routing.rows(member.connections, member.fleet.settings.mtu)
+    except HostIPsecError as error:
+        return _failed(error)
+    if any(row.state not in ("ok", "not wanted") for row in rows):
+        __context__["retcode"] = 1
+    return {
+        row.name: {key: value for key, value in dataclasses.asdict(row).items() if key != "name"}
+        for row in rows
+    }
+
+
+def down(
+    reason="",
+    deadline=10,
+    hold=True,
+    peer=None,
+    connection=None,
+    who=None,
+    expires=None,
+    wait=True,
+    **kwargs,
+):
+    """
+    End every connection of this host within a deadline, prove it, and keep it so. Traffic goes in the clear.
+
+    Works from the record that state ``ipsec`` wrote, whatever the pillar says. All SAs are asked to end at
+    once; what has not ended by the deadline is ended by force, and a charon that does not answer is killed.
+    Then charon and the kernel must have nothing left of these connections. The hold lasts until
+    :py:func:`up`: over reboots, ``state.apply``, package upgrades and whatever the peers try.
+
+    reason
+        why, for every status and whoever logs in
+    deadline
+        seconds, 0.1 to 3600; one more is used for force and proof
+    hold
+        ``False``: peers and the keeper may bring the connections back at once
+    peer
+        only connections with peers whose minion id matches this shell pattern
+    connection
+        only connections whose name matches this shell pattern
+    who
+        who wants it; by default the user of the Salt job
+    expires
+        the hold is over after this time, ``30m`` or ``2h``; by default it does not expire
+    wait
+        ``False``: ask, and neither wait nor prove
+
+    Returns a dictionary:
+
+    ``ok``
+        whether everything is as asked, and proven
+    ``sentence``
+        a summary
+    ``seconds``
+        how long it took
+    ``held``
+        since when, by whom and why the connections are held; empty where they are not
+    ``hold_lost``
+        whether a hold was asked for and could not be written: ``problems`` says why
+    ``charon``
+        ``runs``, ``not running`` or ``killed``
+    ``connections``
+        by name: ``peer``, ``family``, ``sas`` (IKE SAs that were ended), ``how`` (``was down``, ``ended``,
+        ``forced``, ``killed``, ``cleared`` where only the kernel had it, ``asked``, ``left``) and ``left``,
+        what is left of it in words, empty for nothing
+    ``cleared``
+        ``states`` and ``policies`` that were deleted from the kernel, as charon had left them there
+    ``problems``
+        what is not as asked, sentences
+    ``notes``
+        what else is worth knowing, sentences
+
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
+    status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.down reason='T195365'
+        salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
+    """
+    try:
+        taking = _taking(reason, hold, _scope(peer, connection), who or _user(kwargs), expires)
+        seconds = _deadline(deadline)
+        _no_more(kwargs)
+    except HostIPsecError as error:
+        return _failed(error)
+    found = emergency.stop_host(_scope(peer, connection), taking, seconds, wait)
+    if not found.ok:
+        __context__["retcode"] = 1
+    return found.as_dict()
+
+
+def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
+    """
+    Lift the hold of :py:func:`down` and bring up every connection of this host, all at once.
+
+    deadline
+        seconds to wait until all are up, 0.1 to 3600
+    peer
+        only connections with peers whose minion id matches this shell pattern
+    connection
+        only connections whose name matches this shell pattern
+    who
+        who wants it; by default the user of the Salt job
+    wait
+        ``False``: start them, and do not wait
+
+    Returns a dictionary:
+
+    ``ok``
+        whether everything is up; with ``wait=False``, whether it could be started
+    ``sentence``
+        a summary
+    ``seconds``
+        how long it took
+    ``lifted``
+        whether there was a hold
+    ``held``
+        since when, by whom and why other connections are still held; empty where none is
+    ``connections``
+        by name: ``peer``, ``family``, ``stage``, ``state`` as :py:func:`status` says it, ``up`` and
+        ``reason``; for one that is not up, why: what charon or the peer said
+    ``problems``
+        what else is not as asked, sentences
+
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
+    status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.up
+        salt cp1001.eqiad.example ipsec.up peer='cp3*' deadline=60
+    """
+    try:
+        seconds, connections_ = _deadline(deadline), record.read()
+        _no_more(kwargs)
+    except HostIPsecError as error:
+        return _failed(error)
+    found = comeback.up(connections_, _scope(peer, connection), who or _user(kwargs), seconds, wait)
+    if not found.ok:
+        __context__["retcode"] = 1
+    return found.as_dict()
+
+
+def _scope(peer, connection):
+    return hold.Scope(str(peer or "*"), str(connection or "*"))
+
+
+def _user(kwargs):
+    return f"{kwargs.get('__pub_user') or 'root'} (Salt)"
+
+
+def _no_more(kwargs):
+    """Refuse what nobody asked for: a misspelt argument would do another thing than was meant."""
+    unknown = sorted(key for key in kwargs if not key.startswith("__"))
+    if unknown:
+        raise HostIPsecError(f"unknown argument {', '.join(unknown)}; nothing was done")
+
+
+def _taking(reason, held, scope, who, expires):
+    """Return the hold to be taken, None for none."""
+    if not held:
+        return None
+    seconds = durations.parse(str(expires)) if expires is not None else None
+    if expires is not None and not seconds:
+        raise HostIPsecError(f"expires: found {expires!r}; allowed: {durations.ALLOWED}, more than 0")
+    until = _now() + datetime.timedelta(seconds=seconds) if seconds else None
+    return hold.Hold(str(who), _now(), " ".join(str(reason).split()) or hold.NO_REASON, until, scope)
+
+
+def _deadline(value):
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise HostIPsecError(f"deadline: found {value!r}; allowed: seconds from 0.1 to 3600")
+    return seconds
+
+
+def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=5):
+    """
+    Prove that what leaves for each peer, and what comes back, goes in ESP. Sends echo requests.
+
+    Compares the packet counters of this host's SAs before and after, those of the kernel or, where charon
+    does ESP itself, charon's. Needs the capability CAP_NET_RAW.
+
+    peer
+        only peers whose minion id or short name matches this shell pattern
+    family
+        ``v4`` or ``v6``; by default both
+    capture
+        also look at the packets that leave on the interface to the peer, never at those that come in: they
+        are seen decrypted there
+    rekey
+        first rekey each CHILD SA, while echo requests are under way. The group of ``esp`` is used then for
+        the first time: ends whose groups differ are found now, and not hours later
+    count
+        echo requests to each peer, 1 to 100
+    timeout
+        seconds to wait for the replies, and for the rekeying
+
+    Returns a dictionary:
+
+    ``connections``
+        by name, each a dictionary:
+
+        ``peer``, ``family``
+            minion id of the peer, ``v4`` or ``v6``
+        ``tunnel``
+            state of the connection before the probes, as :py:func:`status` says it
+        ``out``, ``in``
+            ``encrypted``, ``clear`` or ``no reply``, for what left and for what came back
+        ``ok``
+            whether both are encrypted and all else that was asked for is proven
+        ``reason``
+            why it is not, sentences; empty where it is
+        ``sent``, ``replies``
+            echo requests and replies
+        ``round_trip_ms``
+            of the fastest reply, None without one
+        ``packets_out``, ``packets_in``
+            what the SAs carried meanwhile, the pair's other traffic with it
+        ``captured``
+            None, or what left on ``interface``: packets with ESP (``esp``) by SPI, in the clear
+            (``clear``), our echo requests among them (``probes``), and those that passed unseen
+            (``dropped``)
+        ``rekeyed``
+            None, or ``done``, ``proposal`` of the new SA, ``seconds`` it took, ``sent`` and ``lost`` echo
+            requests
+    ``skipped``
+        by minion id, why a host that was asked for was not probed: no peer, in maintenance
+    ``problems``
+        sentences about what could not be done, a capture for want of the right to it, say
+    ``plane``
+        whose counters were read, ``kernel`` or ``charon``
+    ``summary``
+        a sentence
+
+    The exit status is 1 unless every connection is ``ok``, every host asked for by name was probed, and
+    there is no problem. Where nothing can be probed: ``{"error": sentence}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*cp*' ipsec.verify
+        salt cp1001.eqiad.example ipsec.verify 'cp3*' family=v6 capture=True
+        salt cp1001.eqiad.example ipsec.verify cp3001 rekey=True
+    """
+    try:
+        member = _member()
+        esp = render.common_options(member.fleet.settings)["esp"]
+        asked = verification.asked(count, timeout, capture, rekey, esp)
+        chosen = selection.select(member, _resting(member), peer, family)
+        found = verification.run(chosen.connections, asked)
+    except HostIPsecError as error:
+        return _failed(error)
+    good = sum(proof.ok for proof in found.proofs)
+    unasked = peer is None and not member.connections
+    if not (unasked or found.proofs) or good < len(found.proofs) or found.problems:
+        __context__["retcode"] = 1
+    sentence = f"{good} of {len(found.proofs)} connections are encrypted both ways"
+    return {
+        "connections": {proof.connection.name: _plain_proof(proof) for proof in found.proofs},
+        "skipped": dict(chosen.skipped),
+        "problems": list(found.problems),
+        "plane": found.plane,
+        "summary": sentence if found.proofs else member.lonely or "nothing was probed",
+    }
+
+
+def _plain_proof(proof):
+    verdict, captured, rekeying = proof.verdict, proof.captured, proof.rekeying
+    return {
+        "peer": proof.connection.peer,
+        "family": proof.connection.family,
+        "tunnel": proof.tunnel.state,
+        "out": verdict.out,
+        "in": verdict.into,
+        "ok": proof.ok,
+        "reason": "; ".join(proof.reasons),
+        "sent": verdict.sent,
+        "replies": verdict.replies,
+        "round_trip_ms": None if proof.round_trip is None else round(proof.round_trip * 1000, 3),
+        "packets_out": verdict.packets_out,
+        "packets_in": verdict.packets_in,
+        "captured": None if captured is None else dataclasses.asdict(captured),
+        "rekeyed": None
+        if rekeying is None
+        else {
+            "done": rekeying.done,
+            "proposal": rekeying.proposal,
+            "seconds": round(rekeying.seconds, 3),
+            "sent": rekeying.sent,
+            "lost": rekeying.lost,
+        },
+    }

@@ -1,0 +1,384 @@
+"""
+One host of the mesh, declared: what Salt's own states cannot do.
+
+The SLS files in ``states/ipsec`` put these in order; see docs/states.md.
+"""
+
+import datetime
+import pathlib
+
+try:
+    from hostipsec import (
+        addresses,
+        capabilities,
+        certificates,
+        configuration,
+        daemon,
+        diversion,
+        guard,
+        holdfile,
+        membership,
+        pillar,
+        plane,
+        render,
+        rollout,
+        routing,
+        vicicopy,
+    )
+    from hostipsec.errors import HostIPsecError
+
+    HAS_ENGINE = True
+except ImportError:
+    HAS_ENGINE = False
+
+__virtualname__ = "ipsec"
+
+
+def __virtual__():
+    if not HAS_ENGINE:
+        return False, "package hostipsec is not on this host; run: salt-call saltutil.sync_all"
+    return __virtualname__
+
+
+def _result(name, changes, comment, warnings=()):
+    """Return what a state returns: changes of the future in test mode, done ones otherwise."""
+    result = (None if changes else True) if __opts__["test"] else True
+    ret = {"name": name, "changes": changes, "result": result, "comment": comment}
+    return {**ret, "warnings": list(warnings)} if warnings else ret
+
+
+def _failed(name, error):
+    return {"name": name, "changes": {}, "result": False, "comment": str(error)}
+
+
+def _counted(number, noun="connection"):
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _member():
+    """Return the membership of this host, from the pillar's items."""
+    data = __pillar__.get("ipsec")
+    mine = __salt__["ipsec.mined"]
+    return membership.read(data, __grains__["id"], addresses.resolve(pillar.unaddressed(data), mine))
+
+
+def checked(name):
+    """
+    The pillar is valid, and this host's certificate, key and CA are what its peers expect.
+
+    Fails with every problem at once. A host without peers passes with a sentence that says
+    why; if it still has a configuration of ours, it fails, since nothing but a decision
+    of the operator (state ``ipsec.clean``) replaces connections by none.
+
+    .. code-block:: yaml
+
+        ipsec-check-input:
+          ipsec.checked: []
+
+    ``changes`` is always empty.
+    """
+    found = __salt__["ipsec.check"]()
+    if found["problems"]:
+        return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in found["problems"]))
+    if not found["lonely"]:
+        comment = f"{_counted(len(found['peers']), 'peer')}, {_counted(found['connections'])}"
+        return _result(name, {}, comment, found["warnings"])
+    configured_ = configuration.configured_names()
+    if configured_ and not _member().host.maintenance:
+        return _failed(
+            name,
+            f"{found['lonely']}, but {_counted(len(configured_))} of ours stand in ipsec.conf and stay: "
+            "correct the pillar, or apply state ipsec.clean to remove them.",
+        )
+    kept = (
+        f"; its {_counted(len(configured_))} stay configured" if configured_ else "; nothing is set up here"
+    )
+    return _result(name, {}, found["lonely"] + kept)
+
+
+def diverted(name, to):
+    """
+    A package's file is put out of the way (``dpkg-divert --local --rename``), also before it is installed.
+
+    name
+        path of the file
+    to
+        path that it goes to
+
+    .. code-block:: yaml
+
+        /etc/init.d/ipsec:
+          ipsec.diverted:
+            - to: /etc/init.d/ipsec-disabled
+
+    ``changes`` holds ``{path: what happened to it}``.
+    """
+    try:
+        change = diversion.difference(name, to)
+        if change is None:
+            return _result(name, {}, "is diverted")
+        if not __opts__["test"]:
+            diversion.divert(name, to)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, {name: change}, change)
+
+
+def certificate_reused(name):
+    """
+    The host's certificate, key and CA are copied to where charon may read them, after all checks.
+
+    The source is ``certificates`` of the pillar. The key is 0600 in a directory 0700; nothing of it
+    is ever part of changes, comments or logs.
+
+    name
+        the directory below which charon reads, ``/etc/ipsec.d``
+
+    .. code-block:: yaml
+
+        /etc/ipsec.d:
+          ipsec.certificate_reused: []
+
+    ``changes`` holds ``{path: what is new in words}``.
+    """
+    try:
+        member = _member()
+        source = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
+        outcome = certificates.reuse(
+            source,
+            certificates.DestinationPaths.below(name, member.host.id),
+            member.subject,
+            datetime.datetime.now(datetime.timezone.utc),
+            apply=not __opts__["test"],
+        )
+        if outcome.errors:
+            return _failed(name, "\n".join(outcome.errors))
+        if outcome.changes and not __opts__["test"]:
+            daemon.reread()
+    except HostIPsecError as error:
+        return _failed(name, error)
+    comment = f"{outcome.key_type} certificate, valid for {outcome.days_left} more days"
+    return _result(name, dict(outcome.changes), comment, outcome.warnings)
+
+
+def vici_present(name):
+    """
+    strongSwan's Python library is importable by Salt's own Python.
+
+    Installs it with pip (``pip.install``). Where that fails, the host works without: by stroke, whose
+    output is text; the state passes with a warning that says so.
+
+    name
+        requirement for pip, ``vici>=5.9,<7``
+
+    ``changes`` holds ``{"vici": "installed"}``.
+    """
+    if daemon.has_vici():
+        return _result(name, {}, "is importable")
+    if __opts__["test"]:
+        return _result(name, {"vici": "installed"}, "would be installed for Salt's Python")
+    done = __salt__["pip.install"](pkgs=[name])  # a text would be split at its commas
+    if daemon.has_vici():
+        return _result(name, {"vici": "installed"}, "installed for Salt's Python")
+    said = (done.get("stderr") or done.get("stdout") or "").strip().splitlines()
+    why = said[-1] if said else f"pip ended with status {done.get('retcode')}"
+    return _result(name, {}, "not there; charon is asked by stroke", [f"{name} cannot be installed: {why}"])
+
+
+def vici_shared(name):
+    """
+    strongSwan's Python library, as Salt's own Python has it, is also where the system's Python finds it.
+
+    ``ipsec-global`` and the keeper run with the system's Python, with no Salt process alive. Where Salt's
+    Python has no such library, they ask charon by stroke; the state passes with a warning that says so.
+
+    name
+        the directory of the library, ``/usr/local/lib/hostipsec/vici``
+
+    .. code-block:: yaml
+
+        /usr/local/lib/hostipsec/vici:
+          ipsec.vici_shared: []
+
+    ``changes`` holds ``{path: what is new in words}``.
+    """
+    directory = pathlib.Path(name)
+    try:
+        changes = vicicopy.difference(directory)
+        if __opts__["test"]:
+            later = {} if daemon.has_vici() else {name: "new, once Salt's Python has the library"}
+            return _result(name, later or changes, "the library of Salt's Python")
+        if not daemon.has_vici():
+            return _result(name, {}, "Salt's Python has no library to copy", [_BY_STROKE])
+        if changes:
+            vicicopy.copy(directory)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, changes, "the library of Salt's Python")
+
+
+_BY_STROKE = "ipsec-global works by stroke: a tunnel that does not end costs charon its life then"
+
+
+def configured(name):
+    """
+    charon runs with exactly the connections of the pillar.
+
+    Compares ipsec.conf, ipsec.secrets, strongswan.conf and what charon has loaded with what the pillar means;
+    a difference is tried by starter's parser and by a charon of its own before the files are swapped, and
+    the last good configuration comes back if charon does not take it. Only connections that differ
+    are touched; the service is started, or restarted where a setting is read at start only, through
+    the service manager.
+
+    name
+        the service, as ``strongswan-starter``
+
+    .. code-block:: yaml
+
+        strongswan-starter:
+          ipsec.configured: []
+
+    ``changes`` holds ``connections`` with ``added``, ``removed`` and ``changed`` (option by option, old and
+    new), settings that differ, and what happens to ``charon``.
+    """
+    try:
+        member = _member()
+        held = holdfile.held(member.connections, _now())
+        want = _wanted(member, frozenset(held))
+        strongswan = daemon.Strongswan(lambda: _restart(name))
+        plan = configuration.plan(want, strongswan.observe())
+        if plan.empty:
+            return _result(name, {}, f"charon runs with exactly {_counted(len(want.names))}{_held(held)}")
+        if __opts__["test"]:
+            return _result(name, plan.as_changes(), _would(plan) + _held(held))
+        outcome = rollout.apply(want, plan, strongswan)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
+        return configured(name)
+    comment = f"charon runs with exactly {_counted(len(want.names))}; {', '.join(outcome.done)}{_held(held)}"
+    return _result(name, dict(outcome.changes), comment, outcome.warnings)
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def _held(held):
+    """Say which connections a hold keeps down: files are written as ever, charon does not get these."""
+    said = "; and ".join(sorted({*held.values()}))
+    return f"; {_counted(len(held))} held {said}" if held else ""
+
+
+def _wanted(member, held=frozenset()):
+    """Return what this host shall run. The key's type is read at the source: test mode copied nothing yet."""
+    identifier, settings = member.host.id, member.fleet.settings
+    source = certificates.source_paths(settings.certificates, identifier)
+    inspection = certificates.inspect(source, member.subject, _now())
+    if inspection.messages("error"):
+        raise HostIPsecError("\n".join(inspection.messages("error")))
+    file_name = f"{identifier}.pem"
+    secrets = (inspection.secrets_keyword, file_name)
+    return configuration.wanted(member.connections, settings, file_name, secrets, held)
+
+
+def _restart(service):
+    """Start or restart the service through the service manager."""
+    act = "restart" if __salt__["service.status"](service) else "start"
+    if not __salt__[f"service.{act}"](service):
+        raise HostIPsecError(f"service {service} cannot be {act}ed; see: journalctl -u {service}")
+
+
+def _would(plan):
+    """Say in a sentence what a plan would do."""
+    differs = plan.difference
+    counts = [("added", differs.added), ("removed", differs.removed), ("changed", differs.changed)]
+    said = ", ".join(f"{len(names)} {verb}" for verb, names in counts if names)
+    return f"connections: {said or 'none added, removed or changed'}"
+
+
+def esp_available(name):
+    """
+    Whoever shall do ESP can: the kernel has ESP, for each family and with each algorithm of option ``esp``.
+
+    Asked by adding an SA of each kind in a network namespace of its own, which leaves nothing behind but
+    loaded modules. Where the pillar has charon do ESP itself (kernel-libipsec), nothing is asked.
+
+    .. code-block:: yaml
+
+        ipsec-check-esp:
+          ipsec.esp_available: []
+
+    ``changes`` is always empty; the comment names the modules that are missing.
+    """
+    try:
+        member = _member()
+        settings = member.fleet.settings
+        if plane.chosen(settings) == plane.CHARON:
+            return _result(name, {}, "charon does ESP itself (kernel-libipsec)")
+        families = sorted({connection.family for connection in member.connections})
+        esp = render.common_options(settings)["esp"]
+        missing = capabilities.missing(esp, families)
+    except HostIPsecError as error:
+        return _failed(name, f"Nothing was changed.\n- {error}")
+    if missing:
+        return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in missing))
+    return _result(name, {}, f"the kernel has ESP with {esp} for {', '.join(f'IP{one}' for one in families)}")
+
+
+def routes_present(name):
+    """
+    Each peer has a host route with the MTU of the pillar (``mtu``), locked; no other host has one of ours.
+
+    The way is the one that the kernel takes to the peer anyway. Without ``mtu`` there are no such routes. A
+    reboot and a link that goes down take routes away: ``hostipsec-keeper`` brings them back.
+
+    .. code-block:: yaml
+
+        ipsec-routes-mtu:
+          ipsec.routes_present: []
+
+    ``changes`` holds ``added``, ``replaced`` (old and new) and ``deleted``, each by address.
+    """
+    try:
+        member = _member()
+        mtu = member.fleet.settings.mtu
+        plan = routing.plan(member.connections, mtu)
+        changes, wanted = plan.difference.as_changes(), plan.wanted
+        if changes and not __opts__["test"]:
+            routing.apply(member.connections, mtu)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    if wanted.errors:
+        return {**_failed(name, "\n".join(wanted.errors)), "changes": changes}
+    routes_ = f"{len(wanted.routes)} routes with mtu lock {mtu}" if mtu else "no MTU is locked"
+    return _result(name, changes, routes_, wanted.warnings)
+
+
+def guarded(name):
+    """
+    Between this host and each peer of stage ``require``, the kernel drops what is in the clear.
+
+    Its policies are below charon's and stay when charon goes: nothing leaks while it is stopped, killed or
+    started anew. No other peer has such policies. ``hostipsec-guard.service`` sets them at boot, before the
+    network is up; ``hostipsec-keeper`` brings them back.
+
+    .. code-block:: yaml
+
+        ipsec-guard-policies:
+          ipsec.guarded: []
+
+    ``changes`` holds ``added`` and ``removed``, each a list of selectors.
+    """
+    try:
+        connections = _member().connections
+        add, remove = guard.difference(connections)
+        parts = {"added": add, "removed": remove}
+        changes = {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+        if changes and not __opts__["test"]:
+            guard.apply(connections)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    peers = {one.peer for one in connections if one.stage == "require"}
+    comment = f"nothing in the clear with {len(peers)} peers" if peers else "no peer has stage 'require'"
+    return _result(name, changes, comment)

@@ -1,0 +1,17 @@
+# Pillar, certificate, key and CA are right, and the kernel has what ESP needs, or nothing is touched.
+{%- from 'ipsec/host.jinja' import host with context %}
+{%- if 'ipsec.host' in salt %}
+ipsec-check-input:
+  ipsec.checked: []
+{%- if host.member %}
+
+ipsec-check-esp:
+  ipsec.esp_available:
+    - require:
+      - ipsec: ipsec-check-input
+{%- endif %}
+{%- else %}
+ipsec-check-synced:
+  test.fail_without_changes:
+    - comment: "This minion does not have module ipsec yet. Run: salt '{{ grains.id }}' saltutil.sync_all"
+{%- endif %}

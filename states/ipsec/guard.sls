@@ -1,0 +1,30 @@
+# Stage 'require': nothing goes or is accepted in the clear, whatever becomes of charon.
+{%- from 'ipsec/host.jinja' import host with context %}
+include:
+  - ipsec.check
+  - ipsec.config
+  - ipsec.engine
+
+{%- if host.member %}
+ipsec-guard-policies:
+  ipsec.guarded:
+    - require:
+      - sls: ipsec.config
+
+{%- if host.systemd %}
+ipsec-guard-unit:
+  file.managed:
+    - name: /etc/systemd/system/hostipsec-guard.service
+    - source: salt://ipsec/files/hostipsec-guard.service
+    - mode: '0644'
+    - require:
+      - sls: ipsec.check
+
+ipsec-guard-enabled:
+  service.enabled:
+    - name: hostipsec-guard
+    - require:
+      - file: ipsec-guard-unit
+      - sls: ipsec.engine
+{%- endif %}
+{%- endif %}

@@ -1,0 +1,24 @@
+# Packages by release, and strongSwan's Python library for Salt.
+{%- from 'ipsec/host.jinja' import host with context %}
+include:
+  - ipsec.check
+  - ipsec.divert
+
+{%- if host.member %}
+ipsec-install-packages:
+  pkg.installed:
+    - pkgs: {{ host.packages | tojson }}
+    - require:
+      - sls: ipsec.check
+      {%- if host.init_script %}
+      - sls: ipsec.divert
+      {%- endif %}
+
+{%- if host.vici %}
+ipsec-install-vici:
+  ipsec.vici_present:
+    - name: vici>=5.9,<7
+    - require:
+      - sls: ipsec.check
+{%- endif %}
+{%- endif %}

@@ -1,0 +1,16 @@
+# Each value and its reason: docs/sysctls.md.
+{%- from 'ipsec/host.jinja' import host with context %}
+include:
+  - ipsec.check
+
+{%- if host.member %}
+{%- for key, value in host.sysctl | dictsort %}
+ipsec-sysctl-{{ key }}:
+  sysctl.present:
+    - name: {{ key }}
+    - value: '{{ value }}'
+    - config: /etc/sysctl.d/60-ipsec.conf
+    - require:
+      - sls: ipsec.check
+{%- endfor %}
+{%- endif %}
