@@ -1,0 +1,99 @@
+"""What a host finds on its disk when it boots for the first time: names, Salt, the pillar."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from . import names
+from .addresses import PlannedHost, render_hosts_file
+from .paths import LAB, REPO
+
+SERVED = ("_modules", "_states", "_utils", "_output", "_runners", "_beacons")  # and states/ipsec
+SOURCE = "/srv/ipsec"
+SALT_ROOT, PILLAR_ROOT = "/srv/salt", "/srv/pillar"
+TOP = {"base": {"*": ["ipsec", "plane"]}}
+
+
+def write(disk: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file and the directories above it."""
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    disk.write_text(text)
+    disk.chmod(mode)
+
+
+def names_of(
+    root: Path, lab: str, host: PlannedHost, hosts: Sequence[PlannedHost], master: str | None
+) -> None:
+    """Write what the host is called, and what it calls the others."""
+    write(root / "etc/hostname", f"{host.name}\n")
+    write(root / "etc/machine-id", f"{names.machine_id(lab, host.name)}\n", 0o444)
+    write(root / "etc/hosts", render_hosts_file(host, hosts, master))
+
+
+def minion(root: Path, host: PlannedHost, masterless: bool, processes: bool) -> None:
+    """Write a minion's configuration; without a master it serves itself from the same source."""
+    config: dict[str, object] = {
+        "id": host.name,
+        "master": "salt",
+        "log_level_logfile": "warning",
+        "multiprocessing": processes,
+        "random_startup_delay": 0,
+        "acceptance_wait_time": 1,
+        "acceptance_wait_time_max": 3,
+        "recon_default": 500,
+        "recon_max": 3000,
+        "grains_cache": False,
+        "disable_modules": [],
+        "enable_fqdns_grains": False,
+        "metadata_server_grains": False,
+    }
+    if masterless:
+        config |= {"file_client": "local", **_roots()}
+    write(root / "etc/salt/minion", yaml.safe_dump(config))
+    if not masterless:
+        enable(root, "salt-minion")
+
+
+def master(root: Path) -> None:
+    """Write a master's configuration: a directory of links, as the README shows."""
+    config = {
+        "interface": "0.0.0.0",
+        "user": "root",
+        "auto_accept": True,
+        "worker_threads": 3,
+        "timeout": 15,
+        "log_level_logfile": "warning",
+        **_roots(),
+    }
+    write(root / "etc/salt/master", yaml.safe_dump(config))
+    enable(root, "salt-master")
+
+
+def _roots() -> dict[str, object]:
+    return {"file_roots": {"base": [SALT_ROOT]}, "pillar_roots": {"base": [PILLAR_ROOT]}}
+
+
+def served(root: Path) -> None:
+    """Make the directory of links that the master serves (or a host without a master uses)."""
+    salt = root / SALT_ROOT.lstrip("/")
+    salt.mkdir(parents=True)
+    for part in SERVED:
+        if (REPO / part).is_dir():
+            (salt / part).symlink_to(f"{SOURCE}/{part}")
+    (salt / "ipsec").symlink_to(f"{SOURCE}/states/ipsec")
+
+
+def pillar(root: Path, fleet: str, plane: str) -> None:
+    """Write the pillar: the fleet's file as it is, and the plane's."""
+    directory = root / PILLAR_ROOT.lstrip("/")
+    write(directory / "top.sls", yaml.safe_dump(TOP))
+    write(directory / "ipsec.sls", fleet)
+    write(directory / "plane.sls", (LAB / f"pillar/plane-{plane}.sls").read_text())
+
+
+def enable(root: Path, unit: str) -> None:
+    """Enable a unit as systemctl would."""
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    (wants / f"{unit}.service").symlink_to(f"/lib/systemd/system/{unit}.service")

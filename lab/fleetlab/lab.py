@@ -1,0 +1,316 @@
+"""A lab: hosts, their network and their Salt; kept below RUN/NAME so that any process can go on with it."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from . import addresses, cache, disks, names, network
+from .authority import Authority
+from .capture import Capture, link_numbers
+from .errors import LabError
+from .fleet import FleetHost, read_fleet
+from .machine import Machine, cgroup_roots, remove_cgroups
+from .network import Network
+from .paths import DEFAULT_FLEET, NETNS, RUN
+from .plane import AUTO, SAYS, choose_plane
+from .process import Completed, in_namespace, kill, run, wait_for, with_argument
+from .progress import say
+
+MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
+READY_DEADLINE = 240.0  # seconds, until every minion answers
+
+
+class Lab:
+    """A fleet on this machine. With ``master=False`` every host serves itself (salt-call --local)."""
+
+    def __init__(
+        self, name: str = "lab", fleet: Path = DEFAULT_FLEET, plane: str = AUTO, master: bool = True
+    ) -> None:
+        self.name = names.check_lab_name(name)
+        self.place = RUN / self.name
+        self._record = self.place / "lab.json"
+        if self._record.exists():
+            known = json.loads(self._record.read_text())
+            self.fleet, self.with_master, self._plane = Path(known["fleet"]), known["master"], known["plane"]
+            self._asked = (fleet.resolve(), plane)
+        else:
+            self.fleet, self.with_master, self._plane = fleet.resolve(), master, ""
+            self._asked = (self.fleet, plane)
+
+    # what there is
+
+    @property
+    def running(self) -> bool:
+        """Whether the lab was started, and not taken down."""
+        return self._record.exists()
+
+    @cached_property
+    def plane(self) -> str:
+        """Who does ESP: ``kernel`` or ``charon``."""
+        return self._plane or choose_plane(self._asked[1])
+
+    @cached_property
+    def hosts(self) -> tuple[FleetHost, ...]:
+        """The hosts of the fleet file, as it was when the lab started."""
+        kept = self.place / "fleet.sls"
+        return read_fleet(kept if kept.exists() else self.fleet)
+
+    @cached_property
+    def planned(self) -> tuple[addresses.PlannedHost, ...]:
+        """The hosts with all their addresses, the master first."""
+        return addresses.plan(self.hosts, names.MASTER if self.with_master else None)
+
+    @cached_property
+    def network(self) -> Network:
+        """The lab's network."""
+        return Network(self.name, self.planned)
+
+    @cached_property
+    def machines(self) -> dict[str, Machine]:
+        """The hosts by name, the master among them."""
+        return {
+            host.name: Machine(self.name, host.name, self.place / "hosts" / host.name, cache.IMAGE)
+            for host in self.planned
+        }
+
+    @cached_property
+    def ca(self) -> Authority:
+        """The authority that signs the hosts' certificates."""
+        return Authority(self.place / "ca")
+
+    def host(self, wanted: str) -> Machine:
+        """The host of that name, or whose name starts so."""
+        return self.machines[names.resolve(wanted, list(self.machines))]
+
+    @property
+    def master(self) -> Machine:
+        """The host with the Salt master."""
+        return self.machines[names.MASTER]
+
+    # up and down
+
+    def up(self) -> None:
+        """Start it, or what is off in it; returns when every minion answers."""
+        if self.running and not (self.place / "ready").exists():
+            say("an earlier start was cut short: starting anew")
+            fleet, plane = self._asked
+            self.down()
+            self.__init__(self.name, fleet, plane, self.with_master)  # type: ignore[misc]
+        if self.running:
+            self._resume()
+        else:
+            self._start()
+        (self.place / "ready").touch()
+
+    def _resume(self) -> None:
+        fleet, plane = self._asked
+        if fleet.read_text() != (self.place / "fleet.sls").read_text():
+            raise LabError(
+                f"lab {self.name} runs with another fleet file; lab/lab pillar {fleet} changes rules and "
+                "settings, lab/lab down and up again changes hosts"
+            )
+        if plane not in (AUTO, self.plane):
+            raise LabError(f"lab {self.name} runs with plane {self.plane}; lab/lab down first")
+        off = [machine.name for machine in self.machines.values() if machine.leader() is None]
+        say(f"lab {self.name} runs already; hosts that are off: {', '.join(off) or 'none'}")
+        for host in off:
+            self.on(host, wait=False)
+        self._wait_ready()
+
+    def _start(self) -> None:
+        planned, plane = self.planned, self.plane
+        master = " and a master" if self.with_master else ""
+        say(f"lab {self.name}: {len(self.hosts)} hosts{master}; {SAYS[plane]}")
+        cache.ready()
+        self.place.mkdir(parents=True, exist_ok=True)
+        run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={MEMORY}", "ipsec-lab", str(self.place)])
+        (self.place / "fleet.sls").write_text(self.fleet.read_text())
+        record = {"fleet": str(self.fleet), "master": self.with_master, "plane": plane}
+        self._record.write_text(json.dumps(record))
+        say("network and disks")
+        self.network.up_core()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(self._new_host, planned))
+        say("booting")
+        for machine in self.machines.values():
+            machine.boot()
+        self._wait_ready()
+
+    def _new_host(self, host: addresses.PlannedHost) -> None:
+        root = self.machines[host.name].upper
+        master = names.MASTER if self.with_master else None
+        disks.names_of(root, self.name, host, self.planned, master)
+        if host.name == master or master is None:
+            disks.served(root)
+            disks.pillar(root, self.fleet.read_text(), self.plane)
+        if host.name == master:
+            disks.master(root)
+        else:
+            disks.minion(root, host, masterless=master is None, processes=(os.cpu_count() or 1) > 1)
+            self.ca.install(root, host.name, self.ca.issue(host.name))
+        self.network.up_host(host)
+
+    def _wait_ready(self) -> None:
+        for machine in self.machines.values():
+            machine.wait_booted()
+        if self.with_master:
+            say("systemd is up everywhere; waiting for the minions")
+            self.wait_minions()
+        say("every host is ready")
+
+    def wait_minions(self, timeout: float = READY_DEADLINE) -> None:
+        """Wait until every minion answers the master, with the modules that the master serves."""
+        expected = {host.name for host in self.hosts}
+        keys = self.master.place / "upper/etc/salt/pki/master/minions"
+
+        def accepted() -> bool:
+            return keys.is_dir() and expected <= {key.name for key in keys.iterdir()}
+
+        wait_for(accepted, "keys of all minions at the master", timeout)
+        self.master.run(["salt-run", "saltutil.sync_all"], timeout=60)
+        missing: set[str] = set()
+
+        def answered() -> bool:
+            missing.clear()
+            missing.update(
+                expected - set(self.salt(",".join(sorted(expected)), "saltutil.sync_all", expr="list"))
+            )
+            return not missing
+
+        wait_for(answered, "answers of all minions", timeout)
+
+    def down(self) -> None:
+        """End everything of the lab; nothing is left, also where a start was cut short."""
+        kill(with_argument(f"{self.place}/"))
+        spaces = network.namespaces(self.name)
+        for space in spaces:
+            _empty(space)
+        for host in {
+            space.name.removeprefix(names.namespace(self.name, "")) for space in spaces
+        } | self._cgroups():
+            remove_cgroups(self.name, host)
+        for space in spaces:
+            network.delete(space.name)
+        for mounted in _mounts_below(self.place):
+            run(["umount", "--lazy", mounted], check=False)
+        shutil.rmtree(self.place, ignore_errors=True)
+        if RUN.is_dir() and not any(RUN.iterdir()):
+            RUN.rmdir()
+
+    def _cgroups(self) -> set[str]:
+        prefix = names.namespace(self.name, "")
+        return {
+            entry.name.removeprefix(prefix) for root in cgroup_roots() for entry in root.glob(f"{prefix}*")
+        }
+
+    # faults
+
+    def off(self, host: str) -> None:
+        """Cut a host's power."""
+        self.host(host).cut_power()
+
+    def on(self, host: str, wait: bool = True) -> None:
+        """Boot a host that is off."""
+        machine = self.host(host)
+        if machine.leader() is not None:
+            return
+        planned = next(one for one in self.planned if one.name == machine.name)
+        remove_cgroups(self.name, machine.name)
+        self.network.up_host(planned)
+        machine.boot()
+        if wait:
+            machine.wait_booted()
+
+    def reboot(self, host: str) -> None:
+        """Reboot a host as `systemctl reboot` does, and wait until it is up again."""
+        machine = self.host(host)
+        before = machine.leader()
+        machine.run(["systemctl", "reboot"], check=False)
+
+        def changed() -> bool:
+            return before is not None and not Path(f"/proc/{before}").exists()
+
+        wait_for(changed, f"{machine.name}: shutdown", 60)
+        machine.wait_booted()
+
+    # Salt
+
+    def salt(
+        self, target: str, function: str, *arguments: str, timeout: float = 60, expr: str = "glob"
+    ) -> dict[str, Any]:
+        """Run a function on minions; what each returned. A minion that did not answer is missing."""
+        kind = {"glob": [], "list": ["-L"]}[expr]
+        command = ["salt", *kind, "--out=json", "--static", "--hide-timeout", f"--timeout={timeout:g}"]
+        done = self.master.run([*command, target, function, *arguments], check=False, timeout=timeout + 30)
+        return _first_json(done)
+
+    def call(self, host: str, function: str, *arguments: str, timeout: float = 300) -> Any:
+        """Run a function by salt-call on a host; what it returned."""
+        local = [] if self.with_master else ["--local"]
+        command = ["salt-call", *local, "--out=json", "--log-level=error", function, *arguments]
+        done = self.host(host).run(command, check=False, timeout=timeout)
+        return _first_json(done).get("local")
+
+    def set_pillar(self, text: str, plane: str = "") -> None:
+        """Give the fleet another pillar."""
+        holders = [self.master] if self.with_master else list(self.machines.values())
+        for machine in holders:
+            machine.write(f"{disks.PILLAR_ROOT}/ipsec.sls", text.encode())
+        if self.with_master:
+            self.salt("*", "saltutil.refresh_pillar", "wait=True")
+
+    # the line
+
+    def capture(self, where: str | None = None) -> Capture:
+        """Capture what crosses the core, or what passes a site or a host."""
+        space = NETNS / names.namespace(self.name, names.CORE)
+        numbers = link_numbers(space)
+        links = {numbers[link] for link in self.network.capture_point(where)}
+        mesh = {str(address.ip) for host in self.planned for address in host.addresses}
+        file = self.place / f"capture-{os.getpid()}.pcap"
+        return Capture(space, links, where is None, mesh, file)
+
+
+def _empty(space: Path) -> None:
+    """End every process in a namespace."""
+
+    def gone() -> bool:
+        left = in_namespace(space)
+        kill(left)
+        return not left
+
+    wait_for(gone, f"the end of all processes in {space.name}", 20)
+
+
+def _mounts_below(place: Path) -> list[str]:
+    """Mount points at and below a directory, the deepest first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    below = [point for point in points if point == str(place) or point.startswith(f"{place}/")]
+    return sorted(below, key=len, reverse=True)
+
+
+def _first_json(done: Completed) -> dict[str, Any]:
+    """The object that a Salt command printed, whatever stands before it."""
+    start = done.stdout.find("{")
+    if start < 0:
+        raise LabError(f"Salt said: {(done.stderr or done.stdout).strip()}")
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[start:])[0]
+    return found
+
+
+def started(name: str) -> Lab:
+    """The lab of that name, which has to run."""
+    lab = Lab(name)
+    if not lab.running:
+        raise LabError(f"no lab {name!r} is running; lab/lab --name {name} up")
+    return lab
+
+
+def labs() -> Sequence[str]:
+    """The names of the labs that run."""
+    return sorted(place.parent.name for place in RUN.glob("*/lab.json"))

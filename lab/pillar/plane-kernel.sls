@@ -1,0 +1,2 @@
+# ESP in the kernel: the package's defaults are right.
+{}

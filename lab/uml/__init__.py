@@ -1,0 +1,1 @@
+"""Running a command inside User Mode Linux, over the machine's own root file system."""
