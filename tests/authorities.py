@@ -1,0 +1,102 @@
+"""Certificate authorities and host certificates for tests, made when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from hostipsec.certificates import SourcePaths
+
+KEYS = {
+    "RSA": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "ECDSA": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+ATTRIBUTES = {
+    "CN": x509.NameOID.COMMON_NAME,
+    "O": x509.NameOID.ORGANIZATION_NAME,
+    "OU": x509.NameOID.ORGANIZATIONAL_UNIT_NAME,
+}
+PEM = serialization.Encoding.PEM
+PKCS8 = serialization.PrivateFormat.PKCS8
+TRADITIONAL = serialization.PrivateFormat.TraditionalOpenSSL  # RSA and ECDSA only
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its private key: of a CA or of a host."""
+
+    certificate: x509.Certificate
+    key: Any
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(PEM)
+
+    def key_pem(self, passphrase: bytes = b"", form: serialization.PrivateFormat = PKCS8) -> bytes:
+        """The private key, encrypted where there is a passphrase."""
+        encryption: Any = serialization.NoEncryption()
+        if passphrase:
+            encryption = serialization.BestAvailableEncryption(passphrase)
+        return self.key.private_bytes(PEM, form, encryption)
+
+
+def name(text: str) -> x509.Name:
+    """Return the name of ``CN=cp1.example, O=Fleet``, its parts in this order."""
+    parts = (part.strip().partition("=") for part in text.split(","))
+    return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, _, value in parts])
+
+
+def authority(
+    subject: str, now: datetime, kind: str = "ECDSA", issuer: Issued | None = None, **dates
+) -> Issued:
+    """Return a CA, self-signed where it has no issuer."""
+    return _certificate(subject, now, kind, issuer, is_ca=True, **dates)
+
+
+def host(subject: str, now: datetime, issuer: Issued, kind: str = "ECDSA", **dates) -> Issued:
+    """Return a host's certificate; valid from ten days ago for 365 more, or ``since`` and ``until``."""
+    return _certificate(subject, now, kind, issuer, is_ca=False, **dates)
+
+
+def _certificate(
+    subject: str,
+    now: datetime,
+    kind: str,
+    issuer: Issued | None,
+    is_ca: bool,
+    since: timedelta = timedelta(days=-10),
+    until: timedelta = timedelta(days=365),
+    key: Any = None,
+) -> Issued:
+    key = key or KEYS[kind]()
+    signer = issuer.key if issuer else key
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(issuer.certificate.subject if issuer else name(subject))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + since)
+        .not_valid_after(now + until)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Issued(builder.sign(signer, digest), key)
+
+
+def write(directory: Path, certificate: bytes, key: bytes, ca: bytes, key_mode: int = 0o600) -> SourcePaths:
+    """Write a host's files as its CA's tool would leave them; returns where they are."""
+    paths = {"host.pem": certificate, "host.key": key, "ca.pem": ca}
+    directory.mkdir(parents=True, exist_ok=True)
+    for file_name, content in paths.items():
+        (directory / file_name).write_bytes(content)
+    (directory / "host.key").chmod(key_mode)
+    return SourcePaths(*(str(directory / file_name) for file_name in paths))

@@ -1,0 +1,61 @@
+"""Fleets for tests and the benchmark: production's of 2018, generated ones, and small ones by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parent / "pillar" / "ipsec.sls"
+SITES_2018 = ("codfw", "eqiad", "eqsin", "esams", "ulsfo")
+
+
+def example() -> dict:
+    """Return the example pillar, below ``ipsec``."""
+    return yaml.safe_load(EXAMPLE.read_text())["ipsec"]
+
+
+def production_2018() -> dict:
+    """Return production's 92 hosts and rules of 2018; the addresses are made up, two a host."""
+    data = yaml.safe_load((HERE / "unit/data/wikimedia-caches-2018.yaml").read_text())
+    hosts = {}
+    for site, clusters in sorted(data.items()):
+        for cluster, names in sorted(clusters.items()):
+            for name in names:
+                number = int(name.partition(".")[0][2:])
+                site_number = SITES_2018.index(site)
+                hosts[name] = {
+                    "site": site,
+                    "cluster": cluster,
+                    "ipv4": f"10.{site_number}.{number // 256}.{number % 256}",
+                    "ipv6": f"2001:db8:{site_number}::{number}",
+                }
+    edges, core = {"site": ["esams", "ulsfo", "eqsin"]}, {"site": ["eqiad", "codfw"]}
+    return {
+        "hosts": hosts,
+        "rules": [
+            {"name": "edge-to-core", "between": edges, "and": core, "same": ["cluster"]},
+            {
+                "name": "core-to-core",
+                "between": {"site": "eqiad"},
+                "and": {"site": "codfw"},
+                "same": ["cluster"],
+            },
+        ],
+    }
+
+
+def star(peers: int) -> dict:
+    """Return a fleet in which ``hub.core.example`` pairs with that many hosts, and they with none else."""
+    hosts = {
+        f"edge{number:04d}.edge.example": {
+            "site": "edge",
+            "ipv4": f"10.{number // 65536}.{number // 256 % 256}.{number % 256}",
+            "ipv6": f"2001:db8:1::{number:x}",
+        }
+        for number in range(1, peers + 1)
+    }
+    hosts["hub.core.example"] = {"site": "core", "ipv4": "10.255.0.1", "ipv6": "2001:db8::1"}
+    rule = {"name": "spokes", "between": {"site": "edge"}, "and": {"site": "core"}}
+    return {"hosts": hosts, "rules": [rule]}

@@ -1,0 +1,43 @@
+"""What the functional tests of modules and states share."""
+
+from __future__ import annotations
+
+import pytest
+from minions import HOST, NOW, Minion
+
+import authorities
+import fleets
+from hostipsec import configuration
+
+
+@pytest.fixture(scope="session")
+def ca():
+    return authorities.authority("CN=Fleet CA", NOW)
+
+
+@pytest.fixture(scope="session")
+def issued(ca):
+    """The certificate of the host under test."""
+    return authorities.host(f"CN={HOST}", NOW, ca)
+
+
+@pytest.fixture
+def source(tmp_path, ca, issued):
+    """Return where the host's certificate, key and CA are."""
+    return authorities.write(tmp_path / "source", issued.pem, issued.key_pem(), ca.pem)
+
+
+@pytest.fixture
+def data(source):
+    """The example pillar with certificates in files."""
+    certificates = {"certificate": source.certificate, "key": source.key, "ca": source.ca}
+    return {**fleets.example(), "certificates": {"source": "files", **certificates}}
+
+
+@pytest.fixture
+def minion(tmp_path, data, monkeypatch):
+    """Return a member of the example fleet, with no configuration yet, whatever the machine has in /etc."""
+    monkeypatch.setattr(configuration, "CONF", str(tmp_path / "ipsec.conf"))
+    found = Minion(tmp_path / "minion", HOST, init="systemd", os="Debian", osmajorrelease=12)
+    found.pillar(data)
+    return found

@@ -1,0 +1,206 @@
+"""The execution module as Salt loads it, with a real pillar and real certificates."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from minions import HOST, NOW, Minion, Remote
+
+import authorities
+from hostipsec import __version__
+
+PUBLIC = (
+    "check",
+    "connections",
+    "down",
+    "host",
+    "mined",
+    "overhead",
+    "routes",
+    "status",
+    "up",
+    "verify",
+    "version",
+)
+LONELY = "db1001.eqiad.example has no peers: no rule pairs it with a host in service"
+
+
+def test_check_of_a_member(minion):
+    assert minion.call("ipsec.check") == {
+        "problems": [],
+        "warnings": [],
+        "peers": ["cp2001.codfw.example", "cp3001.esams.example", "cp3002.esams.example"],
+        "connections": 6,
+        "lonely": "",
+    }
+
+
+def test_check_shows_every_error_of_the_pillar_at_once(minion, data):
+    data["hosts"]["cp3001.esams.example"]["ipv4"] = "10.20.0.999"
+    data["rules"][0]["stage"] = "begin"
+    minion.pillar({**data, "mtu": 9, "connexion": {}})
+    found = minion.call("ipsec.check")
+    assert [line.partition(" ")[0] for line in found["problems"]] == [
+        "ipsec:connexion:",
+        "ipsec:hosts:cp3001.esams.example:ipv4:",
+        "ipsec:mtu:",
+        "ipsec:rules:0:stage:",
+    ]
+    assert "found '10.20.0.999'; allowed: a unicast IPv4 address" in found["problems"][1]
+    assert (found["peers"], found["connections"]) == ([], 0)
+
+
+def test_check_shows_what_is_wrong_with_the_certificate(minion, source, ca):
+    expired = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=-1))
+    authorities.write((minion.place.parent / "source"), expired.pem, expired.key_pem(), ca.pem)
+    (problem,) = minion.call("ipsec.check")["problems"]
+    assert problem.startswith(f"certificate {source.certificate} (CN={HOST}) expired on ")
+
+
+def test_check_warns_of_a_certificate_that_ends_soon(minion, ca):
+    soon = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=5))
+    authorities.write((minion.place.parent / "source"), soon.pem, soon.key_pem(), ca.pem)
+    found = minion.call("ipsec.check")
+    assert found["problems"] == []
+    assert len(found["warnings"]) == 1
+
+
+@pytest.mark.parametrize(
+    "pillar", [None, {}, [], "text", 5, {"hosts": None}, {"hosts": [1], "rules": {"a": 1}}]
+)
+def test_check_of_no_pillar_at_all(minion, pillar):
+    minion.pillar(pillar)
+    found = minion.call("ipsec.check")
+    assert found["problems"]
+    assert all(line.startswith("ipsec") and "allowed: " in line for line in found["problems"])
+
+
+def test_check_of_a_host_that_is_not_in_the_pillar(minion, data):
+    del data["hosts"][HOST], data["expect"]
+    minion.pillar(data)
+    (problem,) = minion.call("ipsec.check")["problems"]
+    assert problem.startswith(f"ipsec:hosts: {HOST} is not there; ")
+
+
+def test_check_of_a_release_that_is_not_known(tmp_path, data):
+    minion = Minion(tmp_path / "other", HOST, os="Debian", osmajorrelease=9)
+    minion.pillar(data)
+    (problem,) = minion.call("ipsec.check")["problems"]
+    assert problem.startswith("Debian 9 is not a release this package knows; known: Debian 10, ")
+    assert minion.call("ipsec.host") == {"member": False}
+
+
+def test_a_host_in_no_rule(tmp_path, data):
+    """It needs no certificate, and nothing is set up on it."""
+    minion = Minion(tmp_path / "db", "db1001.eqiad.example")
+    minion.pillar({**data, "certificates": {"source": "puppet"}})
+    found = minion.call("ipsec.check")
+    assert (found["problems"], found["peers"], found["lonely"]) == ([], [], LONELY)
+    assert minion.call("ipsec.host") == {"member": False}
+    assert (minion.call("ipsec.connections"), minion.retcode) == ({}, 0)
+
+
+def test_what_the_sls_files_get_to_know(minion, data):
+    minion.pillar({**data, "packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.a.b": 0}})
+    found = minion.call("ipsec.host")
+    assert (found["member"], found["systemd"], found["vici"]) == (True, True, False)
+    assert found["service"] == "strongswan-starter"
+    assert {"libcharon-extra-plugins", "strongswan-starter"} < {*found["packages"]}
+    assert found["init_script"] == "/etc/init.d/ipsec"
+    assert found["sysctl"]["net.a.b"] == "0"
+
+
+def test_on_sysv_nothing_is_diverted(minion):
+    minion.opts["grains"]["init"] = "sysvinit"
+    found = minion.call("ipsec.host")
+    assert (found["systemd"], found["service"], found["init_script"]) == (False, "ipsec", None)
+
+
+def test_connections(minion):
+    found = minion.call("ipsec.connections")
+    assert list(found) == sorted(found)
+    assert found["cp3001_v6"] == {
+        "peer": "cp3001.esams.example",
+        "family": "v6",
+        "left": "2001:db8:1::11",
+        "right": "2001:db8:3::11",
+        "leftid": f"CN={HOST}",
+        "rightid": "CN=cp3001.esams.example",
+        "initiator": True,
+        "stage": "start",
+    }
+    assert minion.retcode == 0
+
+
+def test_connections_of_an_invalid_pillar(minion, data):
+    minion.pillar({**data, "mtu": 9})
+    found = minion.call("ipsec.connections")
+    assert [*found] == ["error"]
+    assert found["error"].startswith("1 error(s) in pillar 'ipsec':\n  - ipsec:mtu: ")
+    assert minion.retcode == 2
+
+
+def test_mined_without_a_mine(minion):
+    assert minion.call("ipsec.mined", [HOST]) == {}
+
+
+def test_an_address_from_the_mine(minion, data):
+    """Without a master, a minion's mine holds what it sent itself."""
+    del data["hosts"][HOST]["ipv4"], data["hosts"][HOST]["ipv6"]
+    minion.pillar(data)
+    minion.call(
+        "data.update", "mine_cache", {"network.ip_addrs": ["10.1.2.3"], "network.ip_addrs6": ["fd00::1"]}
+    )
+    found = minion.call("ipsec.connections")
+    assert {one["left"] for one in found.values()} == {"10.1.2.3", "fd00::1"}
+
+
+def test_version_where_no_charon_runs(minion, monkeypatch):
+    monkeypatch.setattr("hostipsec.vicisession.SOCKET", "/nowhere")
+    monkeypatch.setattr("hostipsec.vicisession.RUN_SOCKET", "/nowhere")
+    found = minion.call("ipsec.version")
+    assert found["package"] == __version__
+    assert (found["strongswan"], found["backend"]) == (None, None)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Salt's own modules
+def test_salt_finds_these_functions_and_each_has_an_example(minion):
+    docs = minion.call("sys.doc", "ipsec")
+    assert sorted(docs) == [f"ipsec.{name}" for name in PUBLIC]
+    for name, text in docs.items():
+        assert "CLI Example:" in text
+        assert f" {name}" in text.partition("CLI Example:")[2], f"the example of {name} is of something else"
+
+
+def test_a_minion_without_the_engine_says_what_to_do(tmp_path):
+    """The modules came and the package beside them did not: a sentence, and no traceback."""
+    remote = Remote(
+        lambda argv: argv,
+        tmp_path / "log",
+        place=str(tmp_path / "remote"),
+        identifier=HOST,
+        missing=["_utils"],
+    )
+    try:
+        remote.pillar({})
+        assert remote.call("sys.list_functions", "ipsec") == []
+        found = remote.apply("ipsec")
+    finally:
+        remote.stop()
+    assert [*found] == ["ipsec-check-synced"]
+    assert found["ipsec-check-synced"]["result"] is False
+    assert found["ipsec-check-synced"]["comment"].endswith(f"Run: salt '{HOST}' saltutil.sync_all")
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_minion_in_a_process_of_its_own(tmp_path, data):
+    """The helper of the tests on other hosts answers alike."""
+    remote = Remote(lambda argv: argv, tmp_path / "log", place=str(tmp_path / "remote"), identifier=HOST)
+    try:
+        remote.pillar(data)
+        assert remote.call("ipsec.check")["connections"] == 6
+        with pytest.raises(AssertionError, match="KeyError"):
+            remote.call("ipsec.nothing")
+    finally:
+        remote.stop()

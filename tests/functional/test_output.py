@@ -1,0 +1,292 @@
+"""``ipsec.status`` from pillar and charon to the operator's eyes, through Salt's own loader and output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import salt.config
+import salt.loader
+import salt.output
+
+import fleets
+from hostipsec import charon, kernel, pillar, topology
+from hostipsec.errors import CharonError
+from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, LoadedConnection
+
+ROOT = Path(__file__).parents[2]
+HOST = "cp1001.eqiad.example"
+GOOD = Charon("5.9.8", "vici", plugins=("kernel-libipsec",))
+
+
+class Minion:
+    """A host's modules as Salt loads them, over a charon that a test makes up."""
+
+    def __init__(self, opts):
+        self.opts = opts
+        self.data = fleets.example()
+        self.looks = []  # what charon shows, one look after the other; the last one stays
+        self.retcode = None
+
+    def observe(self):
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+    def status(self, **arguments):
+        context = {}
+        opts = {**self.opts, "pillar": {"ipsec": self.data}}
+        status = salt.loader.minion_mods(opts, context=context)["ipsec.status"]
+        assert status.__outputter__ == "ipsec"
+        found = status(**arguments)
+        self.retcode = context.get("retcode", 0)
+        return found
+
+    def printed(self, data, **opts):
+        return salt.output.out_format(data, "ipsec", {**self.opts, **opts})
+
+
+@pytest.fixture
+def minion(tmp_path, monkeypatch):
+    paths = {"root_dir": tmp_path, "cachedir": tmp_path / "cache", "extension_modules": tmp_path / "ext"}
+    dirs = {"module_dirs": "_modules", "outputter_dirs": "_output", "utils_dirs": "_utils"}
+    found = Minion(
+        {
+            **salt.config.DEFAULT_MINION_OPTS,
+            **{name: str(path) for name, path in paths.items()},
+            **{name: [str(ROOT / path)] for name, path in dirs.items()},
+            "grains": {"id": HOST},
+            "color": False,
+        }
+    )
+    found.looks = [up()]
+    monkeypatch.setattr(charon, "observe", found.observe)
+    monkeypatch.setattr(kernel, "observe", Kernel)
+    return found
+
+
+def up(*without):
+    """Return a charon with every connection of the host established, but for these."""
+    wanted = topology.connections(pillar.read(fleets.example()), HOST)
+    loaded = tuple(
+        LoadedConnection(one.name, (str(one.left),), (str(one.right),), children=(one.name,))
+        for one in wanted
+    )
+    sas = tuple(ike_sa(number, one) for number, one in enumerate(wanted, 1) if one.name not in without)
+    return replace(GOOD, connections=loaded, ike_sas=sas)
+
+
+def ike_sa(number, one):
+    child = ChildSA(one.name, "INSTALLED", "TUNNEL", number + 10, bytes_in=1234, bytes_out=5, packets_in=2)
+    ends = (str(one.left), str(one.right))
+    return IkeSA(one.name, number, "ESTABLISHED", *ends, established=11520, rekey_time=300, children=(child,))
+
+
+# The status ----------------------------------------------------------------------------------
+
+
+def test_all_is_well(minion):
+    found = minion.status()
+    assert minion.retcode == 0
+    assert found["summary"]["sentence"] == "6 connections: 6 established"
+    assert found["summary"]["severity"] == "ok"
+    assert found["connections"]["cp3001_v4"] == {
+        "peer": "cp3001.esams.example",
+        "family": "v4",
+        "stage": "start",
+        "initiator": True,
+        "state": "established",
+        "severity": "ok",
+        "reason": "",
+        "since": 11520,
+        "rekey_in": 300,
+        "bytes_in": 1234,
+        "bytes_out": 5,
+        "packets_in": 2,
+        "packets_out": 0,
+        "ike_ids": [3],
+        "child_ids": [13],
+        "mode": "TUNNEL",
+        "proposal": "",
+        "ike_proposal": "",
+    }
+    assert (found["backend"], found["strongswan"], found["warnings"]) == ("vici", "5.9.8", [])
+
+
+def test_one_that_is_down(minion):
+    minion.looks = [up("cp3001_v6")]
+    found = minion.status()
+    assert minion.retcode == 1
+    assert found["summary"]["sentence"] == "6 connections: 5 established, 1 down"
+    down = found["connections"]["cp3001_v6"]
+    assert (down["state"], down["reason"]) == ("down", "loaded, but no SA; this host starts it")
+    assert (down["since"], down["ike_ids"]) == (None, [])
+
+
+def test_what_looked_wrong_for_a_moment_is_not_said(minion):
+    """Between the look at charon and the one at the kernel a rekeying may fall."""
+    minion.looks = [up("cp3001_v6"), up()]
+    assert minion.status()["summary"]["severity"] == "ok"
+    assert minion.retcode == 0
+
+
+def test_charon_does_not_answer(minion):
+    minion.looks = [CharonError("charon is not running")]
+    found = minion.status()
+    assert minion.retcode == 1
+    assert {row["state"] for row in found["connections"].values()} == {"down"}
+    assert {row["reason"] for row in found["connections"].values()} == {"charon does not answer"}
+    assert found["summary"]["sentence"] == "charon does not answer; 6 connections: 6 down"
+    assert (found["warnings"], found["backend"], found["strongswan"]) == (
+        ["charon is not running"],
+        None,
+        None,
+    )
+
+
+def test_a_kernel_that_cannot_be_read_is_said(minion, monkeypatch):
+    def fail():
+        raise kernel.KernelError("ip xfrm: status 127")
+
+    monkeypatch.setattr(kernel, "observe", fail)
+    found = minion.status()
+    assert (minion.retcode, found["warnings"]) == (0, ["ip xfrm: status 127"])
+
+
+def test_an_invalid_pillar(minion):
+    minion.data["mtu"] = 1
+    minion.data["hostz"] = {}
+    error = minion.status()["error"]
+    assert minion.retcode == 2
+    assert error.startswith("2 error(s) in pillar 'ipsec':\n  - ipsec:hostz")
+
+
+def test_a_host_without_peers_says_so(minion):
+    minion.opts["grains"] = {"id": "db1001.eqiad.example"}
+    minion.looks = [CharonError("charon is not running")]
+    found = minion.status()
+    assert (minion.retcode, found["connections"], found["warnings"]) == (0, {}, [])
+    assert found["summary"]["sentence"] == (
+        "db1001.eqiad.example has no peers: no rule pairs it with a host in service"
+    )
+
+
+def test_filters(minion):
+    minion.looks = [up("cp2001_v4")]
+    assert [*minion.status(peer="cp3*")["connections"]] == [
+        "cp3001_v4",
+        "cp3001_v6",
+        "cp3002_v4",
+        "cp3002_v6",
+    ]
+    assert minion.retcode == 0
+    assert [*minion.status(peer="cp2*", connection="*_v4")["connections"]] == ["cp2001_v4"]
+    assert minion.retcode == 1
+    nothing = minion.status(connection="cp9*")
+    assert (minion.retcode, nothing["connections"]) == (0, {})
+    assert nothing["summary"]["sentence"] == "nothing asked for, of 6 connections: 5 established, 1 down"
+
+
+def test_what_is_left_of_a_peer_in_maintenance_is_no_trouble(minion):
+    minion.data["hosts"]["cp3001.esams.example"]["maintenance"] = True
+    found = minion.status()
+    assert minion.retcode == 0
+    assert sorted(found["unmanaged"]) == ["cp3001_v4", "cp3001_v6"]
+    assert found["unmanaged"]["cp3001_v4"]["peer"] == "cp3001.esams.example"
+    assert found["summary"]["sentence"] == "4 connections: 4 established; 2 unmanaged"
+
+
+def test_what_nobody_configured_is_trouble(minion):
+    del minion.data["hosts"]["cp3002.esams.example"]
+    del minion.data["expect"]
+    found = minion.status()
+    assert minion.retcode == 1
+    assert sorted(found["unmanaged"]) == ["cp3002_v4", "cp3002_v6"]
+    assert found["unmanaged"]["cp3002_v4"]["initiator"] is None
+
+
+# The table -----------------------------------------------------------------------------------
+
+
+def test_the_table_has_trouble_first(minion):
+    minion.looks = [up("cp3001_v6")]
+    found = minion.status(connection="cp3*_v6")
+    assert minion.printed({HOST: found}) == (
+        "cp1001.eqiad.example: 2 connections: 1 established, 1 down\n"
+        "        CONNECTION  PEER                  FAMILY  STATE        SINCE   IN       OUT  REASON\n"
+        "    !!  cp3001_v6   cp3001.esams.example  v6      down         -       0 B      0 B  "
+        "loaded, but no SA; this host starts it\n"
+        "        cp3002_v6   cp3002.esams.example  v6      established  3h 12m  1.2 KiB  5 B"
+    )
+
+
+def test_colors_say_the_same_once_more(minion):
+    minion.looks = [up("cp3001_v6")]
+    heading, _, down, good = minion.printed(
+        {HOST: minion.status(connection="cp3*_v6")}, color=True
+    ).splitlines()
+    assert heading.startswith("\x1b[0;1;31mcp1001")
+    assert down.startswith("\x1b[0;1;31m    !!")
+    assert good.startswith("\x1b[0;32m      ")
+
+
+def test_many_hosts_and_what_else_they_may_say(minion):
+    lonely = {**minion.status(connection="none"), "summary": {"sentence": "has no peers", "severity": "ok"}}
+    text = minion.printed(
+        {
+            "b": lonely,
+            "a": {"error": "2 error(s) in pillar 'ipsec':\n  - one\n  - two"},
+            "c": "Passed invalid arguments",
+            "d": {"connections": 5},
+        }
+    )
+    assert text == (
+        "a: 2 error(s) in pillar 'ipsec':\n    - one\n    - two\nb: has no peers\n"
+        "c:\n    Passed invalid arguments\n"
+        "d:\n    ----------\n    connections:\n        5"
+    )
+
+
+@pytest.mark.parametrize(
+    "data", [["a", 1], "text", {}, {"a": None}, {"a": {"b": [1]}}, {"a": {"error": 1, "b": 2}}]
+)
+def test_other_data_is_printed_nested(minion, data):
+    assert minion.printed(data) == salt.output.out_format(data, "nested", {**minion.opts})
+
+
+def test_a_status_of_another_version_is_printed_nested(minion):
+    found = minion.status()
+    del found["connections"]["cp3001_v4"]["severity"]
+    assert minion.printed({HOST: found}) == salt.output.out_format({HOST: found}, "nested", {**minion.opts})
+
+
+def test_a_master_without_the_outputter_prints_nested(minion, monkeypatch):
+    said = []
+    monkeypatch.setattr(salt.output.log, "error", lambda text, *arguments: said.append(text % arguments))
+    found = {HOST: minion.status()}
+    nested = salt.output.out_format(found, "nested", {**minion.opts})
+    assert minion.printed(found, outputter_dirs=[]) == nested
+    assert said == ["Invalid outputter ipsec specified, fall back to nested"]
+
+
+def test_a_host_has_no_control_over_the_terminal(minion):
+    found = minion.status(connection="cp3001_v4")
+    found["connections"]["cp3001_v4"]["reason"] = "\x1b[2Jgone\nnext: line"
+    text = minion.printed({"\x1b[2Jhost": found})
+    assert "?[2Jgone next: line" in text
+    assert "\x1b" not in text
+
+
+SPANS = {None: "-", 0: "0s", 59: "59s", 60: "1m 0s", 3599: "59m 59s", 86400: "1d 0h", 1_000_000: "11d 13h"}
+SIZES = {0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 * 1024**3: "5.0 GiB", 2**60: "1048576.0 TiB"}
+
+
+def test_spans_and_sizes(minion):
+    found = minion.status(connection="cp3001_v4")
+    row = found["connections"]["cp3001_v4"]
+    for key, cases in (("since", SPANS), ("bytes_in", SIZES)):
+        for value, shown in cases.items():
+            found["connections"] = {"cp3001_v4": {**row, key: value}}
+            assert f"  {shown}  " in minion.printed({HOST: found})

@@ -1,0 +1,372 @@
+"""The states as Salt runs them: test mode says what the real run does and touches nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import strongswan
+from minions import HOST, NOW, Minion, Remote, tree
+
+import authorities
+from hostipsec import configuration, render
+
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
+LONELY = "db1001.eqiad.example has no peers: no rule pairs it with a host in service"
+SCRIPT = "/etc/init.d/ipsec"
+ASIDE = "/etc/init.d/ipsec-disabled"
+
+
+def agree(minion, function, name, **arguments):
+    """Run a state in test mode, for real, and again in both; return what the real run returned."""
+    would = minion.state(function, name, test=True, **arguments)
+    did = minion.state(function, name, **arguments)
+    assert would["changes"] == did["changes"]
+    assert would["result"] is (None if did["changes"] else did["result"])
+    assert "Traceback" not in would["comment"] + did["comment"]
+    if did["result"] is True:
+        for test in (True, False):
+            again = minion.state(function, name, test=test, **arguments)
+            assert (again["result"], again["changes"]) == (True, {})
+    return did
+
+
+# checked -------------------------------------------------------------------------------------
+
+
+def configured_before(names):
+    Path(configuration.CONF).write_text(
+        render.HEADER + "".join(f"conn {name}\n    auto=add\n" for name in names)
+    )
+
+
+def test_checked(minion):
+    found = agree(minion, "ipsec.checked", "input")
+    assert found == {"result": True, "changes": {}, "comment": "3 peers, 6 connections"}
+
+
+def test_checked_warns(minion, ca):
+    soon = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=5))
+    authorities.write(minion.place.parent / "source", soon.pem, soon.key_pem(), ca.pem)
+    found = agree(minion, "ipsec.checked", "input")
+    assert found["result"] is True
+    assert len(found["warnings"]) == 1
+
+
+def test_checked_fails_with_every_error_of_the_pillar(minion, data):
+    data["hosts"]["cp3001.esams.example"]["ipv4"] = "10.20.0.999"
+    minion.pillar({**data, "mtu": 9})
+    for test in (True, False):
+        found = minion.state("ipsec.checked", "input", test=test)
+        assert (found["result"], found["changes"]) == (False, {})
+        first, *problems = found["comment"].splitlines()
+        assert first == "Nothing was changed."
+        assert [line.split()[:2] for line in problems] == [
+            ["-", "ipsec:hosts:cp3001.esams.example:ipv4:"],
+            ["-", "ipsec:mtu:"],
+        ]
+
+
+def test_checked_on_a_host_in_no_rule(tmp_path, data, minion):
+    other = Minion(tmp_path / "db", "db1001.eqiad.example")
+    other.pillar(data)
+    found = agree(other, "ipsec.checked", "input")
+    assert found == {"result": True, "changes": {}, "comment": f"{LONELY}; nothing is set up here"}
+
+
+def test_checked_never_lets_a_full_configuration_become_an_empty_one(tmp_path, data, minion):
+    configured_before(["cp3001_v4", "cp3001_v6"])
+    other = Minion(tmp_path / "db", "db1001.eqiad.example")
+    other.pillar(data)
+    for test in (True, False):
+        found = other.state("ipsec.checked", "input", test=test)
+        assert found["result"] is False
+        assert found["comment"] == (
+            f"{LONELY}, but 2 connections of ours stand in ipsec.conf and stay: correct the pillar, "
+            "or apply state ipsec.clean to remove them."
+        )
+
+
+def test_checked_on_a_host_in_maintenance(minion, data):
+    """Its configuration stays, and that is no error."""
+    configured_before(["cp3001_v4"])
+    data["hosts"][HOST]["maintenance"] = True
+    minion.pillar(data)
+    found = agree(minion, "ipsec.checked", "input")
+    assert found["result"] is True
+    assert found["comment"].endswith("it is in maintenance; its 1 connection stay configured")
+
+
+# certificate_reused --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def etc(tmp_path):
+    return tmp_path / "ipsec.d"
+
+
+def test_certificate_reused(minion, etc, source, issued):
+    assert minion.state("ipsec.certificate_reused", str(etc), test=True)["result"] is None
+    assert not etc.exists()
+    found = agree(minion, "ipsec.certificate_reused", str(etc))
+    assert found["result"] is True
+    assert found["comment"].startswith("ECDSA certificate, valid for 36")
+    changes = found["changes"]
+    assert changes[f"{etc}/private/{HOST}.pem"] == "new: ECDSA key of 384 bits"
+    assert changes[f"{etc}/certs/{HOST}.pem"].startswith(f"new: CN={HOST}, valid until ")
+    assert {Path(path).parent.name for path in changes} == {"ipsec.d", "certs", "private", "cacerts"}
+    key = etc / f"private/{HOST}.pem"
+    assert key.read_bytes() == issued.key_pem() == Path(source.key).read_bytes()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (key, key.parent)] == [0o600, 0o700]
+
+
+def test_a_renewed_certificate_is_taken_up(minion, etc, ca):
+    minion.state("ipsec.certificate_reused", str(etc))
+    renewed = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=700))
+    authorities.write(minion.place.parent / "source", renewed.pem, renewed.key_pem(), ca.pem)
+    found = agree(minion, "ipsec.certificate_reused", str(etc))
+    assert {path: text.split(":")[0] for path, text in found["changes"].items()} == {
+        f"{etc}/certs/{HOST}.pem": "renewed",
+        f"{etc}/private/{HOST}.pem": "renewed",
+    }
+
+
+def test_nothing_of_a_key_is_shown_anywhere(minion, etc, issued, caplog):
+    caplog.set_level(1)
+    found = repr([minion.state("ipsec.certificate_reused", str(etc), test=test) for test in (True, False)])
+    lines = [line for line in issued.key_pem().decode().splitlines() if not line.startswith("---")]
+    for line in lines:
+        assert line not in found + caplog.text
+
+
+@pytest.mark.parametrize("fault", ["expired", "key of another", "no key", "other subject", "no such source"])
+def test_a_wrong_certificate_changes_nothing(minion, data, etc, ca, issued, fault):
+    minion.state("ipsec.certificate_reused", str(etc))
+    before = tree(etc)
+    place = minion.place.parent / "source"
+    if fault == "expired":
+        old = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=-1))
+        authorities.write(place, old.pem, old.key_pem(), ca.pem)
+    elif fault == "key of another":
+        authorities.write(place, issued.pem, authorities.host("CN=x", NOW, ca).key_pem(), ca.pem)
+    elif fault == "no key":
+        authorities.write(place, issued.pem, b"", ca.pem)
+    elif fault == "other subject":
+        minion.pillar({**data, "certificates": {**data["certificates"], "subject": "CN={short}"}})
+    else:
+        minion.pillar({**data, "certificates": {"source": "puppet"}})
+    for test in (True, False):
+        found = minion.state("ipsec.certificate_reused", str(etc), test=test)
+        assert (found["result"], found["changes"]) == (False, {})
+        assert len(found["comment"].splitlines()) == 1, found["comment"]
+        assert "expected" in found["comment"]
+    assert tree(etc) == before
+
+
+@root_only
+def test_a_full_disk_changes_nothing(minion, etc):
+    etc.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=0755", "tmpfs", etc], check=True)
+    try:
+        for name in ("certs", "private", "cacerts"):
+            (etc / name).mkdir(mode=0o700 if name == "private" else 0o755)
+        (etc / "filler").write_bytes(b"x" * 8192)  # two of four pages
+        before = tree(etc)
+        found = minion.state("ipsec.certificate_reused", str(etc))
+        assert (found["result"], found["changes"]) == (False, {})
+        assert found["comment"].endswith("No space left on device; what was there before stays")
+        assert tree(etc).keys() == before.keys()
+        (etc / "filler").unlink()
+        assert agree(minion, "ipsec.certificate_reused", str(etc))["result"] is True
+    finally:
+        subprocess.run(["umount", etc], check=True)
+
+
+# diverted ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """A host with a dpkg of its own, in memory."""
+    if os.getuid():
+        pytest.skip("needs namespaces and mounts")
+    found = strongswan.Host("diverter", tmp_path_factory.mktemp("diverter"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def remote(host, tmp_path_factory):
+    log = tmp_path_factory.mktemp("remote") / "log"
+    found = Remote(host.argv, log, place="/tmp/minion", identifier=HOST)
+    found.pillar({})
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def diverter(host, remote):
+    """Return a host on which nothing is diverted and none of the files is there."""
+    for owner in ("--local", "--package=other"):
+        host.process(["dpkg-divert", owner, "--no-rename", "--remove", SCRIPT], 10)
+    host.run("rm", "-f", SCRIPT, ASIDE, f"{SCRIPT}-other")
+    return remote
+
+
+def diversion(host):
+    return host.run("dpkg-divert", "--list", SCRIPT).strip()
+
+
+def there(host):
+    return sorted(path.name for path in (host.root / "etc/init.d").glob("ipsec*"))
+
+
+def test_diverted_before_the_package_is_there(host, diverter):
+    assert diverter.state("ipsec.diverted", SCRIPT, test=True, to=ASIDE)["result"] is None
+    assert diversion(host) == ""
+    found = agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    assert found["changes"] == {SCRIPT: f"diverted to {ASIDE}"}
+    assert diversion(host) == f"local diversion of {SCRIPT} to {ASIDE}"
+
+
+def test_diverted_after_the_package_came(host, diverter):
+    host.write(SCRIPT, "the script")
+    found = agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    assert found["changes"] == {SCRIPT: f"diverted to {ASIDE}"}
+    assert there(host) == ["ipsec-disabled"]
+
+
+def test_a_package_that_is_installed_later_goes_the_other_way(host, diverter, tmp_path):
+    """A package of the test's own, by dpkg of the throw-away root."""
+    agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    tree_of_package = tmp_path / "package"
+    (tree_of_package / "DEBIAN").mkdir(parents=True)
+    (tree_of_package / "etc/init.d").mkdir(parents=True)
+    (tree_of_package / "etc/init.d/ipsec").write_text("of the package")
+    control = (
+        "Package: some-script\nVersion: 1\nArchitecture: all\nMaintainer: T <t@example.org>\nDescription: t\n"
+    )
+    (tree_of_package / "DEBIAN/control").write_text(control)
+    deb = host.root / "tmp/some-script.deb"
+    strongswan.run(
+        ["dpkg-deb", "--root-owner-group", "--build", str(tree_of_package), str(tmp_path / "x.deb")]
+    )
+    deb.write_bytes((tmp_path / "x.deb").read_bytes())
+    host.run("dpkg", "--install", "/tmp/some-script.deb")
+    try:
+        assert there(host) == ["ipsec-disabled"]
+        assert diverter.state("ipsec.diverted", SCRIPT, to=ASIDE)["changes"] == {}
+    finally:
+        host.run("dpkg", "--purge", "some-script")
+
+
+def test_a_file_that_came_back_is_moved_again(host, diverter):
+    agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    host.write(SCRIPT, "written by hand")
+    found = agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    assert found["changes"] == {SCRIPT: f"moved to {ASIDE}, where it is diverted to already"}
+    assert there(host) == ["ipsec-disabled"]
+
+
+def test_an_administrators_own_diversion_stays(host, diverter):
+    host.run("dpkg-divert", "--local", "--no-rename", "--divert", f"{SCRIPT}-other", "--add", SCRIPT)
+    found = agree(diverter, "ipsec.diverted", SCRIPT, to=ASIDE)
+    assert found["changes"] == {}
+    assert diversion(host) == f"local diversion of {SCRIPT} to {SCRIPT}-other"
+
+
+@pytest.mark.parametrize("case", ["a package diverts", "files at both", "file at the target"])
+def test_what_cannot_be_diverted_is_left_alone(host, diverter, case):
+    if case == "a package diverts":
+        host.run(
+            "dpkg-divert", "--package=other", "--no-rename", "--divert", f"{SCRIPT}-other", "--add", SCRIPT
+        )
+    elif case == "files at both":
+        host.run("dpkg-divert", "--local", "--no-rename", "--divert", ASIDE, "--add", SCRIPT)
+    if case != "a package diverts":
+        host.write(SCRIPT, "one")
+        host.write(ASIDE, "two")
+    before = (diversion(host), there(host))
+    for test in (True, False):
+        found = diverter.state("ipsec.diverted", SCRIPT, test=test, to=ASIDE)
+        assert (found["result"], found["changes"]) == (False, {}), test
+        assert len(found["comment"].splitlines()) == 1
+        assert SCRIPT in found["comment"]
+    assert (diversion(host), there(host)) == before
+
+
+def test_diverted_where_there_is_no_dpkg(host, diverter):
+    host.run("mv", "/usr/bin/dpkg-divert", "/usr/bin/dpkg-divert.away")
+    try:
+        for test in (True, False):
+            found = diverter.state("ipsec.diverted", SCRIPT, test=test, to=ASIDE)
+            assert (found["result"], len(found["comment"].splitlines())) == (False, 1)
+            assert "dpkg-divert: No such file or directory" in found["comment"]
+    finally:
+        host.run("mv", "/usr/bin/dpkg-divert.away", "/usr/bin/dpkg-divert")
+
+
+# vici_present --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_vici(host, tmp_path_factory):
+    """Return a minion whose Python has pip and no vici; its index is a directory with one small wheel."""
+    import vici
+
+    site = Path(vici.__file__).parents[1]
+    log = tmp_path_factory.mktemp("remote") / "log"
+    for path in (*site.glob("vici"), *site.glob("vici-*.dist-info")):
+        host.run("mv", str(path), f"/tmp/{path.name}")
+    index = host.root / "tmp/index"
+    index.mkdir(exist_ok=True)
+    settings = ["PIP_CONFIG_FILE=/dev/null", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/tmp/index"]
+    found = Remote(
+        lambda argv: host.argv(["env", *settings, *argv]),
+        log,
+        place=f"/tmp/{log.parent.name}",
+        identifier=HOST,
+    )
+    found.pillar({})
+    yield found
+    found.stop()
+    for path in (*index.glob("*"), *site.glob("vici*")):
+        host.run("rm", "-rf", str(path if path.is_relative_to(site) else f"/tmp/index/{path.name}"))
+    for path in [*(host.root / "tmp").glob("vici*")]:
+        host.run("mv", f"/tmp/{path.name}", str(site))
+
+
+def wheel(directory: Path, name: str, version: str) -> None:
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def test_vici_present(minion):
+    found = agree(minion, "ipsec.vici_present", "vici>=5.9,<7")
+    assert found == {"result": True, "changes": {}, "comment": "is importable"}
+
+
+def test_vici_is_installed_by_pip(host, without_vici):
+    wheel(host.root / "tmp/index", "vici", "6.0.1")
+    wheel(host.root / "tmp/index", "vici", "7.0.0")
+    assert without_vici.state("ipsec.vici_present", "vici>=5.9,<7", test=True)["result"] is None
+    found = agree(without_vici, "ipsec.vici_present", "vici>=5.9,<7")
+    assert found["changes"] == {"vici": "installed"}
+    assert "vici==6.0.1" in without_vici.call("pip.freeze")
+
+
+def test_without_an_index_the_state_passes_with_a_warning(without_vici):
+    found = without_vici.state("ipsec.vici_present", "vici>=5.9,<7")
+    assert (found["result"], found["changes"]) == (True, {})
+    assert found["comment"] == "not there; charon is asked by stroke"
+    (warning,) = found["warnings"]
+    assert warning.startswith("vici>=5.9,<7 cannot be installed: ")

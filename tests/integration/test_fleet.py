@@ -1,0 +1,166 @@
+"""The package over Salt's bus: synced, asked, and applied in test mode."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from conftest import EDGE, HUB
+
+WAYS_OUT = (
+    "salt://pillar/ipsec.sls",
+    "salt://pillar/top.sls.example",
+    "salt://README.md",
+    "salt://tests/fleets.py",
+    "salt://lab/lab",
+    "salt://../README.md",
+    "salt://../pillar/ipsec.sls",
+    "salt://ipsec/../../README.md",
+    "salt://ipsec/../../../README.md",
+    "salt://ipsec/../../pillar/ipsec.sls",
+    "salt://_utils/../pillar/ipsec.sls",
+    "salt://_utils/hostipsec/../../../pillar/ipsec.sls",
+    "salt://ipsec/%2e%2e/%2e%2e/README.md",
+    "salt://.git/config",
+    "salt://_modules/../.git/config",
+    "salt:///etc/passwd",
+    "salt://|../README.md",
+)
+
+
+def test_a_minion_that_was_not_synced_says_what_to_run(before_sync):
+    for host, (states, status) in before_sync.items():
+        (state,) = states.values()
+        assert (state["result"], state["changes"]) == (False, {})
+        assert state["comment"].endswith(f"Run: salt '{host}' saltutil.sync_all")
+        assert status != 0
+
+
+def test_sync_all_brings_every_part(synced):
+    for brought in synced.values():
+        assert brought["modules"] == ["modules.ipsec"]
+        assert brought["states"] == ["states.ipsec"]
+        assert brought["output"] == ["output.ipsec"]
+        assert {"utils.hostipsec.topology", "utils.hostipsec.charon"} < {*brought["utils"]}
+
+
+def test_a_minion_sees_the_served_parts_and_nothing_else(salted):
+    for files in salted.values("cp.list_master").values():
+        assert {name.partition("/")[0] for name in files} == {
+            "_modules",
+            "_states",
+            "_utils",
+            "_output",
+            "ipsec",
+        }
+        assert [name for name in files if name.endswith((".md", ".yaml", ".example"))] == []
+
+
+def test_a_minion_cannot_fetch_the_rest_of_the_repository(salted, tmp_path):
+    wanted, fetched = tmp_path / "init.sls", tmp_path / "fetched"
+    calls = [["salt://ipsec/init.sls", str(wanted)], *([path, str(fetched)] for path in WAYS_OUT)]
+    for host, (first, *others) in salted.each("cp.get_file", calls).items():
+        assert first == str(wanted)
+        assert [path for path, got in zip(WAYS_OUT, others) if got] == [], f"fetched by {host}"
+    assert not fetched.exists()
+    directories = ("salt://pillar", "salt://..", "salt://ipsec/../..", "salt://_utils/../tests")
+    calls = [[path, str(tmp_path / "directory")] for path in directories]
+    assert [*salted.each("cp.get_dir", calls).values()] == [[[]] * len(calls)] * 2
+
+
+def test_check(salted):
+    found = salted.values("ipsec.check")
+    assert {host: (len(one["peers"]), one["connections"]) for host, one in found.items()} == {
+        HUB: (3, 6),
+        EDGE: (3, 6),
+    }
+    assert [one["problems"] + one["warnings"] for one in found.values()] == [[], []]
+
+
+def test_connections_of_both_ends_mirror_each_other(salted):
+    found = salted.values("ipsec.connections")
+    for family in ("v4", "v6"):
+        mine, theirs = found[HUB][f"cp3001_{family}"], found[EDGE][f"cp1001_{family}"]
+        assert (mine["left"], mine["right"]) == (theirs["right"], theirs["left"])
+        assert (mine["leftid"], mine["rightid"]) == (theirs["rightid"], theirs["leftid"])
+        assert (mine["initiator"], theirs["initiator"]) == (True, False)
+
+
+def test_test_mode_predicts_the_connections(salted):
+    for states, _ in salted.run("state.apply", "ipsec", test=True).values():
+        found = {state["__id__"]: state for state in states.values()}
+        assert [name for name, state in found.items() if state["result"] is False] == []
+        assert found["ipsec-check-input"]["comment"] == "3 peers, 6 connections"
+        assert len(found["ipsec-config-connections"]["changes"]["connections"]["added"]) == 6
+
+
+def test_status_where_charon_does_not_run(salted):
+    for found, status in salted.run("ipsec.status").values():
+        assert status == 1
+        assert found["summary"]["sentence"] == "charon does not answer; 6 connections: 6 down"
+
+
+def test_the_operator_sees_a_table(salted):
+    """The outputter is the master's, after ``salt-run saltutil.sync_all`` there."""
+    salted.master.salt_run_cli().run("saltutil.sync_all")
+    cli = salted.master.salt_cli()
+    shown = cli.run("ipsec.status", "connection=*_v6", "--out=ipsec", minion_tgt=HUB)
+    assert shown.returncode == 1
+    assert f"{HUB}: charon does not answer; 3 connections: 3 down" in shown.stdout
+    assert "!!  cp3001_v6" in shown.stdout
+
+
+@pytest.mark.parametrize("function", ["ipsec.connections", "ipsec.status", "ipsec.check", "ipsec.host"])
+def test_a_wrong_pillar_is_told_in_words(salted, data, function):
+    salted.pillar({**data, "mtu": 9, "hostz": {}})
+    for found, status in salted.run(function).values():
+        if function == "ipsec.host":
+            assert found == {"member": False}
+        elif function == "ipsec.check":
+            assert [line.partition(":")[2].partition(":")[0] for line in found["problems"]] == [
+                "hostz",
+                "mtu",
+            ]
+        else:
+            assert "ipsec:mtu: found 9; allowed: " in found["error"]
+            assert status == 2
+
+
+def test_a_wrong_pillar_changes_nothing(salted, data):
+    salted.pillar({**data, "mtu": 9})
+    for states, status in salted.run("state.apply", "ipsec").values():
+        (state,) = states.values()
+        assert (state["__id__"], state["result"], state["changes"]) == ("ipsec-check-input", False, {})
+        assert "ipsec:mtu: found 9; allowed: " in state["comment"]
+        assert status != 0
+
+
+def test_no_pillar_at_all(salted):
+    salted.pillar(None)
+    for states, _ in salted.run("state.apply", "ipsec").values():
+        (state,) = states.values()
+        assert state["comment"].startswith("Nothing was changed.\n- ipsec")
+
+
+def test_addresses_from_the_mine(salted, data):
+    """Hosts without an address in the pillar: each minion sent its own to the mine."""
+    bare = copy.deepcopy(data)
+    for host in (HUB, EDGE):
+        del bare["hosts"][host]["ipv4"], bare["hosts"][host]["ipv6"]
+    for host in [*bare["hosts"]]:
+        if host not in (HUB, EDGE):
+            del bare["hosts"][host]
+    bare["rules"], bare["expect"] = bare["rules"][:1], []
+    salted.values("mine.update")
+    salted.pillar(bare)
+    found = salted.values("ipsec.connections")
+    assert {name: (one["left"], one["right"]) for name, one in found[HUB].items()} == {
+        "cp3001_v4": ("10.64.0.11", "10.20.0.11")
+    }
+    assert found[EDGE]["cp1001_v4"]["right"] == "10.64.0.11"
+
+
+def test_an_argument_that_is_none(salted):
+    for found, status in salted.run("ipsec.status", nonsense=1).values():
+        assert "nonsense" in str(found)
+        assert status != 0

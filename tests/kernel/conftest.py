@@ -1,0 +1,143 @@
+"""Three hosts at three sites where the kernel does ESP; each applies the state by itself (no master).
+
+Run where the kernel has ESP with AES-GCM: `lab/with-esp` sees to that.
+"""
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from fleetlab import Lab
+from fleetlab.paths import LAB
+from fleetlab.plane import KERNEL
+from fleetlab.process import wait_for
+
+FLEET = LAB / "fleets/small.sls"
+A, B, C = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
+ADDRESSES = {
+    A: ("10.64.0.11", "2001:db8:1::11"),
+    B: ("10.192.0.11", "2001:db8:2::11"),
+    C: ("10.20.0.11", "2001:db8:3::11"),
+}
+SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) received")
+DEADLINE = 90.0  # seconds
+
+
+class Mesh:
+    """The hosts, with what the scenarios do to them and ask of them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.pillar: dict = yaml.safe_load(FLEET.read_text())
+
+    def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a command on a host; what it wrote."""
+        return self.lab.host(host).run(list(command), check=check, timeout=timeout).stdout
+
+    def give(self, change: dict) -> None:
+        """Lay settings over the pillar of all hosts (a list or a text replaces)."""
+        pillar = copy.deepcopy(self.pillar)
+        pillar["ipsec"].update(change)
+        self.lab.set_pillar(yaml.safe_dump(pillar))
+
+    def apply(self, host: str, *arguments: str) -> dict[str, dict]:
+        """Apply the state on a host; its states by id, all of which have to be right."""
+        found = self.lab.call(host, "state.apply", "ipsec", *arguments, timeout=400)
+        assert isinstance(found, dict), found
+        wrong = [f"{one['__id__']}: {one['comment']}" for one in found.values() if one["result"] is False]
+        assert not wrong, wrong
+        return {one["__id__"]: one for one in found.values()}
+
+    def sas(self, host: str, peer: str) -> list[str]:
+        """The names of the connections with a peer that are installed at a host, once for each CHILD SA."""
+        short = peer.split(".")[0]
+        return re.findall(rf"^ *({short}_v[46])\{{\d+\}}:  INSTALLED", self.on(host, "ipsec", "status"), re.M)
+
+    def up(self, one: str, other: str) -> bool:
+        """Whether both ends have one SA a family."""
+        pair = ((one, other), (other, one))
+        return all(
+            sorted(self.sas(end, peer)) == [f"{peer.split('.')[0]}_v{family}" for family in (4, 6)]
+            for end, peer in pair
+        )
+
+    def wait_up(self, one: str, other: str, timeout: float = DEADLINE) -> None:
+        """Wait until both ends have one SA a family."""
+        wait_for(lambda: self.up(one, other), f"SAs between {one} and {other}", timeout, 0.5)
+
+    @contextlib.contextmanager
+    def traffic(self, source: str, destination: str, interval: float = 0.1) -> Iterator["Traffic"]:
+        """Ping on both families while the body runs."""
+        running = Traffic(self, source, destination, interval)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+class Traffic:
+    """Constant probes between two hosts; `sent` and `received` by family once it has stopped."""
+
+    def __init__(self, mesh: Mesh, source: str, destination: str, interval: float) -> None:
+        self.mesh, self.source = mesh, source
+        self.files = {}
+        for family, address in zip(("v4", "v6"), ADDRESSES[destination], strict=True):
+            self.files[family] = file = f"/run/ping-{family}"
+            command = f"exec ping -n -i {interval} {address} >{file} 2>&1"
+            mesh.on(source, "setsid", "--fork", "sh", "-c", command)
+        self.sent: dict[str, int] = {}
+        self.received: dict[str, int] = {}
+
+    def replied(self, family: str) -> int:
+        """How many replies there are so far."""
+        return self.mesh.on(self.source, "cat", self.files[family]).count("bytes from")
+
+    def flows(self) -> bool:
+        """Whether both families get replies now."""
+        before = {family: self.replied(family) for family in self.files}
+        with contextlib.suppress(Exception):
+            wait_for(lambda: all(self.replied(f) > n for f, n in before.items()), "replies", 2)
+            return True
+        return False
+
+    def wait_flows(self, timeout: float = DEADLINE) -> None:
+        """Wait until both families get replies."""
+        wait_for(self.flows, f"replies to {self.source}", timeout)
+
+    def stop(self) -> None:
+        """End the probes and read what they say."""
+        self.mesh.on(self.source, "pkill", "-INT", "-x", "ping", check=False)
+        for family, file in self.files.items():
+            wait_for(lambda f=file: self._summary(f) is not None, f"the summary of ping on {family}", 10)
+            self.sent[family], self.received[family] = self._summary(file) or (0, 0)
+
+    def _summary(self, file: str) -> tuple[int, int] | None:
+        found = SUMMARY.search(self.mesh.on(self.source, "cat", file))
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def lost(self) -> int:
+        """Probes without a reply, on both families."""
+        return sum(self.sent.values()) - sum(self.received.values())
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """Three hosts after their first `state.apply ipsec`."""
+    lab = Lab("kernel", FLEET, KERNEL, master=False)
+    lab.down()
+    try:
+        lab.up()
+        found = Mesh(lab)
+        for host in (A, B, C):
+            lab.call(host, "saltutil.sync_all")
+            found.apply(host)
+        for one, other in ((A, B), (A, C), (B, C)):
+            found.wait_up(one, other)
+        yield found
+    finally:
+        lab.down()

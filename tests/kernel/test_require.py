@@ -1,0 +1,128 @@
+"""Stage `require`: whatever happens to charon, no packet of the pair goes in the clear."""
+
+import pytest
+from conftest import ADDRESSES, A, B, C
+
+from fleetlab.paths import BUILD
+
+FIGURES = BUILD / "require.txt"  # what docs/require.md shows
+RULES = {
+    "edge-to-core": {
+        "between": {"site": ["esams"]},
+        "and": {"site": ["eqiad", "codfw"]},
+        "same": ["cluster"],
+    },
+    "core-to-core": {"between": {"site": ["eqiad"]}, "and": {"site": ["codfw"]}, "same": ["cluster"]},
+}
+
+
+def rules(**stages):
+    """The rules of the fleet; a stage by the name of its rule, with `_` for `-`."""
+    return [
+        {"name": name, **rule, "stage": stages.get(name.replace("-", "_"), "start")}
+        for name, rule in RULES.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def required(mesh):
+    """A and B require each other; C goes on with `start`."""
+    mesh.give({"rules": rules(core_to_core="require")})
+    with mesh.traffic(A, B) as traffic:
+        traffic.wait_flows()
+        for host in (A, B):
+            states = mesh.apply(host)
+            assert len(states["ipsec-guard-policies"]["changes"]["added"]) == 8
+        traffic.wait_flows()
+    yield mesh
+    mesh.give({})
+    for host in (A, B):
+        mesh.apply(host)
+
+
+def stop_charon(mesh, host):
+    mesh.on(host, "systemctl", "stop", "strongswan-starter")
+
+
+def start_charon(mesh, host):
+    mesh.on(host, "systemctl", "start", "strongswan-starter")
+
+
+def kill_charon(mesh, host):
+    mesh.on(host, "systemctl", "kill", "--signal=KILL", "strongswan-starter")
+
+
+def restart_charon(mesh, host):
+    mesh.on(host, "systemctl", "restart", "strongswan-starter")
+
+
+def reboot(mesh, host):
+    mesh.lab.reboot(host)
+
+
+def delete_sas(mesh, host):
+    mesh.on(host, "ip", "xfrm", "state", "deleteall", "src", ADDRESSES[A][0], "dst", ADDRESSES[B][0])
+    mesh.on(host, "ip", "xfrm", "state", "deleteall", "src", ADDRESSES[A][1], "dst", ADDRESSES[B][1])
+
+
+def change_an_unrelated_peer(mesh, host):
+    mesh.give({"rules": rules(core_to_core="require", edge_to_core="passive")})
+    mesh.apply(host)
+    mesh.give({"rules": rules(core_to_core="require")})
+    mesh.apply(host)
+
+
+FAULTS = {
+    "charon stopped at the initiator": [(stop_charon, A), (start_charon, A)],
+    "charon stopped at the responder": [(stop_charon, B), (start_charon, B)],
+    "charon killed at the initiator": [(kill_charon, A), (start_charon, A)],
+    "charon killed at the responder": [(kill_charon, B), (start_charon, B)],
+    "charon restarted at the responder": [(restart_charon, B)],
+    "responder rebooted": [(reboot, B)],
+    "SAs deleted in the kernel": [(delete_sas, A)],
+    "an unrelated peer changed": [(change_an_unrelated_peer, A)],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_packet_goes_in_the_clear(required, fault, record_property):
+    with required.lab.capture() as wire:
+        with required.traffic(A, B) as traffic:
+            traffic.wait_flows()
+            for act, host in FAULTS[fault]:
+                act(required, host)
+            traffic.wait_flows(240)
+        between = {address for host in (A, B) for address in ADDRESSES[host]}
+    clear = [one for one in wire.clear() if {one.source, one.destination} <= between]
+    with FIGURES.open("a") as figures:
+        sent = sum(traffic.sent.values())
+        figures.write(f"{fault}: {sent} sent, {traffic.lost} lost, {len(clear)} in the clear\n")
+    record_property("lost", traffic.lost)
+    assert clear == []
+    assert wire.counts()["esp"] > 0
+
+
+def test_a_plain_packet_is_not_accepted(required):
+    """The peer sends in the clear (its guard and charon are gone): no reply, and the kernel counts it."""
+    required.on(B, "systemctl", "stop", "hostipsec-keeper", "strongswan-starter")
+    required.on(B, "ip", "xfrm", "policy", "flush")
+    before = required.on(A, "cat", "/proc/net/xfrm_stat")
+    for address in ADDRESSES[A]:
+        with pytest.raises(Exception, match="100% packet loss"):
+            required.on(B, "ping", "-q", "-c", "3", "-i", "0.1", "-W", "1", address)
+    assert required.on(A, "cat", "/proc/net/xfrm_stat") != before
+    required.on(B, "systemctl", "restart", "hostipsec-guard")
+    required.on(B, "systemctl", "start", "strongswan-starter", "hostipsec-keeper")
+    with required.traffic(B, A) as traffic:
+        traffic.wait_flows()
+
+
+def test_stage_start_goes_on_in_the_clear(required):
+    """What `start` is for: the same fault on the pair beside it, and traffic flows, for all to read."""
+    required.on(C, "systemctl", "stop", "hostipsec-keeper", "strongswan-starter")
+    with required.lab.capture() as wire:
+        for address in ADDRESSES[C]:
+            required.on(A, "ping", "-q", "-c", "3", "-i", "0.1", address)
+    required.on(C, "systemctl", "start", "strongswan-starter", "hostipsec-keeper")
+    assert len(wire.clear()) == 12
+    required.wait_up(A, C)

@@ -1,0 +1,89 @@
+"""One lab with the example fleet for all scenarios: real hosts, real Salt, real strongSwan."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fleetlab import Lab, demo
+from fleetlab.paths import DEFAULT_FLEET
+
+LAB_NAME = "test"
+
+
+@dataclass
+class Mesh:
+    """The lab after `state.apply ipsec`, with what the first runs said."""
+
+    lab: Lab
+    predicted: dict[str, dict] = field(default_factory=dict)  # host -> states of test=True, on new hosts
+    first: dict[str, dict] = field(default_factory=dict)  # host -> states of the first real run
+    fleet: Path = DEFAULT_FLEET
+    changed: bool = False
+
+    @property
+    def pillar(self) -> dict:
+        """The example pillar, to be changed and given to `give`."""
+        return yaml.safe_load(self.fleet.read_text())
+
+    def give(self, pillar: dict) -> None:
+        """Give the fleet another pillar, until the end of the test."""
+        self.changed = True
+        self.lab.set_pillar(yaml.safe_dump(pillar))
+
+    def apply(self, target: str = demo.MEMBERS, *arguments: str) -> dict[str, dict]:
+        """Run `state.apply ipsec`; the states of each host by id, whatever their results."""
+        found = self.lab.salt(target, "state.apply", "ipsec", *arguments, timeout=300)
+        return {
+            host: {state["__id__"]: state for state in states.values()}
+            if isinstance(states, dict)
+            else states
+            for host, states in found.items()
+        }
+
+    def status(self, target: str = demo.MEMBERS) -> dict[str, dict]:
+        """Each host's `ipsec.status`."""
+        return self.lab.salt(target, "ipsec.status")
+
+    def settle(self) -> None:
+        """Wait until all is established."""
+        demo.wait_established(self.lab)
+
+    def ids(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """The ids of IKE SAs, by host and connection."""
+        return demo.sas(self.lab)
+
+
+@pytest.fixture(scope="session")
+def everything() -> Iterator[Mesh]:
+    """Start the lab, and apply the state on new hosts: in test mode first."""
+    if os.geteuid():
+        pytest.fail("scenarios need root: run make test as root")
+    lab = Lab(LAB_NAME)
+    lab.down()
+    lab = Lab(LAB_NAME)
+    try:
+        lab.up()
+        mesh = Mesh(lab)
+        mesh.predicted = mesh.apply(demo.MEMBERS, "test=True")
+        mesh.first = mesh.apply()
+        mesh.settle()
+        yield mesh
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def mesh(everything: Mesh) -> Iterator[Mesh]:
+    """The mesh as the example pillar has it; a test that gives it another pillar gets it back so."""
+    yield everything
+    if everything.changed:
+        everything.changed = False
+        everything.lab.set_pillar(everything.fleet.read_text())
+        everything.apply()
+    for host in everything.lab.hosts:
+        everything.lab.on(host.name)
+    everything.settle()

@@ -1,0 +1,106 @@
+"""The lab itself: what its commands do, and that nothing of it is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleetlab.machine import cgroup_roots
+from fleetlab.process import wait_for, with_argument
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "other"
+FLEET = """
+ipsec:
+  hosts:
+    a1.north.example: {site: north, ipv4: 10.64.0.11, ipv6: "2001:db8:1::11"}
+    b1.south.example: {site: south, ipv4: 10.20.0.11, ipv6: "2001:db8:3::11"}
+"""
+
+
+def lab(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "lab/lab"), "--name", NAME, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def leftovers() -> list[str]:
+    """Namespaces, mounts, directories, cgroups and processes that carry the lab's name."""
+    found = [str(path) for path in Path("/run/netns").glob(f"lab-{NAME}-*")]
+    found += [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"ipsec-lab/{NAME}" in line
+    ]
+    found += [str(path) for path in Path("/run/ipsec-lab").glob(NAME)]
+    found += [str(path) for root in cgroup_roots() for path in root.glob(f"lab-{NAME}-*")]
+    found += [f"process {pid}" for pid in with_argument(f"/run/ipsec-lab/{NAME}/")]
+    found += [f"process {pid}" for pid in with_argument(f"--machine={NAME}-")]
+    return found
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    path = tmp_path / "fleet.sls"
+    path.write_text(FLEET)
+    yield path
+    lab("down")
+    assert leftovers() == []
+
+
+def test_a_second_lab_beside_the_first(everything, fleet, tmp_path):
+    """Same addresses, other name; commands pass their status on, and both go on running."""
+    started = lab("up", "--no-master", "--fleet", str(fleet))
+    assert started.returncode == 0, started.stderr
+    assert lab("run", "a1", "--", "sh", "-c", "exit 42").returncode == 42
+    assert lab("run", "a1", "--", "hostname", "-f").stdout == "a1.north.example\n"
+    assert lab("run", "a1", "--", "cat", input="through\n").stdout == "through\n"
+    (tmp_path / "copied").write_text("content")
+    assert lab("copy", str(tmp_path / "copied"), "b1:/srv/new/copied").returncode == 0
+    assert lab("run", "b1", "--", "cat", "/srv/new/copied").stdout == "content"
+    ping = ("run", "a1", "--", "ping", "-q", "-c", "1", "-W", "5")
+    for address in ("10.20.0.11", "2001:db8:3::11"):
+        assert lab(*ping, address).returncode == 0
+    assert lab("link", "b1", "down").returncode == 0
+    assert lab("run", "a1", "--", "ping", "-q", "-c", "1", "-W", "1", "10.20.0.11").returncode == 1
+    assert lab("link", "b1", "up").returncode == 0
+    assert lab(*ping, "10.20.0.11").returncode == 0
+    assert lab("off", "b1").returncode == 0
+    status = lab("status")
+    assert status.returncode == 1
+    assert "off  b1.south.example" in status.stdout
+    assert lab("on", "b1").returncode == 0
+    assert lab("run", "b1", "--", "cat", "/srv/new/copied").stdout == "content"
+    assert lab("status").returncode == 0
+    answered = everything.lab.host("cp1001").run(["ping", "-q", "-c", "1", "10.20.0.11"])
+    assert answered.returncode == 0
+
+
+def test_a_start_that_is_killed_leaves_nothing_after_down(fleet):
+    starting = subprocess.Popen(
+        [sys.executable, str(ROOT / "lab/lab"), "--name", NAME, "up", "--no-master", "--fleet", str(fleet)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_for(lambda: bool(with_argument(f"--machine={NAME}-")), "a host that boots", 60)
+    os.killpg(starting.pid, signal.SIGKILL)
+    starting.wait()
+    assert leftovers() != []
+    assert lab("down").returncode == 0
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "a1", "--", "true"), "no lab 'other' is running"),
+        (("up", "--fleet", "/nonexistent.sls"), "fleet file /nonexistent.sls: No such file"),
+        (("up", "--fleet", "LICENSE"), "LICENSE is not YAML (line"),
+        (("--name", "Wrong_Name", "up"), "lab name 'Wrong_Name'"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(arguments, said):
+    done = lab(*arguments, cwd=ROOT)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,95 @@
+"""One end of a pair goes away and comes back: traffic is encrypted again soon, by exactly one pair of SAs."""
+
+import time
+
+import pytest
+
+from fleetlab.process import wait_for
+
+INITIATOR, RESPONDER = "cp1001.eqiad.example", "cp3001.esams.example"
+BACK = 60.0  # seconds; dead-peer detection alone would take over 200
+NAMES = ("cp3001_v4", "cp3001_v6")
+
+
+def restart_service(lab, host):
+    lab.host(host).run(["systemctl", "restart", "strongswan-starter"])
+
+
+def kill_charon(lab, host):
+    """charon dies without a word to its peers; starter starts another."""
+    lab.host(host).run(["pkill", "-KILL", "-x", "charon"])
+
+
+def cut_power(lab, host):
+    lab.off(host)
+    lab.on(host)
+
+
+def reboot(lab, host):
+    lab.reboot(host)
+
+
+def once(lab) -> bool:
+    """Whether both ends have exactly one pair of SAs, and the same."""
+    ends = []
+    for host, peer in ((INITIATOR, "cp3001"), (RESPONDER, "cp1001")):
+        status = lab.call(host, "ipsec.status")
+        if not isinstance(status, dict) or "connections" not in status:
+            return False
+        for family in ("v4", "v6"):
+            one = status["connections"][f"{peer}_{family}"]
+            if one["state"] != "established":
+                return False
+            ends.append((family, one["bytes_in"] >= 0))
+    return len(ends) == 4
+
+
+def replies(lab, count=1) -> bool:
+    """Whether a ping from the initiator comes back, on both families."""
+    probe = ["ping", "-q", "-c", str(count), "-W", "1", "-i", "0.2"]
+    host = lab.host(INITIATOR)
+    return all(
+        host.run([*probe, address], check=False).returncode == 0
+        for address in ("10.20.0.11", "2001:db8:3::11")
+    )
+
+
+@pytest.mark.parametrize("host", [INITIATOR, RESPONDER], ids=["initiator", "responder"])
+@pytest.mark.parametrize("fault", [restart_service, kill_charon, reboot, cut_power])
+def test_comes_back(mesh, record_property, fault, host):
+    lab = mesh.lab
+    fault(lab, host)
+    start = time.monotonic()
+    wait_for(lambda: once(lab) and replies(lab), f"the pair after {fault.__name__} of {host}", BACK, 1)
+    record_property("seconds", time.monotonic() - start)
+    with lab.capture() as wire:
+        assert replies(lab, 3)
+    assert wire.counts()["clear"] == 0
+    assert wire.counts()["esp"] >= 12
+    for end, peer in ((INITIATOR, "cp3001"), (RESPONDER, "cp1001")):
+        connections = lab.call(end, "ipsec.status")["connections"]
+        for family in ("v4", "v6"):
+            assert len(connections[f"{peer}_{family}"]["ike_ids"]) == 1
+            assert len(connections[f"{peer}_{family}"]["child_ids"]) == 1
+
+
+def test_a_responder_that_is_configured_late_is_met(mesh):
+    """The initiator's first attempts get an error from a charon without configuration, and it gives up.
+
+    Nobody started such a tunnel again: it stayed down until somebody looked.
+    """
+    lab = mesh.lab
+    responder = lab.host(RESPONDER)
+    responder.run(["systemctl", "stop", "strongswan-starter", "hostipsec-keeper"])
+    responder.run(["mv", "/etc/ipsec.conf", "/etc/ipsec.conf.away"])
+    responder.write("/etc/ipsec.conf", b"config setup\n")
+    responder.run(["systemctl", "start", "strongswan-starter"])
+    refused = ["sh", "-c", "journalctl -b -u strongswan-starter | grep -q 'received NO_PROPOSAL_CHOSEN'"]
+    initiator = lab.host(INITIATOR)
+    wait_for(
+        lambda: initiator.run(refused, check=False).returncode == 0, "a refusal at the initiator", BACK, 1
+    )
+    responder.run(["mv", "/etc/ipsec.conf.away", "/etc/ipsec.conf"])
+    responder.run(["ipsec", "update"])
+    wait_for(lambda: once(lab), "the pair after a late configuration", BACK, 1)
+    responder.run(["systemctl", "start", "hostipsec-keeper"])

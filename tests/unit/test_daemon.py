@@ -1,0 +1,50 @@
+"""charon's process, as the pid file and /proc tell of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from hostipsec import charon, daemon
+from hostipsec.daemon import Strongswan
+from hostipsec.errors import CharonError
+
+
+@pytest.fixture
+def silent(tmp_path, monkeypatch):
+    """Return the pid file of a charon that answers to nothing."""
+
+    def refuse():
+        raise CharonError("charon cannot be reached")
+
+    monkeypatch.setattr(charon, "observe", refuse)
+    monkeypatch.setattr(daemon, "PID_FILE", str(tmp_path / "charon.pid"))
+    return tmp_path / "charon.pid"
+
+
+def strongswan():
+    return Strongswan(lambda: None)
+
+
+def test_one_that_lives_and_does_not_answer_is_an_error(silent):
+    silent.write_text(f"{os.getpid()}\n")
+    with pytest.raises(CharonError):
+        strongswan().observe()
+
+
+def test_a_zombie_does_not_run(silent):
+    """Killed and not yet reaped, it kept its directory in /proc, and counted as one that hangs."""
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    silent.write_text(f"{child.pid}\n")
+    assert strongswan().observe() is None
+    child.wait()
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense", "999999999"])
+def test_no_process_does_not_run(silent, text):
+    if text is not None:
+        silent.write_text(text)
+    assert strongswan().observe() is None

@@ -1,0 +1,36 @@
+"""Times as starter reads them (args.c ARG_TIME)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostipsec import durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("45", 45), ("45s", 45), ("13m", 780), ("1h", 3600), ("3600", 3600), ("2d", 172800)],
+)
+def test_a_number_and_a_unit(text, seconds):
+    assert durations.parse(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "1w", "1 h", " 1h", "1h\n", "-1", "+1", "1.5h", "1h30m", "0x10", "\u0661h"]
+)
+def test_what_starter_calls_a_bad_duration_value(text):
+    assert durations.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59, "59s"), (780, "13m"), (5400, "90m"), (86400, "1d")]
+)
+def test_the_largest_unit_that_divides_is_shown(seconds, text):
+    assert durations.shown(seconds) == text
+
+
+@given(st.integers(0, 10**9 - 1))
+def test_what_is_shown_reads_back(seconds):
+    assert durations.parse(durations.shown(seconds)) == seconds

@@ -1,0 +1,309 @@
+"""Bad pillar: one clear error each, which names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import fleets
+from hostipsec import catalog, defaults, pillar
+from hostipsec import settings as settings_module
+from hostipsec.errors import PillarError
+
+CP = "cp1001.eqiad.example"
+
+
+def mutate(path: str, value: object) -> dict:
+    """Return the example with a value put at a path of keys and indexes, joined by ':'."""
+    data = fleets.example()
+    *parents, last = path.split("/")
+    node = data
+    for key in parents:
+        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+    if isinstance(node, list):
+        node.insert(int(last), value)
+    else:
+        node[last] = value
+    return data
+
+
+# path of the mutation, value put there, path of the error, words the error must have
+CASES = [
+    ("hostz", {}, "ipsec:hostz", ["unknown key 'hostz'", "hosts"]),
+    ("rules/0/betweenn", {}, "ipsec:rules:0:betweenn", ["unknown key 'betweenn'", "between"]),
+    ("expect/0/pairs", "x", "ipsec:expect:0:pairs", ["unknown key 'pairs'", "pairs_with"]),
+    ("certificates/sourc_e", "x", "ipsec:certificates:sourc_e", ["unknown key 'sourc_e'", "source"]),
+    (
+        f"hosts/{CP}/maintenanse",
+        True,
+        f"ipsec:hosts:{CP}:maintenanse",
+        ["unknown key 'maintenanse'", "maintenance"],
+    ),
+    (f"hosts/{CP}/ipv44", "10.0.0.1", f"ipsec:hosts:{CP}:ipv44", ["unknown key 'ipv44'", "ipv4"]),
+    (f"hosts/{CP}/maintenance", "yes", f"ipsec:hosts:{CP}:maintenance", ["'yes'", "true or false"]),
+    (f"hosts/{CP}/ipv4", "2001:db8::1", f"ipsec:hosts:{CP}:ipv4", ["2001:db8::1", "IPv4"]),
+    (f"hosts/{CP}/ipv6", "10.0.0.1", f"ipsec:hosts:{CP}:ipv6", ["10.0.0.1", "IPv6"]),
+    (f"hosts/{CP}/ipv4", "cp1001", f"ipsec:hosts:{CP}:ipv4", ["'cp1001'", "IPv4 address"]),
+    (f"hosts/{CP}/ipv4", "127.0.0.1", f"ipsec:hosts:{CP}:ipv4", ["127.0.0.1", "not of loopback"]),
+    (f"hosts/{CP}/ipv6", "fe80::1", f"ipsec:hosts:{CP}:ipv6", ["fe80::1", "not of loopback, link"]),
+    ("hosts/bad host", {"ipv4": "10.0.0.9"}, "ipsec:hosts:bad host", ["minion id"]),
+    ("hosts/new.example", {"site": "esams"}, "ipsec:hosts:new.example", ["no address", "new.example"]),
+    (
+        "hosts/new.example",
+        {"ipv4": "10.64.0.11"},
+        "ipsec:hosts:new.example:ipv4",
+        ["10.64.0.11", CP, "address of its own"],
+    ),
+    ("rules/0/and", {"site": "eqiat"}, "ipsec:rules:0", ["no host has site eqiat", "eqiad"]),
+    ("rules/0/between", {"sight": "esams"}, "ipsec:rules:0", ["no host has the label 'sight'", "site"]),
+    ("rules/0/same", ["rack"], "ipsec:rules:0", ["matches no pair", "same rack"]),
+    ("rules/0/stage", "on", "ipsec:rules:0:stage", ["'on'", "off, passive, start, require"]),
+    ("rules/0/name", None, "ipsec:rules:0:name", ["nothing", "a name"]),
+    ("rules/0/name", "core-to-core", "ipsec:rules:1:name", ["'core-to-core' again"]),
+    ("rules", [], "ipsec:rules", ["no rule"]),
+    ("rules", {"name": "x"}, "ipsec:rules", ["a mapping", "a list"]),
+    ("hosts", {}, "ipsec:hosts", ["no host"]),
+    ("expect/0", {"host": CP, "peers": 27}, "ipsec:expect:0", ["has 3 peers", "27 peers"]),
+    (
+        "expect/0",
+        {"host": CP, "pairs_with": "db1001.eqiad.example"},
+        "ipsec:expect:0",
+        ["pairs with", "db1001.eqiad.example"],
+    ),
+    ("expect/0", {"host": "cp1009.eqiad.example", "peers": 1}, "ipsec:expect:0:host", ["cp1009", CP[:5]]),
+    ("setup/charondebug", "app 1", "ipsec:setup:charondebug", ["app", "cfg"]),
+    ("setup/charondebug", {"app": 1}, "ipsec:setup:charondebug:app", ["unknown type 'app'", "cfg"]),
+    ("setup/charondebug", {"cfg": 5}, "ipsec:setup:charondebug:cfg", ["5", "-1", "4"]),
+    ("connection/keyingretries", 3, "ipsec:connection:keyingretries", ["keyingretries", "keyingtries"]),
+    ("connection/mobike", "maybe", "ipsec:connection:mobike", ["maybe", "yes", "no"]),
+    ("connection/lifetime", "20m", "ipsec:connection:margintime", ["13m", "lifetime"]),
+    (
+        "connection/ike",
+        "aes128gcm17-prfsha384-ecp384bp!",
+        "ipsec:connection:ike",
+        ["aes128gcm17", "aes128gcm16"],
+    ),
+    ("connection/esp", "aes128gcm16-ecp385bp", "ipsec:connection:esp", ["ecp385bp", "ecp384bp"]),
+    ("connection/auto", "route", "ipsec:connection:auto", ["stage"]),
+    (
+        "charon/retramsmit_tries",
+        15,
+        "ipsec:charon:retramsmit_tries",
+        ["retramsmit_tries", "retransmit_tries"],
+    ),
+    ("certificates/source", "vault", "ipsec:certificates:source", ["'vault'", "puppet, files"]),
+    ("certificates/subject", "CN={name}", "ipsec:certificates:subject", ["{name}", "{id}"]),
+    ("sysctl/kernel.panic", 1, "ipsec:sysctl:kernel.panic", ["kernel.panic", "net."]),
+    (
+        "sysctl/net.core.xfrm_larval_drop",
+        "no way",
+        "ipsec:sysctl:net.core.xfrm_larval_drop",
+        ["no way", "number"],
+    ),
+    ("mtu", 100, "ipsec:mtu", ["100", "1280"]),
+    ("vici", "yes", "ipsec:vici", ["'yes'", "true or false"]),
+    ("hosts", None, "ipsec:hosts", ["nothing", "a mapping"]),
+    ("hosts", ["cp1001"], "ipsec:hosts", ["a list", "a mapping"]),
+    (f"hosts/{CP}", "10.0.0.1", f"ipsec:hosts:{CP}", ["'10.0.0.1'", "a mapping"]),
+    (f"hosts/{CP}/ipv4", None, f"ipsec:hosts:{CP}:ipv4", ["nothing", "IPv4 address"]),
+    (f"hosts/{CP}/ipv4", "224.0.0.1", f"ipsec:hosts:{CP}:ipv4", ["224.0.0.1", "unicast"]),
+    (f"hosts/{CP}/ipv4", "10.0.0.1/24", f"ipsec:hosts:{CP}:ipv4", ["'10.0.0.1/24'", "unicast"]),
+    (f"hosts/{CP}/ipv6", 733420, f"ipsec:hosts:{CP}:ipv6", ["733420", "in quotes"]),
+    (f"hosts/{CP}/ipv6", "2001:db8::1%eth0", f"ipsec:hosts:{CP}:ipv6", ["%eth0", "not of loopback, link"]),
+    (f"hosts/{CP}/rack", ["a"], f"ipsec:hosts:{CP}:rack", ["a list", "one word"]),
+    (f"hosts/{CP}/rack", "a b", f"ipsec:hosts:{CP}:rack", ["'a b'", "one word"]),
+    (f"hosts/{CP}/id", "x", f"ipsec:hosts:{CP}:id", ["'id'", "minion id itself"]),
+    ("rules", None, "ipsec:rules", ["no rule"]),
+    ("rules/1", "edge-to-core", "ipsec:rules:1", ["'edge-to-core'", "a mapping"]),
+    ("rules/0/between", {"site": []}, "ipsec:rules:0:between:site", ["an empty list", "a value"]),
+    ("rules/0/between", {"site": None}, "ipsec:rules:0:between:site", ["nothing", "a value"]),
+    ("rules/0/between", {}, "ipsec:rules:0:between", ["an empty mapping", "{site: esams}"]),
+    ("rules/0/and", ["site"], "ipsec:rules:0:and", ["a list", "a mapping"]),
+    ("rules/0/stage", "start ", "ipsec:rules:0:stage", ["'start '", "passive"]),
+    ("expect", {"host": CP}, "ipsec:expect", ["a mapping", "a list"]),
+    ("expect/0", {"host": CP}, "ipsec:expect:0", ["found host", "'pairs_with' or 'peers'"]),
+    ("expect/0", {"peers": 3}, "ipsec:expect:0", ["found peers", "'host'"]),
+    ("expect/0", {"host": CP, "peers": "3"}, "ipsec:expect:0:peers", ["'3'", "0 or more"]),
+    ("expect/0", {"host": [CP], "peers": 3}, "ipsec:expect:0:host", ["a list", "the minion id"]),
+    ("connection", ["ike"], "ipsec:connection", ["a list", "a mapping"]),
+    ("connection/margintime", "40m", "ipsec:connection:margintime", ["found 40m", "lifetime, which is 1h"]),
+    ("setup/uniqueid", "no", "ipsec:setup:uniqueid", ["unknown key 'uniqueid'", "uniqueids"]),
+    (
+        "certificates",
+        {"source": "files", "certificate": "/c", "key": "/k"},
+        "ipsec:certificates:ca",
+        ["nothing", "a text"],
+    ),
+    (
+        "certificates",
+        {"source": "puppet", "ssldir": "ssl"},
+        "ipsec:certificates:ssldir",
+        ["'ssl'", "absolute"],
+    ),
+    ("certificates", {"source": "puppet", "key": "/x"}, "ipsec:certificates:key", ["unknown key 'key'"]),
+    ("certificates/source", ["puppet"], "ipsec:certificates:source", ["a list", "puppet, files"]),
+    ("certificates/subject", "CN=host", "ipsec:certificates:subject", ["'CN=host'", "differs by host"]),
+    ("certificates/subject", "{id}", "ipsec:certificates:subject", ["'{id}'", "a distinguished name"]),
+    ("certificates/subject", 'CN="{id}"', "ipsec:certificates:subject", ["without quotes"]),
+    ("sysctl", {"net.ipv4.ip_forward": True}, "ipsec:sysctl:net.ipv4.ip_forward", ["True", "a whole number"]),
+    ("sysctl", {"net.ipv4.tcp_rmem": [1, 2]}, "ipsec:sysctl:net.ipv4.tcp_rmem", ["a list", "several"]),
+    ("mtu", True, "ipsec:mtu", ["True", "1280"]),
+    ("packages", "strongswan", "ipsec:packages", ["'strongswan'", "a list"]),
+    ("packages", ["a b"], "ipsec:packages", ["'a b'"]),
+]
+
+
+@pytest.mark.parametrize(("at", "value", "path", "words"), CASES, ids=[f"{c[0]}={c[1]}" for c in CASES])
+def test_one_fault_gives_one_error_that_names_it(at, value, path, words):
+    with pytest.raises(PillarError) as caught:
+        pillar.read(mutate(at, value))
+    assert [problem.path for problem in caught.value.problems] == [path]
+    text = str(caught.value)
+    assert not [word for word in words if word not in text], text
+
+
+def test_all_errors_come_at_once():
+    data = mutate("mtu", 1)
+    data["hostz"] = {}
+    data["hosts"][CP]["ipv4"] = "x"
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    assert {problem.path for problem in caught.value.problems} == {
+        "ipsec:mtu",
+        "ipsec:hostz",
+        f"ipsec:hosts:{CP}:ipv4",
+    }
+
+
+@pytest.mark.parametrize("nothing", [None, {}, [], "", 0])
+def test_a_vanished_pillar_is_an_error(nothing):
+    with pytest.raises(PillarError, match="hosts"):
+        pillar.read(nothing)
+
+
+def test_addresses_come_from_elsewhere_where_the_pillar_has_none():
+    data = fleets.example()
+    expected = pillar.read(data)
+    entry = data["hosts"][CP]
+    resolved = {
+        CP: {"v4": ipaddress.ip_address(entry.pop("ipv4")), "v6": ipaddress.ip_address(entry.pop("ipv6"))}
+    }
+    assert pillar.unaddressed(data) == (CP,)
+    assert pillar.read(data, resolved) == expected
+
+
+def test_maintenance_does_not_break_an_expectation():
+    data = fleets.example()
+    data["hosts"]["cp3001.esams.example"]["maintenance"] = True
+    pillar.read(data)
+
+
+def test_a_pair_without_a_common_family_is_an_error():
+    data = fleets.example()
+    del data["hosts"]["cp2001.codfw.example"]["ipv4"]
+    del data["hosts"][CP]["ipv6"]
+    with pytest.raises(PillarError, match="no address family in common with cp2001"):
+        pillar.read(data)
+
+
+def test_subjects_that_two_hosts_would_share_are_an_error():
+    data = fleets.example()
+    data["hosts"]["cp1001.codfw.example"] = {"site": "codfw", "cluster": "text", "ipv4": "10.192.0.9"}
+    data["expect"] = []
+    data["certificates"] = {"source": "puppet", "subject": "CN={short}"}
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    (problem,) = caught.value.problems
+    assert problem.path == "ipsec:certificates:subject"
+    assert problem.found == "gives 'CN=cp1001' to cp1001.codfw.example and cp1001.eqiad.example"
+
+
+def test_every_key_of_the_pillar_is_read():
+    data = {
+        **fleets.example(),
+        "connection": {"lifetime": "8h", "reauth": False},
+        "setup": {"uniqueids": "never", "charondebug": {"ike": 1}},
+        "charon": {"threads": 40, "plugins": {"vici": {"load": True}}},
+        "sysctl": {"net.core.xfrm_larval_drop": 1, "net.ipv4.tcp_rmem": "4096 131072 6291456"},
+        "packages": ["strongswan-swanctl", "libcharon-extra-plugins", "strongswan-swanctl"],
+        "certificates": {"source": "puppet", "ssldir": "/etc/puppet/ssl", "subject": "O=Example, CN={id}"},
+        "vici": False,
+        "mtu": 1450,
+    }
+    settings = pillar.read(data).settings
+    assert settings.connection == {"lifetime": "8h", "reauth": "no"}
+    assert settings.setup == {"uniqueids": "never"}
+    assert settings.charondebug == {"ike": 1}
+    assert settings.charon == {"threads": "40", "plugins": {"vici": {"load": "yes"}}}
+    assert settings.sysctl == {"net.core.xfrm_larval_drop": "1", "net.ipv4.tcp_rmem": "4096 131072 6291456"}
+    assert settings.packages == ("libcharon-extra-plugins", "strongswan-swanctl")
+    assert settings.certificates.certificate == "/etc/puppet/ssl/certs/{id}.pem"
+    assert settings.certificates.subject == "O=Example, CN={id}"
+    assert (settings.vici, settings.mtu) == (False, 1450)
+
+
+def test_what_the_pillar_leaves_out_has_a_default():
+    settings = pillar.read(fleets.star(1)).settings
+    assert settings.certificates.certificate == "{ssldir}/certs/{id}.pem"
+    assert settings.certificates.subject == "CN={id}"
+    assert settings.charondebug == {"cfg": 2, "dmn": 2}
+    assert (settings.connection, settings.setup, settings.charon, settings.sysctl) == ({}, {}, {}, {})
+    assert (settings.packages, settings.vici, settings.mtu) == ((), True, None)
+
+
+def test_empty_sections_are_no_sections():
+    data = {**fleets.star(1), "expect": None, "connection": None, "setup": None, "charon": {}, "sysctl": None}
+    assert pillar.read(data) == pillar.read(fleets.star(1))
+
+
+def test_files_may_be_anywhere():
+    chosen = {
+        "source": "files",
+        "certificate": "/etc/ssl/{short}.pem",
+        "key": "/etc/ssl/k.pem",
+        "ca": "/ca.pem",
+    }
+    certificates = pillar.read({**fleets.star(1), "certificates": chosen}).settings.certificates
+    assert (certificates.source, certificates.certificate) == ("files", "/etc/ssl/{short}.pem")
+
+
+# What the manual says --------------------------------------------------------------------------
+
+MANUAL = (Path(__file__).parents[2] / "docs/pillar.md").read_text()
+
+
+def section(title: str) -> str:
+    return MANUAL.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def indented(text: str) -> str:
+    return "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+
+
+def test_the_defaults_in_the_manual_are_ours():
+    told = yaml.safe_load(indented(section("connection, setup, charon")))
+    settings = pillar.read({**fleets.star(3), **told}).settings
+    assert settings.connection == defaults.CONNECTION
+    assert settings.charondebug == defaults.CHARONDEBUG
+    derived = {key: value for key, value in defaults.charon(3).items() if key not in settings.charon}
+    assert {**settings.charon, **derived} == defaults.charon(3)
+    assert not [key for key in derived if f"`{key}`" not in MANUAL]
+
+
+def test_the_errors_in_the_manual_are_ours():
+    data = fleets.example()
+    data["hosts"]["cp1002.eqiad.example"]["ipv4"] = "10.64.0.11"
+    data.update(connection={"keyingretries": 3}, setup={"charondebug": {"cfg": 5}}, mtu=100)
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    assert str(caught.value) == indented(section("errors"))
+
+
+def test_the_manual_tells_every_key():
+    keys = {*pillar.TOP_KEYS, *pillar.RULE_KEYS, *pillar.EXPECT_KEYS, *pillar.HOST_KEYS, *catalog.COMPUTED}
+    keys |= {key for names in settings_module.CERTIFICATE_KEYS.values() for key in names}
+    assert sorted(key for key in keys if not re.search(rf"\b{key}\b", MANUAL)) == []

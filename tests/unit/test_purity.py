@@ -1,0 +1,124 @@
+"""Pure modules read no clock, no file, no process, no network and no chance: they cannot even import them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import hostipsec
+
+PACKAGE = Path(hostipsec.__file__).parent
+MODULES = {file.stem: ast.parse(file.read_text()) for file in PACKAGE.glob("*.py") if file.stem != "__init__"}
+IMPURE = {
+    *(
+        "asyncio",
+        "builtins",
+        "concurrent",
+        "contextvars",
+        "ctypes",
+        "fcntl",
+        "fileinput",
+        "ftplib",
+        "getpass",
+    ),
+    *(
+        "glob",
+        "http",
+        "importlib",
+        "io",
+        "locale",
+        "logging",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "pwd",
+    ),
+    *("random", "salt", "secrets", "select", "selectors", "shelve", "shutil", "signal", "socket", "sqlite3"),
+    *(
+        "ssl",
+        "subprocess",
+        "sys",
+        "syslog",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uuid",
+        "vici",
+        "warnings",
+    ),
+    *("cryptography",),
+}
+CLOCKS = {"now", "utcnow", "today"}
+CALLS = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint", "globals"}
+
+
+def imports(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Return the modules that a module imports from elsewhere, and those of the package."""
+    outside, inside = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            inside |= {node.module} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(str(node.module).partition(".")[0])
+    return outside, inside
+
+
+def effects(tree: ast.Module) -> set[str]:
+    """Return the calls of a module that read a clock or touch the world."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS:
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            found.add(node.func.id)
+    return found
+
+
+def reasons(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    """Say what makes a module impure, itself or by what it imports."""
+    if name in seen or name not in MODULES:
+        return set()
+    outside, inside = imports(MODULES[name])
+    below = (reasons(other, seen | {name}) for other in inside)
+    return (outside & IMPURE) | effects(MODULES[name]) | set().union(*below)
+
+
+@pytest.mark.parametrize("name", hostipsec.PURE)
+def test_a_pure_module_touches_nothing(name):
+    assert name in MODULES
+    assert reasons(name) == set()
+
+
+@pytest.mark.parametrize("name", hostipsec.PURE)
+def test_a_pure_module_knows_pure_modules_only(name):
+    assert imports(MODULES[name])[1] <= set(hostipsec.PURE)
+
+
+def test_every_module_that_could_be_pure_is_named():
+    pure = {name for name in MODULES if not reasons(name)}
+    assert pure == set(hostipsec.PURE), "hostipsec.PURE names exactly the modules that touch nothing"
+
+
+def test_modules_are_named_once_and_in_order():
+    assert list(hostipsec.PURE) == sorted(set(hostipsec.PURE))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import os", "os"),
+        ("from pathlib import Path", "pathlib"),
+        ("def f():\n    import time", "time"),
+        ("from datetime import datetime\nx = datetime.now()", "now"),
+        ("x = open('f')", "open"),
+    ],
+)
+def test_what_is_forbidden_is_found(source, reason, monkeypatch):
+    monkeypatch.setitem(MODULES, "probe", ast.parse(source))
+    assert reason in reasons("probe")

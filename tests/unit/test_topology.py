@@ -1,0 +1,169 @@
+"""Pairs and connections: production's of 2018, and what single rules and hosts lead to."""
+
+from __future__ import annotations
+
+import pytest
+
+import fleets
+from hostipsec import pillar, topology
+from hostipsec.errors import PillarError
+
+
+def test_production_of_2018_has_1049_pairs_and_2098_connections():
+    fleet = pillar.read(fleets.production_2018())
+    per_host = {host.id: len(topology.connections(fleet, host.id)) for host in fleet.hosts}
+    assert len(fleet.hosts) == 92
+    assert len(topology.pairs(fleet)) == 1049
+    assert sum(per_host.values()) == 2 * 2098  # each connection stands at both of its ends
+    assert max(per_host.values()) == 70
+
+
+def test_short_names_that_clash_are_written_in_full():
+    data = {
+        "hosts": {
+            "a1.x.example": {"ipv4": "10.0.0.1"},
+            "b1.x.example": {"ipv4": "10.0.0.2"},
+            "b1.y.example": {"ipv4": "10.0.0.3"},
+        },
+        "rules": [
+            {"name": "r", "between": {"id": "a1.x.example"}, "and": {"id": ["b1.x.example", "b1.y.example"]}}
+        ],
+    }
+    names = [item.name for item in topology.connections(pillar.read(data), "a1.x.example")]
+    assert names == ["b1.x.example_v4", "b1.y.example_v4"]
+
+
+def test_the_first_rule_that_matches_gives_the_stage():
+    data = fleets.example()
+    data["rules"].insert(
+        0,
+        {
+            "name": "canary",
+            "between": {"id": "cp1001.eqiad.example"},
+            "and": {"id": "cp2001.codfw.example"},
+            "stage": "require",
+        },
+    )
+    stages = {
+        connection.name: connection.stage
+        for connection in topology.connections(pillar.read(data), "cp1001.eqiad.example")
+    }
+    assert stages["cp2001_v4"] == "require"
+    assert stages["cp3001_v4"] == "start"
+
+
+def test_different_pairs_only_hosts_that_both_have_the_label():
+    data = {
+        "hosts": {
+            "rdb1.x": {"role": "redis", "site": "x", "shard": 1, "ipv4": "10.0.0.1"},
+            "rdb2.y": {"role": "redis", "site": "y", "shard": 1, "ipv4": "10.0.0.2"},
+            "rdb3.y": {"role": "redis", "site": "y", "shard": 2, "ipv4": "10.0.0.3"},
+            "rdb4": {"role": "redis", "shard": 1, "ipv4": "10.0.0.4"},
+        },
+        "rules": [
+            {
+                "name": "redis-shards",
+                "between": {"role": "redis"},
+                "and": {"role": "redis"},
+                "same": ["shard"],
+                "different": ["site"],
+            }
+        ],
+    }
+    assert list(topology.pairs(pillar.read(data))) == [("rdb1.x", "rdb2.y")]
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_one_family_at_one_end_gives_one_connection(family):
+    data = fleets.example()
+    other = "ipv6" if family == "ipv4" else "ipv4"
+    del data["hosts"]["cp2001.codfw.example"][other]
+    connections = topology.connections(pillar.read(data), "cp1001.eqiad.example")
+    assert [item.name for item in connections if item.peer.startswith("cp2001")] == [f"cp2001_v{family[-1]}"]
+
+
+def test_labels_that_are_numbers_match_as_text():
+    data = fleets.star(2)
+    for host in data["hosts"].values():
+        host["shard"] = 1
+    data["rules"][0].update({"between": {"shard": 1}, "and": {"shard": ["1", 2]}})
+    assert len(topology.pairs(pillar.read(data))) == 3
+
+
+def test_a_host_without_the_label_of_same_is_never_joined_by_it():
+    data = fleets.star(3)
+    data["rules"][0]["same"] = ["cluster"]
+    data["hosts"]["hub.core.example"]["cluster"] = "text"
+    data["hosts"]["edge0002.edge.example"]["cluster"] = "text"
+    assert list(topology.pairs(pillar.read(data))) == [("edge0002.edge.example", "hub.core.example")]
+
+
+def test_maintenance_at_one_place_takes_a_host_out_of_every_peer():
+    data = fleets.star(3)
+    data["hosts"]["edge0002.edge.example"]["maintenance"] = True
+    fleet = pillar.read(data)
+    assert {item.peer for item in topology.connections(fleet, "hub.core.example")} == {
+        "edge0001.edge.example",
+        "edge0003.edge.example",
+    }
+    assert topology.connections(fleet, "edge0002.edge.example") == ()
+    assert len(topology.pairs(fleet, maintenance=True)) == 3
+
+
+def test_the_stage_off_before_another_rule_takes_a_pair_out():
+    data = fleets.star(2)
+    data["rules"].insert(
+        0,
+        {
+            "name": "not-yet",
+            "between": {"id": "edge0001.edge.example"},
+            "and": {"site": "core"},
+            "stage": False,
+        },
+    )
+    assert list(topology.pairs(pillar.read(data))) == [("edge0002.edge.example", "hub.core.example")]
+
+
+def test_the_id_that_sorts_first_starts_the_pair():
+    fleet = pillar.read(fleets.star(1))
+    (edge, _), (hub, _) = (
+        topology.connections(fleet, name) for name in ("edge0001.edge.example", "hub.core.example")
+    )
+    assert (edge.name, edge.initiator) == ("hub_v4", True)
+    assert (hub.name, hub.initiator) == ("edge0001_v4", False)
+
+
+def test_a_host_that_is_not_in_the_pillar_has_no_connections():
+    assert topology.connections(pillar.read(fleets.star(1)), "elsewhere.example") == ()
+
+
+def of_families(*families: str) -> dict:
+    """Return a pillar in which every host pairs with every other; each has the families named."""
+    hosts = {
+        f"h{number:04d}.example": {
+            "role": "all",
+            **({"ipv4": f"10.0.{number // 256}.{number % 256}"} if "4" in which else {}),
+            **({"ipv6": f"2001:db8::{number:x}"} if "6" in which else {}),
+        }
+        for number, which in enumerate(families, 1)
+    }
+    return {"hosts": hosts, "rules": [{"name": "r", "between": {"role": "all"}, "and": {"role": "all"}}]}
+
+
+def test_every_pair_without_a_common_family_is_found_once():
+    with pytest.raises(PillarError) as error:
+        pillar.read(of_families("4", "6", "46", "6"))
+    assert [(problem.path, problem.found) for problem in error.value.problems] == [
+        (
+            "ipsec:hosts:h0001.example",
+            f"no address family in common with h000{peer}.example, its peer by rule 'r'",
+        )
+        for peer in (2, 4)
+    ]
+
+
+def test_a_fleet_of_one_family_is_checked_without_comparing_all_pairs(monkeypatch):
+    """3,000 hosts with IPv4 only took 6 seconds: each was compared with each other one."""
+    fleet = pillar.read(of_families(*["4"] * 50))
+    monkeypatch.setattr(topology, "_joined", lambda *_: pytest.fail("a pair was compared"))
+    assert [*topology._familyless_pairs(fleet)] == []

@@ -1,0 +1,117 @@
+"""vici's answers as values, and that they are those of the text of the same moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import recordings
+from hostipsec import vicimessage
+from hostipsec.model import IkeSA, LoadedConnection
+
+
+def in_bytes(value):
+    """Return an answer as the library gives it: bytes in mappings and lists."""
+    if isinstance(value, dict):
+        return {key: in_bytes(item) for key, item in value.items()}
+    return [in_bytes(item) for item in value] if isinstance(value, list) else value.encode()
+
+
+@pytest.mark.parametrize("name", recordings.ALL)
+def test_vici_and_text_of_one_moment_give_the_same_value(name):
+    vici, text = recordings.vici(name), recordings.stroke(name)
+    assert (vici.backend, text.backend) == ("vici", "stroke")
+    assert replace(text, workers_idle=None) == replace(recordings.as_text_says(vici), workers_idle=None)
+
+
+# Values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recordings.ALL)
+def test_bytes_are_read_as_text(name):
+    assert vicimessage.charon(**in_bytes(recordings.answers(name))) == recordings.vici(name)
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_a_charon_with_two_connections_up(version):
+    found = recordings.vici(f"{version}-transport")
+    assert (found.version, found.backend, found.workers_total) == (version, "vici", 16)
+    assert {"vici", "stroke", "kernel-netlink", "openssl"} <= {*found.plugins}
+    assert found.routed == ("trap_v4",)
+    assert [connection.name for connection in found.connections] == ["west_v4", "west_v6", "trap_v4"]
+    assert found.connections[1] == LoadedConnection(
+        "west_v6", ("fd00::1",), ("fd00::2",), "CN=east.example", "CN=west.example", ("west_v6",)
+    )
+    first = next(sa for sa in found.ike_sas if sa.name == "west_v4")
+    assert (first.state, first.initiator) == ("ESTABLISHED", True)
+    assert (first.local_host, first.remote_host) == ("10.9.0.1", "10.9.0.2")
+    assert (first.local_id, first.remote_id) == ("CN=east.example", "CN=west.example")
+    assert first.proposal == "AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP"
+    (child,) = first.children
+    assert (child.name, child.state, child.mode, child.protocol) == (
+        "west_v4",
+        "INSTALLED",
+        "TRANSPORT",
+        "ESP",
+    )
+    assert (child.bytes_in, child.bytes_out, child.packets_in, child.packets_out) == (126, 42, 3, 3)
+    assert (child.local_ts, child.remote_ts) == (("10.9.0.1/32",), ("10.9.0.2/32",))
+    assert not child.udp_encap
+    assert child.proposal == "AES_GCM_16_128"
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_the_group_is_in_a_childs_proposal_once_it_was_rekeyed(version):
+    children = {
+        child.state: child.proposal
+        for sa in recordings.vici(f"{version}-transport-rekeyed").ike_sas
+        for child in sa.children
+        if sa.name == "west_v4"
+    }
+    assert children == {"DELETED": "AES_GCM_16_128", "INSTALLED": "AES_GCM_16_128/ECP_384_BP"}
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_both_ends_name_the_same_spis(version):
+    def spis(name):
+        return {
+            (sa.initiator_spi, sa.responder_spi, child.spi_in, child.spi_out)
+            for sa in recordings.vici(f"{version}-{name}").ike_sas
+            for child in sa.children
+        }
+
+    mirrored = {(initiator, responder, o, i) for initiator, responder, i, o in spis("up-responder")}
+    assert len(mirrored) == 2
+    assert spis("up") == mirrored
+
+
+def test_proposals_of_other_kinds():
+    """AEAD algorithms have no integrity algorithm; additional key exchanges come with strongSwan 6."""
+    ike = {
+        "encr-alg": "AES_CBC",
+        "encr-keysize": "256",
+        "integ-alg": "HMAC_SHA2_256_128",
+        "prf-alg": "PRF_HMAC_SHA2_256",
+        "dh-group": "CURVE_25519",
+        "ake1": "ML_KEM_768",
+    }
+    child = {"encr-alg": "AES_CBC", "encr-keysize": "128", "integ-alg": "HMAC_SHA2_256_128", "esn": "1"}
+    (found,) = charon([{"a": {"uniqueid": "1", **ike, "child-sas": {"a-1": child}}}]).ike_sas
+    assert found.proposal == "AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/CURVE_25519/KE1_ML_KEM_768"
+    assert found.children[0].proposal == "AES_CBC_128/HMAC_SHA2_256_128/ESN"
+
+
+def test_what_charon_leaves_out():
+    found = charon([{"(unnamed)": {"uniqueid": "7", "state": "CONNECTING", "tasks-active": ["IKE_INIT"]}}])
+    assert found.ike_sas == (IkeSA("(unnamed)", 7, "CONNECTING", "", "", tasks=("IKE_INIT",)),)
+    assert (found.uptime, found.workers_total, found.plugins) == (None, None, ())
+
+
+def test_a_time_that_has_come_is_zero():
+    (found,) = charon([{"a": {"uniqueid": "1", "rekey-time": "-5", "established": "9"}}]).ike_sas
+    assert (found.rekey_time, found.established, found.reauth_time) == (0, 9, None)
+
+
+def charon(sas):
+    return vicimessage.charon({"version": "6.0.1"}, {}, [], sas)

@@ -1,0 +1,137 @@
+"""The kernel's IPsec state, from what ``ip`` printed on three releases beside real charons."""
+
+from __future__ import annotations
+
+import pytest
+
+import recordings
+from hostipsec import kernel, xfrm
+from hostipsec.model import KernelPolicy, KernelState
+from hostipsec.processes import Result
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_states(version):
+    found = xfrm.parse_states(recordings.read(f"{version}-transport.states"))
+    assert len(found) == 4
+    child = next(
+        sa.children[0] for sa in recordings.vici(f"{version}-transport").ike_sas if sa.name == "west_v4"
+    )
+    gcm = {"mode": "transport", "reqid": child.reqid, "algorithm": "rfc4106(gcm(aes))"}
+    out = KernelState("10.9.0.1", "10.9.0.2", child.spi_out, bytes=42, packets=3, **gcm)
+    back = KernelState("10.9.0.2", "10.9.0.1", child.spi_in, bytes=126, packets=3, **gcm)
+    assert [state for state in found if ":" not in state.src] == [out, back]
+
+
+@pytest.mark.parametrize("name", recordings.WITH_KERNEL)
+def test_the_kernel_has_the_spis_that_charon_names(name):
+    states = xfrm.parse_states(recordings.read(f"{name}.states"))
+    children = [
+        child for sa in recordings.vici(name).ike_sas for child in sa.children if child.state == "INSTALLED"
+    ]
+    ours = {child.spi_in for child in children} | {child.spi_out for child in children}
+    lost = {"-transport": 0, "-transport-rekeyed": 0, "-transport-lost": 1}[name[5:]]
+    assert len(ours - {state.spi for state in states}) == lost
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_policies_without_those_of_sockets(version):
+    found = xfrm.parse_policies(recordings.read(f"{version}-transport.policies"))
+    assert len(found) == 6
+    child = next(
+        sa.children[0] for sa in recordings.vici(f"{version}-transport").ike_sas if sa.name == "west_v4"
+    )
+    assert (
+        KernelPolicy(
+            src="10.9.0.1/32",
+            dst="10.9.0.2/32",
+            direction="out",
+            priority=367231,
+            mode="transport",
+            reqid=child.reqid,
+            template_src="0.0.0.0",
+            template_dst="0.0.0.0",
+        )
+        in found
+    )
+    assert {(policy.src, policy.dst, policy.direction) for policy in found} >= {
+        ("10.9.0.1/32", "10.9.0.8/32", "out"),
+        ("10.9.0.8/32", "10.9.0.1/32", "in"),
+    }
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_errors(version):
+    found = xfrm.parse_errors(recordings.read(f"{version}.xfrm_stat"))
+    assert found["XfrmInError"] == 0
+    assert (found["XfrmInNoStates"], found["XfrmOutNoStates"]) == (1, 3)
+    assert len(found) == 28
+
+
+# What the recordings have not --------------------------------------------------------------
+
+
+TUNNEL = """\
+src 10.0.0.1 dst 10.0.0.2
+\tproto esp spi 0x00c0ffee reqid 16384 mode tunnel
+\treplay-window 0 flag af-unspec
+\tauth-trunc hmac(sha256) <<Keys hidden>> 128
+\tenc cbc(aes) <<Keys hidden>>
+\tencap type espinudp sport 4500 dport 4500 addr 0.0.0.0
+src 10.0.0.2 dst 10.0.0.1
+\tproto ah spi 0xdeadbeef(3735928559) reqid 1(0x00000001) mode beet
+"""
+
+
+def test_states_without_counters_and_of_other_kinds():
+    """Without ``-s`` numbers stand alone, and there are no counters."""
+    one, other = xfrm.parse_states(TUNNEL)
+    assert (one.spi, one.reqid, one.mode, one.bytes, one.packets) == ("00c0ffee", 16384, "tunnel", 0, 0)
+    assert one.algorithm == "hmac(sha256)/cbc(aes)"
+    assert (other.proto, other.spi, other.mode, other.algorithm) == ("ah", "deadbeef", "beet", "")
+
+
+POLICIES = """\
+src 10.0.0.1/32 dst 10.0.0.2/32 proto tcp dport 22
+\tdir out action block priority 100
+src 10.0.0.2/32 dst 10.0.0.1/32
+\tdir fwd priority 383616 ptype main mark 0x1/0xf
+\ttmpl src 192.0.2.1 dst 192.0.2.2
+\t\tproto esp reqid 7(0x00000007) mode tunnel
+\t\tlevel use
+"""
+
+
+def test_policies_that_block_or_have_a_level():
+    block, optional = xfrm.parse_policies(POLICIES)
+    assert (block.direction, block.action, block.priority, block.mode) == ("out", "block", 100, "")
+    assert (optional.direction, optional.action, optional.level) == ("fwd", "allow", "use")
+    assert (optional.template_src, optional.template_dst, optional.reqid) == ("192.0.2.1", "192.0.2.2", 7)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "Cannot send dump request\n", "src 10.0.0.1 dst 10.0.0.2\n"])
+def test_nothing(text):
+    assert xfrm.kernel(text, text, text) == xfrm.kernel("", "", "")
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+def test_the_kernel_is_asked_without_keys(tmp_path):
+    asked = []
+
+    def run(argv, timeout):
+        asked.append((" ".join(argv), timeout))
+        return Result(0, recordings.read(f"5.9.8-transport.{'states' if 'state' in argv else 'policies'}"))
+
+    (tmp_path / "stat").write_text("XfrmInError \t5\n")
+    found = kernel.observe(3.0, run, tmp_path / "stat")
+    assert asked == [("ip -s xfrm state list nokeys", 3.0), ("ip -s xfrm policy list", 3.0)]
+    assert (len(found.states), len(found.policies), found.errors) == (4, 6, {"XfrmInError": 5})
+    assert kernel.observe(3.0, run, tmp_path / "none").errors == {}
+
+
+def test_a_refusal_is_an_error_in_words():
+    refused = Result(2, "", "Cannot open netlink socket: Operation not permitted\n")
+    with pytest.raises(kernel.KernelError, match=r"status 2, Cannot open netlink socket: .*; needs root"):
+        kernel.observe(run=lambda argv, timeout: refused)
