@@ -36,7 +36,7 @@ conn {name}
     dpdaction={dpdaction}
     auto={auto}
 """
-# hundreds of tunnels between two hosts: no limit for half-open SAs of one address
+# hundreds of tunnels between two hosts: no limit for half-open SAs of one address; a duplicate is an IKE SA
 BUSY = (
     STRONGSWAN_CONF.replace("retransmit_timeout = 60", "retransmit_timeout = 60\n    dos_protection = no")
     + """
@@ -44,6 +44,7 @@ charon {
     threads = 32
     ikesa_table_size = 256
     ikesa_table_segments = 8
+    reuse_ikesa = no
 }
 """
 )
@@ -109,7 +110,7 @@ class Peers:
         return tuple(
             Connection(
                 *(name(n), f"cp{n:04}.example", "v4", ip_address(EAST), ip_address(address(n))),
-                *("CN=east", f"CN=cp{n:04}.example", True, "start"),
+                *("CN=east", f"CN=cp{n:04}.example", True, "passive"),
             )
             for n in self.numbers
         )

