@@ -44,6 +44,7 @@ test-integration: setup
 
 test-scenarios: setup
 	$(PYTEST) tests/scenarios
+	lab/with-esp --timeout 1200 -- $(PYTEST) tests/kernel
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py

@@ -56,6 +56,6 @@ def star(peers: int) -> dict:
         }
         for number in range(1, peers + 1)
     }
-    hosts["hub.core.example"] = {"site": "core", "ipv4": "10.255.0.1", "ipv6": "2001:db8::1"}
+    hosts["hub.core.example"] = {"site": "core", "ipv4": "10.255.0.2", "ipv6": "2001:db8::2"}
     rule = {"name": "spokes", "between": {"site": "edge"}, "and": {"site": "core"}}
     return {"hosts": hosts, "rules": [rule]}

@@ -1,0 +1,34 @@
+"""Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
+
+make bench
+.build/venv/bin/python tests/bench/bench.py [render|apply ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "_utils"), str(ROOT / "tests"), str(ROOT / "lab"), str(Path(__file__).parent)]
+
+import second_apply  # noqa: E402  (the paths have to be set first)
+import validate_render  # noqa: E402
+
+BENCHMARKS = {"render": validate_render.main, "apply": second_apply.main}
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks that are named, all where none is; the exit status says whether they were right."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    print("Seconds are of a machine that may be shared and noisy; compare the ratios.")
+    for name in names or BENCHMARKS:
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
