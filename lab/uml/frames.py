@@ -17,7 +17,9 @@ BOOTED, STARTED, STDOUT, STDERR, CREDIT, STATUS, FAILED = (
     b"X",
     b"F",
 )  # and from it
-WINDOW = 32768  # bytes of standard input that may be under way, so that signals never wait behind it
+# bytes of standard input that may be under way: signals never wait behind it, and the line inside, which
+# holds 4096, is never throttled (its driver may not wake up from that)
+WINDOW = 3072
 
 _HEADER = struct.Struct(">cI")
 

@@ -205,7 +205,7 @@ class Machine:
 
     def _ended(self, status: int) -> None:
         if self._status is None:
-            self._status = 124 if self._late == self._give_up else status
+            self._status = 124 if self._late in (self._give_up, self._undead) else status
         self._deadline = float("inf")
 
     def _boot_late(self) -> None:
@@ -217,7 +217,12 @@ class Machine:
         self._late = self._give_up
 
     def _give_up(self) -> None:
-        self._ended(124)
+        self._send(frames.number(frames.SIGNAL, signal.SIGKILL))
+        self._deadline = time.monotonic() + GRACE_SECONDS
+        self._late = self._undead
+
+    def _undead(self) -> None:
+        raise UmlError(f"the command did not end when it was killed; log: {self.log}")
 
     def _pass_signal(self, number: int) -> None:
         self._send(frames.number(frames.SIGNAL, number))
