@@ -8,7 +8,7 @@ from fleetlab.process import wait_for
 
 INITIATOR, RESPONDER = "cp1001.eqiad.example", "cp3001.esams.example"
 BACK = 60.0  # seconds; dead-peer detection alone would take over 200
-NAMES = ("cp3001_v4", "cp3001_v6")
+ONE = 45.0  # seconds; of two IKE SAs that crossed, charon ends the older one after 10 s
 
 
 def restart_service(lab, host):
@@ -30,18 +30,27 @@ def reboot(lab, host):
 
 
 def once(lab) -> bool:
-    """Whether both ends have exactly one pair of SAs, and the same."""
-    ends = []
+    """Whether both ends have exactly one pair of SAs for each family."""
     for host, peer in ((INITIATOR, "cp3001"), (RESPONDER, "cp1001")):
         status = lab.call(host, "ipsec.status")
         if not isinstance(status, dict) or "connections" not in status:
             return False
         for family in ("v4", "v6"):
             one = status["connections"][f"{peer}_{family}"]
-            if one["state"] != "established":
+            if one["state"] != "established" or [len(one["ike_ids"]), len(one["child_ids"])] != [1, 1]:
                 return False
-            ends.append((family, one["bytes_in"] >= 0))
-    return len(ends) == 4
+    return True
+
+
+def alive(lab) -> bool:
+    """Whether both ends have SAs for each family, be there more than one while ends meet."""
+    states = [
+        status["connections"][f"{peer}_{family}"]["state"]
+        for host, peer in ((INITIATOR, "cp3001"), (RESPONDER, "cp1001"))
+        for family in ("v4", "v6")
+        if isinstance(status := lab.call(host, "ipsec.status"), dict) and "connections" in status
+    ]
+    return len(states) == 4 and {*states} <= {"established", "duplicate"}
 
 
 def replies(lab, count=1) -> bool:
@@ -60,17 +69,13 @@ def test_comes_back(mesh, record_property, fault, host):
     lab = mesh.lab
     fault(lab, host)
     start = time.monotonic()
-    wait_for(lambda: once(lab) and replies(lab), f"the pair after {fault.__name__} of {host}", BACK, 1)
+    wait_for(lambda: alive(lab) and replies(lab), f"the pair after {fault.__name__} of {host}", BACK, 1)
     record_property("seconds", time.monotonic() - start)
     with lab.capture() as wire:
         assert replies(lab, 3)
     assert wire.counts()["clear"] == 0
     assert wire.counts()["esp"] >= 12
-    for end, peer in ((INITIATOR, "cp3001"), (RESPONDER, "cp1001")):
-        connections = lab.call(end, "ipsec.status")["connections"]
-        for family in ("v4", "v6"):
-            assert len(connections[f"{peer}_{family}"]["ike_ids"]) == 1
-            assert len(connections[f"{peer}_{family}"]["child_ids"]) == 1
+    wait_for(lambda: once(lab), f"exactly one pair of SAs after {fault.__name__} of {host}", ONE, 1)
 
 
 def test_a_responder_that_is_configured_late_is_met(mesh):
