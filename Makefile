@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 PLANE ?= auto
 
-.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios bench clean
+.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -44,7 +44,9 @@ test-integration: setup
 
 test-scenarios: setup
 	$(PYTEST) tests/scenarios
-	lab/with-esp --timeout 1200 -- $(PYTEST) tests/kernel
+
+test-kernel: setup
+	lab/with-esp --timeout 1800 -- $(PYTEST) tests/kernel
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py
