@@ -26,6 +26,7 @@ RECORD = Path("/var/lib/hostipsec/mesh.json")
 BLOCK, PASS = 2_000_073, 73
 # On a link that both share, a host finds its peer's link address before there can be ESP (RFC 4861)
 NEIGHBOUR_DISCOVERY = (135, 136)
+ICMPV6 = 58  # a number, since a host without the package netbase has no names of protocols
 _ENTRY = re.compile(
     r"^src (\S+) dst (\S+)(?: proto \S+)?(?: type (\d+))?.*\n"
     r"\s+dir (in|out) (?:action (\S+) )?.*?priority (\d+)",
@@ -45,7 +46,7 @@ class Policy:
     @property
     def selector(self) -> str:
         """Return what identifies the policy, in the words of ``ip xfrm policy``."""
-        passes = f" proto ipv6-icmp type {self.kind}" if self.kind else ""
+        passes = f" proto {ICMPV6} type {self.kind}" if self.kind else ""
         return f"src {self.src} dst {self.dst}{passes} dir {self.direction}"
 
     @property
