@@ -71,7 +71,7 @@ def test_a_rekeying_takes_the_group_of_esp_and_loses_nothing(found):
     for proof in found["rekeyed"]["proofs"].values():
         rekeying = proof["rekeying"]
         assert (rekeying["done"], rekeying["proposal"]) == (True, "AES_GCM_16_128/ECP_384_BP")
-        assert (rekeying["lost"], rekeying["sent"] > 3, rekeying["seconds"] > 0) == (0, True, True)
+        assert (rekeying["lost"], rekeying["sent"] > 0, rekeying["seconds"] > 0) == (0, True, True)
         assert (directions(proof), proof["ok"]) == (ENCRYPTED, True)
         # the old SA and the new one, and nothing beside them
         assert len(proof["captured"]["esp"]) == 2
