@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
 MANY = 100
 GRACE = 1.0  # seconds after the deadline
-PYTHON = 1.0  # seconds for a Python to start and to end on a busy machine, which is not in the bound
+PYTHON = 5.0  # seconds for a Python to start and to end on a busy machine, which is not in the bound
 WITHOUT_VICI = BUSY.replace("vici { load = yes }", "vici { load = no }")
 
 
@@ -146,7 +146,7 @@ def test_not_installed(make):
     peers.east.run("sh", "-c", "rm -rf /usr/lib/ipsec /usr/sbin/ipsec /etc/init.d/ipsec")
     answer = down(peers, 5)
     assert (answer.status, answer.data["problems"], hows(answer)) == (0, [], {"was down": 1})
-    assert answer.data["seconds"] < 2
+    assert answer.data["seconds"] < 5
     assert answer.data["charon"] == "not running"
 
 
