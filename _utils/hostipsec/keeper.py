@@ -33,6 +33,7 @@ RECORD = Path("/var/lib/hostipsec/mesh.json")
 INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fleet does not act as one
 GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
+STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
@@ -48,7 +49,7 @@ def absent(
     return tuple(
         one.name
         for one in connections
-        if one.stage == "start"
+        if one.stage in STARTED
         and one.name not in held
         and one.name in loaded
         and one.name not in there
