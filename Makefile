@@ -46,6 +46,7 @@ test-scenarios: setup
 	$(PYTEST) tests/scenarios
 
 test-kernel: setup
+	@lab/lab image
 	lab/with-esp --timeout 1800 -- $(PYTEST) tests/kernel
 
 bench: setup

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import cache
 from .errors import CommandError, LabError
 from .lab import Lab, labs, started
 from .paths import DEFAULT_FLEET
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--fleet", type=Path, default=DEFAULT_FLEET, help="a pillar with ipsec:hosts")
     one.add_argument("--plane", choices=PLANES, default=AUTO, help="who does ESP")
     one.add_argument("--no-master", action="store_true", help="no Salt master: hosts serve themselves")
+    action("image", image, "build what all labs share; lab/with-esp has no network to do it inside")
     one = action("run", run_on, "run a command on a host; its exit status is the command's")
     one.add_argument("host")
     one.add_argument("command", nargs=argparse.REMAINDER, help="after --")
@@ -83,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
 def up(options: argparse.Namespace) -> None:
     """Start a lab."""
     Lab(options.name, options.fleet, options.plane, not options.no_master).up()
+
+
+def image(_: argparse.Namespace) -> None:
+    """Build the hosts' root, packages and wheels, where they are missing."""
+    cache.ready()
 
 
 def run_on(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+from . import cache
 from .errors import LabError
 from .lab import Lab
 from .paths import DEFAULT_FLEET, LAB
@@ -62,6 +63,11 @@ def main(arguments: list[str]) -> int:
 
 def show_inside() -> int:
     """Become the same demo, with a smaller fleet, in a kernel that has ESP."""
+    try:
+        cache.ready()  # there is no network inside
+    except LabError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
     say("this kernel has no ESP with AES-GCM: going on in User Mode Linux, with three hosts")
     os.environ[INSIDE] = "1"
     command = [str(LAB / "with-esp"), "--", str(LAB / "demo"), KERNEL]
