@@ -1,6 +1,6 @@
-"""The status of hosts as tables, worst first: what ``ipsec.status`` is printed with.
+"""The status of hosts as tables, worst first: what ``ipsec.status`` is printed with; and the runner's lines.
 
-It has to be synced to where it runs: ``salt-run saltutil.sync_output`` on the master for ``salt``,
+It has to be synced to where it runs: ``salt-run saltutil.sync_all`` on the master for ``salt``,
 ``saltutil.sync_all`` on the host for ``salt-call``. Where it is not, Salt logs ``Invalid outputter ipsec
 specified, fall back to nested`` and prints the same data nested.
 
@@ -24,11 +24,17 @@ INDENT = "    "
 def output(data, **kwargs):
     """Return the text for ``{host: what ipsec.status gave}``; anything else a host gave is printed nested.
 
+    Of what the runner gives, its lines; of its progress, the message.
+
     A status that lacks a key, of another version of this package, raises KeyError: Salt then prints
     everything nested.
     """
     if not isinstance(data, dict):
         return __salt__["nested"](data, **kwargs)
+    if isinstance(data.get("lines"), list) and "retcode" in data:
+        return "\n".join(_plain(line, keep=True) for line in data["lines"])
+    if data.get("suffix") == "progress":
+        return _plain(data["event"]["message"])
     return "\n".join(
         _host(_plain(host), found) or __salt__["nested"]({host: found}, **kwargs)
         for host, found in sorted(data.items())
@@ -90,9 +96,10 @@ def _size(count):
     return f"{count} B" if units[-1] == "B" else f"{size:.1f} {units[-1]}"
 
 
-def _plain(text):
-    """Return a host's text on one line, with no control over the terminal."""
-    return salt.output.strip_esc_sequence(" ".join(str(text).split()))
+def _plain(text, keep=False):
+    """Return a host's text on one line, with no control over the terminal; ``keep`` its columns."""
+    line = str(text).expandtabs().replace("\n", " ") if keep else " ".join(str(text).split())
+    return salt.output.strip_esc_sequence(line)
 
 
 def _colored(severity, text):

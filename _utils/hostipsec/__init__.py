@@ -17,6 +17,7 @@ PURE = (
     "errors",
     "health",
     "hold",
+    "joined",
     "kernelnames",
     "leftovers",
     "membership",

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from typing import NoReturn
 
 from . import cache
 from .errors import LabError
@@ -47,10 +48,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="lab/demo", description=__doc__)
     parser.add_argument("plane", nargs="?", default=AUTO, choices=PLANES, help="who does ESP")
     plane, inside = parser.parse_args(arguments).plane, INSIDE in os.environ
-    if plane == KERNEL and not inside and why_not_kernel():
-        return show_inside()
-    lab = Lab("demo", SMALL_FLEET, plane) if inside else Lab(fleet=DEFAULT_FLEET, plane=plane)
     try:
+        if plane == KERNEL and not inside and why_not_kernel():
+            show_inside()
+        lab = Lab("demo", SMALL_FLEET, plane) if inside else Lab(fleet=DEFAULT_FLEET, plane=plane)
         lab.up()
         show(lab)
     except LabError as error:
@@ -61,13 +62,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def show_inside() -> int:
+def show_inside() -> NoReturn:
     """Become the same demo, with a smaller fleet, in a kernel that has ESP."""
-    try:
-        cache.ready()  # there is no network inside
-    except LabError as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
+    cache.ready()  # there is no network inside
     say("this kernel has no ESP with AES-GCM: going on in User Mode Linux, with three hosts")
     os.environ[INSIDE] = "1"
     command = [str(LAB / "with-esp"), "--", str(LAB / "demo"), KERNEL]

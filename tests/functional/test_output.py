@@ -290,3 +290,20 @@ def test_spans_and_sizes(minion):
         for value, shown in cases.items():
             found["connections"] = {"cp3001_v4": {**row, key: value}}
             assert f"  {shown}  " in minion.printed({HOST: found})
+
+
+# The runner ----------------------------------------------------------------------------------
+
+
+def test_the_runner_s_lines_are_printed_as_they_are(minion):
+    data = {"lines": ["16 connections", "  eqiad - esams     8: 8 up", "\x1b[31mred"], "retcode": 0}
+    printed = minion.printed(data).splitlines()
+    assert printed[:2] == data["lines"][:2]
+    assert "\x1b" not in printed[2]
+
+
+def test_the_runner_s_progress_is_one_line(minion):
+    event = {"message": "cp3001: 6 of 6\nconnections down\x07", "outputter": "ipsec"}
+    assert minion.printed({"suffix": "progress", "event": event}).startswith(
+        "cp3001: 6 of 6 connections down"
+    )

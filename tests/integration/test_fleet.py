@@ -51,6 +51,7 @@ def test_a_minion_sees_the_served_parts_and_nothing_else(salted):
             "_states",
             "_utils",
             "_output",
+            "_runners",
             "ipsec",
         }
         assert [name for name in files if name.endswith((".md", ".yaml", ".example"))] == []

@@ -14,7 +14,7 @@ import salt.fileserver
 import yaml
 from conftest import HUB, ROOT, readme, write_pillar
 
-PARTS = {"_modules", "_states", "_utils", "_output", "ipsec"}
+PARTS = {"_modules", "_states", "_utils", "_output", "_runners", "ipsec"}
 
 
 def repository(directory: Path) -> str:

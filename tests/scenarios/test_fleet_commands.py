@@ -1,0 +1,142 @@
+"""`salt-run ipsec.*`: the whole fleet down, up, asked and proven, with hosts that do not answer."""
+
+import json
+
+import pytest
+
+OFF, HUNG = "cp2001.codfw.example", "cp3001.esams.example"
+EVERY = 16  # connections of the fleet
+
+
+class Master:
+    """What an operator types at the master."""
+
+    def __init__(self, lab):
+        self.lab = lab
+
+    def run(self, function, *arguments, timeout=150):
+        """Return the exit status and the lines that an operator reads."""
+        command = ["salt-run", f"ipsec.{function}", *arguments]
+        done = self.lab.master.run(command, check=False, timeout=timeout)
+        assert "Traceback" not in done.stdout + done.stderr, done
+        return done.returncode, [line for line in done.stdout.splitlines() if "unclosed" not in line]
+
+    def data(self, function, *arguments, timeout=150):
+        """Return the exit status and the data."""
+        command = ["salt-run", "--out=json", f"ipsec.{function}", *arguments]
+        done = self.lab.master.run(command, check=False, timeout=timeout)
+        return done.returncode, json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{") :])[0]
+
+
+@pytest.fixture
+def master(mesh):
+    yield Master(mesh.lab)
+    for host in mesh.lab.hosts:
+        mesh.lab.on(host.name)
+    mesh.lab.wait_minions()
+    mesh.lab.salt("*cp*", "ipsec.up", timeout=90)
+
+
+def test_status_joins_both_ends(master):
+    status, lines = master.run("status")
+    assert status == 0
+    assert f"{EVERY} connections of 8 pairs: {EVERY} up" in lines
+    assert "  eqiad - esams     8: 8 up" in lines
+    status, found = master.data("status", "site=codfw")
+    assert (status, found["counts"], found["silent"], found["failed"]) == (0, {"up": 8}, [], {})
+    assert {*found["connections"][0]["sites"]} == {"codfw", "eqiad"}
+
+
+def test_verify_proves_the_fleet(master):
+    status, lines = master.run("verify")
+    assert status == 0
+    assert "5 of 5 hosts are as asked: every connection encrypted both ways" in lines
+
+
+def test_a_dry_run_changes_nothing(mesh, master):
+    before = mesh.ids()
+    status, lines = master.run("down", "dry_run=True")
+    assert status == 0
+    assert "5 hosts asked, nothing was changed" in lines
+    assert "cp2001.codfw.example: 8 of 8 connections would be ended (8 connections: 8 established)" in lines
+    assert mesh.ids() == before
+
+
+def test_down_lasts_until_up(mesh, master):
+    status, lines = master.run("down", "reason=T195365")
+    assert status == 0
+    assert "5 of 5 hosts are as asked: down, and proven" in lines
+    with mesh.lab.capture() as wire:
+        mesh.lab.host(OFF).run(["ping", "-q", "-c", "3", "-i", "0.1", "10.20.0.11"])
+    assert (wire.counts()["clear"], wire.counts()["esp"]) == (6, 0)
+    for states in mesh.apply().values():
+        assert [one["comment"] for one in states.values() if one["result"] is not True] == []
+    status, found = master.data("status")
+    assert (status, found["counts"]) == (1, {"held": EVERY})
+    assert all("by root (salt-run) because T195365" in one["reason"] for one in found["connections"])
+    status, lines = master.run("up")
+    assert status == 0
+    assert "5 of 5 hosts are as asked: every connection up" in lines
+    assert master.data("status")[1]["counts"] == {"up": EVERY}
+
+
+def test_a_host_that_is_off_is_named(mesh, master):
+    mesh.lab.off(OFF)
+    status, lines = master.run("down", "reason=T195365", "timeout=5")
+    assert status == 1
+    assert "4 of 5 hosts are as asked: down, and proven" in lines
+    assert f"did not answer: {OFF}" in lines
+    status, found = master.data("status", "timeout=5")
+    assert (status, found["silent"]) == (1, [OFF])
+    silent = [one for one in found["connections"] if one["state"] == "not answering"]
+    assert len(silent) == 8
+    assert all(f"{OFF} does not answer" in one["reason"] for one in silent)
+
+
+def test_a_minion_that_hangs_is_named(mesh, master):
+    host = mesh.lab.host(HUNG)
+    host.run(["pkill", "-STOP", "-f", "salt-minion"])
+    try:
+        status, lines = master.run("down", "reason=T195365", "timeout=5")
+    finally:
+        host.run(["pkill", "-CONT", "-f", "salt-minion"])
+    assert status == 1
+    assert f"did not answer: {HUNG}" in lines
+    assert "4 of 5 hosts are as asked: down, and proven" in lines
+
+
+def test_a_host_that_is_held_alone_stays_so_while_others_go_up(mesh, master):
+    mesh.lab.host(HUNG).run(["ipsec-global", "down", "--reason", "disk"])
+    status, lines = master.run("up", "cp[12]*", "deadline=5")
+    assert status == 1
+    assert any(line.startswith("cp1001.eqiad.example: cp3001_v4: the peer refused") for line in lines)
+    found = master.data("status", f"host={HUNG}")[1]
+    assert found["counts"] == {"held": 6}
+    assert all("because disk" in one["reason"] for one in found["connections"])
+
+
+def test_a_broken_pillar_stops_nobody_who_names_a_target(mesh, master):
+    pillar = mesh.pillar
+    pillar["ipsec"]["hosts"][OFF]["ipv4"] = "10.20.0.999"
+    mesh.give(pillar)
+    status, lines = master.run("down", "reason=T195365")
+    assert status == 2
+    assert any(line.startswith(f"ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'") for line in lines), lines
+    status, lines = master.run("down", "*cp*", "reason=T195365")
+    assert status == 0
+    assert "5 of 5 hosts are as asked: down, and proven" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("status", "site=nowhere"), "site: found 'nowhere'; allowed: codfw, eqiad, esams"),
+        (("status", "state=fine"), "state: found 'fine'; allowed: up, down, ends disagree"),
+        (("down", "nohost*"), "tgt=nohost*: no accepted minion fits; nothing was asked of any host"),
+        (("up", "batch=-1"), "batch: found -1; allowed: a whole number of hosts, 0 for all at once"),
+    ],
+)
+def test_bad_input(master, arguments, said):
+    status, lines = master.run(*arguments)
+    assert status == 2
+    assert lines[0].startswith(said)
