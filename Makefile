@@ -28,7 +28,7 @@ demo: setup
 down: setup
 	@lab/lab down
 
-test: lint test-unit test-functional test-integration test-scenarios
+test: lint test-unit test-functional test-integration test-scenarios test-kernel
 
 lint: setup
 	@tests/lint

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fleetlab import Lab
+from fleetlab.capture import Capture
 from fleetlab.paths import LAB
 from fleetlab.plane import KERNEL
 from fleetlab.process import wait_for
@@ -25,6 +26,17 @@ ADDRESSES = {
 }
 SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) received")
 DEADLINE = 90.0  # seconds
+
+
+def probes(wire: Capture, one: str, other: str) -> int:
+    """How many echo requests and replies of a pair were in the clear (an ICMP error for IKE is neither)."""
+    ends = {*ADDRESSES[one], *ADDRESSES[other]}
+    echo = {(1, 0), (1, 8), (58, 128), (58, 129)}  # protocol and type
+    return sum(
+        {packet.source, packet.destination} <= ends
+        and (packet.protocol, packet.bytes[20 if packet.protocol == 1 else 40]) in echo
+        for packet in wire.clear()
+    )
 
 
 class Mesh:

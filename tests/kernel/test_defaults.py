@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ADDRESSES, A, B, C
+from conftest import ADDRESSES, A, B, C, probes
 
 from fleetlab.process import wait_for
 
@@ -54,7 +54,14 @@ def test_a_forced_rekeying_uses_the_esp_group_and_loses_nothing(mesh):
 
 def test_verify_says_encrypted_and_proves_it(mesh):
     found = mesh.lab.call(A, "ipsec.verify", "cp2001*", "capture=True", "rekey=True")
-    assert found, found
+    assert (found["plane"], found["problems"]) == ("kernel", [])
+    assert sorted(found["connections"]) == ["cp2001_v4", "cp2001_v6"]
+    for one in found["connections"].values():
+        assert (one["ok"], one["out"], one["in"], one["reason"]) == (True, "encrypted", "encrypted", "")
+        assert (one["captured"]["clear"], one["captured"]["dropped"]) == (0, 0)
+        assert sum(one["captured"]["esp"].values()) >= 3
+        assert (one["rekeyed"]["done"], one["rekeyed"]["lost"]) == (True, 0)
+        assert "ECP_384_BP" in one["rekeyed"]["proposal"]
 
 
 def test_without_tunnels_the_probe_is_seen_in_the_clear(mesh):
@@ -66,6 +73,6 @@ def test_without_tunnels_the_probe_is_seen_in_the_clear(mesh):
             mesh.on(A, "ping", "-q", "-c", "3", "-i", "0.1", address)
     for host in (A, B):
         mesh.on(host, "systemctl", "start", "strongswan-starter", "hostipsec-keeper")
-    assert len(wire.clear()) == 12
+    assert probes(wire, A, B) == 12
     assert wire.counts()["esp"] == 0
     mesh.wait_up(A, B)
