@@ -95,11 +95,11 @@ def test_a_host_that_is_off_is_named(mesh, master):
 
 def test_a_minion_that_hangs_is_named(mesh, master):
     host = mesh.lab.host(HUNG)
-    host.run(["pkill", "-STOP", "-f", "salt-minion"])
+    host.run(["systemctl", "kill", "--signal=STOP", "salt-minion"])
     try:
         status, lines = master.run("down", "reason=T195365", "timeout=5")
     finally:
-        host.run(["pkill", "-CONT", "-f", "salt-minion"])
+        host.run(["systemctl", "kill", "--signal=CONT", "salt-minion"])
     assert status == 1
     assert f"did not answer: {HUNG}" in lines
     assert "4 of 5 hosts are as asked: down, and proven" in lines
