@@ -31,9 +31,11 @@ class Master:
 @pytest.fixture
 def master(mesh):
     yield Master(mesh.lab)
-    for host in mesh.lab.hosts:
-        mesh.lab.on(host.name)
-    mesh.lab.wait_minions()
+    off = [host.name for host in mesh.lab.hosts if mesh.lab.host(host.name).leader() is None]
+    for host in off:
+        mesh.lab.on(host)
+    if off:
+        mesh.lab.wait_minions()
     mesh.lab.salt("*cp*", "ipsec.up", timeout=90)
 
 
@@ -121,7 +123,7 @@ def test_a_broken_pillar_stops_nobody_who_names_a_target(mesh, master):
     mesh.give(pillar)
     status, lines = master.run("down", "reason=T195365")
     assert status == 2
-    assert any(line.startswith(f"ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'") for line in lines), lines
+    assert f"  - ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'; allowed: a unicast IPv4 address" in lines
     status, lines = master.run("down", "*cp*", "reason=T195365")
     assert status == 0
     assert "5 of 5 hosts are as asked: down, and proven" in lines
