@@ -31,6 +31,12 @@ def names_of(
     write(root / "etc/hosts", render_hosts_file(host, hosts, master))
 
 
+def addresses(root: Path, lines: Sequence[str]) -> None:
+    """Write what the host gives its links at boot, when it is its turn: lines for `ip -batch`."""
+    write(root / "etc/lab-network", "".join(f"{line}\n" for line in lines))
+    enable(root, "lab-network")
+
+
 def minion(root: Path, host: PlannedHost, masterless: bool, processes: bool) -> None:
     """Write a minion's configuration; without a master it serves itself from the same source."""
     config: dict[str, object] = {

@@ -145,6 +145,7 @@ class Lab:
         root = self.machines[host.name].upper
         master = names.MASTER if self.with_master else None
         disks.names_of(root, self.name, host, self.planned, master)
+        disks.addresses(root, network.host_lines(host))
         if host.name == master or master is None:
             disks.served(root)
             disks.pillar(root, self.fleet.read_text(), self.plane)

@@ -60,13 +60,12 @@ class Network:
         return lines
 
     def up_host(self, host: PlannedHost) -> None:
-        """Make a fresh namespace for a host, with its links and addresses."""
+        """Make a fresh namespace for a host, with its links; its addresses are the host's own business."""
         own = names.namespace(self.lab, host.name)
         self.down_host(host.name)
         run(["ip", "netns", "add", own])
         sysctls(own, HOST_SYSCTLS)
         batch(self.core, self._port_lines(host, own))
-        batch(own, host_lines(host))
 
     def _port_lines(self, host: PlannedHost, own: str) -> list[str]:
         management = self.management_port(host)

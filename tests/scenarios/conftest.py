@@ -11,7 +11,7 @@ import yaml
 from fleetlab import Lab, demo
 from fleetlab.paths import DEFAULT_FLEET
 
-LAB_NAME = "test"
+LAB_NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
 
 
 @dataclass
