@@ -20,6 +20,7 @@ from .paths import DEFAULT_FLEET, NETNS, RUN
 from .plane import AUTO, SAYS, choose_plane
 from .process import Completed, in_namespace, kill, run, wait_for, with_argument
 from .progress import say
+from .traffic import Targets, Traffic
 
 MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
 READY_DEADLINE = 240.0  # seconds, until every minion answers
@@ -275,6 +276,12 @@ class Lab:
         mesh = {str(address.ip) for host in self.planned for address in host.addresses}
         file = self.place / f"capture-{os.getpid()}.pcap"
         return Capture(space, links, where is None, mesh, file)
+
+    def traffic(self, targets: Targets, interval: float = 0.05) -> Traffic:
+        """Probe from hosts to targets, every `interval` seconds; every host of the lab answers."""
+        own = {host.name: [str(address.ip) for address in host.addresses] for host in self.planned}
+        machines = {host.name: self.machines[host.name] for host in self.hosts}
+        return Traffic(machines, own, targets, interval)
 
 
 def _empty(space: Path) -> None:
