@@ -35,6 +35,12 @@ def test_neighbours_find_each_other_from_cold(found):
     assert found["the same if neighbours were blocked"] == "lost"
 
 
+def test_neighbours_find_each_other_from_cold_beside_traps(found):
+    """charon's own trap catches the answer to a neighbour's solicitation: IKE would never get through."""
+    assert found["both guard and trap, past the policies, from cold"] == "arrived"
+    assert found["the same with traps alone"] == "lost"
+
+
 def test_esp_passes_from_cold(found):
     assert found["both guard, with ESP"] == ["reply", "reply"]
 

@@ -22,6 +22,7 @@ from hostipsec.model import Connection
 PORT = 5500
 IPV6_XFRM_POLICY, DIRECTIONS = 35, (0, 1)  # in, out: linux/in6.h, linux/xfrm.h
 WAIT = 4.0  # seconds; three neighbour solicitations take as long
+TRAP_PRIORITY = 375_423  # of charon's for two hosts in transport mode (kernel_netlink_ipsec.c, get_priority)
 
 
 def connection(family, here):
@@ -34,6 +35,18 @@ def policies(here, families=("v4", "v6"), neighbours=True):
     """Return the lines that set the guard of one end; without ``neighbours`` it blocks those, too."""
     wanted = guard.wanted([connection(family, here) for family in families])
     return guard.batch([one for one in wanted if neighbours or not one.kind], ()).splitlines()
+
+
+def traps(here):
+    """Return the lines that set what charon sets for ``auto=route``, on both families."""
+    lines = []
+    for own, peer in ((ADDRESSES[family][here], ADDRESSES[family][1 - here]) for family in ("v4", "v6")):
+        rest = f"priority {TRAP_PRIORITY} tmpl proto esp mode transport"
+        lines += [
+            f"xfrm policy update src {own} dst {peer} dir out {rest}",
+            f"xfrm policy update src {peer} dst {own} dir in {rest}",
+        ]
+    return lines
 
 
 def bypassing(address):
@@ -66,10 +79,11 @@ class Link:
                 if number == 0:
                     self.pingers = {family: pinger(family, ADDRESSES[family][0]) for family in ("v4", "v6")}
 
-    def guard(self, *ends, neighbours=True):
-        """Set the guard of these ends, and no other policy of any; nobody knows a neighbour."""
+    def guard(self, *ends, neighbours=True, trapped=False):
+        """Set the guard of these ends, traps if asked, and no other policy; nobody knows a neighbour."""
         for here, host in enumerate(self.both):
             mine = policies(here, neighbours=neighbours) if here in ends else []
+            mine += traps(here) if trapped else []
             batch(host, ["xfrm state flush", "xfrm policy flush", *mine, "neigh flush dev eth0"])
 
     def pings(self, number):
@@ -102,6 +116,10 @@ def cases(link):
     yield "both guard, past the policies, from cold", link.datagram()
     link.guard(0, 1, neighbours=False)
     yield "the same if neighbours were blocked", link.datagram()
+    link.guard(0, 1, trapped=True)
+    yield "both guard and trap, past the policies, from cold", link.datagram()
+    link.guard(trapped=True)
+    yield "the same with traps alone", link.datagram()
     link.guard(1)
     before = counted(west, "XfrmInPolBlock")
     yield "only the other end guards", link.pings(3)
