@@ -15,9 +15,11 @@ try:
         charon,
         comeback,
         configuration,
+        daemon,
         defaults,
         durations,
         emergency,
+        guard,
         health,
         hold,
         holdfile,
@@ -28,8 +30,11 @@ try:
         platforms,
         record,
         render,
+        rollback,
+        rollout,
         routing,
         selection,
+        service,
         topology,
         verification,
     )
@@ -40,7 +45,9 @@ except ImportError:
     HAS_ENGINE = False
 
 __virtualname__ = "ipsec"
-__func_alias__ = {"host_": "host", "overhead_": "overhead"}
+__func_alias__ = {"host_": "host", "overhead_": "overhead", "rollback_": "rollback"}
+RESTART = 10.0  # seconds, for the service manager to take the order
+
 __outputter__ = {"status": "ipsec"}  # _output/ipsec.py, where the printing process has it
 
 
@@ -797,4 +804,99 @@ def _plain_proof(proof):
             "sent": rekeying.sent,
             "lost": rekeying.lost,
         },
+    }
+
+
+def previous():
+    """
+    What :py:func:`rollback` would go back to. Changes nothing.
+
+    Returns a dictionary:
+
+    ``mark``
+        of the roll-out that made the last change, empty where it was a plain ``state.apply``; None where
+        there is nothing to go back to
+    ``when``
+        the last change was made, in UTC
+    ``connections``
+        names of the connections of before
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' ipsec.previous
+    """
+    try:
+        found = rollback.read()
+        if found is None:
+            return {"mark": None, "when": None, "connections": []}
+        names = sorted(one.name for one in found.connections)
+    except HostIPsecError as error:
+        return _failed(error)
+    return {"mark": found.mark, "when": found.when, "connections": names}
+
+
+def rollback_():
+    """
+    Bring back the configuration that this host ran before its last change.
+
+    The files of before are tried, swapped in and proven in charon as those of a ``state.apply`` are; only
+    connections that differ are touched. A host that was no member before has no connections then. The pillar
+    stays as it is: the next ``state.apply`` brings the change again, unless it is taken out there. What is
+    held stays held. Going back is possible once; what was undone is not kept.
+
+    Returns a dictionary:
+
+    ``ok``
+        whether the host runs what it ran before
+    ``connections``
+        by name ``peer`` and ``family`` of what charon has now
+    ``changes``
+        as the state's: connections ``added``, ``removed`` and ``changed``, settings
+    ``problems``, ``notes``
+        what is not as asked, and what else is worth knowing, sentences
+    ``sentence``
+        a summary
+
+    The exit status is 0 where the host runs what it ran before, 1 where ``problems`` says why not. Where
+    nothing is kept, or charon does not take it: ``{"error": sentence}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.rollback
+    """
+    problems = []
+    try:
+        before = rollback.read()
+        if before is None:
+            raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
+        want = rollback.wanted(before, sorted(holdfile.held(before.connections, _now())))
+        strongswan = daemon.Strongswan(lambda: service.restart(RESTART))
+        plan = configuration.plan(want, strongswan.observe())
+        outcome = rollout.apply(want, plan, strongswan) if not plan.empty else rollout.Outcome()
+        rollback.forget()
+    except HostIPsecError as error:
+        return _failed(error)
+    for act in (
+        lambda: guard.apply(before.connections),
+        lambda: routing.apply(before.connections, before.mtu),
+    ):
+        try:
+            act()
+        except HostIPsecError as error:
+            problems.append(str(error))
+    if problems:
+        __context__["retcode"] = 1
+    changes = dict(outcome.changes)
+    return {
+        "ok": not problems,
+        "connections": {one.name: {"peer": one.peer, "family": one.family} for one in want.connections},
+        "changes": changes,
+        "problems": problems,
+        "notes": [*outcome.done, *outcome.warnings],
+        "sentence": f"as before {before.when}: {len(want.names)} connections"
+        + ("" if changes else "; nothing had to be changed"),
     }

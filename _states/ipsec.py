@@ -21,6 +21,7 @@ try:
         pillar,
         plane,
         render,
+        rollback,
         rollout,
         routing,
         vicicopy,
@@ -56,10 +57,17 @@ def _counted(number, noun="connection"):
 
 
 def _member():
-    """Return the membership of this host, from the pillar's items."""
+    """Return the membership of this host, from the pillar's items; in a roll-out as far as it has come."""
     data = __pillar__.get("ipsec")
     mine = __salt__["ipsec.mined"]
-    return membership.read(data, __grains__["id"], addresses.resolve(pillar.unaddressed(data), mine))
+    member = membership.read(data, __grains__["id"], addresses.resolve(pillar.unaddressed(data), mine))
+    limit = _step("stage")
+    return member.limited(limit, configuration.recorded()) if limit else member
+
+
+def _step(key):
+    """Return what the runner said of this step of a roll-out; empty where there is none."""
+    return str((__pillar__.get("ipsec_rollout") or {}).get(key, ""))
 
 
 def checked(name):
@@ -251,6 +259,8 @@ def configured(name):
             return _result(name, {}, f"charon runs with exactly {_counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
             return _result(name, plan.as_changes(), _would(plan) + _held(held))
+        if not plan.difference.empty:
+            rollback.keep(rollback.look(want), _step("mark"), _now())
         outcome = rollout.apply(want, plan, strongswan)
     except HostIPsecError as error:
         return _failed(name, error)

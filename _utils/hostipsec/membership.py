@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from . import pillar, topology
@@ -27,6 +28,10 @@ class Membership:
     def subject(self) -> str:
         """Return the subject that peers expect in this host's certificate."""
         return topology.subject(self.fleet, self.host)
+
+    def limited(self, stage: str, before: Sequence[Connection]) -> Membership:
+        """Return the membership with connections at no later stage than this, see topology.limited."""
+        return replace(self, connections=topology.limited(self.connections, stage, before))
 
     @property
     def lonely(self) -> str:

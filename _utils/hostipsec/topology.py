@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from . import plane
 from .errors import Problem, nearest
-from .model import FAMILIES, Connection, Fleet, Host, Rule, Selector
+from .model import FAMILIES, STAGES, Connection, Fleet, Host, Rule, Selector
 
 Pairs = dict[tuple[str, str], Rule]
 
@@ -140,6 +141,20 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         initiator=is_initiator(host.id, peer.id),
         stage=rule.stage,
     )
+
+
+def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:
+    """Return connections at no later stage than ``limit``, but for those that are past it already.
+
+    ``before`` are the connections that the host has. A roll-out goes through the stages so: a pair is
+    configured at both ends before one end starts it, and up before anything requires it.
+    """
+    there = {(one.name, one.left, one.right): STAGES.index(one.stage) for one in before}
+    found = []
+    for one in wanted:
+        most = max(STAGES.index(limit), there.get((one.name, one.left, one.right), 0))
+        found.append(replace(one, stage=STAGES[min(most, STAGES.index(one.stage))]))
+    return tuple(found)
 
 
 # What a pillar that reads well can still get wrong -------------------------------------------

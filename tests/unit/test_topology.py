@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import fleets
@@ -167,3 +169,31 @@ def test_a_fleet_of_one_family_is_checked_without_comparing_all_pairs(monkeypatc
     fleet = pillar.read(of_families(*["4"] * 50))
     monkeypatch.setattr(topology, "_joined", lambda *_: pytest.fail("a pair was compared"))
     assert [*topology._familyless_pairs(fleet)] == []
+
+
+def staged(stage, peers=2):
+    star = fleets.star(peers)
+    star["rules"][0]["stage"] = stage
+    return topology.connections(pillar.read(star), "hub.core.example")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "before", "stage"),
+    [
+        ("start", "passive", None, "passive"),  # a new pair starts later
+        ("start", "passive", "passive", "passive"),
+        ("start", "passive", "start", "start"),  # one that is there is left alone
+        ("require", "start", None, "start"),
+        ("require", "start", "require", "require"),
+        ("require", "require", "start", "require"),
+        ("passive", "require", "require", "passive"),  # down to what the pillar says at once
+    ],
+)
+def test_a_step_of_a_roll_out_limits_the_stage(wanted, limit, before, stage):
+    there = staged(before) if before else ()
+    assert {one.stage for one in topology.limited(staged(wanted), limit, there)} == {stage}
+
+
+def test_a_pair_with_another_address_is_new():
+    there = [dataclasses.replace(one, right=one.left) for one in staged("start")]
+    assert {one.stage for one in topology.limited(staged("start"), "passive", there)} == {"passive"}
