@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 PLANE ?= auto
 
-.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel bench clean
+.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-charon bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,7 +28,13 @@ demo: setup
 down: setup
 	@lab/lab down
 
-test: lint test-unit test-functional test-integration test-scenarios test-kernel
+## User Mode Linux has one processor: the kernel's scenarios run beside the others. Each part prints when it ends.
+test: lint test-unit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-kernel test-charon
+
+test-charon: test-functional
+	@$(MAKE) --no-print-directory test-integration
+	@$(MAKE) --no-print-directory test-scenarios
 
 lint: setup
 	@tests/lint
