@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from . import difference, files, mesh, proposals, render
+from . import difference, files, mesh, proposals, render, service
 from .model import Charon, Connection, IkeSA, Settings
 
 CONF = "/etc/ipsec.conf"
@@ -105,7 +105,8 @@ def wanted(
     peers = len({connection.peer for connection in connections})
     texts = {
         CONF: render.with_auto(
-            render.ipsec_conf(connections, settings, certificate), dict.fromkeys(held, render.HELD)
+            render.ipsec_conf(connections, settings, certificate, service.kept()),
+            dict.fromkeys(held, render.HELD),
         ),
         SECRETS: render.ipsec_secrets(*secrets),
         STRONGSWAN: render.strongswan_conf(peers, settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -70,6 +70,14 @@ class Strongswan:
     def restart(self) -> None:
         """Start the service, or restart it."""
         self._restart()
+
+    def reread(self) -> None:
+        """Make charon read keys, certificates and CAs again."""
+        charon.reread()
+
+    def initiate(self, names: Collection[str]) -> None:
+        """Start connections, waiting for no peer; what is refused is the keeper's to try again."""
+        charon.initiate(names)
 
     def terminate(self, ike_sas: Sequence[int]) -> None:
         """End IKE SAs by unique id; one that has gone by itself is no error."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from . import files, hold, render
+from . import files, hold, render, service
 from .errors import HostIPsecError
 from .hold import Hold, Holds
 from .model import Connection
@@ -99,7 +99,8 @@ def _swap(holds: Holds, connections: Sequence[Connection], now: datetime) -> tup
     conf = files.read(CONF)
     if conf is not None:
         held = hold.held_names(holds, connections, now)
-        autos = {one.name: render.HELD if one.name in held else render.auto(one) for one in connections}
+        kept = service.kept()
+        autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in connections}
         changes[CONF] = (render.with_auto(conf.decode(), autos).encode(), 0o644)
     before = {path: files.read(path) for path in changes}
     files.swap(changes)

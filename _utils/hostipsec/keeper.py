@@ -4,7 +4,7 @@ charon gives up for good where a peer answered with an error: a peer that was no
 charon had just started and had no connections. One end of a pair starts it (two would make
 duplicates), so each end brings up what is missing in its own time:
 
-- the initiator, a few seconds after an SA has gone
+- the initiator, at once after its charon started, and a few seconds after an SA has gone
 - the responder, only a little after its charon started: the initiator still holds SAs of before, which no
   longer have another end, and would find out by dead-peer detection, minutes later.
 
@@ -34,6 +34,9 @@ INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fle
 GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
+YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
+PAUSE = 0.5
+PID_FILE = Path("/run/charon.pid")
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
@@ -129,6 +132,22 @@ def complaint(part: Callable[[], object]) -> str:
     return ""
 
 
+def pause(seconds: float) -> None:
+    """Wait, but not long while charon is young: ipsec.conf starts nothing, so that a change of it does not."""
+    end = time.monotonic() + seconds
+    time.sleep(PAUSE)
+    while time.monotonic() < end and not young():
+        time.sleep(PAUSE)
+
+
+def young() -> bool:
+    """Say whether charon was started just now."""
+    try:
+        return 0 <= time.time() - PID_FILE.stat().st_mtime < YOUNG
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Look again and again."""
     argparse.ArgumentParser(prog="hostipsec-keeper", description=__doc__.splitlines()[0]).parse_args()
@@ -140,7 +159,7 @@ def main() -> None:
             if wrong and wrong != said.get(part):  # the next look finds the same
                 log.warning("%s", wrong)
             said[part] = wrong
-        time.sleep(INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
+        pause(INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from .model import Connection
 
 MESH = Path("/var/lib/hostipsec/mesh.json")
 CONF = Path("/etc/ipsec.conf")
-_STAGES = {"add": "passive", "start": "start", "route": "require"}
 
 
 def read() -> tuple[Connection, ...]:
@@ -53,5 +52,11 @@ def _connection(name: str, options: dict[str, str]) -> Optional[Connection]:
         leftid=options.get("leftid", ""),
         rightid=rightid,
         initiator=starts,
-        stage=_STAGES.get(options.get("auto", ""), "start"),
+        stage=_stage(options.get("auto", ""), starts),
     )
+
+
+def _stage(auto: str, starts: bool) -> str:
+    if auto == "route":
+        return "require"
+    return "passive" if auto == "add" and not starts else "start"

@@ -10,33 +10,37 @@ from .model import Connection, Settings
 
 HEADER = "# Written by Salt (state ipsec) from pillar 'ipsec'; changes made here are overwritten.\n"
 
-# stage -> auto=, for the initiator and for the responder
-AUTO = {
-    "passive": ("add", "add"),
-    "start": ("start", "add"),
-    "require": ("route", "route"),
-}
+AUTO = {"passive": "add", "start": "add", "require": "route"}  # stage -> auto=, at both ends
+# The starter initiates an auto=start connection each time that it loads it: an option or a certificate that
+# changes would give the pair a second IKE SA, so hostipsec-keeper starts connections. Where it cannot run
+# (no systemd), the starter has to.
+STARTER = "start"
 HELD = "ignore"  # the starter does not load such a connection, and unloads it at an update
 
 
-def auto(connection: Connection) -> str:
-    """Return the value of ``auto=`` of a connection that is not held."""
-    return AUTO[connection.stage][0 if connection.initiator else 1]
+def auto(connection: Connection, kept: bool = True) -> str:
+    """Return the value of ``auto=`` of a connection that is not held; ``kept`` where the keeper runs."""
+    return STARTER if starts(connection) and not kept else AUTO[connection.stage]
 
 
-def connection_options(connection: Connection, certificate: str) -> dict[str, str]:
+def starts(connection: Connection) -> bool:
+    """Say whether this host starts a connection without a trap."""
+    return connection.initiator and connection.stage == "start"
+
+
+def connection_options(connection: Connection, certificate: str, kept: bool = True) -> dict[str, str]:
     """Return the options of ipsec.conf that differ between the connections of a host."""
-    starts = connection.initiator and connection.stage != "passive"
+    again = connection.initiator and connection.stage != "passive"
     return {
         "left": str(connection.left),
         "leftid": connection.leftid,
         "leftcert": certificate,
         "right": str(connection.right),
         "rightid": connection.rightid,
-        "auto": auto(connection),
-        "dpdaction": "restart" if starts else "clear",
+        "auto": auto(connection, kept),
+        "dpdaction": "restart" if again else "clear",
         # a responder that brings up what is missing tries once: to go on trying is the initiator's
-        **({} if starts else {"keyingtries": "1"}),
+        **({} if again else {"keyingtries": "1"}),
     }
 
 
@@ -45,13 +49,16 @@ def common_options(settings: Settings) -> dict[str, str]:
     return {**defaults.CONNECTION, **settings.connection}
 
 
-def ipsec_conf(connections: Sequence[Connection], settings: Settings, certificate: str) -> str:
+def ipsec_conf(
+    connections: Sequence[Connection], settings: Settings, certificate: str, kept: bool = True
+) -> str:
     """Return ipsec.conf; ``certificate`` is the file name below /etc/ipsec.d/certs."""
     debug = ", ".join(f"{kind} {level}" for kind, level in sorted(settings.charondebug.items()))
     setup = {**settings.setup, **({"charondebug": debug} if debug else {})}
     sections = [_section("config setup", setup), _section("conn %default", common_options(settings))]
     for connection in sorted(connections, key=lambda item: item.name):
-        sections.append(_section(f"conn {connection.name}", connection_options(connection, certificate)))
+        options = connection_options(connection, certificate, kept)
+        sections.append(_section(f"conn {connection.name}", options))
     return HEADER + "".join(f"\n{section}" for section in sections)
 
 

@@ -7,12 +7,12 @@ charon take them up, then charon itself is asked whether it has exactly the conn
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Protocol
 
-from . import configuration, files, render, trial
+from . import configuration, files, keeper, render, service, trial
 from .configuration import CONF, MODES, SECRETS, STATE, STRONGSWAN, STRONGSWAN_D, Plan, Wanted
 from .errors import CharonError, ConfigError, HostIPsecError
 from .model import Charon
@@ -39,6 +39,12 @@ class Daemon(Protocol):
     def restart(self) -> None:
         """Start the service, or restart it, through the service manager."""
 
+    def reread(self) -> None:
+        """Make charon read keys, certificates and CAs again."""
+
+    def initiate(self, names: Collection[str]) -> None:
+        """Start connections, waiting for no peer."""
+
     def terminate(self, ike_sas: Sequence[int]) -> None:
         """End IKE SAs by unique id."""
 
@@ -63,7 +69,8 @@ def apply(want: Wanted, plan: Plan, daemon: Daemon) -> Outcome:
     except HostIPsecError as error:
         raise ConfigError(f"{error}; {_bring_back(undo, plan, daemon)}") from None
     ended = _end_outdated(want, plan, daemon)
-    return Outcome(plan.as_changes(), (*done, *ended), (*warnings, *_keep_last_good(want)))
+    started = _start_absent(want, daemon) if service.kept() else ()
+    return Outcome(plan.as_changes(), (*done, *ended, *started), (*warnings, *_keep_last_good(want)))
 
 
 # Trying --------------------------------------------------------------------------------------
@@ -122,6 +129,9 @@ def _take_up(want: Wanted, plan: Plan, daemon: Daemon) -> tuple[str, ...]:
     if differs.charon or differs.setup:
         daemon.settings(want.settings.charondebug)
         done.append("settings read anew")
+    if differs.secrets:  # before connections whose certificate belongs to another key
+        daemon.reread()
+        done.append("keys read anew")
     if plan.lost:  # starter believes that charon has them, so that an update would do nothing
         daemon.reload()
         done.append("all connections loaded anew")
@@ -186,6 +196,7 @@ def _bring_back(undo: files.Undo, plan: Plan, daemon: Daemon) -> str:
             daemon.restart()
         else:
             daemon.settings({})
+            daemon.reread()
             daemon.update()
     except HostIPsecError as error:
         return f"bringing back the last good configuration failed as well: {error}"
@@ -201,3 +212,16 @@ def _end_outdated(want: Wanted, plan: Plan, daemon: Daemon) -> tuple[str, ...]:
         return ()
     daemon.terminate(doomed)
     return (f"{len(doomed)} IKE SA(s) of removed or changed connections ended",)
+
+
+def _start_absent(want: Wanted, daemon: Daemon) -> tuple[str, ...]:
+    """Start what this host has to start and is not there: sooner than the keeper would."""
+    charon = _observed(daemon)
+    names = keeper.absent(want.connections, charon) if charon else ()
+    if not names:
+        return ()
+    try:
+        daemon.initiate(names)
+    except CharonError as error:
+        return (f"{len(names)} connections left to the keeper: {error}",)
+    return (f"{len(names)} connections started",)

@@ -21,6 +21,11 @@ CHARON, STARTER = "charon", "starter"
 _POLL = 0.02
 
 
+def kept() -> bool:
+    """Say whether ``hostipsec-keeper`` runs on this host and starts its connections."""
+    return SYSTEMD.is_dir()
+
+
 def pids(*names: str) -> tuple[int, ...]:
     """Return the processes of those names in this network namespace: those of containers are not ours."""
     here = _namespace("self")

@@ -96,7 +96,7 @@ def test_what_is_rendered_reads_back():
     connections = topology.connections(fleet, "cp1001.eqiad.example")
     sections = render.parse_ipsec_conf(render.ipsec_conf(connections, fleet.settings, "c.pem"))
     assert sections["cp3001_v6"] == {
-        "auto": "start",
+        "auto": "add",
         "dpdaction": "restart",
         "left": "2001:db8:1::11",
         "leftcert": "c.pem",

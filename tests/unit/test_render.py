@@ -54,7 +54,7 @@ conn %default
     type=transport
 
 conn cp3001_v4
-    auto=start
+    auto=add
     dpdaction=restart
     left=10.64.0.11
     leftcert=cp1001.pem
@@ -68,7 +68,7 @@ conn cp3001_v4
 @pytest.mark.parametrize(
     ("stage", "initiator", "auto", "dpdaction"),
     [
-        ("start", True, "start", "restart"),
+        ("start", True, "add", "restart"),
         ("start", False, "add", "clear"),
         ("passive", True, "add", "clear"),
         ("passive", False, "add", "clear"),
@@ -79,6 +79,12 @@ conn cp3001_v4
 def test_the_stage_decides_what_each_end_does(stage, initiator, auto, dpdaction):
     options = render.connection_options(connection(stage, initiator), "x.pem")
     assert (options["auto"], options["dpdaction"]) == (auto, dpdaction)
+
+
+def test_the_starter_starts_what_no_keeper_does():
+    """With the keeper, a changed option or certificate gives no pair a second IKE SA."""
+    ends = [connection(stage, initiator) for stage in ("start", "passive") for initiator in (True, False)]
+    assert [render.auto(one, kept=False) for one in ends] == ["start", "add", "add", "add"]
 
 
 def test_no_debug_levels_give_no_option():
