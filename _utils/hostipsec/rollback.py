@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Optional
 
-from . import difference, files, hold, mesh, render
+from . import difference, files, hold, mesh, render, service
 from .configuration import CONF, MESH, SECRETS, STATE, STRONGSWAN, Wanted
 from .errors import HostIPsecError
 from .model import Certificates, Connection, Settings
@@ -88,7 +88,8 @@ def wanted(previous: Previous, held: Sequence[str] = ()) -> Wanted:
     """Return what the host shall run to be as before; the connections in ``held`` stay down."""
     contents = dict(previous.contents)
     every = previous.connections
-    autos = {one.name: render.HELD if one.name in held else render.auto(one) for one in every}
+    kept = service.kept()
+    autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in every}
     contents[CONF] = render.with_auto(contents[CONF], autos)
     free = tuple(one for one in every if one.name not in held)
     encoded = {path: text.encode() for path, text in contents.items()}

@@ -60,6 +60,11 @@ def reboot(mesh, host):
     mesh.lab.reboot(host)
 
 
+def end_sas(mesh, host):
+    for family in ("v4", "v6"):
+        mesh.on(host, "ipsec", "down", f"cp2001_{family}[*]")
+
+
 def delete_sas(mesh, host):
     mesh.on(host, "ip", "xfrm", "state", "deleteall", "src", ADDRESSES[A][0], "dst", ADDRESSES[B][0])
     mesh.on(host, "ip", "xfrm", "state", "deleteall", "src", ADDRESSES[A][1], "dst", ADDRESSES[B][1])
@@ -73,11 +78,13 @@ def change_an_unrelated_peer(mesh, host):
 
 
 FAULTS = {
+    "first packet, after charon ended the SAs": [(end_sas, A)],
     "charon stopped at the initiator": [(stop_charon, A), (start_charon, A)],
     "charon stopped at the responder": [(stop_charon, B), (start_charon, B)],
     "charon killed at the initiator": [(kill_charon, A), (start_charon, A)],
     "charon killed at the responder": [(kill_charon, B), (start_charon, B)],
     "charon restarted at the responder": [(restart_charon, B)],
+    "initiator rebooted": [(reboot, A)],
     "responder rebooted": [(reboot, B)],
     "SAs deleted in the kernel": [(delete_sas, A)],
     "an unrelated peer changed": [(change_an_unrelated_peer, A)],
