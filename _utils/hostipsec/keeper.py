@@ -8,8 +8,11 @@ duplicates), so each end brings up what is missing in its own time:
 - the responder, only a little after its charon started: the initiator still holds SAs of before, which no
   longer have another end, and would find out by dead-peer detection, minutes later.
 
-It never ends an SA, but for those of connections that are held: held means held, also where a state and an
-emergency stop wrote ipsec.conf at the same moment. A hold that is over is lifted.
+It ends SAs of connections that are held: held means held, also where a state and an emergency stop wrote
+ipsec.conf at the same moment. A hold that is over is lifted. And it ends those that charon goes on with
+though the kernel has lost them, since charon is not told and their packets are dropped until the next
+rekeying: seen twice, with nothing that came in meanwhile, and few at a time, lest a mistake takes a mesh
+down. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
@@ -21,12 +24,13 @@ import argparse
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from . import charon, guard, holdfile, mesh, routes, routing
+from . import charon, guard, health, holdfile, kernel, mesh, routes, routing
 from .errors import CharonError, HostIPsecError
+from .health import ConnectionHealth
 from .model import Charon, Connection
 
 RECORD = Path("/var/lib/hostipsec/mesh.json")
@@ -37,6 +41,7 @@ STARTED = ("start", "require")  # a trap starts nothing while the other end send
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
 PID_FILE = Path("/run/charon.pid")
+BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
@@ -74,6 +79,48 @@ def look(record: Path = RECORD) -> tuple[str, ...]:
     for name in names:
         log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
     return names
+
+
+def useless(
+    earlier: Mapping[str, ConnectionHealth], rows: Sequence[ConnectionHealth]
+) -> tuple[ConnectionHealth, ...]:
+    """Return the connections whose SAs the kernel has lost, at two looks, with nothing that came in between.
+
+    At most BUDGET of all connections, but one at least: the others are for the looks to come.
+    """
+    lost = [
+        row
+        for row in rows
+        if row.state == "no xfrm"
+        and row.name in earlier
+        and (earlier[row.name].state, earlier[row.name].ike_ids) == (row.state, row.ike_ids)
+        and earlier[row.name].packets_in == row.packets_in
+    ]
+    return tuple(lost[: max(1, int(len(rows) * BUDGET))])
+
+
+class Repair:
+    """Ends what the kernel has lost, so that it is started anew; remembers one look."""
+
+    def __init__(self) -> None:
+        self.earlier: dict[str, ConnectionHealth] = {}
+
+    def __call__(self, record: Path = RECORD) -> tuple[str, ...]:
+        """Look, and end; returns the names. A charon that does not run, or no record: nothing to do."""
+        earlier, self.earlier = self.earlier, {}
+        if not record.exists():
+            return ()
+        connections = holdfile.free(mesh.parse(record.read_text()))
+        try:
+            rows = health.evaluate(connections, charon.observe(), kernel.observe()).managed
+            lost = useless(earlier, rows)
+            charon.terminate(ike_id for row in lost for ike_id in row.ike_ids)
+        except CharonError:
+            return ()
+        self.earlier = {row.name: row for row in rows}
+        for row in lost:
+            log.warning("ending %s, to start it anew: %s", row.name, row.reason)
+        return tuple(row.name for row in lost)
 
 
 def keep_hold(record: Path = RECORD) -> tuple[str, ...]:
@@ -152,9 +199,10 @@ def main() -> None:
     """Look again and again."""
     argparse.ArgumentParser(prog="hostipsec-keeper", description=__doc__.splitlines()[0]).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parts: tuple[Callable[[], object], ...] = (keep_hold, Repair(), look, keep_guard, keep_routes)
     said: dict[Callable[[], object], str] = {}
     while True:
-        for part in (keep_hold, look, keep_guard, keep_routes):
+        for part in parts:
             wrong = complaint(part)
             if wrong and wrong != said.get(part):  # the next look finds the same
                 log.warning("%s", wrong)

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from hostipsec.keeper import GRACE, WINDOW, absent
+from hostipsec.health import ConnectionHealth
+from hostipsec.keeper import GRACE, WINDOW, absent, useless
 from hostipsec.model import Charon, Connection, IkeSA, LoadedConnection
 
 NAME = "cp3001_v4"
@@ -52,3 +53,36 @@ def test_what_is_there_or_not_loaded_or_held_is_left_alone(stage):
 @pytest.mark.parametrize("stage", ["passive", "off"])
 def test_a_pair_that_starts_nothing(stage):
     assert absent([connection(stage, True)], charon(JUST)) == ()
+
+
+def row(state="no xfrm", name=NAME, ids=(7,), packets_in=5):
+    return ConnectionHealth(
+        *(name, "cp3001.esams.example", "v4", "start", state, "critical", ""),
+        ike_ids=ids,
+        packets_in=packets_in,
+    )
+
+
+def test_what_the_kernel_has_lost_twice_is_ended():
+    assert useless({NAME: row()}, [row()]) == (row(),)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        (None, row()),  # seen once: an SA may just be rekeyed
+        (row("established"), row()),
+        (row(), row("established")),
+        (row(ids=(6,)), row()),  # another SA by now
+        (row(), row(packets_in=6)),  # packets come in, so it is the look that is wrong
+        (row("down"), row("down")),
+    ],
+)
+def test_everything_else_is_left_alone(earlier, now):
+    assert useless({NAME: earlier} if earlier else {}, [now]) == ()
+
+
+def test_few_are_ended_at_a_time():
+    """Self-healing that trusted a bad probe once removed every SA of a fleet."""
+    rows = [row(name=f"cp{number}_v4") for number in range(70)]
+    assert len(useless({one.name: one for one in rows}, rows)) == 7
