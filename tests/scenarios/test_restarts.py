@@ -4,7 +4,10 @@ import time
 
 import pytest
 
+from fleetlab.paths import BUILD
 from fleetlab.process import wait_for
+
+FIGURES = BUILD / "restarts.txt"  # what docs/states.md shows; the last run is at its end
 
 INITIATOR, RESPONDER = "cp1001.eqiad.example", "cp3001.esams.example"
 BACK = 60.0  # seconds; dead-peer detection alone would take over 200
@@ -54,12 +57,13 @@ def replies(lab, count=1) -> bool:
 
 @pytest.mark.parametrize("host", [INITIATOR, RESPONDER], ids=["initiator", "responder"])
 @pytest.mark.parametrize("fault", [restart_service, kill_charon, reboot, cut_power])
-def test_comes_back(mesh, record_property, fault, host):
+def test_comes_back(mesh, fault, host):
     lab = mesh.lab
     fault(lab, host)
     start = time.monotonic()
     wait_for(lambda: once(lab) and replies(lab), f"the pair after {fault.__name__} of {host}", BACK, 1)
-    record_property("seconds", time.monotonic() - start)
+    with FIGURES.open("a") as figures:
+        figures.write(f"{fault.__name__} {host}: {time.monotonic() - start:.0f} s\n")
     with lab.capture() as wire:
         assert replies(lab, 3)
     assert wire.counts()["clear"] == 0
