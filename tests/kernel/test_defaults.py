@@ -64,15 +64,21 @@ def test_verify_says_encrypted_and_proves_it(mesh):
         assert "ECP_384_BP" in one["rekeyed"]["proposal"]
 
 
-def test_without_tunnels_the_probe_is_seen_in_the_clear(mesh):
-    """What shows that the capture could have seen it."""
-    for host in (A, B):
-        mesh.on(host, "systemctl", "stop", "hostipsec-keeper", "strongswan-starter")
+def test_after_down_the_probe_is_seen_in_the_clear(mesh):
+    """What shows that the capture could have seen it; of the pair nothing is left in the kernel."""
+    for host, peer in ((A, B), (B, A)):
+        said = mesh.on(host, "ipsec-global", "down", "--peer", peer, "--reason", "T195365")
+        assert said.startswith("2 of 2 connections down"), said
+        kernel = mesh.on(host, "ip", "xfrm", "state", "list", "nokeys") + mesh.on(
+            host, "ip", "xfrm", "policy"
+        )
+        assert not any(address in kernel for address in ADDRESSES[peer])
+        assert all(address in kernel for address in ADDRESSES[C])
     with mesh.lab.capture() as wire:
         for address in ADDRESSES[B]:
             mesh.on(A, "ping", "-q", "-c", "3", "-i", "0.1", address)
     for host in (A, B):
-        mesh.on(host, "systemctl", "start", "strongswan-starter", "hostipsec-keeper")
+        mesh.on(host, "ipsec-global", "up")
     assert probes(wire, A, B) == 12
     assert wire.counts()["esp"] == 0
     mesh.wait_up(A, B)
