@@ -64,6 +64,7 @@ def keep(contents: Mapping[str, str], mark: str, now: datetime) -> None:
     if before is not None and mark and before.mark == mark:
         return
     record = {"mark": mark, "when": hold.minute(now), "contents": dict(contents)}
+    files.ensure_directory(STATE, 0o755)
     files.replace(FILE, json.dumps(record).encode(), 0o600)
 
 

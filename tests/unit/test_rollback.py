@@ -27,6 +27,7 @@ def disk(monkeypatch, tmp_path):
     there: dict[str, bytes] = {}
     monkeypatch.setattr(files, "read", lambda path: there.get(str(path)))
     monkeypatch.setattr(files, "replace", lambda path, content, mode: there.update({str(path): content}))
+    monkeypatch.setattr(files, "ensure_directory", lambda path, mode: True)
     monkeypatch.setattr(files, "remove", lambda path: there.pop(str(path), None))
     return there
 
