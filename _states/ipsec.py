@@ -33,6 +33,8 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 
+DIRECTORY = "/etc/ipsec.d"
+
 
 def __virtual__():
     if not HAS_ENGINE:
@@ -126,10 +128,11 @@ def diverted(name, to):
 
 def certificate_reused(name):
     """
-    The host's certificate, key and CA are copied to where charon may read them, after all checks.
+    The host's certificate, key, CAs and CRLs are copied to where charon may read them, after all checks.
 
     The source is ``certificates`` of the pillar. The key is 0600 in a directory 0700; nothing of it
-    is ever part of changes, comments or logs.
+    is ever part of changes, comments or logs. A renewed certificate or key goes into a file of another name;
+    the one before goes once no configuration names it.
 
     name
         the directory below which charon reads, ``/etc/ipsec.d``
@@ -146,10 +149,11 @@ def certificate_reused(name):
         source = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
         outcome = certificates.reuse(
             source,
-            certificates.DestinationPaths.below(name, member.host.id),
+            certificates.Destination(name, member.host.id),
             member.subject,
             datetime.datetime.now(datetime.timezone.utc),
             apply=not __opts__["test"],
+            in_use=configuration.files_in_use(),
         )
         if outcome.errors:
             return _failed(name, "\n".join(outcome.errors))
@@ -256,8 +260,12 @@ def configured(name):
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
         return configured(name)
-    comment = f"charon runs with exactly {_counted(len(want.names))}; {', '.join(outcome.done)}{_held(held)}"
-    return _result(name, dict(outcome.changes), comment, outcome.warnings)
+    done = ", ".join(outcome.done)
+    if plan.later:
+        done += f"; {_counted(len(plan.later))} changed for the next authentication (ipsec.reauthenticate)"
+    comment = f"charon runs with exactly {_counted(len(want.names))}; {done}{_held(held)}"
+    warnings = (*outcome.warnings, *_prune(member.host.id))
+    return _result(name, dict(outcome.changes), comment, warnings)
 
 
 def _now():
@@ -277,9 +285,18 @@ def _wanted(member, held=frozenset()):
     inspection = certificates.inspect(source, member.subject, _now())
     if inspection.messages("error"):
         raise HostIPsecError("\n".join(inspection.messages("error")))
-    file_name = f"{identifier}.pem"
-    secrets = (inspection.secrets_keyword, file_name)
-    return configuration.wanted(member.connections, settings, file_name, secrets, held)
+    certificate = inspection.certificate_name(identifier)
+    secrets = (inspection.secrets_keyword, inspection.key_name(identifier))
+    return configuration.wanted(member.connections, settings, certificate, secrets, held)
+
+
+def _prune(identifier):
+    """Remove certificates and keys of before; what cannot be removed is a warning."""
+    try:
+        certificates.prune(certificates.Destination(DIRECTORY, identifier), configuration.files_in_use())
+    except HostIPsecError as error:
+        return [f"files of a certificate of before stay: {error}"]
+    return []
 
 
 def _restart(service):

@@ -18,6 +18,9 @@ CONNECTION: Mapping[str, str] = {
     "leftsendcert": "always",  # no end needs certificates of its peers on disk
 }
 
+# a certificate or CA that expires earlier is warned of, from `certificates:warn_days`
+WARN_DAYS = 30
+
 # ipsec.conf, `config setup`: what strongSwan's source recommends to see why a tunnel fails
 CHARONDEBUG: Mapping[str, int] = {"cfg": 2, "dmn": 2}
 
