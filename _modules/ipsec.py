@@ -693,8 +693,12 @@ def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
     to wait. Each gets a new IKE SA beside the old one, which ends when the new one is up. Where the new one
     does not come up, the old one stays.
 
+    Without ``peer`` and ``connection``, this host does so with the connections that it starts: when all hosts
+    are told at once, each pair does it once.
+
     peer
-        only connections with peers whose minion id matches this shell pattern
+        only connections with peers whose minion id matches this shell pattern; ``*`` for all, also those that
+        the peer starts
     connection
         only connections whose name matches this shell pattern
     deadline
@@ -724,14 +728,15 @@ def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
         seconds = _deadline(deadline)
         _no_more(kwargs)
         chosen = holdfile.free(_scope(peer, connection).select(record.read()))
-        found = reauthentication.run(chosen, seconds)
+        mine = [one for one in chosen if one.initiator or (peer, connection) != (None, None)]
+        found = reauthentication.run(mine, seconds)
     except HostIPsecError as error:
         return _failed(error)
     good = sum(one.ok for one in found)
-    if not found or good < len(found):
+    if good < len(found) or not chosen:
         __context__["retcode"] = 1
     return {
-        "ok": bool(found) and good == len(found),
+        "ok": bool(chosen) and good == len(found),
         "sentence": f"{good} of {len(found)} connections reauthenticated",
         "connections": {
             one.connection.name: {

@@ -10,8 +10,10 @@ import pathlib
 try:
     from hostipsec import (
         addresses,
+        before,
         capabilities,
         certificates,
+        clean,
         configuration,
         daemon,
         diversion,
@@ -20,6 +22,7 @@ try:
         membership,
         pillar,
         plane,
+        platforms,
         render,
         rollout,
         routing,
@@ -163,6 +166,75 @@ def certificate_reused(name):
         return _failed(name, error)
     comment = f"{outcome.key_type} certificate, valid for {outcome.days_left} more days"
     return _result(name, dict(outcome.changes), comment, outcome.warnings)
+
+
+def remembered(name, packages, sysctls):
+    """
+    What the host was before is kept: its packages, and the values of the sysctls to be set.
+
+    State ``ipsec.cleaned`` brings that back. What is kept once stays; of a host that has connections of ours
+    already, nothing is kept.
+
+    packages
+        names of the packages that are to be installed
+    sysctls
+        names of the sysctls that are to be set
+
+    .. code-block:: yaml
+
+        ipsec-install-remembered:
+          ipsec.remembered:
+            - packages: [strongswan-starter]
+            - sysctls: [net.core.xfrm_larval_drop]
+
+    ``changes`` holds ``{path: what is new in words}``.
+    """
+    try:
+        if not before.absent(packages, sysctls):
+            return _result(name, {}, "is kept")
+        if not __opts__["test"]:
+            before.keep(packages, sysctls, daemon.has_vici())
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, {str(before.FILE): "kept"}, "what the host was before this package")
+
+
+def cleaned(name):
+    """
+    Nothing of this package is left on the host: tunnels end first, proven in charon and the kernel.
+
+    Needs no pillar. Packages are purged where state ``ipsec`` installed them and no other package needs them;
+    else strongSwan stays, stopped, disabled and without connections of ours. Files that stood there before
+    come back. Where a tunnel does not end, nothing else is removed.
+
+    .. code-block:: yaml
+
+        ipsec-clean-host:
+          ipsec.cleaned: []
+
+    ``changes`` holds ``{what: what becomes of it}``.
+    """
+    try:
+        platform = platforms.platform(
+            __grains__["os"], int(__grains__["osmajorrelease"]), __grains__.get("init") == "systemd"
+        )
+        host = clean.Host(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
+        found = clean.traces(host)
+        if not found.parts:
+            return _result(name, {}, "nothing of this package is here")
+        if not __opts__["test"]:
+            found.remove()
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, found.changes, f"{len(found.changes)} things of this package", found.warnings)
+
+
+def _purge(packages):
+    __salt__["pkg.purge"](pkgs=list(packages))
+
+
+def _remove_vici():
+    __salt__["pip.uninstall"](pkgs=["vici"])
 
 
 def vici_present(name):

@@ -60,3 +60,6 @@ SYSCTL: Mapping[str, str] = {
     # packets that meet a trap while its SA is negotiated wait (up to 100 a policy) and are not dropped
     "net.core.xfrm_larval_drop": "0",
 }
+
+# what the kernel has where nobody set it
+SYSCTL_KERNEL: Mapping[str, str] = {"net.core.xfrm_larval_drop": "1"}
