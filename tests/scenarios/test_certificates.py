@@ -1,9 +1,10 @@
 """Certificates renewed and revoked at their source, on a fleet under traffic."""
 
+from traffic import Traffic
+
 from fleetlab import demo
 from fleetlab.authority import SSLDIR, Authority
 from fleetlab.process import wait_for
-from traffic import Traffic
 
 CP1001, CP3002 = "cp1001.eqiad.example", "cp3002.esams.example"
 ONE = 30.0  # seconds
@@ -47,7 +48,7 @@ def one_each(mesh):
 
 
 def test_every_certificate_renewed_by_a_new_ca(mesh, record_property):
-    """RSA to ECDSA, both CAs trusted: no SA is touched by the run; then all are new, and no packet is lost."""
+    """RSA to ECDSA, both CAs trusted: the run touches no SA; then all are new, and no packet is lost."""
     lab, new = mesh.lab, Authority(mesh.lab.place / "new-ca", "New CA")
     before, old = mesh.ids(), {name: files(mesh, name) for name in members(mesh)}
     for name in members(mesh):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 INTERVAL = 0.1  # seconds
 _REPLY = re.compile(r"icmp_seq=(\d+) (?:ttl|hlim)")
@@ -18,6 +19,7 @@ class Traffic:
     ways: Iterable[tuple[str, str]]  # host, address
     running: dict[tuple[str, str], subprocess.Popen] = field(default_factory=dict)
     lost: dict[tuple[str, str], int] = field(default_factory=dict)
+    gaps: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # numbers of packets lost in a row
     sent: int = 0
 
     def __enter__(self) -> "Traffic":
@@ -37,4 +39,6 @@ class Traffic:
             assert last, f"no reply at all from {way}"
             self.sent += last
             if last - len(seen):
+                numbers = sorted({0, *seen})
                 self.lost[way] = last - len(seen)
+                self.gaps[way] = [two - one - 1 for one, two in pairwise(numbers) if two - one > 1]
