@@ -11,6 +11,7 @@ try:
     from hostipsec import (
         __version__,
         addresses,
+        certificate_rules,
         certificates,
         charon,
         comeback,
@@ -28,6 +29,7 @@ try:
         overhead,
         pillar,
         platforms,
+        reauthentication,
         record,
         render,
         rollback,
@@ -269,6 +271,11 @@ def status(peer=None, connection=None):
         ``sentence`` for the operator, ``severity`` (the worst), ``counts`` by state
     ``held``
         since when, by whom and why connections are held down, a sentence; None where none is
+    ``certificate``
+        of the certificate that charon runs with: ``not_after``, ``days_left``, ``severity`` (``warning`` from
+        ``certificates:warn_days`` of the pillar on, ``critical`` once it has expired), ``sentence``, and
+        ``renewed``, whether another one is at its source, which ``state.apply ipsec`` takes up; None where
+        none is configured
     ``warnings``
         sentences about what could not be looked at
     ``backend``
@@ -295,21 +302,55 @@ def status(peer=None, connection=None):
     if report.answered and not report.ok:
         report, silent = _look(wanted, resting)
     shown = report.only(peer or "*", connection or "*")
-    if warnings or not shown.ok:
+    certificate = _certificate()
+    fine = certificate is None or certificate["severity"] == "ok"
+    if warnings or not shown.ok or not fine:
         __context__["retcode"] = 2 if warnings else 1
     return {
         "connections": {row.name: _plain_health(row) for row in shown.managed},
         "unmanaged": {row.name: _plain_health(row) for row in shown.unmanaged},
         "summary": {
-            "sentence": _sentence(lonely, report, shown),
-            "severity": shown.severity,
+            "sentence": "; ".join(
+                [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
+            ),
+            "severity": shown.severity if fine else _worse(shown.severity, certificate["severity"]),
             "counts": dict(shown.counts),
         },
         "held": shown.held,
+        "certificate": certificate,
         "warnings": warnings + (silent if wanted else []),
         "backend": report.backend or None,
         "strongswan": report.version or None,
     }
+
+
+def _certificate():
+    """Return when the certificate that charon runs with expires; a usable pillar says more."""
+    name = configuration.certificate()
+    ends = certificates.end_of(f"/etc/ipsec.d/certs/{name}") if name else None
+    if ends is None:
+        return None
+    warn_days, source = defaults.WARN_DAYS, name
+    try:
+        member = _member()
+        warn_days = member.fleet.settings.certificates.warn_days
+        paths = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
+        source = certificates.name_at(paths, member.host.id) or name
+    except HostIPsecError:
+        pass  # said by others: a pillar that cannot be read hides no date
+    found = certificate_rules.expiry(ends, warn_days, _now())
+    renewed = "; a renewed one waits for state.apply" if source != name else ""
+    return {
+        "not_after": ends.isoformat(),
+        "days_left": found.days_left,
+        "severity": found.severity,
+        "sentence": f"{found.sentence}{renewed}",
+        "renewed": source != name,
+    }
+
+
+def _worse(*severities):
+    return next(one for one in ("critical", "warning", "ok") if one in severities)
 
 
 def _wanted():
@@ -649,6 +690,72 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
     if not found.ok:
         __context__["retcode"] = 1
     return found.as_dict()
+
+
+def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
+    """
+    Authenticate established connections anew, with the certificates and options of now, without a gap.
+
+    After a renewal, tunnels go on with what they were authenticated with: this is for those who do not want
+    to wait. Each gets a new IKE SA beside the old one, which ends when the new one is up. Where the new one
+    does not come up, the old one stays.
+
+    Without ``peer`` and ``connection``, this host does so with the connections that it starts: when all hosts
+    are told at once, each pair does it once.
+
+    peer
+        only connections with peers whose minion id matches this shell pattern; ``*`` for all, also those that
+        the peer starts
+    connection
+        only connections whose name matches this shell pattern
+    deadline
+        seconds to wait for the new IKE SAs, 0.1 to 3600
+
+    Returns a dictionary:
+
+    ``ok``
+        whether all are reauthenticated
+    ``sentence``
+        a summary
+    ``connections``
+        by name: ``peer``, ``family``, ``old`` and ``new`` (ids of IKE SAs), and ``reason``, why it was not
+        done, empty where it was
+
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be, and a charon that does not answer,
+    give ``{"error": sentence}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.reauthenticate
+        salt cp1001.eqiad.example ipsec.reauthenticate peer='cp3*'
+    """
+    try:
+        seconds = _deadline(deadline)
+        _no_more(kwargs)
+        chosen = holdfile.free(_scope(peer, connection).select(record.read()))
+        mine = [one for one in chosen if one.initiator or (peer, connection) != (None, None)]
+        found = reauthentication.run(mine, seconds)
+    except HostIPsecError as error:
+        return _failed(error)
+    good = sum(one.ok for one in found)
+    if good < len(found) or not chosen:
+        __context__["retcode"] = 1
+    return {
+        "ok": bool(chosen) and good == len(found),
+        "sentence": f"{good} of {len(found)} connections reauthenticated",
+        "connections": {
+            one.connection.name: {
+                "peer": one.connection.peer,
+                "family": one.connection.family,
+                "old": list(one.old),
+                "new": list(one.new),
+                "reason": one.reason,
+            }
+            for one in found
+        },
+    }
 
 
 def _scope(peer, connection):

@@ -50,6 +50,8 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
         ``stage``, ``state``, ``reason``, ``sites``, ``ok``
     ``counts``
         connections by state
+    ``certificates``
+        by host, days until its certificate expires
     ``silent``
         hosts that did not answer
     ``failed``
@@ -86,6 +88,8 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
     whole = (site, host, state) == (None, None, None)
     shown = joined.View(rows, view.stray if whole else ())
     lost = (silent or failed) and whole
+    ends = {name: found["certificate"] for name, found in answers.items() if found.get("certificate")}
+    soon = [f"{name}: {one['sentence']}" for name, one in sorted(ends.items()) if one["severity"] != "ok"]
     return {
         "connections": [
             {
@@ -101,10 +105,22 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
             for row in shown.rows
         ],
         "counts": dict(shown.counts),
+        "certificates": {name: one["days_left"] for name, one in sorted(ends.items())},
         "silent": silent,
         "failed": failed,
-        **_said([*shown.lines(), *_lost(silent, failed)], shown.ok and not lost),
+        **_said(
+            [*shown.lines(), *_first_end(ends), *soon, *_lost(silent, failed)],
+            shown.ok and not lost and not soon,
+        ),
     }
+
+
+def _first_end(ends):
+    """Say which host's certificate expires first."""
+    if not ends:
+        return []
+    days, host = min((one["days_left"], host) for host, one in ends.items())
+    return [f"certificates: the first expires in {days} days, that of {host}"]
 
 
 def down(

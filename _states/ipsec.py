@@ -10,8 +10,10 @@ import pathlib
 try:
     from hostipsec import (
         addresses,
+        before,
         capabilities,
         certificates,
+        clean,
         configuration,
         daemon,
         diversion,
@@ -20,6 +22,7 @@ try:
         membership,
         pillar,
         plane,
+        platforms,
         render,
         rollback,
         rollout,
@@ -33,6 +36,8 @@ except ImportError:
     HAS_ENGINE = False
 
 __virtualname__ = "ipsec"
+
+DIRECTORY = "/etc/ipsec.d"
 
 
 def __virtual__():
@@ -134,10 +139,11 @@ def diverted(name, to):
 
 def certificate_reused(name):
     """
-    The host's certificate, key and CA are copied to where charon may read them, after all checks.
+    The host's certificate, key, CAs and CRLs are copied to where charon may read them, after all checks.
 
     The source is ``certificates`` of the pillar. The key is 0600 in a directory 0700; nothing of it
-    is ever part of changes, comments or logs.
+    is ever part of changes, comments or logs. A renewed certificate or key goes into a file of another name;
+    the one before goes once no configuration names it.
 
     name
         the directory below which charon reads, ``/etc/ipsec.d``
@@ -154,10 +160,11 @@ def certificate_reused(name):
         source = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
         outcome = certificates.reuse(
             source,
-            certificates.DestinationPaths.below(name, member.host.id),
+            certificates.Destination(name, member.host.id),
             member.subject,
             datetime.datetime.now(datetime.timezone.utc),
             apply=not __opts__["test"],
+            in_use=configuration.files_in_use(),
         )
         if outcome.errors:
             return _failed(name, "\n".join(outcome.errors))
@@ -167,6 +174,75 @@ def certificate_reused(name):
         return _failed(name, error)
     comment = f"{outcome.key_type} certificate, valid for {outcome.days_left} more days"
     return _result(name, dict(outcome.changes), comment, outcome.warnings)
+
+
+def remembered(name, packages, sysctls):
+    """
+    What the host was before is kept: its packages, and the values of the sysctls to be set.
+
+    State ``ipsec.cleaned`` brings that back. What is kept once stays; of a host that has connections of ours
+    already, nothing is kept.
+
+    packages
+        names of the packages that are to be installed
+    sysctls
+        names of the sysctls that are to be set
+
+    .. code-block:: yaml
+
+        ipsec-install-remembered:
+          ipsec.remembered:
+            - packages: [strongswan-starter]
+            - sysctls: [net.core.xfrm_larval_drop]
+
+    ``changes`` holds ``{path: what is new in words}``.
+    """
+    try:
+        if not before.absent(packages, sysctls):
+            return _result(name, {}, "is kept")
+        if not __opts__["test"]:
+            before.keep(packages, sysctls, daemon.has_vici())
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, {str(before.FILE): "kept"}, "what the host was before this package")
+
+
+def cleaned(name):
+    """
+    Nothing of this package is left on the host: tunnels end first, proven in charon and the kernel.
+
+    Needs no pillar. Packages are purged where state ``ipsec`` installed them and no other package needs them;
+    else strongSwan stays, stopped, disabled and without connections of ours. Files that stood there before
+    come back. Where a tunnel does not end, nothing else is removed.
+
+    .. code-block:: yaml
+
+        ipsec-clean-host:
+          ipsec.cleaned: []
+
+    ``changes`` holds ``{what: what becomes of it}``.
+    """
+    try:
+        platform = platforms.platform(
+            __grains__["os"], int(__grains__["osmajorrelease"]), __grains__.get("init") == "systemd"
+        )
+        host = clean.Host(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
+        found = clean.traces(host)
+        if not found.parts:
+            return _result(name, {}, "nothing of this package is here")
+        if not __opts__["test"]:
+            found.remove()
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, found.changes, f"{len(found.changes)} things of this package", found.warnings)
+
+
+def _purge(packages):
+    __salt__["pkg.purge"](pkgs=list(packages))
+
+
+def _remove_vici():
+    __salt__["pip.uninstall"](pkgs=["vici"])
 
 
 def vici_present(name):
@@ -266,8 +342,12 @@ def configured(name):
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
         return configured(name)
-    comment = f"charon runs with exactly {_counted(len(want.names))}; {', '.join(outcome.done)}{_held(held)}"
-    return _result(name, dict(outcome.changes), comment, outcome.warnings)
+    done = ", ".join(outcome.done)
+    if plan.later:
+        done += f"; {_counted(len(plan.later))} changed for the next authentication (ipsec.reauthenticate)"
+    comment = f"charon runs with exactly {_counted(len(want.names))}; {done}{_held(held)}"
+    warnings = (*outcome.warnings, *_prune(member.host.id))
+    return _result(name, dict(outcome.changes), comment, warnings)
 
 
 def _now():
@@ -287,9 +367,18 @@ def _wanted(member, held=frozenset()):
     inspection = certificates.inspect(source, member.subject, _now())
     if inspection.messages("error"):
         raise HostIPsecError("\n".join(inspection.messages("error")))
-    file_name = f"{identifier}.pem"
-    secrets = (inspection.secrets_keyword, file_name)
-    return configuration.wanted(member.connections, settings, file_name, secrets, held)
+    certificate = inspection.certificate_name(identifier)
+    secrets = (inspection.secrets_keyword, inspection.key_name(identifier))
+    return configuration.wanted(member.connections, settings, certificate, secrets, held)
+
+
+def _prune(identifier):
+    """Remove certificates and keys of before; what cannot be removed is a warning."""
+    try:
+        certificates.prune(certificates.Destination(DIRECTORY, identifier), configuration.files_in_use())
+    except HostIPsecError as error:
+        return [f"files of a certificate of before stay: {error}"]
+    return []
 
 
 def _restart(service):

@@ -87,9 +87,30 @@ def _certificate(
         .not_valid_before(now + since)
         .not_valid_after(now + until)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Issued(builder.sign(signer, digest), key)
+
+
+def crl(
+    issuer: Issued, now: datetime, *revoked: x509.Certificate, days: int = 7, key_id: bool = True
+) -> bytes:
+    """Return a CA's list, made now and due again some days later, in PEM."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(now)
+        .next_update(now + timedelta(days=days))
+    )
+    if key_id:
+        mine = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
+        builder = builder.add_extension(mine, critical=False)
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    digest = None if isinstance(issuer.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(issuer.key, digest).public_bytes(PEM)
 
 
 def write(directory: Path, certificate: bytes, key: bytes, ca: bytes, key_mode: int = 0o600) -> SourcePaths:

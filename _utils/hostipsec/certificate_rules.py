@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Optional
 
+from . import defaults
+
 Name = tuple[tuple[str, str], ...]  # (attribute, value) in the order of the DER encoding
 
-EXPIRY_WARNING = timedelta(days=30)
 LONGEST_CHAIN = 7  # credential_manager.c, MAX_TRUST_PATH_LEN
 WEAK_RSA_BITS = 2048
 
@@ -117,6 +118,17 @@ class KeyFacts:
 
 
 @dataclass(frozen=True)
+class RevocationList:
+    """A CRL. ``signed_by`` holds the fingerprints of CAs whose key verifies its signature."""
+
+    issuer: Name
+    next_update: Optional[datetime]
+    signed_by: frozenset[str] = frozenset()
+    revokes: bool = False  # the host's own certificate
+    found: bool = True  # charon finds it: by key identifiers in the list and in its CA
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that is known about the files of a host; a fault says why a part is None or empty."""
 
@@ -130,6 +142,15 @@ class Facts:
     cas: tuple[CertificateFacts, ...] = ()
     ca_fault: str = "is missing"
     intermediates: tuple[CertificateFacts, ...] = ()  # appended to the certificate's file
+    crl_path: str = ""
+    crls: tuple[RevocationList, ...] = ()
+    crl_fault: str = ""
+    warn_days: int = defaults.WARN_DAYS
+
+    @property
+    def warning(self) -> timedelta:
+        """Return how long before the end of something it is warned of."""
+        return timedelta(days=self.warn_days)
 
 
 # Names ---------------------------------------------------------------------------------------
@@ -177,6 +198,7 @@ def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
         *_judge_key(facts),
         *_judge_cas(facts, now),
         *_judge_chain(facts, now),
+        *_judge_crls(facts, now),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.severity))
 
@@ -255,12 +277,12 @@ def _judge_certificate(facts: Facts, now: datetime) -> Iterator[Finding]:
             f"one that is valid on {_day(now)}",
             "check the clocks of this host and of its CA, or wait",
         )
-    elif left < EXPIRY_WARNING:
+    elif left < facts.warning:
         yield Finding(
             "warning",
             "expires-soon",
             f"certificate {path} ({subject}) expires in {left.days} day(s), on {_day(certificate.not_after)}",
-            f"at least {EXPIRY_WARNING.days} days",
+            f"at least {facts.warn_days} days",
             "renew it: when it expires, every tunnel of this host fails at its next authentication",
         )
 
@@ -375,11 +397,11 @@ def _judge_cas(facts: Facts, now: datetime) -> Iterator[Finding]:
         )
     else:
         used = chain(facts, now)
-        yield from (found for ca in facts.cas for found in _judge_ca(path, ca, ca in used, now))
+        yield from (found for ca in facts.cas for found in _judge_ca(facts, ca, ca in used, now))
 
 
-def _judge_ca(path: str, ca: CertificateFacts, used: bool, now: datetime) -> Iterator[Finding]:
-    name = f"CA file {path}: {render_name(ca.subject)}"
+def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> Iterator[Finding]:
+    name = f"CA file {facts.ca_path}: {render_name(ca.subject)}"
     if not ca.is_ca:
         yield Finding(
             "warning",
@@ -396,12 +418,12 @@ def _judge_ca(path: str, ca: CertificateFacts, used: bool, now: datetime) -> Ite
             "only valid CAs there",
             "remove it from the file",
         )
-    elif used and ca.not_after - now < EXPIRY_WARNING:
+    elif used and ca.not_after - now < facts.warning:
         yield Finding(
             "warning",
             "ca-expires-soon",
             f"{name} expires in {(ca.not_after - now).days} day(s), on {_day(ca.not_after)}",
-            f"at least {EXPIRY_WARNING.days} days",
+            f"at least {facts.warn_days} days",
             "renew the CA: when it expires, every tunnel of the fleet fails at its next authentication",
         )
 
@@ -443,6 +465,86 @@ def _no_issuer(facts: Facts, current: CertificateFacts) -> str:
         return f"'{subject}' names '{issuer}' as its issuer, but that CA's key does not verify its signature"
     held = "; ".join(render_name(ca.subject) for ca in facts.cas if ca.is_ca)
     return f"'{subject}' was issued by '{issuer}', and the file has: {held}"
+
+
+def usable_crls(facts: Facts, now: datetime) -> tuple[RevocationList, ...]:
+    """Return the CRLs that charon shall have: those that a CA of its own has signed."""
+    ours = {ca.fingerprint for ca in installable(facts, now)}
+    return tuple(crl for crl in facts.crls if crl.signed_by & ours)
+
+
+def _judge_crls(facts: Facts, now: datetime) -> Iterator[Finding]:
+    if facts.crl_fault:
+        yield Finding(
+            "warning",
+            "crl-missing",
+            f"CRL file {facts.crl_path} {facts.crl_fault}",
+            "revocation lists of the CAs in PEM",
+            "restore it, or remove ipsec:certificates:crl from the pillar: no revoked host is refused",
+        )
+    usable = usable_crls(facts, now)
+    for crl in facts.crls:
+        name = f"CRL file {facts.crl_path}: the list of {render_name(crl.issuer)}"
+        if crl not in usable:
+            yield Finding(
+                "warning",
+                "crl-ignored",
+                f"{name} is signed by no CA of {facts.ca_path} and is left out",
+                "lists of those CAs only",
+                "remove it from the file",
+            )
+        elif crl.revokes:
+            yield Finding(
+                "error",
+                "revoked",
+                f"certificate {facts.certificate_path} is revoked by the list of {render_name(crl.issuer)}",
+                "one that is not",
+                "have a new certificate issued: every peer with this list refuses the host",
+            )
+        elif not crl.found:
+            yield Finding(
+                "warning",
+                "crl-not-found",
+                f"{name} and its CA do not carry the same key identifier, by which charon looks for it",
+                "the extensions authority key identifier (list) and subject key identifier (CA)",
+                "have the CA make such lists: charon takes this one for missing, and refuses no revoked host",
+            )
+        elif crl.next_update is not None and crl.next_update < now:
+            yield Finding(
+                "warning",
+                "crl-outdated",
+                f"{name} was to be renewed by {_day(crl.next_update)}",
+                "a list that is up to date",
+                "fetch it again: with strictcrlpolicy=yes every peer is refused",
+            )
+
+
+def file_name(host_id: str, digest: str) -> str:
+    """Return the file name of a certificate or key.
+
+    It differs with the content: charon keeps the certificate that it loaded with a connection, and the
+    starter loads a connection anew only where ipsec.conf differs.
+    """
+    return f"{host_id}-{digest[:12]}.pem"
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """When a certificate expires, and how bad that is."""
+
+    not_after: datetime
+    days_left: int
+    severity: str  # ok, warning or critical
+    sentence: str
+
+
+def expiry(not_after: datetime, warn_days: int, now: datetime) -> Expiry:
+    """Judge the end of a certificate that is in use."""
+    days = (not_after - now).days
+    if not_after < now:
+        return Expiry(not_after, days, "critical", f"certificate expired on {_day(not_after)}")
+    severity = "warning" if not_after - now < timedelta(days=warn_days) else "ok"
+    return Expiry(not_after, days, severity, f"certificate expires in {days} days")
 
 
 def _day(moment: datetime) -> str:

@@ -9,9 +9,10 @@ Nothing of a private key is ever part of a text: keys travel as ``Secret``.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,13 +24,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from . import certificate_rules as rules
-from . import files, topology
+from . import defaults, files, topology
 from .errors import CertificateError, HostIPsecError
 from .model import Certificates
 
 PUPPET_SSLDIRS = ("/etc/puppetlabs/puppet/ssl", "/var/lib/puppet/ssl", "/etc/puppet/ssl")
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----[^\n]*\n?", re.DOTALL)
-_OUR_CA = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
+_OURS = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")  # a CA or a CRL
 _CERTIFICATE_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE")
 _UNVERIFIED = (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError)
 
@@ -66,22 +67,60 @@ class SourcePaths:
     certificate: str
     key: str
     ca: str
+    crl: str = ""
+    crl_required: bool = False  # the pillar names it: a file that is missing is warned of
+    warn_days: int = defaults.WARN_DAYS
 
 
 @dataclass(frozen=True)
-class DestinationPaths:
-    """Where charon reads them, and who owns them."""
+class Destination:
+    """Where charon reads them, below ``/etc/ipsec.d`` or its like, and who owns them."""
 
-    certificate: str
-    key: str
-    ca_directory: str
+    root: str
+    host_id: str
     uid: int = 0
     gid: int = 0
 
-    @classmethod
-    def below(cls, root: str, host_id: str) -> DestinationPaths:
-        """Return the paths of a host below ``/etc/ipsec.d`` or its like."""
-        return cls(f"{root}/certs/{host_id}.pem", f"{root}/private/{host_id}.pem", f"{root}/cacerts")
+    @property
+    def certs(self) -> str:
+        """Return the directory of certificates."""
+        return f"{self.root}/certs"
+
+    @property
+    def private(self) -> str:
+        """Return the directory of keys."""
+        return f"{self.root}/private"
+
+    @property
+    def cacerts(self) -> str:
+        """Return the directory of CAs."""
+        return f"{self.root}/cacerts"
+
+    @property
+    def crls(self) -> str:
+        """Return the directory of revocation lists."""
+        return f"{self.root}/crls"
+
+    def own(self, directory: str) -> tuple[str, ...]:
+        """Return the certificates, or keys, of this host that are there, the newest last."""
+        pattern = re.compile(rf"{re.escape(self.host_id)}(-[0-9a-f]{{12}})?\.pem\Z")
+        paths = [Path(directory, name) for name in _names(directory) if pattern.match(name)]
+        return tuple(str(path) for path in sorted(paths, key=lambda path: (path.lstat().st_mtime_ns, path)))
+
+
+@dataclass(frozen=True)
+class RevocationList:
+    """A CRL that charon shall have, in a file of its own."""
+
+    signer: str  # fingerprint of its CA
+    issuer: str
+    next_update: Optional[datetime]
+    pem: bytes = field(repr=False)
+
+    @property
+    def file_name(self) -> str:
+        """Return the name of its file in crls: a new list of the same CA takes its place."""
+        return f"hostipsec-{self.signer[:8]}.pem"
 
 
 @dataclass(frozen=True)
@@ -110,9 +149,19 @@ class Inspection:
     not_after: Optional[datetime] = None
     days_left: Optional[int] = None
     fingerprint: str = ""
+    key_fingerprint: str = ""  # of the public key
     certificate_pem: bytes = field(default=b"", repr=False)
     key_pem: Optional[Secret] = field(default=None, repr=False)
     authorities: tuple[Authority, ...] = ()
+    crls: tuple[RevocationList, ...] = ()
+
+    def certificate_name(self, host_id: str) -> str:
+        """Return the name of the certificate's file below certs."""
+        return rules.file_name(host_id, self.fingerprint)
+
+    def key_name(self, host_id: str) -> str:
+        """Return the name of the key's file below private."""
+        return rules.file_name(host_id, self.key_fingerprint)
 
     @property
     def secrets_keyword(self) -> str:
@@ -161,10 +210,12 @@ def source_paths(
 
     Raises :class:`~hostipsec.errors.CertificateError` where it is needed and not found.
     """
-    templates = (certificates.certificate, certificates.key, certificates.ca)
+    templates = (certificates.certificate, certificates.key, certificates.ca, certificates.crl)
     needed = any("{ssldir}" in template for template in templates)
     fields = {"ssldir": ssldir(minion_id)} if needed else {}
-    return SourcePaths(*(topology.fill(template, minion_id, **fields) for template in templates))
+    pem, key, ca, crl = (topology.fill(template, minion_id, **fields) for template in templates)
+    named = certificates.source == "files" and bool(crl)
+    return SourcePaths(pem, key, ca, crl, named, certificates.warn_days)
 
 
 # Inspecting ----------------------------------------------------------------------------------
@@ -178,6 +229,7 @@ def inspect(paths: SourcePaths, subject: str, now: datetime) -> Inspection:
     everyone = {_fingerprint(certificate): certificate for certificate in (*own, *bundle)}
     facts = {name: _facts(certificate, (*own[1:], *bundle)) for name, certificate in everyone.items()}
     cas = _distinct(bundle)
+    lists, crl_fault = _read_crls(paths)
     known = rules.Facts(
         paths.certificate,
         paths.key,
@@ -189,6 +241,10 @@ def inspect(paths: SourcePaths, subject: str, now: datetime) -> Inspection:
         cas=tuple(facts[name] for name in cas),
         ca_fault=ca_fault,
         intermediates=tuple(facts[name] for name in _distinct(own[1:]) if name not in cas),
+        crl_path=paths.crl,
+        crls=tuple(_crl_facts(crl, everyone.values(), own[:1]) for crl in lists),
+        crl_fault=crl_fault,
+        warn_days=paths.warn_days,
     )
     leaf = known.certificate
     return Inspection(
@@ -199,9 +255,11 @@ def inspect(paths: SourcePaths, subject: str, now: datetime) -> Inspection:
         not_after=leaf.not_after if leaf else None,
         days_left=(leaf.not_after - now).days if leaf else None,
         fingerprint=leaf.fingerprint if leaf else "",
+        key_fingerprint=hashlib.sha256(_public(own[0].public_key())).hexdigest() if own else "",
         certificate_pem=certificate_pem,
         key_pem=key_pem,
         authorities=tuple(_authority(ca, everyone) for ca in rules.installable(known, now)),
+        crls=_newest(known, lists, now),
     )
 
 
@@ -231,6 +289,77 @@ def _read_certificates(path: str) -> tuple[list[x509.Certificate], str, bytes]:
         return [], "holds a certificate that cannot be parsed", b""
     # the copy can be read by every user: no key that may stand in the same file
     return certificates, "", content if content.count(b"-----BEGIN ") == len(blocks) else pem
+
+
+def _read_crls(paths: SourcePaths) -> tuple[list[x509.CertificateRevocationList], str]:
+    """Return the lists of the CRL file, or what is wrong with it."""
+    if not paths.crl:
+        return [], ""
+    content, fault = _read(paths.crl)
+    if fault:
+        return [], fault if paths.crl_required or fault != "is missing" else ""
+    blocks = [match[0] for match in _BLOCK.finditer(content) if match[1] == b"X509 CRL"]
+    if not blocks:
+        return [], "holds no list in PEM ('-----BEGIN X509 CRL-----')"
+    try:
+        return [x509.load_pem_x509_crl(block) for block in blocks], ""
+    except (ValueError, UnsupportedAlgorithm):
+        return [], "holds a list that cannot be parsed"
+
+
+def _crl_facts(
+    crl: x509.CertificateRevocationList, cas: Iterable[x509.Certificate], own: list[x509.Certificate]
+) -> rules.RevocationList:
+    signed = [ca for ca in cas if crl.issuer == ca.subject and _signed(crl, ca)]
+    signers = frozenset(_fingerprint(ca) for ca in signed)
+    named = _key_identifier(crl, x509.AuthorityKeyIdentifier, "key_identifier")
+    found = named is not None and named in (
+        _key_identifier(ca, x509.SubjectKeyIdentifier, "digest") for ca in signed
+    )
+    revokes = any(
+        one.issuer == crl.issuer and crl.get_revoked_certificate_by_serial_number(one.serial_number)
+        for one in own
+    )
+    return rules.RevocationList(_name(crl.issuer), _next_update(crl), signers, revokes, found)
+
+
+def _key_identifier(holder: Any, kind: Any, attribute: str) -> Optional[bytes]:
+    try:
+        identifier: Optional[bytes] = getattr(
+            holder.extensions.get_extension_for_class(kind).value, attribute
+        )
+    except x509.ExtensionNotFound:
+        return None
+    return identifier
+
+
+def _signed(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
+    try:
+        return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
+    except _UNVERIFIED:
+        return False
+
+
+def _next_update(crl: x509.CertificateRevocationList) -> Optional[datetime]:
+    attribute = "next_update_utc" if hasattr(crl, "next_update_utc") else "next_update"
+    return None if getattr(crl, attribute) is None else _moment(crl, "next_update")
+
+
+def _newest(
+    known: rules.Facts, lists: list[x509.CertificateRevocationList], now: datetime
+) -> tuple[RevocationList, ...]:
+    """Return one list a CA, the one that was made last."""
+    usable = rules.usable_crls(known, now)
+    found: dict[str, tuple[datetime, RevocationList]] = {}
+    for crl, facts in zip(lists, known.crls):
+        if facts not in usable:
+            continue
+        made, signer = _moment(crl, "last_update"), min(facts.signed_by)
+        if signer not in found or found[signer][0] < made:
+            pem = crl.public_bytes(serialization.Encoding.PEM)
+            issuer = rules.render_name(facts.issuer)
+            found[signer] = made, RevocationList(signer, issuer, facts.next_update, pem)
+    return tuple(one for _, (_, one) in sorted(found.items()))
 
 
 def _read_key(
@@ -320,8 +449,8 @@ def _part(attributes: list[Any]) -> tuple[str, str]:
     return "+".join(rules.ATTRIBUTE_OIDS.get(oid, oid) for oid in oids), "+".join(texts)
 
 
-def _moment(certificate: x509.Certificate, attribute: str) -> datetime:
-    """Return a time with its zone: cryptography has ``..._utc`` from version 42."""
+def _moment(certificate: object, attribute: str) -> datetime:
+    """Return a time of a certificate or CRL with its zone: cryptography has ``..._utc`` from version 42."""
     found: Optional[datetime] = getattr(certificate, f"{attribute}_utc", None)
     if found is not None:
         return found
@@ -356,9 +485,16 @@ class _Copy:
 
 
 def reuse(
-    source: SourcePaths, destination: DestinationPaths, subject: str, now: datetime, apply: bool
+    source: SourcePaths,
+    destination: Destination,
+    subject: str,
+    now: datetime,
+    apply: bool,
+    in_use: Collection[str] = (),
 ) -> Outcome:
-    """Copy a host's checked certificate, key and CAs to where charon reads them.
+    """Copy a host's checked certificate, key, CAs and CRLs to where charon reads them.
+
+    A renewed certificate goes beside the one before, which stays while a configuration names it: ``in_use``.
 
     Reads, judges and compares alike for test mode and for real; with ``apply`` writes the
     difference, all files or none (a directory that had to be made stays). Any error: nothing
@@ -372,8 +508,9 @@ def reuse(
     copies = _copies(inspection, inspection.key_pem, destination)
     try:
         copies.update(_surplus(destination, copies, source.ca))
+        copies.update(_unused(destination, {*map(os.path.basename, copies), *in_use}))
         changes = {path: text for path, copy in copies.items() if (text := _change(path, copy, destination))}
-        directories = _directories(destination)
+        directories = _directories(destination, copies)
         undo = _write(changes, copies, directories, destination) if apply else None
     except HostIPsecError as error:
         return Outcome(warnings=warnings, errors=(str(error),))
@@ -389,38 +526,75 @@ def reuse(
     )
 
 
-def _copies(inspection: Inspection, key: Secret, destination: DestinationPaths) -> dict[str, _Copy]:
+def prune(destination: Destination, in_use: Collection[str]) -> tuple[str, ...]:
+    """Remove certificates and keys of this host that no configuration names; returns their paths."""
+    unused = _unused(destination, in_use)
+    for path in unused:
+        files.remove(path)
+    return tuple(unused)
+
+
+def end_of(path: str) -> Optional[datetime]:
+    """Return when a certificate expires; None where there is none that can be read."""
+    found, _, _ = _read_certificates(path)
+    return _moment(found[0], "not_valid_after") if found else None
+
+
+def name_at(paths: SourcePaths, host_id: str) -> str:
+    """Return the name that the copy of the certificate at its source has; empty where none can be read."""
+    found, _, _ = _read_certificates(paths.certificate)
+    return rules.file_name(host_id, _fingerprint(found[0])) if found else ""
+
+
+def _copies(inspection: Inspection, key: Secret, destination: Destination) -> dict[str, _Copy]:
     until = f"valid until {inspection.not_after:%Y-%m-%d}"
     described = f"{inspection.key_type} key of {inspection.key_bits} bits"
+    certificate = f"{destination.certs}/{inspection.certificate_name(destination.host_id)}"
+    private = f"{destination.private}/{inspection.key_name(destination.host_id)}"
+    before = [path for path in destination.own(destination.certs) if path != certificate]
+    kept = [path for path in destination.own(destination.private) if path != private]
+    first = f"renewed: {until}{_formerly(before[-1])}" if before else f"new: {inspection.subject}, {until}"
     copies = {
-        destination.certificate: _Copy(
-            Secret(inspection.certificate_pem),
-            0o644,
-            f"new: {inspection.subject}, {until}",
-            f"renewed: {until}",
-        ),
-        destination.key: _Copy(key, 0o600, f"new: {described}", f"renewed: {described}"),
+        certificate: _Copy(Secret(inspection.certificate_pem), 0o644, first, f"rewritten: {until}"),
+        private: _Copy(key, 0o600, f"{'renewed' if kept else 'new'}: {described}", f"rewritten: {described}"),
     }
+    for crl in inspection.crls:
+        due = f", next one by {crl.next_update:%Y-%m-%d %H:%M} UTC" if crl.next_update else ""
+        text = f"CRL of {crl.issuer}{due}"
+        path = f"{destination.crls}/{crl.file_name}"
+        copies[path] = _Copy(Secret(crl.pem), 0o644, f"new: {text}", f"renewed: {text}")
     for ca in inspection.authorities:
         text = f"CA {ca.subject}, valid until {ca.not_after:%Y-%m-%d}"
-        path = f"{destination.ca_directory}/{ca.file_name}"
+        path = f"{destination.cacerts}/{ca.file_name}"
         copies[path] = _Copy(Secret(ca.pem), 0o644, f"new: {text}", f"rewritten: {text}")
     return copies
 
 
-def _surplus(destination: DestinationPaths, copies: Mapping[str, _Copy], ca_path: str) -> dict[str, _Copy]:
-    """Return the CA files of ours that are no longer wanted, to be removed."""
-    directory = Path(destination.ca_directory)
+def _surplus(destination: Destination, copies: Mapping[str, _Copy], ca_path: str) -> dict[str, _Copy]:
+    """Return the CAs and CRLs of ours that are no longer wanted, to be removed."""
+    found = {}
+    for directory, what in ((destination.cacerts, "CA"), (destination.crls, "CRL of a CA")):
+        text = f"removed: no valid {what} of {ca_path}"
+        ours = (f"{directory}/{name}" for name in _names(directory) if _OURS.match(name))
+        found.update({path: _Copy(None, 0, text, text) for path in ours if path not in copies})
+    return found
+
+
+def _unused(destination: Destination, in_use: Collection[str]) -> dict[str, _Copy]:
+    """Return the certificates and keys of this host that nothing names, to be removed."""
+    paths = (*destination.own(destination.certs), *destination.own(destination.private))
+    text = "removed: no configuration uses it"
+    return {path: _Copy(None, 0, text, text) for path in paths if Path(path).name not in in_use}
+
+
+def _names(directory: str) -> list[str]:
     try:
-        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        return sorted(os.listdir(directory)) if Path(directory).is_dir() else []  # noqa: PTH208
     except OSError as error:
         raise HostIPsecError(f"{directory}: cannot be read: {error.strerror}") from None
-    text = f"removed: no valid CA of {ca_path}"
-    ours = (f"{directory}/{name}" for name in names if _OUR_CA.match(name))
-    return {path: _Copy(None, 0, text, text) for path in ours if path not in copies}
 
 
-def _change(path: str, copy: _Copy, destination: DestinationPaths) -> str:
+def _change(path: str, copy: _Copy, destination: Destination) -> str:
     """Say what writing a copy changes; empty for nothing."""
     before = files.look(path)
     if before is None or copy.content is None:
@@ -431,35 +605,29 @@ def _change(path: str, copy: _Copy, destination: DestinationPaths) -> str:
     if before.link is not None:
         return f"{copy.new} (a copy in place of the link to {before.link})"
     if before.content != content:
-        return copy.renewed + _formerly(before.content)
+        return copy.renewed
     found = f"mode {before.mode:04o}, owner {before.uid}:{before.gid}"
     return f"{found} -> mode {copy.mode:04o}, owner {destination.uid}:{destination.gid}"
 
 
-def _formerly(content: bytes) -> str:
+def _formerly(path: str) -> str:
     """Say until when a certificate was valid; empty for what is none."""
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        return ""
-    try:
-        before = x509.load_pem_x509_certificates(content)[0]
-        return f", before until {_moment(before, 'not_valid_after'):%Y-%m-%d}"
-    except ValueError:
-        return ""
+    end = end_of(path)
+    return f", before until {end:%Y-%m-%d}" if end else ""
 
 
-def _directories(destination: DestinationPaths) -> dict[str, tuple[int, str]]:
+def _directories(destination: Destination, copies: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Return the directories to make or to close: path -> (mode, words)."""
     found = {}
-    for path in (str(Path(destination.certificate).parent), destination.ca_directory):
+    for path in sorted({str(Path(copy).parent) for copy in copies} - {destination.private}):
         if not Path(path).is_dir():
             found[path] = (0o755, _directory_difference(path, 0o755, destination))
-    private = str(Path(destination.key).parent)
-    if text := _directory_difference(private, 0o700, destination):
-        found[private] = (0o700, text)
+    if text := _directory_difference(destination.private, 0o700, destination):
+        found[destination.private] = (0o700, text)
     return found
 
 
-def _directory_difference(path: str, mode: int, destination: DestinationPaths) -> str:
+def _directory_difference(path: str, mode: int, destination: Destination) -> str:
     return files.directory_difference(path, mode, destination.uid, destination.gid) or ""
 
 
@@ -467,7 +635,7 @@ def _write(
     changes: Iterable[str],
     copies: Mapping[str, _Copy],
     directories: Mapping[str, tuple[int, str]],
-    destination: DestinationPaths,
+    destination: Destination,
 ) -> files.Undo:
     owner = (destination.uid, destination.gid)
     for path, (mode, _) in directories.items():

@@ -40,6 +40,9 @@ class Backend(Protocol):
     def rekey_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
         """Rekey IKE SAs; returns what was refused, and why."""
 
+    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
+        """Reauthenticate IKE SAs; returns what was refused, and why."""
+
     def reload_settings(self, timeout: float = ...) -> None:
         """Have charon read strongswan.conf again."""
 
@@ -106,6 +109,14 @@ def rekey_ikes(
     """Rekey IKE SAs by unique id; returns ``{id: why}`` for the refused."""
     ids = sorted(set(ike_ids))
     return _first(backends, lambda backend: backend.rekey_ikes(ids, timeout=timeout)) if ids else {}
+
+
+def reauthenticate_ikes(
+    ike_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[int, str]:
+    """Authenticate IKE SAs anew, as they were configured; returns ``{id: why}`` for the refused."""
+    ids = sorted(set(ike_ids))
+    return _first(backends, lambda backend: backend.reauthenticate_ikes(ids, timeout=timeout)) if ids else {}
 
 
 def reload_settings(timeout: float = 5.0, backends: Optional[Backends] = None) -> None:

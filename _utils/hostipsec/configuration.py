@@ -5,6 +5,7 @@ A difference in meaning is what counts. What to do about it is the business of `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ STRONGSWAN = f"{STRONGSWAN_D}/hostipsec.conf"
 STATE = Path("/var/lib/hostipsec")  # the files that were there before us, and the last good ones
 MESH = str(STATE / "mesh.json")  # what this host's connections are, for programs without the pillar
 MODES: Mapping[str, int] = {CONF: 0o644, SECRETS: 0o600, STRONGSWAN: 0o644, MESH: 0o644}
+_QUOTED = re.compile(r'"([^"]+)"')
 _GOING = ("DELETING", "DESTROYING")
 _ANY = ("%any", "0.0.0.0", "::")  # noqa: S104  what charon shows before it has chosen an address
 
@@ -51,6 +53,7 @@ class Plan:
     modes: Mapping[str, str] = field(default_factory=dict)  # path -> what its mode was and will be
     ours: frozenset[str] = frozenset()  # connections of the files on disk and of the last good ones
     loaded: frozenset[str] = frozenset()  # what charon has now
+    established: frozenset[str] = frozenset()  # connections that charon has SAs of
 
     @property
     def empty(self) -> bool:
@@ -63,6 +66,12 @@ class Plan:
         """Return the connections that charon lacks although the files had them all along."""
         new = {*self.difference.added, *self.difference.changed}
         return () if self.difference.defaults else tuple(sorted({*self.missing} - new))
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """Return the connections with SAs that go on with the options of before."""
+        stays = frozenset() if self.restart else self.established - {*self.outdated}
+        return tuple(sorted(stays if self.difference.defaults else stays & {*self.difference.changed}))
 
     def as_changes(self) -> dict[str, object]:
         """Return what changes, as a state reports it."""
@@ -132,6 +141,7 @@ def plan(want: Wanted, charon: Optional[Charon]) -> Plan:
         _modes(want),
         ours,
         loaded(charon),
+        frozenset(sa.name for sa in charon.ike_sas) if charon else frozenset(),
     )
 
 
@@ -145,6 +155,24 @@ def configured_names() -> frozenset[str]:
     """Return the names of the connections that files of ours on disk hold."""
     text = _text(files.read(CONF)) or ""
     return difference.names(text) if text.startswith(render.HEADER) else frozenset()
+
+
+def files_in_use() -> frozenset[str]:
+    """Return the names of certificates and keys in the files on disk and in the last good ones."""
+    found: set[str] = set()
+    for path in (CONF, last_good_path(CONF)):
+        sections = render.parse_ipsec_conf(_text(files.read(path)) or "")
+        found.update(options["leftcert"] for options in sections.values() if "leftcert" in options)
+    for path in (SECRETS, last_good_path(SECRETS)):
+        found.update(_QUOTED.findall(_text(files.read(path)) or ""))
+    return frozenset(found)
+
+
+def certificate() -> str:
+    """Return the name of the certificate that an ipsec.conf of ours on disk has; empty for none."""
+    text = _text(files.read(CONF)) or ""
+    sections = render.parse_ipsec_conf(text) if text.startswith(render.HEADER) else {}
+    return next((options["leftcert"] for options in sections.values() if "leftcert" in options), "")
 
 
 # Reading -------------------------------------------------------------------------------------

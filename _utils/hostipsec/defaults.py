@@ -18,6 +18,9 @@ CONNECTION: Mapping[str, str] = {
     "leftsendcert": "always",  # no end needs certificates of its peers on disk
 }
 
+# a certificate or CA that expires earlier is warned of, from `certificates:warn_days`
+WARN_DAYS = 30
+
 # ipsec.conf, `config setup`: what strongSwan's source recommends to see why a tunnel fails
 CHARONDEBUG: Mapping[str, int] = {"cfg": 2, "dmn": 2}
 
@@ -57,3 +60,6 @@ SYSCTL: Mapping[str, str] = {
     # packets that meet a trap while its SA is negotiated wait (up to 100 a policy) and are not dropped
     "net.core.xfrm_larval_drop": "0",
 }
+
+# what the kernel has where nobody set it
+SYSCTL_KERNEL: Mapping[str, str] = {"net.core.xfrm_larval_drop": "1"}

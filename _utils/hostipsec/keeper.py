@@ -180,7 +180,7 @@ def complaint(part: Callable[[], object]) -> str:
 
 
 def pause(seconds: float) -> None:
-    """Wait, but not long while charon is young: ipsec.conf starts nothing, so that a change of it does not."""
+    """Wait, but not long while charon is young: nothing in ipsec.conf starts its tunnels."""
     end = time.monotonic() + seconds
     time.sleep(PAUSE)
     while time.monotonic() < end and not young():

@@ -68,6 +68,8 @@ class Certificates:
     key: str
     ca: str
     subject: str
+    crl: str = ""  # empty: none are looked for
+    warn_days: int = 30
 
 
 @dataclass(frozen=True)

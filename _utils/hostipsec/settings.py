@@ -14,9 +14,10 @@ from .values import is_safe, shown
 
 KEYS = ("certificates", "connection", "setup", "charon", "sysctl", "packages", "vici", "mtu")
 CERTIFICATE_KEYS = {
-    "puppet": ("source", "ssldir", "subject"),
-    "files": ("source", "certificate", "key", "ca", "subject"),
+    "puppet": ("source", "ssldir", "subject", "warn_days"),
+    "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
 }
+WARN_DAYS_RANGE = (1, 3650)
 MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _SYSCTL = re.compile(r"net(\.[A-Za-z0-9_/-]+)+\Z")
@@ -65,14 +66,25 @@ def _certificates(reader: Reader, value: object) -> Certificates:
     source = reader.one_of(entry.get("source", "puppet"), f"{path}:source", tuple(CERTIFICATE_KEYS))
     reader.mapping(entry, path, CERTIFICATE_KEYS[source])
     subject = _subject(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
+    low, high = WARN_DAYS_RANGE
+    allowed = f"a whole number of days from {low} to {high}"
+    days = reader.count(entry.get("warn_days", defaults.WARN_DAYS), f"{path}:warn_days", low, high, allowed)
+    days = defaults.WARN_DAYS if days is None else days
     if source == "files":
         pem, key, ca = (
             _file(reader, entry.get(name), f"{path}:{name}") for name in ("certificate", "key", "ca")
         )
-        return Certificates("files", pem, key, ca, subject)
+        crl = _file(reader, entry["crl"], f"{path}:crl") if "crl" in entry else ""
+        return Certificates("files", pem, key, ca, subject, crl, days)
     top = _file(reader, entry["ssldir"], f"{path}:ssldir") if "ssldir" in entry else "{ssldir}"
     return Certificates(
-        "puppet", f"{top}/certs/{{id}}.pem", f"{top}/private_keys/{{id}}.pem", f"{top}/certs/ca.pem", subject
+        "puppet",
+        f"{top}/certs/{{id}}.pem",
+        f"{top}/private_keys/{{id}}.pem",
+        f"{top}/certs/ca.pem",
+        subject,
+        f"{top}/crl.pem",
+        days,
     )
 
 

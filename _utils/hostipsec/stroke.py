@@ -67,6 +67,10 @@ class StrokeBackend:
         """Rekey IKE SAs by unique id; returns ``{id: why it was not asked}``."""
         return self._each({number: ["stroke", "rekey", f"[{number}]"] for number in ike_ids}, timeout)
 
+    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+        """Refuse every SA, in words: stroke has no word for it."""
+        return dict.fromkeys(ike_ids, "stroke cannot reauthenticate an SA, and vici is not there")
+
     def reload_settings(self, timeout: float = 5.0) -> None:
         """Have charon read strongswan.conf again, by SIGHUP to charon itself: stroke has no word for it."""
         try:

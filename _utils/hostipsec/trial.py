@@ -7,6 +7,7 @@ ones. It has no network, sees no tunnel and leaves nothing; the charon in servic
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -73,7 +74,8 @@ def staged(files: Mapping[str, bytes], strongswan_d: Path, below: Path) -> Itera
     """
     try:
         below.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix="trial.", dir=below))
+        _sweep(below)
+        directory = Path(tempfile.mkdtemp(prefix=f"trial.{os.getpid()}.", dir=below))
     except OSError as error:
         raise _unwritable(below, error) from None
     try:
@@ -86,6 +88,14 @@ def staged(files: Mapping[str, bytes], strongswan_d: Path, below: Path) -> Itera
         raise _unwritable(directory, error) from None
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep(below: Path) -> None:
+    """Remove what a process left that was killed in a trial."""
+    for directory in below.glob("trial.*.*"):
+        pid = directory.name.split(".")[1]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: OSError) -> HostIPsecError:

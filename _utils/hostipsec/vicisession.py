@@ -161,6 +161,11 @@ class ViciBackend:
         """Rekey IKE SAs by unique id; returns ``{id: why charon refused}``."""
         return self._each("rekey", {number: {"ike-id": str(number)} for number in ike_ids}, timeout)
 
+    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+        """Authenticate IKE SAs anew by unique id; returns ``{id: why charon refused}``."""
+        requests = {number: {"ike-id": str(number), "reauth": "yes"} for number in ike_ids}
+        return self._each("rekey", requests, timeout)
+
     def reload_settings(self, timeout: float = 5.0) -> None:
         """Have charon read strongswan.conf again."""
         with self._session("reload-settings", timeout) as session:

@@ -47,7 +47,11 @@ class Authority:
         basic = x509.BasicConstraints(ca=True, path_length=None)
         self._key.touch(0o600)
         self._key.write_bytes(_key_pem(key))
-        built = _builder(self.name, self.name, key.public_key(), -1, 3650).add_extension(basic, critical=True)
+        built = (
+            _builder(self.name, self.name, key.public_key(), -1, 3650)
+            .add_extension(basic, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        )
         self._certificate.write_bytes(_pem(built.sign(key, hashes.SHA256())))
 
     def issue(
@@ -61,6 +65,23 @@ class Authority:
             x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
         )
         return Issued(_pem(builder.sign(signer, hashes.SHA256())), _key_pem(own))
+
+    def revoke(self, *certificates: bytes) -> bytes:
+        """Sign a list with these certificates, in PEM."""
+        signer = serialization.load_pem_private_key(self._key.read_bytes(), None)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now - DAY)
+            .next_update(now + 30 * DAY)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
+        )
+        for pem in certificates:
+            serial = x509.load_pem_x509_certificate(pem).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def install(self, root: Path, name: str, issued: Issued, cas: Iterable[bytes] = ()) -> None:
         """Write a host's files below its root as the Puppet agent does."""

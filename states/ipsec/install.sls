@@ -5,11 +5,19 @@ include:
   - ipsec.divert
 
 {%- if host.member %}
+ipsec-install-remembered:
+  ipsec.remembered:
+    - packages: {{ host.packages | tojson }}
+    - sysctls: {{ host.sysctl | sort | tojson }}
+    - require:
+      - sls: ipsec.check
+
 ipsec-install-packages:
   pkg.installed:
     - pkgs: {{ host.packages | tojson }}
     - require:
       - sls: ipsec.check
+      - ipsec: ipsec-install-remembered
       {%- if host.init_script %}
       - sls: ipsec.divert
       {%- endif %}
@@ -20,5 +28,6 @@ ipsec-install-vici:
     - name: vici>=5.9,<7
     - require:
       - sls: ipsec.check
+      - ipsec: ipsec-install-remembered
 {%- endif %}
 {%- endif %}

@@ -2,6 +2,7 @@
 {%- from 'ipsec/host.jinja' import host with context %}
 include:
   - ipsec.check
+  - ipsec.install  # which keeps the values of before
 
 {%- if host.member %}
 {%- for key, value in host.sysctl | dictsort %}
@@ -12,5 +13,6 @@ ipsec-sysctl-{{ key }}:
     - config: /etc/sysctl.d/60-ipsec.conf
     - require:
       - sls: ipsec.check
+      - ipsec: ipsec-install-remembered
 {%- endfor %}
 {%- endif %}

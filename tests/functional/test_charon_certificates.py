@@ -1,17 +1,21 @@
-"""A real charon takes what was copied for it: every kind of key, chains, bundles, a renewal."""
+"""A real charon takes what was copied for it: every kind of key, chains, bundles, renewals, revocation."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
-from strongswan import Host, line, unpacked, wait_for
+from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 from vici.exception import CommandException
 
 import authorities
-from hostipsec import certificates
-from hostipsec.certificates import DestinationPaths
+from hostipsec import certificates, reauthentication
+from hostipsec.certificates import Destination
+from hostipsec.model import Connection
 from hostipsec.stroke import StrokeBackend
 from hostipsec.vicisession import ViciBackend
 
@@ -19,6 +23,8 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
 ADDRESSES = {"east": "10.9.0.1", "west": "10.9.0.2"}
 CONN = """
+config setup
+    {setup}
 conn peer
     left={left}
     right={right}
@@ -29,8 +35,11 @@ conn peer
     ike=aes128gcm16-prfsha384-ecp384bp!
     esp=aes128gcm16-ecp384bp-noesn!
     mobike=no
+    reauth=no
+    leftsendcert=always
     auto=add
 """
+SETTINGS = STRONGSWAN_CONF.replace("retransmit_timeout = 60", "make_before_break = yes")
 
 
 class Pair:
@@ -40,26 +49,61 @@ class Pair:
         self.place = place
         self.now = datetime.now(timezone.utc)
         self.hosts = {name: Host(name, place / name, over=unpacked()) for name in ADDRESSES}
+        self.found, self.setup = {}, "cachecrls=no"
         line(*self.hosts.values(), *([f"{address}/24"] for address in ADDRESSES.values()))
 
-    def give(self, name, issuer, cas, kind="ECDSA", after=b""):
-        """Issue a certificate for a host and copy it as the state does; returns the outcome."""
-        issued = authorities.host(f"CN={name}.example", self.now, issuer, kind)
+    def give(self, name, issuer, cas, kind="ECDSA", after=b"", key=None, crl=b""):
+        """Issue a certificate for a host and copy it as the state does, beside the one in use."""
+        issued = authorities.host(f"CN={name}.example", self.now, issuer, kind, key=key)
         source = authorities.write(self.place / f"{name}-source", issued.pem + after, issued.key_pem(), cas)
+        if crl:
+            (self.place / f"{name}-source/crl.pem").write_bytes(crl)
+            source = replace(source, crl=str(self.place / f"{name}-source/crl.pem"))
         root = f"{self.hosts[name].root}/etc/ipsec.d"
-        destination = DestinationPaths.below(root, f"{name}.example")
-        outcome = certificates.reuse(source, destination, f"CN={name}.example", self.now, apply=True)
+        destination = Destination(root, f"{name}.example")
+        used = {
+            Path(path).name for part in ("certs", "private") for path in destination.own(f"{root}/{part}")
+        }
+        outcome = certificates.reuse(source, destination, f"CN={name}.example", self.now, True, used)
         assert outcome.errors == ()
-        return outcome
+        self.found[name] = certificates.inspect(source, f"CN={name}.example", self.now)
+        return issued
 
-    def conf(self, name, certificate):
+    def conf(self, name):
         peer = "west" if name == "east" else "east"
-        ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer]}
+        ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "setup": self.setup}
+        certificate = self.found[name].certificate_name(f"{name}.example")
         return CONN.format(me=name, peer=peer, certificate=certificate, **ends)
 
-    def start(self, name, keyword):
-        certificate = f"{name}.example.pem"
-        self.hosts[name].start(self.conf(name, certificate), f": {keyword} {certificate}\n")
+    def secrets(self, name):
+        return f": {self.found[name].secrets_keyword} {self.found[name].key_name(f'{name}.example')}\n"
+
+    def start(self, *names):
+        for name in names:
+            self.hosts[name].start(self.conf(name), self.secrets(name), SETTINGS)
+
+    def take_up(self, *names):
+        """Have charon take up what was copied, as the states do."""
+        for name in names:
+            stroke = StrokeBackend(self.hosts[name].process)
+            self.hosts[name].write("/etc/ipsec.secrets", self.secrets(name))
+            self.hosts[name].write("/etc/ipsec.conf", self.conf(name))
+            stroke.reread()
+            stroke.update()
+            wait_for(lambda name=name: self.knows(name, self.own(name)), f"{name}: its new certificate")
+
+    def own(self, name):
+        return authorities.x509.load_pem_x509_certificate(self.found[name].certificate_pem)
+
+    def knows(self, name, certificate):
+        """Whether a host's charon has, or has been sent, a certificate."""
+        return f"{certificate.serial_number:x}" in self.hosts[name].run("ipsec", "listcerts").replace(":", "")
+
+    def sas(self, name):
+        return [
+            (sa.uniqueid, [child.state for child in sa.children])
+            for sa in ViciBackend(self.hosts[name].vici).observe().ike_sas
+        ]
 
     def initiate(self):
         """Start the connection, after the end of all SAs, and wait for its CHILD SA or the failure."""
@@ -71,9 +115,24 @@ class Pair:
             session.request("initiate", {"child": "peer", "timeout": "10000"})
         return [child.state for sa in backend.observe().ike_sas for child in sa.children]
 
+    def reauthenticate(self, name):
+        ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
+        connection = Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
+        (found,) = reauthentication.run([connection], 15, System(self.hosts[name]))
+        return found
+
     def stop(self):
         for host in self.hosts.values():
             host.stop()
+
+
+class System(reauthentication.System):
+    """charon of a host of the test."""
+
+    def __init__(self, host):
+        backend = ViciBackend(host.vici)
+        self.observe, self.initiate, self.terminate = backend.observe, backend.initiate, backend.terminate
+        self.reauthenticate = backend.reauthenticate_ikes
 
 
 @pytest.fixture
@@ -93,9 +152,9 @@ def ca():
 @pytest.mark.parametrize("kind", authorities.KEYS)
 def test_every_kind_of_key(pair, ca, kind):
     for name, mine in (("west", "RSA"), ("east", kind)):
-        outcome = pair.give(name, ca, ca.pem, mine)
-        assert outcome.key_type == mine
-        pair.start(name, outcome.secrets_keyword)
+        pair.give(name, ca, ca.pem, mine)
+        assert pair.found[name].key_type == mine
+        pair.start(name)
     assert pair.initiate() == ["INSTALLED"]
 
 
@@ -103,29 +162,86 @@ def test_an_intermediate_and_a_bundle(pair, ca):
     """Of each file strongSwan reads one certificate: they have to be one file each."""
     middle = authorities.authority("CN=Hosts CA", pair.now, issuer=ca)
     other = authorities.authority("CN=Other CA", pair.now)
-    pair.start("west", pair.give("west", middle, other.pem + ca.pem, after=middle.pem).secrets_keyword)
-    pair.start("east", pair.give("east", ca, other.pem + middle.pem + ca.pem).secrets_keyword)
+    pair.give("west", middle, other.pem + ca.pem, after=middle.pem)
+    pair.give("east", ca, other.pem + middle.pem + ca.pem)
+    pair.start("west", "east")
     assert pair.initiate() == ["INSTALLED"]
 
 
-def test_a_connection_keeps_its_certificate_until_it_is_loaded_anew(pair, ca):
-    """Rereading brings the new key and CAs; the connection goes on with the certificate it was loaded with.
+@pytest.mark.parametrize("renewal", ["same key", "new key", "RSA to ECDSA", "new CA"])
+def test_a_renewal_touches_no_sa_and_counts_at_the_next_authentication(pair, ca, renewal):
+    """A connection kept the certificate that it was loaded with, until charon was restarted.
 
-    The starter loads anew what differs in ipsec.conf: the same file under another name does.
+    Here the new one is used by the initiator (east) and by the responder, at once where that is asked for,
+    and the pair has one IKE SA before and after.
     """
-    for name in ("west", "east"):
-        pair.start(name, pair.give(name, ca, ca.pem).secrets_keyword)
+    first = {name: pair.give(name, ca, ca.pem, "RSA") for name in ADDRESSES}
+    pair.start("west", "east")
     assert pair.initiate() == ["INSTALLED"]
+    before = {name: pair.sas(name) for name in ADDRESSES}
     new_ca = authorities.authority("CN=New CA", pair.now)
-    for name in ("west", "east"):
-        assert pair.give(name, new_ca, new_ca.pem).changes
-        StrokeBackend(pair.hosts[name].process).reread()
+    issuer = new_ca if renewal == "new CA" else ca
+    kind = "ECDSA" if renewal == "RSA to ECDSA" else "RSA"
+    for name in ADDRESSES:
+        key = first[name].key if renewal == "same key" else None
+        pair.give(name, issuer, ca.pem + new_ca.pem, kind, key=key)
+    pair.take_up(*ADDRESSES)
+    assert {name: pair.sas(name) for name in ADDRESSES} == before
+    found = pair.reauthenticate("east")
+    assert found.ok, found
+    for name, peer in (("east", "west"), ("west", "east")):
+        assert pair.knows(name, pair.own(peer)), name
+        wait_for(lambda name=name: len(pair.sas(name)) == 1, f"one IKE SA at {name}")
+        assert pair.sas(name)[0][1] == ["INSTALLED"]
+    assert found.new == (pair.sas("east")[0][0],) != found.old
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_reauthenticating_what_has_not_changed(pair, ca, name):
+    """charon leaves alone what is started again as it is; it is asked in another way."""
+    for one in ADDRESSES:
+        pair.give(one, ca, ca.pem)
+    pair.start("west", "east")
+    assert pair.initiate() == ["INSTALLED"]
+    found = pair.reauthenticate(name)
+    assert found.ok, found
+    assert [ids for ids, _ in pair.sas(name)] == [*found.new]
+
+
+def test_what_is_refused_leaves_the_tunnel(pair, ca):
+    """The peer does not know the new CA: the IKE SA of before stays."""
+    for name in ADDRESSES:
+        pair.give(name, ca, ca.pem)
+    pair.start("west", "east")
+    assert pair.initiate() == ["INSTALLED"]
+    before = pair.sas("east")
+    unknown = authorities.authority("CN=Unknown CA", pair.now)
+    pair.give("east", unknown, ca.pem + unknown.pem)
+    pair.take_up("east")
+    found = pair.reauthenticate("east")
+    assert (found.ok, found.new) == (False, ())
+    assert "no new IKE SA within 15 s" in found.reason
+    assert pair.sas("east") == before
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_a_revoked_host_is_refused(pair, ca, revoked):
+    """With strictcrlpolicy a list has to be there; without the entry in it, the same pair comes up."""
+    pair.setup = "strictcrlpolicy=yes"
+    east = pair.give("east", ca, ca.pem, crl=authorities.crl(ca, pair.now))
+    pair.give("west", ca, ca.pem, crl=authorities.crl(ca, pair.now, *([east.certificate] if revoked else [])))
+    pair.start("west", "east")
+    if revoked:
+        with pytest.raises(CommandException, match="establishing CHILD_SA 'peer' failed"):
+            pair.initiate()
+    else:
+        assert pair.initiate() == ["INSTALLED"]
+
+
+def test_without_a_list_a_strict_policy_refuses_everybody(pair, ca):
+    pair.setup = "strictcrlpolicy=yes"
+    for name in ADDRESSES:
+        pair.give(name, ca, ca.pem)
+    pair.start("west", "east")
     with pytest.raises(CommandException, match="establishing CHILD_SA 'peer' failed"):
         pair.initiate()
-    for name in ("west", "east"):
-        certs = pair.hosts[name].root / "etc/ipsec.d/certs"
-        (certs / f"{name}.example.pem").rename(certs / "renewed.pem")
-        pair.hosts[name].write("/etc/ipsec.conf", pair.conf(name, "renewed.pem"))
-        StrokeBackend(pair.hosts[name].process).update()
-        wait_for(lambda host=pair.hosts[name]: "New CA" in host.run("ipsec", "listcerts"), "new certificate")
-    assert pair.initiate() == ["INSTALLED"]

@@ -17,6 +17,7 @@ PUBLIC = (
     "host",
     "mined",
     "overhead",
+    "reauthenticate",
     "routes",
     "status",
     "up",

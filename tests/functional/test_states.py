@@ -117,10 +117,11 @@ def test_certificate_reused(minion, etc, source, issued):
     assert found["result"] is True
     assert found["comment"].startswith("ECDSA certificate, valid for 36")
     changes = found["changes"]
-    assert changes[f"{etc}/private/{HOST}.pem"] == "new: ECDSA key of 384 bits"
-    assert changes[f"{etc}/certs/{HOST}.pem"].startswith(f"new: CN={HOST}, valid until ")
+    (key,) = (etc / "private").iterdir()
+    (certificate,) = (etc / "certs").iterdir()
+    assert changes[str(key)] == "new: ECDSA key of 384 bits"
+    assert changes[str(certificate)].startswith(f"new: CN={HOST}, valid until ")
     assert {Path(path).parent.name for path in changes} == {"ipsec.d", "certs", "private", "cacerts"}
-    key = etc / f"private/{HOST}.pem"
     assert key.read_bytes() == issued.key_pem() == Path(source.key).read_bytes()
     assert [stat.S_IMODE(path.stat().st_mode) for path in (key, key.parent)] == [0o600, 0o700]
 
@@ -129,11 +130,11 @@ def test_a_renewed_certificate_is_taken_up(minion, etc, ca):
     minion.state("ipsec.certificate_reused", str(etc))
     renewed = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=700))
     authorities.write(minion.place.parent / "source", renewed.pem, renewed.key_pem(), ca.pem)
+    before = {path: "removed" for part in ("certs", "private") for path in (etc / part).iterdir()}
     found = agree(minion, "ipsec.certificate_reused", str(etc))
-    assert {path: text.split(":")[0] for path, text in found["changes"].items()} == {
-        f"{etc}/certs/{HOST}.pem": "renewed",
-        f"{etc}/private/{HOST}.pem": "renewed",
-    }
+    said = {Path(path): text.split(":")[0] for path, text in found["changes"].items()}
+    after = {path: "renewed" for part in ("certs", "private") for path in (etc / part).iterdir()}
+    assert said == {**before, **after}
 
 
 def test_nothing_of_a_key_is_shown_anywhere(minion, etc, issued, caplog):

@@ -191,3 +191,25 @@ def test_cross_signed_cas_end():
     one = certificate("a", (("CN", "A"),), (("CN", "B"),), "b", is_ca=True)
     two = certificate("b", (("CN", "B"),), (("CN", "A"),), "a", is_ca=True)
     assert codes(replace(leaf(signed_by=frozenset({"a"})), cas=(one, two))) == [("error", "chain-broken")]
+
+
+# Expiry of what is in use ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("left", "severity", "said"),
+    [
+        (30 * DAY, "ok", "certificate expires in 30 days"),
+        (29 * DAY, "warning", "certificate expires in 29 days"),
+        (timedelta(), "warning", "certificate expires in 0 days"),
+        (-DAY, "critical", "certificate expired on 2026-05-31 12:00 UTC"),
+    ],
+)
+def test_the_end_of_a_certificate_is_judged(left, severity, said):
+    found = rules.expiry(NOW + left, 30, NOW)
+    assert (found.severity, found.sentence) == (severity, said)
+
+
+def test_the_operator_chooses_when_to_be_warned():
+    assert rules.expiry(NOW + 29 * DAY, 14, NOW).severity == "ok"
+    assert codes(replace(leaf(not_after=NOW + 29 * DAY), warn_days=14)) == []

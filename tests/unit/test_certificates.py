@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import hashlib
 import os
 import pickle
 import stat
@@ -16,7 +17,7 @@ import pytest
 
 import authorities
 from hostipsec import certificates
-from hostipsec.certificates import DestinationPaths, SourcePaths
+from hostipsec.certificates import Destination, SourcePaths
 from hostipsec.errors import CertificateError
 from hostipsec.model import Certificates
 
@@ -38,15 +39,26 @@ class Place:
         self.path = path
         self.root = path / "ipsec.d"
         owner = {"uid": os.getuid(), "gid": os.getgid()}
-        self.destination = replace(DestinationPaths.below(str(self.root), ID), **owner)
+        self.destination = Destination(str(self.root), ID, **owner)
         self.source = self.give()
 
     def give(self, certificate=HOST.pem, key=KEY, ca=CA.pem, **mode) -> SourcePaths:
         self.source = authorities.write(self.path / "source", certificate, key, ca, **mode)
         return self.source
 
-    def reuse(self, apply=True, now=NOW, subject=SUBJECT):
-        return certificates.reuse(self.source, self.destination, subject, now, apply)
+    def reuse(self, apply=True, now=NOW, subject=SUBJECT, in_use=()):
+        return certificates.reuse(self.source, self.destination, subject, now, apply, in_use)
+
+    def revoke(self, lists):
+        """Give lists at the source, and copy."""
+        file = self.path / "source/crl.pem"
+        file.write_bytes(lists)
+        self.source = replace(self.source, crl=str(file))
+        return self.reuse()
+
+    @property
+    def gone(self) -> str:
+        return f"removed: no valid CRL of a CA of {self.source.ca}"
 
     @property
     def found(self):
@@ -67,6 +79,16 @@ def _content(path: Path):
 
 def ca_file(ca) -> str:
     return f"cacerts/hostipsec-{ca.certificate.fingerprint(authorities.hashes.SHA256()).hex()[:8]}.pem"
+
+
+def cert_file(host=HOST) -> str:
+    return f"certs/{ID}-{host.certificate.fingerprint(authorities.hashes.SHA256()).hex()[:12]}.pem"
+
+
+def key_file(host=HOST) -> str:
+    form = authorities.serialization.PublicFormat.SubjectPublicKeyInfo
+    public = host.key.public_key().public_bytes(authorities.serialization.Encoding.DER, form)
+    return f"private/{ID}-{hashlib.sha256(public).hexdigest()[:12]}.pem"
 
 
 @pytest.fixture
@@ -129,8 +151,8 @@ def test_files_are_copied_for_charon(place, kind, bits, keyword):
         "certs": (0o755, None),
         "private": (0o700, None),
         ca_file(CA): (0o644, CA.pem),
-        f"certs/{ID}.pem": (0o644, host.pem),
-        f"private/{ID}.pem": (0o600, host.key_pem()),
+        cert_file(host): (0o644, host.pem),
+        key_file(host): (0o600, host.key_pem()),
     }
     assert (outcome.key_type, outcome.secrets_keyword, outcome.days_left) == (kind, keyword, 365)
     assert outcome.changes == {
@@ -138,8 +160,8 @@ def test_files_are_copied_for_charon(place, kind, bits, keyword):
         f"{place.root}/certs": "new directory, mode 0755",
         f"{place.root}/private": "new directory, mode 0700",
         f"{place.root}/{ca_file(CA)}": "new: CA CN=Fleet CA, O=Example, valid until 2027-06-01",
-        f"{place.root}/certs/{ID}.pem": f"new: CN={ID}, valid until 2027-06-01",
-        f"{place.root}/private/{ID}.pem": f"new: {kind} key of {bits} bits",
+        f"{place.root}/{cert_file(host)}": f"new: CN={ID}, valid until 2027-06-01",
+        f"{place.root}/{key_file(host)}": f"new: {kind} key of {bits} bits",
     }
 
 
@@ -158,19 +180,51 @@ def test_a_renewed_certificate_and_the_way_back(place):
     renewed = authorities.host(SUBJECT, NOW, CA, until=700 * DAY)
     place.give(renewed.pem, renewed.key_pem())
     outcome = place.reuse()
+    unused = "removed: no configuration uses it"
     assert outcome.changes == {
-        f"{place.root}/certs/{ID}.pem": "renewed: valid until 2028-05-01, before until 2027-06-01",
-        f"{place.root}/private/{ID}.pem": "renewed: ECDSA key of 384 bits",
+        f"{place.root}/{cert_file()}": unused,
+        f"{place.root}/{key_file()}": unused,
+        f"{place.root}/{cert_file(renewed)}": "renewed: valid until 2028-05-01, before until 2027-06-01",
+        f"{place.root}/{key_file(renewed)}": "renewed: ECDSA key of 384 bits",
     }
-    assert place.found[f"private/{ID}.pem"] == (0o600, renewed.key_pem())
+    assert place.found[key_file(renewed)] == (0o600, renewed.key_pem())
     outcome.undo.restore()
     assert place.found == before
+
+
+def test_what_a_configuration_names_stays_beside_what_is_renewed(place):
+    """charon goes on with the certificate that it loaded; the way back has to find it, and its key."""
+    place.reuse()
+    for since in (1, 2):  # the second time nothing names what the first one wrote
+        renewed = authorities.host(SUBJECT, NOW, CA, since=-since * DAY)
+        place.give(renewed.pem, renewed.key_pem())
+        named = {Path(cert_file()).name, Path(key_file()).name}
+        assert place.reuse(in_use=named).errors == ()
+        ours = {path for path in place.found if ID in path}
+        assert ours == {cert_file(), key_file(), cert_file(renewed), key_file(renewed)}
+    pruned = certificates.prune(place.destination, {Path(one(renewed)).name for one in (cert_file, key_file)})
+    assert pruned == (f"{place.root}/{cert_file()}", f"{place.root}/{key_file()}")
+
+
+def test_the_same_key_keeps_its_file(place):
+    place.reuse()
+    renewed = authorities.host(SUBJECT, NOW, CA, until=700 * DAY, key=HOST.key)
+    place.give(renewed.pem, KEY)
+    assert set(place.reuse().changes) == {f"{place.root}/{cert_file(one)}" for one in (HOST, renewed)}
+
+
+def test_files_of_another_host_are_left_alone(place):
+    other = place.root / f"private/x{ID}.pem"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"of the operator")
+    place.reuse()
+    assert other.read_bytes() == b"of the operator"
 
 
 def test_a_mode_that_was_opened_is_closed_again(place):
     """Production wrote the key with mode 0444."""
     place.reuse()
-    key = place.root / "private" / f"{ID}.pem"
+    key = place.root / key_file()
     key.chmod(0o444)
     key.parent.chmod(0o755)
     outcome = place.reuse()
@@ -198,13 +252,13 @@ def test_a_key_is_0600_from_the_first_moment(place, monkeypatch):
     finally:
         os.umask(before)
     assert seen["private"] == (0o600, 0o700)
-    assert place.found[f"private/{ID}.pem"][0] == 0o600
+    assert place.found[key_file()][0] == 0o600
 
 
 def test_a_link_at_the_destination_becomes_a_copy(place):
     """charon's AppArmor profile does not let it read what a link points to."""
     place.reuse()
-    key = place.root / "private" / f"{ID}.pem"
+    key = place.root / key_file()
     elsewhere = place.path / "elsewhere"
     elsewhere.write_bytes(b"precious")
     key.unlink()
@@ -213,7 +267,7 @@ def test_a_link_at_the_destination_becomes_a_copy(place):
     assert outcome.changes == {
         str(key): f"new: ECDSA key of 384 bits (a copy in place of the link to {elsewhere})"
     }
-    assert place.found[f"private/{ID}.pem"] == (0o600, KEY)
+    assert place.found[key_file()] == (0o600, KEY)
     assert elsewhere.read_bytes() == b"precious"
 
 
@@ -323,7 +377,7 @@ def test_a_key_that_others_can_read_is_a_warning(place):
     (warning,) = outcome.warnings
     assert "host.key has mode 0644, open to every user; expected no access for others" in warning
     assert outcome.errors == ()
-    assert place.found[f"private/{ID}.pem"][0] == 0o600
+    assert place.found[key_file()][0] == 0o600
 
 
 # A full disk ---------------------------------------------------------------------------------
@@ -366,9 +420,7 @@ def full_place_changes_nothing(place, before):
     place.give(renewed.pem, renewed.key_pem())
     outcome = place.reuse()
     (error,) = outcome.errors
-    assert (
-        f"private/{ID}.pem: cannot be written: No space left on device; what was there before stays" in error
-    )
+    assert ".pem: cannot be written: No space left on device; what was there before stays" in error
     assert (outcome.changes, place.found) == ({}, before)
 
 
@@ -414,8 +466,8 @@ def test_a_key_in_the_certificates_file_is_not_copied_with_it(place):
     both = KEY + HOST.pem
     place.give(both, both)
     assert place.reuse().errors == ()
-    assert place.found[f"certs/{ID}.pem"] == (0o644, HOST.pem)
-    assert place.found[f"private/{ID}.pem"][1].startswith(KEY)
+    assert place.found[cert_file()] == (0o644, HOST.pem)
+    assert place.found[key_file()][1].startswith(KEY)
 
 
 def test_parameters_before_a_key_are_left_out(place):
@@ -424,7 +476,7 @@ def test_parameters_before_a_key_are_left_out(place):
     key = HOST.key_pem(form=authorities.TRADITIONAL)
     place.give(key=parameters + key)
     assert place.reuse().errors == ()
-    assert place.found[f"private/{ID}.pem"] == (0o600, key)
+    assert place.found[key_file()] == (0o600, key)
 
 
 # CAs -----------------------------------------------------------------------------------------
@@ -479,3 +531,49 @@ def test_signatures_of_every_kind_are_verified(place):
         host = authorities.host(SUBJECT, NOW, ca)
         place.give(host.pem, host.key_pem(), ca.pem)
         assert place.reuse().errors == ()
+
+
+# CRLs ----------------------------------------------------------------------------------------
+
+
+def crl_file(ca) -> str:
+    return ca_file(ca).replace("cacerts", "crls")
+
+
+def test_lists_of_our_cas_are_copied_the_newest_of_each(place):
+    old = authorities.crl(CA, NOW - DAY)
+    new = authorities.crl(CA, NOW, OTHER.certificate)
+    outcome = place.revoke(new + old + authorities.crl(STRANGE_CA, NOW))
+    assert outcome.errors == ()
+    (warning,) = outcome.warnings
+    assert "is signed by no CA of" in warning
+    assert place.found[crl_file(CA)] == (0o644, new)
+    assert [path for path in place.found if path.startswith("crls/")] == [crl_file(CA)]
+    place.give()
+    assert place.reuse().changes == {f"{place.root}/{crl_file(CA)}": place.gone}
+
+
+def test_a_revoked_certificate_is_not_copied(place):
+    (error,) = place.revoke(authorities.crl(CA, NOW, HOST.certificate)).errors
+    assert "is revoked by the list of CN=Fleet CA, O=Example" in error
+    assert place.found == {}
+
+
+def test_a_list_that_is_overdue_is_a_warning(place):
+    (warning,) = place.revoke(authorities.crl(CA, NOW - 30 * DAY)).warnings
+    assert "was to be renewed by 2026-05-09" in warning
+    assert "with strictcrlpolicy=yes every peer is refused" in warning
+
+
+@pytest.mark.parametrize(("required", "warnings"), [(True, 1), (False, 0)])
+def test_a_list_that_is_missing(place, required, warnings):
+    """Puppet's may be missing; one that the pillar names may not."""
+    place.source = replace(place.source, crl=f"{place.path}/none.pem", crl_required=required)
+    outcome = place.reuse()
+    assert (outcome.errors, len(outcome.warnings)) == ((), warnings)
+
+
+def test_a_list_that_charon_does_not_find_is_a_warning(place):
+    """charon looks for lists by key identifier; without one, it took the list for missing."""
+    (warning,) = place.revoke(authorities.crl(CA, NOW, key_id=False)).warnings
+    assert "do not carry the same key identifier" in warning

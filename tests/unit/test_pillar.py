@@ -243,7 +243,25 @@ def test_every_key_of_the_pillar_is_read():
     assert settings.packages == ("libcharon-extra-plugins", "strongswan-swanctl")
     assert settings.certificates.certificate == "/etc/puppet/ssl/certs/{id}.pem"
     assert settings.certificates.subject == "O=Example, CN={id}"
+    assert (settings.certificates.crl, settings.certificates.warn_days) == ("/etc/puppet/ssl/crl.pem", 30)
     assert (settings.vici, settings.mtu) == (False, 1450)
+
+
+def test_certificates_from_files():
+    templates = {"certificate": "/pki/{id}.pem", "key": "/pki/{id}.key", "ca": "/pki/ca.pem"}
+    given = {"source": "files", **templates, "crl": "/pki/crl.pem", "warn_days": 14}
+    found = pillar.read({**fleets.star(1), "certificates": given}).settings.certificates
+    assert (found.crl, found.warn_days) == ("/pki/crl.pem", 14)
+    given.pop("crl")
+    assert pillar.read({**fleets.star(1), "certificates": given}).settings.certificates.crl == ""
+
+
+@pytest.mark.parametrize("days", [0, 4000, "30d", True, None])
+def test_when_to_be_warned_is_checked(days):
+    with pytest.raises(
+        PillarError, match=r"ipsec:certificates:warn_days: .*whole number of days from 1 to 3650"
+    ):
+        pillar.read({**fleets.star(1), "certificates": {"source": "puppet", "warn_days": days}})
 
 
 def test_what_the_pillar_leaves_out_has_a_default():

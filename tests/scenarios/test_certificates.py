@@ -1,0 +1,104 @@
+"""Certificates renewed and revoked at their source, on a fleet under traffic."""
+
+from traffic import Traffic
+
+from fleetlab import demo
+from fleetlab.authority import SSLDIR, Authority
+from fleetlab.process import wait_for
+
+CP1001, CP3002 = "cp1001.eqiad.example", "cp3002.esams.example"
+ONE = 30.0  # seconds
+
+
+def give(mesh, name, issued, *cas):
+    """Leave a host's certificate, key and CAs where the Puppet agent does."""
+    host = mesh.lab.host(name)
+    host.write(f"/{SSLDIR}/certs/ca.pem", b"".join(cas))
+    host.write(f"/{SSLDIR}/certs/{name}.pem", issued.certificate)
+    host.write(f"/{SSLDIR}/private_keys/{name}.pem", issued.key, 0o600)
+
+
+def members(mesh):
+    return sorted(host.name for host in mesh.lab.hosts if "cp" in host.name)
+
+
+def ways(mesh):
+    """From each host to each peer that it starts a connection with."""
+    found = mesh.lab.salt(demo.MEMBERS, "ipsec.connections")
+    return [
+        (host, one["right"])
+        for host, mine in sorted(found.items())
+        for one in mine.values()
+        if one["initiator"]
+    ]
+
+
+def files(mesh, name):
+    command = ["find", "/etc/ipsec.d/certs", "/etc/ipsec.d/private", "-type", "f"]
+    return {*mesh.lab.host(name).run(command).stdout.split()}
+
+
+def one_each(mesh):
+    """Whether every connection is established by one IKE SA and one CHILD SA."""
+    return all(
+        (one["state"], len(one["ike_ids"]), len(one["child_ids"])) == ("established", 1, 1)
+        for status in mesh.status().values()
+        for one in status["connections"].values()
+    )
+
+
+def test_every_certificate_renewed_by_a_new_ca(mesh, record_property):
+    """RSA to ECDSA, both CAs trusted: the run touches no SA; then all are new, and no packet is lost."""
+    lab, new = mesh.lab, Authority(mesh.lab.place / "new-ca", "New CA")
+    before, old = mesh.ids(), {name: files(mesh, name) for name in members(mesh)}
+    for name in members(mesh):
+        give(mesh, name, new.issue(name, "ECDSA", days=20), lab.ca.certificate, new.certificate)
+    assert all(status["certificate"]["renewed"] for status in mesh.status().values())
+    with Traffic(lab, ways(mesh)) as traffic:
+        for states in mesh.apply().values():
+            assert all(state["result"] is True for state in states.values()), states
+            assert "changed for the next authentication" in states["ipsec-config-connections"]["comment"]
+        assert mesh.ids() == before
+        found = lab.salt(demo.MEMBERS, "ipsec.reauthenticate", timeout=90)
+        assert all(one["ok"] for one in found.values()), found
+        wait_for(lambda: one_each(mesh), "one IKE SA a connection", ONE, 1)
+    record_property("packets", traffic.sent)
+    assert traffic.lost == {}
+    after = mesh.ids()
+    assert not [key for key in before if before[key] == after[key]]
+    for name in members(mesh):
+        assert len(files(mesh, name)) == 2
+        assert not files(mesh, name) & old[name]
+    for host, states in mesh.apply().items():
+        assert [name for name, state in states.items() if state["changes"]] == [], host
+    assert mesh.ids() == after
+    peer = lab.host(CP1001).run(["ipsec", "listcerts"]).stdout
+    assert 'issuer:   "CN=New CA"' in peer
+    status = lab.call(CP3002, "ipsec.status")
+    assert status["certificate"]["severity"] == status["summary"]["severity"] == "warning"
+    assert "certificate expires in 19 days" in status["summary"]["sentence"]
+    fleet = lab.master.run(["salt-run", "ipsec.status"], check=False)
+    assert fleet.returncode == 1
+    assert f"{CP3002}: certificate expires in 19 days" in fleet.stdout
+
+
+def test_a_revoked_host_is_refused(mesh):
+    """Its tunnels end at their next authentication, for which nobody has to wait."""
+    lab = mesh.lab
+    for name in members(mesh):
+        give(mesh, name, lab.ca.issue(name), lab.ca.certificate)
+    assert all(state["result"] is True for state in mesh.apply(CP3002)[CP3002].values())
+    stolen = lab.host(CP3002).read(f"/{SSLDIR}/certs/{CP3002}.pem").encode()
+    lab.host(CP1001).write(f"/{SSLDIR}/crl.pem", lab.ca.revoke(stolen))
+    states = mesh.apply(CP1001)[CP1001]
+    assert any("crls/hostipsec-" in path for path in states["ipsec-certs-reused"]["changes"])
+    found = lab.call(CP1001, "ipsec.reauthenticate", "peer=cp3002*", "deadline=8")
+    assert {name: one["new"] for name, one in found["connections"].items()} == {
+        "cp3002_v4": [],
+        "cp3002_v6": [],
+    }
+    assert "certificate was revoked" in lab.host(CP1001).run(["journalctl", "-b", "--no-pager"]).stdout
+    lab.host(CP1001).run(["rm", f"/{SSLDIR}/crl.pem"])
+    mesh.apply()
+    found = lab.call(CP1001, "ipsec.reauthenticate", "peer=cp3002*")
+    assert found["ok"], found

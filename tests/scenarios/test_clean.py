@@ -1,0 +1,100 @@
+"""A way out: state ipsec.clean leaves no trace on a host; and a pillar that vanished takes nothing down."""
+
+import re
+
+import pytest
+from conftest import CLEANED, footprint
+
+CP3002 = "cp3002.esams.example"
+# what two looks at a host have that nobody touched, or what tools keep as records of their own
+OTHERS = {
+    "apt and dpkg keep records of what they did": r"/var/lib/(apt|dpkg|ucf)(/|$)|/etc/ld\.so\.cache",
+    "Salt's bytecode and caches": r"/opt/.*(__pycache__|\.pyc$)",
+    "systemd's own records": r"/var/lib/systemd/|/run/(log|systemd|user|utmp|sudo|mount|lock)",
+}
+
+
+def different(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple]:
+    """What is not as it was, without what is none of this package's."""
+    names = [name for name in {*before, *after} if before.get(name) != after.get(name)]
+    mine = [name for name in names if not any(re.search(rule, name) for rule in OTHERS.values())]
+    return {name: (before.get(name), after.get(name)) for name in sorted(mine)}
+
+
+def clean(mesh, *arguments) -> dict:
+    """Run the state on the host; what it says."""
+    (state,) = mesh.lab.salt(CP3002, "state.apply", "ipsec.clean", *arguments, timeout=300)[CP3002].values()
+    return state
+
+
+def test_clean_leaves_no_trace(mesh):
+    """Peers keep their other tunnels; the pillar may be gone; a second run finds nothing."""
+    lab, host = mesh.lab, mesh.lab.host(CLEANED)
+    before = mesh.ids()
+    peers = {name: ids for (name, connection), ids in before.items() if name == CP3002}
+    assert peers
+    mesh.give({})  # it works without
+    would = clean(mesh, "test=True")
+    assert would["result"] is None
+    assert host.run(["pgrep", "-x", "charon"]).stdout
+    did = clean(mesh)
+    assert did["result"] is True, did
+    assert did["changes"] == would["changes"]
+    assert {"connection cp1001_v4", "package strongswan-starter", "/etc/ipsec.conf"} <= {*did["changes"]}
+    assert host.run(["pgrep", "-x", "charon|starter"], check=False).stdout == ""
+    assert different(mesh.pristine, footprint(host)) == {}
+    for test in ([], ["test=True"]):
+        again = clean(mesh, *test)
+        assert (again["result"], again["changes"]) == (True, {})
+    mesh.give(mesh.pillar)
+    others = {key: ids for key, ids in mesh.ids().items() if key[0] != CP3002 and "cp3002" not in key[1]}
+    assert others == {key: before[key] for key in others}
+    states = mesh.apply(CP3002)[CP3002]
+    assert all(state["result"] is True for state in states.values()), states
+    mesh.settle()
+    assert different(before={}, after=dict.fromkeys(lab.call(CP3002, "ipsec.status")["unmanaged"], "")) == {}
+
+
+VANISHED = {
+    "empty": {},
+    "no hosts": {"ipsec": {"hosts": {}, "rules": []}},
+    "without this host": None,
+    "no peers any more": None,
+}
+
+
+@pytest.mark.parametrize("how", VANISHED)
+def test_a_pillar_that_vanished_changes_nothing(mesh, how):
+    """The master lost its pillar: the run refuses, and says so."""
+    before = mesh.ids()
+    pillar = VANISHED[how]
+    if pillar is None:
+        pillar = mesh.pillar
+        if how == "without this host":
+            del pillar["ipsec"]["hosts"][CP3002]
+        else:
+            pillar["ipsec"]["rules"] = []
+    pillar.get("ipsec", {}).pop("expect", None)
+    mesh.give(pillar)
+    _refused(mesh, "ipsec")
+    mesh.give(mesh.pillar)
+    assert mesh.ids() == before
+
+
+def test_a_pillar_that_cannot_be_rendered_changes_nothing(mesh):
+    before = mesh.ids()
+    mesh.changed = True
+    mesh.lab.set_pillar("ipsec: {% if %}\n")
+    found = mesh.lab.salt(CP3002, "state.apply", "ipsec", timeout=300)[CP3002]
+    assert "Pillar failed to render" in str(found)
+    mesh.give(mesh.pillar)
+    assert mesh.ids() == before
+
+
+def _refused(mesh, said):
+    states = mesh.apply(CP3002)[CP3002]
+    assert [name for name, state in states.items() if state["changes"]] == []
+    check = states["ipsec-check-input"]
+    assert check["result"] is False
+    assert said in check["comment"]
+    assert "Traceback" not in check["comment"]

@@ -1,0 +1,158 @@
+"""A run that fails or is cut short leaves the last good configuration and its tunnels; the next one repairs.
+
+What charon refuses is in test_main_job.py: a mistake changes nothing on the host.
+"""
+
+import contextlib
+import subprocess
+import time
+
+import pytest
+from traffic import INTERVAL, Traffic
+
+from fleetlab.process import wait_for
+
+CP1001, CP3001 = "cp1001.eqiad.example", "cp3001.esams.example"
+FILES = ("/etc/ipsec.conf", "/etc/ipsec.secrets", "/etc/strongswan.d/hostipsec.conf")
+STATE = "/var/lib/hostipsec"
+
+
+@pytest.fixture
+def edited(mesh):
+    """Give the fleet a pillar that changes every connection, and files on the host as they were."""
+    before = files(mesh)
+    pillar = mesh.pillar
+    pillar["ipsec"]["connection"] = {**pillar["ipsec"].get("connection", {}), "margintime": "14m"}
+    mesh.give(pillar)
+    return before
+
+
+def files(mesh):
+    return {path: mesh.lab.host(CP3001).read(path) for path in FILES}
+
+
+def start(mesh, *arguments):
+    """Start a run on the host, and do not wait for it."""
+    argv = mesh.lab.host(CP3001).argv(["salt-call", "--log-level=error", "state.apply", "ipsec", *arguments])
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_trial(mesh):
+    """Wait until the run tries the new files: next it writes them."""
+    there = ["sh", "-c", f"ls -d {STATE}/trial.*"]
+    host = mesh.lab.host(CP3001)
+    wait_for(lambda: host.run(there, check=False).returncode == 0, "a trial of the new files", 60, 0.02)
+
+
+def whole(mesh, before):
+    """Whether each file is that of before, or the new one, and nothing in between."""
+    for path, text in files(mesh).items():
+        assert text in (before[path], before[path].replace("margintime=13m", "margintime=14m")), path
+
+
+def repaired(mesh, ids):
+    """The next plain run does what is left to do, and the one after it nothing; no tunnel is touched."""
+    states = mesh.apply(CP3001)[CP3001]
+    assert all(state["result"] is True for state in states.values()), states
+    assert "margintime=14m" in mesh.lab.host(CP3001).read(FILES[0])
+    again = mesh.apply(CP3001)[CP3001]
+    assert [name for name, state in again.items() if state["changes"]] == []
+    assert mesh.lab.host(CP3001).run(["find", STATE, "-name", "trial.*"]).stdout == ""
+    assert mesh.ids() == ids
+
+
+def test_the_minion_killed_in_the_middle(mesh, edited):
+    ids, host = mesh.ids(), mesh.lab.host(CP3001)
+    run = start(mesh)
+    wait_for_trial(mesh)
+    host.run(["pkill", "-KILL", "-f", "salt-call.*state.apply"])
+    host.run(["systemctl", "kill", "--signal=KILL", "salt-minion"])
+    run.communicate()
+    whole(mesh, edited)
+    assert mesh.lab.host(CP3001).run(["pgrep", "-cx", "charon"]).stdout.strip() == "1"
+    host.run(["systemctl", "restart", "salt-minion"])
+    mesh.lab.wait_minions()
+    repaired(mesh, ids)
+
+
+def test_a_full_disk(mesh, edited):
+    ids, host = mesh.ids(), mesh.lab.host(CP3001)
+    host.run(["sh", "-c", f"cp -a {STATE} /tmp/kept && mount -t tmpfs -o size=300k tmpfs {STATE}"])
+    try:
+        host.run(["sh", "-c", f"cp -a /tmp/kept/. {STATE}; cat /dev/zero >{STATE}/filler || true"])
+        states = mesh.apply(CP3001)[CP3001]
+        failed = states["ipsec-config-connections"]
+        assert (failed["result"], failed["changes"]) == (False, {})
+        assert "No space left on device; nothing was changed" in failed["comment"]
+        assert files(mesh) == edited
+        assert mesh.ids() == ids
+    finally:
+        host.run(["umount", STATE])
+    repaired(mesh, ids)
+
+
+def test_two_runs_at_once(mesh, edited):
+    """Salt refuses the second one; told not to, both come to the same end."""
+    ids = mesh.ids()
+    runs = [start(mesh, "concurrent=True") for _ in range(2)]
+    for run in runs:
+        said = run.communicate(timeout=200)[0]
+        assert "Traceback" not in said
+        assert "Failed:    0" in said, said
+    repaired(mesh, ids)
+
+
+def test_the_power_cut_in_the_middle(mesh, edited):
+    """Hosts that have no tunnel to it notice nothing; its own come back when it boots."""
+    ids, lab = mesh.ids(), mesh.lab
+    run = start(mesh)
+    wait_for_trial(mesh)
+    lab.off(CP3001)
+    run.communicate()
+    lab.on(CP3001)
+    whole(mesh, edited)
+    lab.wait_minions()
+    mesh.settle()
+    states = mesh.apply(CP3001)[CP3001]
+    assert all(state["result"] is True for state in states.values()), states
+    again = mesh.apply(CP3001)[CP3001]
+    assert [name for name, state in again.items() if state["changes"]] == []
+    others = [key for key in ids if key[0] != CP3001 and "cp3001" not in key[1]]
+    after = mesh.ids()
+    assert {key: after[key] for key in others} == {key: ids[key] for key in others}
+
+
+def test_strongswan_is_upgraded(mesh, record_property):
+    """The same packages again, as an upgrade does it: one interruption, tunnels back by themselves."""
+    lab, host = mesh.lab, mesh.lab.host(CP3001)
+    ids = mesh.ids()
+    listed = host.run(["dpkg-query", "-W", "-f", "${Package}\n", "*strongswan*", "libcharon*"]).stdout.split()
+    shown = "dpkg-query -W -f '${Status} ${Package}\n' \"$@\" | sed -n 's/^install ok installed //p'"
+    packages = host.run(["sh", "-c", shown, "sh", *listed]).stdout.split()
+    assert "strongswan-charon" in packages
+    ways = [(CP1001, "10.20.0.11"), (CP1001, "2001:db8:3::11")]
+    with Traffic(lab, ways) as traffic:
+        host.run(["apt-get", "install", "--reinstall", "--yes", "-q", *packages], timeout=300)
+        wait_for(lambda: established(lab), "every tunnel of the host", 90, 1)
+        time.sleep(5 * INTERVAL)  # replies that prove it
+    record_property("lost", traffic.lost)
+    for way, gaps in traffic.gaps.items():
+        assert len(gaps) <= 1, (way, gaps)
+    diverted = host.run(["dpkg-divert", "--truename", "/etc/init.d/ipsec"]).stdout.strip()
+    assert diverted == "/etc/init.d/ipsec-disabled"
+    assert host.run(["ls", "/etc/init.d/ipsec"], check=False).returncode == 2
+    assert [name for name, state in mesh.apply(CP3001)[CP3001].items() if state["changes"]] == []
+    after = mesh.ids()
+    others = [key for key in ids if key[0] != CP3001 and "cp3001" not in key[1]]
+    assert {key: after[key] for key in others} == {key: ids[key] for key in others}
+
+
+def established(lab):
+    """Whether each connection of the host has exactly one IKE SA and one CHILD SA."""
+    with contextlib.suppress(KeyError, TypeError):
+        rows = lab.call(CP3001, "ipsec.status")["connections"].values()
+        return all(
+            (one["state"], len(one["ike_ids"]), len(one["child_ids"])) == ("established", 1, 1)
+            for one in rows
+        )
+    return False
