@@ -7,6 +7,8 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 import dataclasses
 import datetime
 
+import salt.pillar
+
 try:
     from hostipsec import (
         __version__,
@@ -20,14 +22,17 @@ try:
         defaults,
         durations,
         emergency,
+        fleetplan,
         guard,
         health,
         hold,
         holdfile,
+        hostplan,
         kernel,
         membership,
         overhead,
         pillar,
+        planwords,
         platforms,
         reauthentication,
         record,
@@ -41,6 +46,7 @@ try:
         verification,
     )
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
+    from hostipsec.model import STAGES
 
     HAS_ENGINE = True
 except ImportError:
@@ -48,9 +54,9 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 __func_alias__ = {"host_": "host", "overhead_": "overhead", "rollback_": "rollback"}
-RESTART = 10.0  # seconds, for the service manager to take the order
+__outputter__ = {"plan": "ipsec", "status": "ipsec"}  # _output/ipsec.py, where the printing process has it
 
-__outputter__ = {"status": "ipsec"}  # _output/ipsec.py, where the printing process has it
+RESTART = 10.0  # seconds, for the service manager to take the order
 
 
 def __virtual__():
@@ -1007,3 +1013,90 @@ def rollback_():
         "sentence": f"as before {before.when}: {len(want.names)} connections"
         + ("" if changes else "; nothing had to be changed"),
     }
+
+
+def plan(stage="require"):
+    """
+    What ``state.apply ipsec`` would change on this host, by the same code. Changes nothing.
+
+    The pillar is compiled for it as for a state run: what was edited since the last refresh counts.
+
+    stage
+        what a step of ``salt-run ipsec.rollout`` up to this stage would change: ``passive``, ``start`` or
+        ``require``
+
+    Returns a dictionary:
+
+    ``standing``
+        ``member``; ``enters`` (nothing of ours is here yet); ``leaves`` (has connections of ours and shall
+        have none: ``state.apply`` refuses, ``ipsec.clean`` removes them); ``maintenance`` (what is here
+        stays); ``outside``
+    ``connections``
+        what the pillar gives this host, by name, as :py:func:`connections` says it, and its ``family``
+    ``former``
+        what it was given last, by name: ``peer``, ``family``, ``stage``
+    ``configured``
+        number of connections in its files
+    ``changes``
+        by state (``ipsec.configured``, ``ipsec.certificate_reused``, ``ipsec.guarded``,
+        ``ipsec.routes_present``) what it reports in test mode; of ``sysctl.present`` and ``pkg.installed``
+        the names, old and new; those without changes are left out
+    ``warnings``
+        sentences
+    ``lines``
+        the same for people
+
+    The exit status is 0 where there is nothing to do, 3 where there is. A pillar that is wrong, and whatever
+    else would make the state fail, gives ``{"error": sentences}`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.plan
+    """
+    try:
+        if stage not in STAGES[1:]:
+            raise HostIPsecError(f"stage: found {stage!r}; allowed: {', '.join(STAGES[1:])}")
+        data = _fresh_pillar().get("ipsec")
+        resolved = {} if data is None else addresses.resolve(pillar.unaddressed(data), mined)
+        fleet = None if data is None else pillar.read(data, resolved)
+        found = hostplan.look(fleet, __grains__["id"], _now(), stage)
+        if found["standing"] in fleetplan.SERVING:
+            found["changes"].update(_system_changes(fleet.settings))
+    except HostIPsecError as error:
+        return _failed(error)
+    here = fleetplan.join(fleet, {__grains__["id"]: found}) if fleet else None
+    __context__["retcode"] = here.status if here else fleetplan.NOTHING
+    return {**found, "lines": planwords.lines(here) if here else [f"{found['standing']}: no pillar ipsec"]}
+
+
+def _fresh_pillar():
+    """Return the pillar as a state run would get it; the one in memory is of the last refresh."""
+    compiler = salt.pillar.get_pillar(
+        __opts__,
+        dict(__grains__),
+        __opts__["id"],
+        __opts__.get("saltenv"),
+        pillarenv=__opts__.get("pillarenv"),
+    )
+    found = compiler.compile_pillar()
+    if found.get("_errors"):
+        raise HostIPsecError(f"the pillar of this host: {'; '.join(map(str, found['_errors']))}")
+    return found
+
+
+def _system_changes(settings):
+    """Return the sysctls and packages that differ, by the state that is to settle them."""
+    platform = _platform()
+    live = {key: str(__salt__["sysctl.get"](key)) for key in (*defaults.SYSCTL, *settings.sysctl)}
+    sysctls = {
+        key: {"old": live[key], "new": value}
+        for key, value in {**defaults.SYSCTL, **settings.sysctl}.items()
+        if live[key].split() != value.split()
+    }
+    names = sorted({*platform.packages, *settings.packages})
+    there = __salt__["pkg.list_pkgs"]()
+    missing = {name: {"old": None, "new": "installed"} for name in names if name not in there}
+    parts = {fleetplan.SYSCTL: sysctls, fleetplan.PACKAGES: missing}
+    return {state: found for state, found in parts.items() if found}

@@ -1,4 +1,4 @@
-"""The status of hosts as tables, worst first: what ``ipsec.status`` is printed with; and the runner's lines.
+"""The status of hosts as tables, worst first: what ``ipsec.status`` is printed with; and lines as they are.
 
 It has to be synced to where it runs: ``salt-run saltutil.sync_all`` on the master for ``salt``,
 ``saltutil.sync_all`` on the host for ``salt-call``. Where it is not, Salt logs ``Invalid outputter ipsec
@@ -22,7 +22,7 @@ INDENT = "    "
 
 
 def output(data, **kwargs):
-    """Return the text for ``{host: what ipsec.status gave}``; anything else a host gave is printed nested.
+    """Return the text for ``{host: what ipsec.status or ipsec.plan gave}``; anything else is printed nested.
 
     Of what the runner gives, its lines; of its progress, the message.
 
@@ -47,6 +47,8 @@ def _host(host, found):
         return ""
     if set(found) == {"error"}:
         return _error(host, str(found["error"]).splitlines())
+    if isinstance(found.get("lines"), list):
+        return "\n".join([f"{host}:", *(INDENT + _plain(line, keep=True) for line in found["lines"])])
     if not isinstance(found.get("connections"), dict) or not isinstance(found.get("summary"), dict):
         return ""
     heading = _colored(found["summary"]["severity"], f"{host}: {_plain(found['summary']['sentence'])}")

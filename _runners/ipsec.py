@@ -3,14 +3,15 @@ IPsec of the whole fleet, from the master: both ends of every pair, down, up, an
 
 Asks the hosts' own module ``ipsec``. By default all hosts of the pillar are meant. One line is printed for
 each host as it answers (not with ``--out``), then a summary, then trouble in full. The exit status is 0 only
-if the whole target answered and is as asked; 1 where not; 2 where nothing was asked of any host.
+if the whole target answered and is as asked; 1 where not; 2 where nothing was asked of any host; and 3
+where ``plan`` found something to do.
 """
 
 import salt.client
 import salt.utils.minions
 
 try:
-    from hostipsec import addresses, joined, pillar, topology
+    from hostipsec import addresses, fleetplan, joined, pillar, planwords, topology
     from hostipsec.errors import HostIPsecError
 
     HAS_ENGINE = True
@@ -240,6 +241,75 @@ def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOU
     return _everywhere("verify", tgt, tgt_type, arguments, 0, False, timeout)
 
 
+def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT):
+    """
+    What the pillar, as it is now, would change in the fleet. Changes nothing.
+
+    Every accepted minion is asked, so that hosts are seen which have connections of ours and are no members
+    any more. A pillar that is wrong is said with all its errors, and no host is asked.
+
+    tgt
+        only these hosts; ends of pairs beyond them are not known then
+    tgt_type
+        how Salt reads ``tgt``
+    timeout
+        seconds to wait for a host that says nothing
+
+    Returns a dictionary:
+
+    ``enter``, ``leave``
+        hosts that have nothing of ours yet, and hosts that have and are no members; ``state.apply`` leaves
+        those as they are
+    ``added``, ``removed``, ``renamed``, ``changed``
+        connections, each a dictionary: ``one`` and ``other`` (minion ids, the initiator first), ``family``,
+        ``sites``, ``why`` (the rule, or why there is none), ``ends`` (hosts on which it changes), ``options``
+        (by host and option, ``old`` and ``new``) and ``disagree``, why the ends would not agree afterwards
+    ``restart``
+        hosts on which charon is restarted, and why
+    ``expect``
+        number of assertions of the pillar; all hold, or the pillar would be wrong
+    ``hosts``
+        by minion id ``standing``, ``changes`` and ``warnings`` of
+        :py:func:`ipsec.plan <salt.modules.ipsec.plan>` there
+    ``silent``, ``failed``
+        hosts that did not answer, and by host what it said instead; those only that have peers or had some
+    ``lines``, ``retcode``
+        the same for people; 0 where there is nothing to do, 3 where there is, 1 where a host did not answer
+        or failed or ends would disagree, 2 where no host was asked
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.plan
+        salt-run ipsec.plan 'cp3*'
+        salt-run ipsec.plan --out=json
+    """
+    try:
+        fleet = _fleet()
+        accepted = _accepted(*(("*", "glob") if tgt is None else (tgt, tgt_type)))
+        if not accepted:
+            raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
+    except HostIPsecError as error:
+        return _refused(error)
+    members = fleetplan.concerned(fleet, {}) if tgt is None else ()
+    answers, failed, silent = _ask(sorted({*accepted, *members}), "ipsec.plan", {}, timeout, None)
+    matter = fleetplan.concerned(fleet, answers) if tgt is None else accepted
+    silent = [host for host in silent if host in matter]
+    failed = {host: text for host, text in failed.items() if host in matter}
+    found = fleetplan.join(fleet, answers, {*silent, *failed})
+    lines = [*planwords.lines(found), *_lost(silent, failed)]
+    __context__["retcode"] = found.status
+    return {
+        **found.as_dict(),
+        "silent": silent,
+        "failed": failed,
+        "lines": lines,
+        "retcode": found.status,
+        "outputter": OUTPUTTER,
+    }
+
+
 # The fleet -----------------------------------------------------------------------------------
 
 
@@ -367,7 +437,10 @@ def _would(verb, found):
 
 
 def _ask(hosts, function, arguments, timeout, line):
-    """Return the answers by host, what other hosts said instead, and the hosts that did not answer."""
+    """Return the answers by host, what other hosts said instead, and the hosts that did not answer.
+
+    ``line`` makes what is printed as a host answers; with None nothing is.
+    """
     answers, failed = {}, {}
     with salt.client.get_local_client(mopts=__opts__) as client:
         calls = client.cmd_iter(hosts, function, timeout=timeout, tgt_type="list", kwarg=arguments)
@@ -376,10 +449,11 @@ def _ask(hosts, function, arguments, timeout, line):
                 value = data.get("ret") if isinstance(data, dict) else data
                 if isinstance(value, dict) and "connections" in value:
                     answers[host] = value
-                    _progress(f"{host}: {line(value)}" if line(value) else "")
+                    said = line(value) if line else ""
+                    _progress(f"{host}: {said}" if said else "")
                 else:
                     failed[host] = _instead(value, function)
-                    _progress(f"{host}: {failed[host]}")
+                    _progress(f"{host}: {failed[host]}" if line else "")
     return answers, failed, sorted(host for host in hosts if host not in answers and host not in failed)
 
 

@@ -19,6 +19,7 @@ try:
         diversion,
         guard,
         holdfile,
+        hostplan,
         membership,
         pillar,
         plane,
@@ -157,15 +158,7 @@ def certificate_reused(name):
     """
     try:
         member = _member()
-        source = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
-        outcome = certificates.reuse(
-            source,
-            certificates.Destination(name, member.host.id),
-            member.subject,
-            datetime.datetime.now(datetime.timezone.utc),
-            apply=not __opts__["test"],
-            in_use=configuration.files_in_use(),
-        )
+        outcome = hostplan.certificate(member, name, _now(), apply=not __opts__["test"])
         if outcome.errors:
             return _failed(name, "\n".join(outcome.errors))
         if outcome.changes and not __opts__["test"]:
@@ -328,7 +321,7 @@ def configured(name):
     try:
         member = _member()
         held = holdfile.held(member.connections, _now())
-        want = _wanted(member, frozenset(held))
+        want = hostplan.wanted(member, _now(), frozenset(held))
         strongswan = daemon.Strongswan(lambda: _restart(name))
         plan = configuration.plan(want, strongswan.observe())
         if plan.empty:
@@ -358,18 +351,6 @@ def _held(held):
     """Say which connections a hold keeps down: files are written as ever, charon does not get these."""
     said = "; and ".join(sorted({*held.values()}))
     return f"; {_counted(len(held))} held {said}" if held else ""
-
-
-def _wanted(member, held=frozenset()):
-    """Return what this host shall run. The key's type is read at the source: test mode copied nothing yet."""
-    identifier, settings = member.host.id, member.fleet.settings
-    source = certificates.source_paths(settings.certificates, identifier)
-    inspection = certificates.inspect(source, member.subject, _now())
-    if inspection.messages("error"):
-        raise HostIPsecError("\n".join(inspection.messages("error")))
-    certificate = inspection.certificate_name(identifier)
-    secrets = (inspection.secrets_keyword, inspection.key_name(identifier))
-    return configuration.wanted(member.connections, settings, certificate, secrets, held)
 
 
 def _prune(identifier):
@@ -471,9 +452,7 @@ def guarded(name):
     """
     try:
         connections = _member().connections
-        add, remove = guard.difference(connections)
-        parts = {"added": add, "removed": remove}
-        changes = {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+        changes = guard.changes(connections)
         if changes and not __opts__["test"]:
             guard.apply(connections)
     except HostIPsecError as error:

@@ -59,3 +59,19 @@ def star(peers: int) -> dict:
     hosts["hub.core.example"] = {"site": "core", "ipv4": "10.255.0.2", "ipv6": "2001:db8::2"}
     rule = {"name": "spokes", "between": {"site": "edge"}, "and": {"site": "core"}}
     return {"hosts": hosts, "rules": [rule]}
+
+
+def with_drmrs(data: dict) -> dict:
+    """Return production's fleet with one site more: 16 hosts, 8 a cluster, paired as an edge."""
+    hosts = {
+        f"cp{number}.drmrs.wmnet": {
+            "site": "drmrs",
+            "cluster": "text" if number <= 6008 else "upload",
+            "ipv4": f"10.136.0.{number - 6000}",
+            "ipv6": f"2001:db8:136::{number}",
+        }
+        for number in range(6001, 6017)
+    }
+    edges, *others = data["rules"]
+    between = {"site": [*edges["between"]["site"], "drmrs"]}
+    return {**data, "hosts": {**data["hosts"], **hosts}, "rules": [{**edges, "between": between}, *others]}

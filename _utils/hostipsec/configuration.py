@@ -158,12 +158,12 @@ def configured_names() -> frozenset[str]:
 
 
 def files_in_use() -> frozenset[str]:
-    """Return the names of certificates and keys in the files on disk and in the last good ones."""
+    """Return the certificates and keys that our files name: on disk, the last good ones, those of before."""
     found: set[str] = set()
-    for path in (CONF, last_good_path(CONF)):
+    for path in (CONF, last_good_path(CONF), previous_path(CONF)):
         sections = render.parse_ipsec_conf(_text(files.read(path)) or "")
         found.update(options["leftcert"] for options in sections.values() if "leftcert" in options)
-    for path in (SECRETS, last_good_path(SECRETS)):
+    for path in (SECRETS, last_good_path(SECRETS), previous_path(SECRETS)):
         found.update(_QUOTED.findall(_text(files.read(path)) or ""))
     return frozenset(found)
 
@@ -225,6 +225,11 @@ def _moved(sa: IkeSA, ends: Optional[tuple[str, str]]) -> bool:
 def last_good_path(path: str) -> str:
     """Return where the last content of a file that charon ran with is kept."""
     return f"{STATE}/good{path}"
+
+
+def previous_path(path: str) -> str:
+    """Return where the content of a file before the last change is kept."""
+    return f"{STATE}/previous{path}"
 
 
 def _modes(want: Wanted) -> dict[str, str]:

@@ -36,6 +36,16 @@ def _alive() -> bool:
     return False
 
 
+def observe() -> Optional[Charon]:
+    """Return what charon shows, None where none runs. Raises CharonError for one that hangs."""
+    try:
+        return charon.observe()
+    except CharonError:
+        if _alive():
+            raise
+        return None
+
+
 class Strongswan:
     """The charon of this host. ``restart`` goes through the service manager, whichever it is."""
 
@@ -44,12 +54,7 @@ class Strongswan:
 
     def observe(self) -> Optional[Charon]:
         """Return what charon shows, None where none runs. Raises CharonError for one that hangs."""
-        try:
-            return charon.observe()
-        except CharonError:
-            if _alive():
-                raise
-            return None
+        return observe()
 
     def update(self) -> None:
         """Make charon take up the connections that differ."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -63,8 +63,7 @@ class Difference:
             f"setup {key}: {_arrow(change)}" for key, change in self.setup.items() if key not in LIVE_SETUP
         ]
         for key, change in self.charon.items():
-            derived = key.startswith(DERIVED_SETTINGS) and key not in named
-            if not derived and not key.startswith(LIVE_SETTINGS):
+            if not is_derived(key, named) and not key.startswith(LIVE_SETTINGS):
                 reasons.append(f"{key}: {_arrow(change)}")
         return tuple(reasons)
 
@@ -118,6 +117,11 @@ def between(old: Mapping[str, Optional[str]], new: Mapping[str, str]) -> Differe
         mesh=old.get("mesh") != new.get("mesh"),
         foreign=tuple(sorted(before.get(render.FOREIGN, {}))),
     )
+
+
+def is_derived(key: str, chosen: Collection[str]) -> bool:
+    """Say whether a key of strongswan.conf follows from the number of peers; ``chosen`` are the pillar's."""
+    return key.startswith(DERIVED_SETTINGS) and key not in chosen
 
 
 def names(conf: Optional[str]) -> frozenset[str]:

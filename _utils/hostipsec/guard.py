@@ -105,6 +105,12 @@ def difference(connections: Sequence[Connection]) -> tuple[frozenset[Policy], fr
     return meant - there, there - meant
 
 
+def changes(connections: Sequence[Connection]) -> dict[str, list[str]]:
+    """Return the selectors to be ``added`` and ``removed``, as a state reports them."""
+    parts = dict(zip(("added", "removed"), difference(connections)))
+    return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+
+
 def apply(connections: Sequence[Connection]) -> int:
     """Make the kernel's policies of the guard what the connections mean; return how many were changed."""
     add, remove = difference(connections)

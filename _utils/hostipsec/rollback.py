@@ -10,14 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Optional
+from pathlib import Path
+from typing import Optional
 
-from . import difference, files, hold, mesh, render, service
-from .configuration import CONF, MESH, SECRETS, STATE, STRONGSWAN, Wanted
+from . import configuration, difference, files, hold, mesh, render, service
+from .configuration import CONF, MESH, MODES, SECRETS, STATE, STRONGSWAN, Wanted
 from .errors import HostIPsecError
 from .model import Certificates, Connection, Settings
 
-FILE = STATE / "previous.json"
+FILE = STATE / "previous/change.json"
 PATHS = (CONF, SECRETS, STRONGSWAN, MESH)
 
 
@@ -60,29 +61,48 @@ def without_connections(conf: str) -> str:
 
 def keep(contents: Mapping[str, str], mark: str, now: datetime) -> None:
     """Keep what was there before a change; the later steps of a change with a mark keep nothing."""
-    before = read()
-    if before is not None and mark and before.mark == mark:
+    change = _change()
+    if mark and change and change.get("mark") == mark:
         return
-    record = {"mark": mark, "when": hold.minute(now), "contents": dict(contents)}
-    files.ensure_directory(STATE, 0o755)
-    files.replace(FILE, json.dumps(record).encode(), 0o600)
+    kept: dict[str, files.Change] = {
+        configuration.previous_path(path): (
+            contents[path].encode() if path in contents else None,
+            MODES[path],
+        )
+        for path in PATHS
+    }
+    kept[str(FILE)] = (json.dumps({"mark": mark, "when": hold.minute(now)}).encode(), 0o600)
+    for path in kept:
+        files.ensure_directory(Path(path).parent, 0o700)
+    files.swap(kept)
 
 
 def read() -> Optional[Previous]:
     """Return what the host ran before; None where nothing is kept."""
-    content = files.read(FILE)
-    if content is None:
+    change = _change()
+    if change is None:
         return None
+    found = {path: files.read(configuration.previous_path(path)) for path in PATHS}
+    texts = {
+        path: content.decode("utf-8", "replace") for path, content in found.items() if content is not None
+    }
+    return Previous(str(change.get("mark", "")), str(change.get("when", "")), texts)
+
+
+def _change() -> Optional[dict[str, object]]:
+    content = files.read(FILE)
     try:
-        found: dict[str, Any] = json.loads(content)
-        return Previous(str(found["mark"]), str(found["when"]), {**found["contents"]})
-    except (ValueError, TypeError, KeyError) as error:
+        found = None if content is None else dict(json.loads(content))
+    except (ValueError, TypeError) as error:
         raise HostIPsecError(f"{FILE} cannot be read ({error!r}); correct the pillar and apply it") from None
+    return found
 
 
 def forget() -> None:
     """Keep nothing any more: going back twice would go forward."""
-    files.remove(FILE)
+    files.swap(
+        {str(FILE): (None, 0o600), **{configuration.previous_path(one): (None, MODES[one]) for one in PATHS}}
+    )
 
 
 def wanted(previous: Previous, held: Sequence[str] = ()) -> Wanted:

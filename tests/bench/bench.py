@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|apply ...]
+.build/venv/bin/python tests/bench/bench.py [render|apply|plan ...]
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "_utils"), str(ROOT / "tests"), str(ROOT / "lab"), str(Path(__file__).parent)]
 
+import fleet_plan  # noqa: E402  (the paths have to be set first)
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
 
-BENCHMARKS = {"render": validate_render.main, "apply": second_apply.main}
+BENCHMARKS = {"render": validate_render.main, "apply": second_apply.main, "plan": fleet_plan.main}
 
 
 def main(names: list[str]) -> int:

@@ -22,13 +22,18 @@ def wanted(peers, **more):
 
 
 @pytest.fixture
-def disk(monkeypatch, tmp_path):
-    """The files that the engine reads and writes, below a directory of the test."""
+def disk(monkeypatch):
+    """The files that the engine reads and writes, in memory."""
     there: dict[str, bytes] = {}
+
+    def swap(changes):
+        for path, (content, _) in changes.items():
+            there.pop(path, None)
+            there.update({} if content is None else {path: content})
+
     monkeypatch.setattr(files, "read", lambda path: there.get(str(path)))
-    monkeypatch.setattr(files, "replace", lambda path, content, mode: there.update({str(path): content}))
     monkeypatch.setattr(files, "ensure_directory", lambda path, mode: True)
-    monkeypatch.setattr(files, "remove", lambda path: there.pop(str(path), None))
+    monkeypatch.setattr(files, "swap", swap)
     return there
 
 
@@ -118,11 +123,13 @@ def test_a_setting_that_charon_reads_at_its_start_is_told(disk):
 def test_nothing_is_kept_after_going_back(disk):
     run(disk, wanted(1))
     rollback.keep(rollback.look(wanted(2)), "", NOW)
+    assert configuration.previous_path(CONF) in disk
     rollback.forget()
     assert rollback.read() is None
+    assert not any("/previous/" in path for path in disk)
 
 
 def test_a_damaged_record_is_a_sentence(disk):
     disk[str(rollback.FILE)] = b"{"
-    with pytest.raises(HostIPsecError, match=r"previous.json cannot be read .*; correct the pillar"):
+    with pytest.raises(HostIPsecError, match=r"change.json cannot be read .*; correct the pillar"):
         rollback.read()
