@@ -3,14 +3,20 @@ IPsec of the whole fleet, from the master: both ends of every pair, down, up, an
 
 Asks the hosts' own module ``ipsec``. By default all hosts of the pillar are meant. One line is printed for
 each host as it answers (not with ``--out``), then a summary, then trouble in full. The exit status is 0 only
-if the whole target answered and is as asked; 1 where not; 2 where nothing was asked of any host.
+if the whole target answered and is as asked; 1 where not; 2 where nothing was asked of any host; 130 where
+Ctrl-C came before all had answered.
 """
 
+import re
+import time
+
 import salt.client
+import salt.exceptions
 import salt.utils.minions
 
 try:
     from hostipsec import addresses, joined, pillar, topology
+    from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
 
     HAS_ENGINE = True
@@ -21,6 +27,9 @@ __virtualname__ = "ipsec"
 
 OUTPUTTER = "ipsec"  # _output/ipsec.py
 TIMEOUT = 15  # seconds
+JITTER = 2  # seconds
+NEWER = frozenset({"asked", "jitter"})  # arguments that hosts with older modules refuse
+INTERRUPTED = 130
 
 
 def __virtual__():
@@ -29,7 +38,7 @@ def __virtual__():
     return __virtualname__
 
 
-def status(site=None, host=None, state=None, timeout=TIMEOUT):
+def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, timeout=TIMEOUT, **kwargs):
     """
     The mesh, as both ends of every pair see it. Changes nothing.
 
@@ -40,6 +49,13 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
     state
         only connections in this state: ``up``, ``down``, ``ends disagree``, ``held``, ``maintenance``,
         ``one-way``, ``duplicate``, ``not answering``
+    within
+        only pairs with both ends at these sites, a list
+    wait
+        ask again for so many seconds while something is not well
+    threshold
+        the exit status is 0 as well where no more than so many hosts, with all their connections, explain all
+        that is not well
     timeout
         seconds to wait for a host that says nothing
 
@@ -54,6 +70,8 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
         hosts that did not answer
     ``failed``
         by host, what it said instead of a status
+    ``editions``
+        by host, the edition of hostipsec there where it is not this master's
     ``lines``
         the same for people
     ``retcode``
@@ -67,25 +85,26 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
         salt-run ipsec.status site=esams state='ends disagree' --out=json
     """
     try:
+        _no_more(more, kwargs)
+        seconds, limit = _seconds("wait", wait), _whole("threshold", threshold)
+        timeout = _seconds("timeout", timeout)
         fleet = _fleet()
-        _known(fleet, site, host, state)
+        sites = _listed("within", within)
+        _known(fleet, site, host, state, sites)
     except HostIPsecError as error:
         return _refused(error)
     wanted = sorted(one.id for one in fleet.hosts if not one.maintenance)
-    answers, failed, silent = _ask(wanted, "ipsec.status", {}, timeout, _status_line)
-    view = joined.join(
-        fleet,
-        {name: {**found["connections"]} for name, found in answers.items()},
-        {name: sorted(found["unmanaged"]) for name, found in answers.items()},
-    )
-    rows = tuple(
-        row
-        for row in view.rows
-        if site in (None, *row.sites) and host in (None, row.one, row.other) and state in (None, row.state)
-    )
-    whole = (site, host, state) == (None, None, None)
-    shown = joined.View(rows, view.stray if whole else ())
-    lost = (silent or failed) and whole
+    end = time.monotonic() + seconds
+    while True:
+        found = _ask(wanted, "ipsec.status", {}, timeout, _status_line)
+        view = _joined(fleet, found["answers"])
+        shown = view.only(site, host, state, sites)
+        lost = [*found["silent"], *found["failed"]]
+        bad = {name for name, _ in joined.culprits(shown.trouble)} | ({*lost} if view == shown else set())
+        if found["interrupted"] or not (bad or shown.stray) or time.monotonic() >= end:
+            break
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+    ok = len(bad) <= limit if limit else not bad and not shown.stray
     return {
         "connections": [
             {
@@ -101,10 +120,19 @@ def status(site=None, host=None, state=None, timeout=TIMEOUT):
             for row in shown.rows
         ],
         "counts": dict(shown.counts),
-        "silent": silent,
-        "failed": failed,
-        **_said([*shown.lines(), *_lost(silent, failed)], shown.ok and not lost),
+        "silent": found["silent"],
+        "failed": found["failed"],
+        "editions": found["editions"],
+        **_said([*shown.lines(), *_lost(found)], ok, found["interrupted"]),
     }
+
+
+def _joined(fleet, answers):
+    return joined.join(
+        fleet,
+        {name: {**said["connections"]} for name, said in answers.items()},
+        {name: sorted(said["unmanaged"]) for name, said in answers.items()},
+    )
 
 
 def down(
@@ -116,6 +144,10 @@ def down(
     dry_run=False,
     tgt_type="glob",
     timeout=TIMEOUT,
+    site=None,
+    threshold=0,
+    asked=None,
+    **kwargs,
 ):
     """
     Emergency: end every connection of the fleet, prove it on each host, and keep it so.
@@ -139,6 +171,13 @@ def down(
         how Salt reads ``tgt``
     timeout
         seconds to wait for a host that says nothing
+    site
+        instead of ``tgt``, the pillar's hosts at this site, or at each of a list of sites
+    threshold
+        the exit status is 0 as well where so many hosts, and no more, are not as asked
+    asked
+        when this was decided, seconds since 1970; by default now. Of two commands that are given to the fleet
+        at the same time each host obeys the later one, in whatever order they reach it
 
     Returns a dictionary:
 
@@ -149,6 +188,10 @@ def down(
         hosts that did not answer: what runs there is not known
     ``failed``
         by host, what it said instead
+    ``unanswered``, ``unasked``
+        after Ctrl-C: hosts that were asked, and finish what they have begun; hosts that were not
+    ``editions``
+        by host, the edition of hostipsec there where it is not this master's
     ``lines``, ``retcode``
         the same for people; 0 only where every host of the target is down, and proven
 
@@ -160,11 +203,38 @@ def down(
         salt-run ipsec.down 'cp3*' reason=T195365 deadline=5
         salt-run ipsec.down dry_run=True
     """
-    arguments = {"reason": str(reason), "deadline": deadline, "hold": hold, "who": _who()}
-    return _everywhere("down", tgt, tgt_type, arguments, batch, dry_run, timeout)
+    try:
+        _no_more(more, kwargs)
+        arguments = {
+            "reason": str(reason),
+            "deadline": _seconds("deadline", deadline, least=0.1),
+            "hold": _switch("hold", hold),
+            "who": _who(),
+            "asked": _asked(asked),
+        }
+        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, threshold)
+        size = _whole("batch", batch)
+        if _switch("dry_run", dry_run):
+            return _tried("down", hosts, timeout)
+    except HostIPsecError as error:
+        return _refused(error)
+    return _summed("down", hosts, _ask(hosts, "ipsec.down", arguments, timeout, _line, size), limit)
 
 
-def up(tgt=None, deadline=30, batch=20, dry_run=False, tgt_type="glob", timeout=TIMEOUT):
+def up(
+    tgt=None,
+    deadline=30,
+    batch=20,
+    dry_run=False,
+    tgt_type="glob",
+    timeout=TIMEOUT,
+    site=None,
+    threshold=0,
+    jitter=JITTER,
+    wait=True,
+    asked=None,
+    **kwargs,
+):
     """
     Lift the hold of :py:func:`down` on every host, and bring every connection up.
 
@@ -181,11 +251,18 @@ def up(tgt=None, deadline=30, batch=20, dry_run=False, tgt_type="glob", timeout=
         how Salt reads ``tgt``
     timeout
         seconds to wait for a host that says nothing
+    site, threshold, asked
+        as for :py:func:`down`
+    jitter
+        each host of a batch starts at a time by chance within so many seconds
+    wait
+        ``False``: have hosts start, and do not wait for what comes up
 
     Every host lifts its hold and starts what it has (``wait=False``) before any is waited for: a peer that is
     still held would refuse, and hosts would wait for each other.
 
-    Returns the same as :py:func:`down`, with what :py:func:`ipsec.up <salt.modules.ipsec.up>` returned.
+    Returns the same as :py:func:`down`, with what :py:func:`ipsec.up <salt.modules.ipsec.up>` returned. The
+    ``reason`` of a connection that did not come up takes into account what its other end says.
 
     CLI Example:
 
@@ -194,11 +271,30 @@ def up(tgt=None, deadline=30, batch=20, dry_run=False, tgt_type="glob", timeout=
         salt-run ipsec.up
         salt-run ipsec.up 'cp3*' deadline=60
     """
-    arguments = {"deadline": deadline, "who": _who()}
-    return _everywhere("up", tgt, tgt_type, arguments, batch, dry_run, timeout)
+    try:
+        _no_more(more, kwargs)
+        arguments = {
+            "deadline": _seconds("deadline", deadline, least=0.1),
+            "who": _who(),
+            "asked": _asked(asked),
+        }
+        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, threshold)
+        size, spread = _whole("batch", batch), _seconds("jitter", jitter)
+        if _switch("dry_run", dry_run):
+            return _tried("up", hosts, timeout)
+        waiting = _switch("wait", wait)
+    except HostIPsecError as error:
+        return _refused(error)
+    starting = {**arguments, "wait": False, "jitter": spread}
+    found = _ask(hosts, "ipsec.up", starting, timeout, lambda one: "" if waiting else _line(one), size)
+    if not waiting or found["interrupted"]:
+        return _summed("start", hosts, found, limit)
+    found = _ask(hosts, "ipsec.up", arguments, timeout, _line)
+    _know_better(found, timeout)
+    return _summed("up", hosts, found, limit)
 
 
-def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOUT):
+def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOUT, site=None, **kwargs):
     """
     Prove on every host that what goes to its peers, and what comes back, goes in ESP.
 
@@ -210,6 +306,8 @@ def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOU
         how Salt reads ``tgt``
     timeout
         seconds to wait for a host that says nothing
+    site
+        as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned.
 
@@ -220,8 +318,45 @@ def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOU
         salt-run ipsec.verify
         salt-run ipsec.verify 'cp3*' rekey=True
     """
-    arguments = {"capture": capture, "rekey": rekey}
-    return _everywhere("verify", tgt, tgt_type, arguments, 0, False, timeout)
+    try:
+        _no_more(more, kwargs)
+        arguments = {"capture": _switch("capture", capture), "rekey": _switch("rekey", rekey)}
+        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, 0)
+    except HostIPsecError as error:
+        return _refused(error)
+    return _summed("verify", hosts, _ask(hosts, "ipsec.verify", arguments, timeout, _line), limit)
+
+
+def sites(only=None):
+    """
+    The sites of the pillar and their hosts that have peers, and the time: what an orchestration starts from.
+
+    only
+        these sites, in this order; by default all, sorted
+
+    Returns a dictionary:
+
+    ``sites``
+        a list of dictionaries, ``name`` and ``hosts`` (minion ids)
+    ``asked``
+        the time, as ``asked`` of :py:func:`down` and :py:func:`up` takes it
+    ``error``
+        why there are none; empty where there are
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.sites
+    """
+    try:
+        by_site = _by_site()
+        wanted = _listed("only", only) or sorted(by_site)
+        _fits("only", wanted, by_site)
+    except HostIPsecError as error:
+        return {"sites": [], "asked": time.time(), "error": str(error)}
+    found = [{"name": name, "hosts": by_site[name]} for name in wanted]
+    return {"sites": found, "asked": time.time(), "error": ""}
 
 
 # The fleet -----------------------------------------------------------------------------------
@@ -255,20 +390,55 @@ def _mined(hosts):
     return found
 
 
-def _known(fleet, site, host, state):
+def _known(fleet, site, host, state, within):
     """Refuse what a filter cannot fit: an empty answer would look like a fleet at rest."""
     sites = sorted({str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels})
     allowed = {"site": sites, "host": sorted(one.id for one in fleet.hosts), "state": joined.STATES}
     for name, value in (("site", site), ("host", host), ("state", state)):
-        if value is not None and value not in allowed[name]:
-            raise HostIPsecError(f"{name}: found {value!r}; allowed: {', '.join(allowed[name])}")
+        _fits(name, [] if value is None else [value], allowed[name])
+    _fits("within", within, sites)
+
+
+def _fits(name, values, allowed):
+    for value in values:
+        if value not in allowed:
+            raise HostIPsecError(f"{name}: found {value!r}; allowed: {', '.join(sorted(allowed))}")
 
 
 def _members():
     """Return the ids of the hosts that have peers; in maintenance as well, they may have tunnels yet."""
     fleet = _fleet()
-    found = topology.pairs(fleet, maintenance=True)
-    return sorted({host for pair in found for host in pair})
+    return _paired(fleet)
+
+
+def _paired(fleet):
+    return sorted({host for pair in topology.pairs(fleet, maintenance=True) for host in pair})
+
+
+def _by_site():
+    """Return the hosts that have peers, by site."""
+    fleet, found = _fleet(), {}
+    members = {*_paired(fleet)}
+    for host in fleet.hosts:
+        if host.id in members:
+            found.setdefault(str(host.labels.get("site", "no site")), []).append(host.id)
+    return found
+
+
+def _targets(tgt, tgt_type, site, timeout, threshold):
+    """Return the hosts that are meant, how long to wait for them, and how many may fail."""
+    seconds, limit = _seconds("timeout", timeout), _whole("threshold", threshold)
+    if site is not None:
+        if tgt is not None:
+            raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
+        by_site = _by_site()
+        wanted = _listed("site", site)
+        _fits("site", wanted, by_site)
+        return sorted(host for name in wanted for host in by_site[name]), seconds, limit
+    hosts = _members() if tgt is None else _accepted(tgt, tgt_type)
+    if not hosts:
+        raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
+    return hosts, seconds, limit
 
 
 def _who():
@@ -278,40 +448,44 @@ def _who():
 # Asking --------------------------------------------------------------------------------------
 
 
-def _everywhere(verb, tgt, tgt_type, arguments, batch, dry_run, timeout):
-    try:
-        size = _whole("batch", batch)
-        hosts = _members() if tgt is None else _accepted(tgt, tgt_type)
-        if not hosts:
-            raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
-    except HostIPsecError as error:
-        return _refused(error)
-    if dry_run:
-        answers, failed, silent = _ask(hosts, "ipsec.status", {}, timeout, lambda found: "")
-        lines = [f"{host}: {_would(verb, found)}" for host, found in sorted(answers.items())]
-        return _result(answers, failed, silent, [*lines, f"{len(answers)} hosts asked, nothing was changed"])
-    if verb == "up":
-        for start in range(0, len(hosts), size or len(hosts)):
-            part = hosts[start : start + (size or len(hosts))]
-            _ask(part, "ipsec.up", {**arguments, "wait": False}, timeout, lambda found: "")
-        size = 0
-    answers, failed, silent = {}, {}, []
-    for start in range(0, len(hosts), size or len(hosts)):
-        part = hosts[start : start + (size or len(hosts))]
-        more = _ask(part, f"ipsec.{verb}", arguments, timeout, _line)
-        answers.update(more[0])
-        failed.update(more[1])
-        silent += more[2]
-    good = [host for host, found in answers.items() if _good(found)]
-    lines = [f"{len(good)} of {len(hosts)} hosts are as asked: {_DONE[verb]}"]
-    for host, found in sorted(answers.items()):
-        lines += [f"{host}: {text}" for text in _trouble(found)]
-    return _result(answers, failed, silent, lines, len(good) == len(hosts))
+def _tried(verb, hosts, timeout):
+    """Say what would be done, and ask hosts for their status only."""
+    found = _ask(hosts, "ipsec.status", {}, timeout, lambda one: "")
+    lines = [f"{host}: {_would(verb, said)}" for host, said in sorted(found["answers"].items())]
+    lines.append(f"{len(found['answers'])} hosts asked, nothing was changed")
+    return _result(found, lines, not (found["silent"] or found["failed"]))
+
+
+def _summed(verb, hosts, found, threshold):
+    """Return the result of a command: how many hosts are as asked, and what is not, by host."""
+    good = [host for host, said in found["answers"].items() if _good(said)]
+    lines = []
+    for host, said in sorted(found["answers"].items()):
+        lines += [f"{host}: {text}" for text in _trouble(said, started=verb == "start")]
+    heading = f"{len(good)} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
+    return _result(found, [heading, *joined.capped(lines)], len(hosts) - len(good) <= threshold)
+
+
+def _know_better(found, timeout):
+    """Have reasons take into account what the other ends say; those that were not asked are asked now."""
+    lacking = [
+        (host, row) for host, said in found["answers"].items() for row in said["connections"].values()
+        if not row["up"]
+    ]  # fmt: skip
+    ends = {**found["answers"]}
+    others = {row["peer"] for _, row in lacking} - {*ends} - {*found["silent"]}
+    others &= {*_accepted("*", "glob")}
+    if others and not found["interrupted"]:
+        ends.update(_ask(sorted(others), "ipsec.status", {}, timeout, lambda one: "")["answers"])
+    for host, row in lacking:
+        end = ends.get(row["peer"])
+        row["reason"] = joined.because(host, row, end and end["connections"])
 
 
 _DONE = {
     "down": "down, and proven",
     "up": "every connection up",
+    "start": "told to start",
     "verify": "every connection encrypted both ways",
 }
 
@@ -331,9 +505,14 @@ def _status_line(found):
     return str(found["summary"]["sentence"])
 
 
-def _trouble(found):
+def _trouble(found, started=False):
     """Yield what is not as asked on a host, sentences."""
+    if found.get("overruled"):
+        yield found["overruled"]
+        return
     yield from found["problems"]
+    if started:  # and nobody waited for what comes up
+        return
     for name, row in sorted(found["connections"].items()):
         why = row.get("left") or ("" if row.get("up", row.get("ok", True)) else row.get("reason"))
         if why:
@@ -350,26 +529,83 @@ def _would(verb, found):
     return f"{missing} of {len(rows)} connections would be brought up{held}"
 
 
-def _ask(hosts, function, arguments, timeout, line):
-    """Return the answers by host, what other hosts said instead, and the hosts that did not answer."""
-    answers, failed = {}, {}
+def _ask(hosts, function, arguments, timeout, line, batch=0):
+    """
+    Ask hosts, so many at a time, and print a line for each that answers.
+
+    Returns a dictionary: ``answers`` by host, what others said instead (``failed``), those without an
+    answer (``silent``), ``editions`` that are not this master's; with Ctrl-C ``interrupted`` is true, and hosts are
+    ``unanswered`` or ``unasked`` instead of silent.
+    """
+    found = {
+        "answers": {},
+        "failed": {},
+        "silent": [],
+        "editions": {},
+        "interrupted": False,
+        "unanswered": [],
+        "unasked": [],
+    }
+    for start in range(0, len(hosts), batch or len(hosts) or 1):
+        part = hosts[start : start + (batch or len(hosts))]
+        if found["interrupted"]:
+            found["unasked"] += part
+            continue
+        try:
+            _collect(found, part, function, arguments, timeout, line)
+        except (KeyboardInterrupt, SystemExit):  # Salt turns Ctrl-C into the latter
+            found["interrupted"] = True
+        except salt.exceptions.SaltException as error:
+            said = " ".join(str(error).split())
+            found["failed"].update(
+                (host, f"not known, the master says: {said}") for host in _left(part, found)
+            )
+        found["unanswered" if found["interrupted"] else "silent"] += _left(part, found)
+    return found
+
+
+def _left(hosts, found):
+    return [host for host in hosts if host not in found["answers"] and host not in found["failed"]]
+
+
+def _collect(found, hosts, function, arguments, timeout, line):
+    """Ask hosts of one batch; those with older modules once more, without what these do not know."""
+    older = {}
     with salt.client.get_local_client(mopts=__opts__) as client:
         calls = client.cmd_iter(hosts, function, timeout=timeout, tgt_type="list", kwarg=arguments)
-        for found in calls:
-            for host, data in (found or {}).items():
+        for one in calls:
+            for host, data in (one or {}).items():
                 value = data.get("ret") if isinstance(data, dict) else data
-                if isinstance(value, dict) and "connections" in value:
-                    answers[host] = value
+                unknown = _unknown(value)
+                if unknown and unknown <= NEWER & {*arguments}:
+                    older.setdefault(unknown, []).append(host)
+                elif isinstance(value, dict) and "connections" in value:
+                    found["answers"][host] = value
+                    edition = value.get("edition", "an older one")
+                    if edition != EDITION and function != "ipsec.verify":
+                        found["editions"][host] = edition
                     _progress(f"{host}: {line(value)}" if line(value) else "")
                 else:
-                    failed[host] = _instead(value, function)
-                    _progress(f"{host}: {failed[host]}")
-    return answers, failed, sorted(host for host in hosts if host not in answers and host not in failed)
+                    found["failed"][host] = _instead(value, function)
+                    _progress(f"{host}: {found['failed'][host]}")
+    for unknown, some in sorted(older.items(), key=str):
+        known = {name: value for name, value in arguments.items() if name not in unknown}
+        _collect(found, sorted(some), function, known, timeout, line)
+
+
+def _unknown(value):
+    """Return the arguments that a host does not know, if that is what it says."""
+    said = re.fullmatch(r"unknown argument (.*); nothing was done", str(_error(value)))
+    return frozenset(said.group(1).split(", ")) if said else frozenset()
+
+
+def _error(value):
+    return value.get("error", "") if isinstance(value, dict) else ""
 
 
 def _instead(value, function):
-    if isinstance(value, dict) and "error" in value:
-        return str(value["error"])
+    if _error(value):
+        return str(_error(value))
     text = " ".join(str(value).split())
     known = "is not available" in text or "Passed invalid arguments" in text
     return f"{function}: older modules or none; run saltutil.sync_all there" if known else text
@@ -385,24 +621,76 @@ def _progress(text):
 
 def _whole(name, value):
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: a whole number of hosts, 0 for all at once")
+        allowed = (
+            "a whole number of hosts, 0 for all at once" if name == "batch" else "a whole number of hosts"
+        )
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: {allowed}")
     return value
 
 
-def _lost(silent, failed):
-    lines = [f"{host}: {text}" for host, text in sorted(failed.items())]
-    return [*lines, *([f"did not answer: {', '.join(silent)}"] if silent else [])]
+def _seconds(name, value, least=0):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 3600:
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to 3600")
+    return value
 
 
-def _result(answers, failed, silent, lines, ok=True):
-    good = ok and not failed and not silent
-    said = _said([*lines, *_lost(silent, failed)], good)
-    return {"hosts": answers, "failed": failed, "silent": silent, **said}
+def _asked(value):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise HostIPsecError(f"asked: found {value!r}; allowed: seconds since 1970")
+    return time.time() if value is None else value
 
 
-def _said(lines, ok):
-    __context__["retcode"] = 0 if ok else 1
-    return {"lines": lines, "retcode": 0 if ok else 1, "outputter": OUTPUTTER}
+def _switch(name, value):
+    if not isinstance(value, bool):
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: True, False")
+    return value
+
+
+def _listed(name, value):
+    """Return a list of names, given as one, as a list, or with commas between."""
+    found = value.split(",") if isinstance(value, str) else [] if value is None else value
+    if not isinstance(found, list):
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: a list of names")
+    return [str(one).strip() for one in found]
+
+
+def _no_more(kwargs):
+    """Refuse a misspelt argument in a sentence: Salt would print a usage text and exit with 0."""
+    unknown = sorted(key for key in kwargs if not key.startswith("__"))
+    if unknown:
+        raise HostIPsecError(f"unknown argument {', '.join(unknown)}; nothing was asked of any host")
+
+
+def _lost(found):
+    lines = [f"{host}: {text}" for host, text in sorted(found["failed"].items())]
+    for text, hosts in (("did not answer", found["silent"]), ("not asked", found["unasked"])):
+        lines += [f"{text}: {', '.join(hosts)}"] if hosts else []
+    if found["interrupted"]:
+        waiting = ", ".join(found["unanswered"]) or "none"
+        lines.append(
+            f"interrupted; asked, without an answer yet, and finishing what they have begun: {waiting}"
+        )
+    by_edition = {}
+    for host, edition in sorted(found["editions"].items()):
+        by_edition.setdefault(edition, []).append(host)
+    for edition, hosts in sorted(by_edition.items()):
+        lines.append(
+            f"hostipsec is {edition} at {joined.some(hosts)}, and {EDITION} at this master; "
+            "run saltutil.sync_all on both"
+        )
+    return lines
+
+
+def _result(found, lines, ok):
+    said = _said([*lines, *_lost(found)], ok, found["interrupted"])
+    lost = {key: found[key] for key in ("failed", "silent", "unanswered", "unasked", "editions")}
+    return {"hosts": found["answers"], **lost, **said}
+
+
+def _said(lines, ok, interrupted=False):
+    code = INTERRUPTED if interrupted else 0 if ok else 1
+    __context__["retcode"] = code
+    return {"lines": lines, "retcode": code, "outputter": OUTPUTTER}
 
 
 def _refused(error):

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+REFUSED = (
+    "the peer refused (NO_PROPOSAL_CHOSEN): it does not have this host, holds it down, or shares no IKE "
+    "proposal with it"
+)
 # pattern over charon's message -> what it means; the first that fits the message is taken
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), meaning)
     for pattern, meaning in (
-        (
-            r"received NO_PROPOSAL_CHOSEN notify error",
-            "the peer refused (NO_PROPOSAL_CHOSEN): it does not have this host, holds it down, or shares no "
-            "IKE proposal with it",
-        ),
+        (r"received NO_PROPOSAL_CHOSEN notify error", REFUSED),
         (
             r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
             "the peer accepts none of the ESP proposals (NO_PROPOSAL_CHOSEN)",
