@@ -13,6 +13,7 @@ import time
 import salt.client
 import salt.exceptions
 import salt.utils.minions
+import salt.utils.user
 
 try:
     from hostipsec import addresses, joined, pillar, topology
@@ -38,7 +39,18 @@ def __virtual__():
     return __virtualname__
 
 
-def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, timeout=TIMEOUT, **kwargs):
+def status(
+    *more,
+    site=None,
+    host=None,
+    state=None,
+    within=None,
+    wait=0,
+    threshold=0,
+    brief=False,
+    timeout=TIMEOUT,
+    **kwargs,
+):
     """
     The mesh, as both ends of every pair see it. Changes nothing.
 
@@ -56,6 +68,8 @@ def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, t
     threshold
         the exit status is 0 as well where no more than so many hosts, with all their connections, explain all
         that is not well
+    brief
+        return ``lines`` and ``retcode`` only, as an orchestration prints all that it gets
     timeout
         seconds to wait for a host that says nothing
 
@@ -87,6 +101,7 @@ def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, t
     try:
         _no_more(more, kwargs)
         seconds, limit = _seconds("wait", wait), _whole("threshold", threshold)
+        brief = _switch("brief", brief)
         timeout = _seconds("timeout", timeout)
         fleet = _fleet()
         sites = _listed("within", within)
@@ -105,7 +120,7 @@ def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, t
             break
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
     ok = len(bad) <= limit if limit else not bad and not shown.stray
-    return {
+    result = {
         "connections": [
             {
                 "one": row.one,
@@ -125,6 +140,7 @@ def status(site=None, host=None, state=None, within=None, wait=0, threshold=0, t
         "editions": found["editions"],
         **_said([*shown.lines(), *_lost(found)], ok, found["interrupted"]),
     }
+    return _brief(result, brief)
 
 
 def _joined(fleet, answers):
@@ -137,6 +153,7 @@ def _joined(fleet, answers):
 
 def down(
     tgt=None,
+    *more,
     reason="",
     deadline=10,
     hold=True,
@@ -147,6 +164,7 @@ def down(
     site=None,
     threshold=0,
     asked=None,
+    brief=False,
     **kwargs,
 ):
     """
@@ -178,6 +196,8 @@ def down(
     asked
         when this was decided, seconds since 1970; by default now. Of two commands that are given to the fleet
         at the same time each host obeys the later one, in whatever order they reach it
+    brief
+        return ``lines`` and ``retcode`` only, as an orchestration prints all that it gets
 
     Returns a dictionary:
 
@@ -213,16 +233,18 @@ def down(
             "asked": _asked(asked),
         }
         hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, threshold)
-        size = _whole("batch", batch)
+        size, brief = _whole("batch", batch), _switch("brief", brief)
         if _switch("dry_run", dry_run):
             return _tried("down", hosts, timeout)
     except HostIPsecError as error:
         return _refused(error)
-    return _summed("down", hosts, _ask(hosts, "ipsec.down", arguments, timeout, _line, size), limit)
+    found = _ask(hosts, "ipsec.down", arguments, timeout, _line, size)
+    return _brief(_summed("down", hosts, found, limit), brief)
 
 
 def up(
     tgt=None,
+    *more,
     deadline=30,
     batch=20,
     dry_run=False,
@@ -233,6 +255,7 @@ def up(
     jitter=JITTER,
     wait=True,
     asked=None,
+    brief=False,
     **kwargs,
 ):
     """
@@ -251,7 +274,7 @@ def up(
         how Salt reads ``tgt``
     timeout
         seconds to wait for a host that says nothing
-    site, threshold, asked
+    site, threshold, asked, brief
         as for :py:func:`down`
     jitter
         each host of a batch starts at a time by chance within so many seconds
@@ -282,19 +305,21 @@ def up(
         size, spread = _whole("batch", batch), _seconds("jitter", jitter)
         if _switch("dry_run", dry_run):
             return _tried("up", hosts, timeout)
-        waiting = _switch("wait", wait)
+        waiting, brief = _switch("wait", wait), _switch("brief", brief)
     except HostIPsecError as error:
         return _refused(error)
     starting = {**arguments, "wait": False, "jitter": spread}
     found = _ask(hosts, "ipsec.up", starting, timeout, lambda one: "" if waiting else _line(one), size)
     if not waiting or found["interrupted"]:
-        return _summed("start", hosts, found, limit)
+        return _brief(_summed("start", hosts, found, limit), brief)
     found = _ask(hosts, "ipsec.up", arguments, timeout, _line)
     _know_better(found, timeout)
-    return _summed("up", hosts, found, limit)
+    return _brief(_summed("up", hosts, found, limit), brief)
 
 
-def verify(tgt=None, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOUT, site=None, **kwargs):
+def verify(
+    tgt=None, *more, capture=False, rekey=False, tgt_type="glob", timeout=TIMEOUT, site=None, **kwargs
+):
     """
     Prove on every host that what goes to its peers, and what comes back, goes in ESP.
 
@@ -442,7 +467,9 @@ def _targets(tgt, tgt_type, site, timeout, threshold):
 
 
 def _who():
-    return f"{__user__} (salt-run)"
+    """Return who is at the keyboard; an orchestration does not say it to its runners."""
+    user = salt.utils.user.get_specific_user() if __user__ == "UNKNOWN" else __user__
+    return f"{user} (salt-run)"
 
 
 # Asking --------------------------------------------------------------------------------------
@@ -534,8 +561,8 @@ def _ask(hosts, function, arguments, timeout, line, batch=0):
     Ask hosts, so many at a time, and print a line for each that answers.
 
     Returns a dictionary: ``answers`` by host, what others said instead (``failed``), those without an
-    answer (``silent``), ``editions`` that are not this master's; with Ctrl-C ``interrupted`` is true, and hosts are
-    ``unanswered`` or ``unasked`` instead of silent.
+    answer (``silent``), ``editions`` that are not this master's; with Ctrl-C ``interrupted`` is true, and
+    hosts are ``unanswered`` or ``unasked`` instead of silent.
     """
     found = {
         "answers": {},
@@ -654,8 +681,14 @@ def _listed(name, value):
     return [str(one).strip() for one in found]
 
 
-def _no_more(kwargs):
-    """Refuse a misspelt argument in a sentence: Salt would print a usage text and exit with 0."""
+def _no_more(more, kwargs):
+    """Refuse in a sentence what is too much: Salt would print a usage text and exit with 0.
+
+    Only the target has no name: a second one would be taken for the reason.
+    """
+    if more:
+        said = ", ".join(map(str, more))
+        raise HostIPsecError(f"{said}: which argument is it? one target, then NAME=VALUE; nothing was asked")
     unknown = sorted(key for key in kwargs if not key.startswith("__"))
     if unknown:
         raise HostIPsecError(f"unknown argument {', '.join(unknown)}; nothing was asked of any host")
@@ -685,6 +718,11 @@ def _result(found, lines, ok):
     said = _said([*lines, *_lost(found)], ok, found["interrupted"])
     lost = {key: found[key] for key in ("failed", "silent", "unanswered", "unasked", "editions")}
     return {"hosts": found["answers"], **lost, **said}
+
+
+def _brief(found, brief):
+    """Leave out what is not for people where that is wanted."""
+    return {key: found[key] for key in ("lines", "retcode", "outputter")} if brief else found
 
 
 def _said(lines, ok, interrupted=False):

@@ -217,7 +217,10 @@ def _judged(*ends: tuple[str, Optional[tuple[str, str]]]) -> tuple[str, str]:
         return "not answering", "; ".join(said)
     states = [state for _, state, _ in heard]
     if "held" in states:
-        return "held", "; ".join(f"{host} {reason}" for host, state, reason in heard if state == "held")
+        holding = [(host, reason) for host, state, reason in heard if state == "held"]
+        if len(holding) == len(ends) and len({reason for _, reason in holding}) == 1:
+            return "held", f"both {holding[0][1]}"
+        return "held", "; ".join(f"{host} {reason}" for host, reason in holding)
     said = [f"{host} {_worded(state, reason)}" for host, state, reason in heard]
     up = [state in _UP for state in states]
     if all(up):

@@ -63,7 +63,7 @@ def test_each_pair_is_there_once_the_initiator_first():
         ("down", "connecting", "down", "because"),
         ("no xfrm", "established", "ends disagree", f"{ONE} says no xfrm: because; {OTHER} has it"),
         ("held", "down", "held", f"{ONE} because"),
-        ("held", "held", "held", f"{ONE} because; {OTHER} because"),
+        ("held", "held", "held", "both because"),
         ("one-way", "established", "one-way", f"{ONE} says one-way: because; {OTHER} has it"),
         ("duplicate", "established", "duplicate", f"{ONE} says duplicate: because; {OTHER} has it"),
         ("duplicate", "one-way", "one-way", f"{ONE} says duplicate: because; {OTHER} says one-way: because"),

@@ -10,6 +10,7 @@
 ipsec-orch-down-{{ site['name'] }}:
   salt.runner:
     - name: ipsec.down
+    - brief: True
     - site: {{ site['name'] | yaml_dquote }}
     - reason: {{ reason | string | yaml_dquote }}
     - deadline: {{ pillar.get('deadline', 10) }}
@@ -26,6 +27,7 @@ ipsec-orch-down-{{ site['name'] }}:
 ipsec-orch-down-all:
   salt.runner:
     - name: ipsec.down
+    - brief: True
     - site: {{ fleet['sites'] | map(attribute='name') | list | json }}
     - reason: {{ reason | string | yaml_dquote }}
     - deadline: {{ pillar.get('deadline', 10) }}

@@ -13,6 +13,7 @@
 ipsec-orch-up-{{ site }}:
   salt.runner:
     - name: ipsec.up
+    - brief: True
     - site: {{ site | yaml_dquote }}
     - wait: False
     - batch: {{ pillar.get('batch', 20) }}
@@ -28,6 +29,7 @@ ipsec-orch-up-{{ site }}:
 ipsec-orch-up-{{ site }}-seen:
   salt.runner:
     - name: ipsec.status
+    - brief: True
     - within: {{ names[:loop.index] | json }}
     - wait: {{ pillar.get('deadline', 30) }}
     - timeout: {{ pillar.get('timeout', 15) }}
@@ -40,6 +42,7 @@ ipsec-orch-up-{{ site }}-seen:
 ipsec-orch-up-all:
   salt.runner:
     - name: ipsec.up
+    - brief: True
     - site: {{ names | json }}
     - deadline: {{ pillar.get('deadline', 30) }}
     - jitter: 0
