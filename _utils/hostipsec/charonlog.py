@@ -11,7 +11,6 @@ from . import vicisession
 from .errors import CharonError
 from .reasons import Message
 
-
 _PATIENCE = 0.5  # seconds
 
 

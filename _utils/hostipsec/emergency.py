@@ -26,7 +26,7 @@ from .model import Charon, Connection, IkeSA, Kernel
 DEADLINE = 10.0  # seconds
 GRACE = 1.0  # seconds for force and proof
 HOLD_DEADLINE = 2.0  # seconds, for a disk that hangs
-_POLL = 0.05
+_POLL, _POLL_MOST = 0.01, 0.1  # seconds between two looks, at first and at most: healthy peers answer at once
 _NOTHING = Leftovers()
 
 
@@ -319,13 +319,15 @@ class _Stop:
 
     def end_all(self) -> None:
         """Ask all to end; at the deadline, force; kill a charon that does not."""
+        pause = _POLL
         while not self._ended():
             if self._lifted():
                 return
             if self.late:
                 self._force()
                 return
-            self.system.sleep(_POLL)
+            self.system.sleep(pause)
+            pause = min(2 * pause, _POLL_MOST)
 
     def _ended(self) -> bool:
         """Look, ask for the end of what is new, and say whether nothing is left."""

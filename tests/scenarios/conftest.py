@@ -87,7 +87,10 @@ def master(mesh: Mesh) -> Iterator[Master]:
         mesh.lab.on(host.name)
     for host in hosts:
         mesh.lab.network.set_link(host.name, "up")
-    dead = [host for host in hosts if host.run(["systemctl", "start", "salt-minion"]).stderr]
+    active = ["systemctl", "is-active", "--quiet", "salt-minion"]
+    dead = [host for host in hosts if host.run(active, check=False).returncode]
+    for host in dead:
+        host.run(["systemctl", "start", "salt-minion"])
     if off or dead:
         mesh.lab.wait_minions()
     mesh.lab.salt("*cp*", "ipsec.up", timeout=90)
