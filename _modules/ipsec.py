@@ -6,6 +6,8 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 
 import dataclasses
 import datetime
+import random
+import time
 
 import salt.pillar
 
@@ -45,6 +47,7 @@ try:
         topology,
         verification,
     )
+    from hostipsec.edition import EDITION
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
     from hostipsec.model import STAGES
 
@@ -288,6 +291,8 @@ def status(peer=None, connection=None):
         how charon was asked, ``vici`` or ``stroke``; None where it does not answer
     ``strongswan``
         version of the charon that runs, None where it does not answer
+    ``edition``
+        version of hostipsec, and a mark of its very sources
 
     Where charon does not answer, every connection is ``down``. The exit status is 1 where anything shown is
     not ``ok``. With an invalid pillar it is 2: shown is what was configured last, with the pillar's errors in
@@ -327,6 +332,7 @@ def status(peer=None, connection=None):
         "warnings": warnings + (silent if wanted else []),
         "backend": report.backend or None,
         "strongswan": report.version or None,
+        "edition": EDITION,
     }
 
 
@@ -442,8 +448,8 @@ def version():
         version of the charon that runs, None where none answers
     ``backend``
         ``vici`` (data over charon.vici) or ``stroke`` (text of ``ipsec statusall``)
-    ``package``
-        version of hostipsec
+    ``package``, ``edition``
+        version of hostipsec, and with a mark of its very sources
 
     CLI Example:
 
@@ -454,8 +460,13 @@ def version():
     try:
         observed = charon.observe()
     except CharonError:
-        return {"strongswan": None, "backend": None, "package": __version__}
-    return {"strongswan": observed.version, "backend": observed.backend, "package": __version__}
+        return {"strongswan": None, "backend": None, "package": __version__, "edition": EDITION}
+    return {
+        "strongswan": observed.version,
+        "backend": observed.backend,
+        "package": __version__,
+        "edition": EDITION,
+    }
 
 
 def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
@@ -570,6 +581,7 @@ def down(
     who=None,
     expires=None,
     wait=True,
+    asked=None,
     **kwargs,
 ):
     """
@@ -596,11 +608,16 @@ def down(
         the hold is over after this time, ``30m`` or ``2h``; by default it does not expire
     wait
         ``False``: ask, and neither wait nor prove
+    asked
+        when the whole fleet was told so, seconds since 1970 at the master: ``salt-run ipsec.down`` says it.
+        Where this host obeyed a later command of the fleet already, nothing is done
 
     Returns a dictionary:
 
     ``ok``
         whether everything is as asked, and proven
+    ``overruled``
+        the later command, or the lifting of the hold meanwhile, that counts instead; empty for none
     ``sentence``
         a summary
     ``seconds``
@@ -621,6 +638,8 @@ def down(
         what is not as asked, sentences
     ``notes``
         what else is worth knowing, sentences
+    ``edition``
+        version of hostipsec, and a mark of its very sources
 
     The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
     status 2.
@@ -635,16 +654,17 @@ def down(
     try:
         taking = _taking(reason, hold, _scope(peer, connection), who or _user(kwargs), expires)
         seconds = _deadline(deadline)
+        command = _command("down", asked, who or _user(kwargs))
         _no_more(kwargs)
     except HostIPsecError as error:
         return _failed(error)
-    found = emergency.stop_host(_scope(peer, connection), taking, seconds, wait)
+    found = emergency.stop_host(_scope(peer, connection), taking, seconds, wait, command)
     if not found.ok:
         __context__["retcode"] = 1
-    return found.as_dict()
+    return {**found.as_dict(), "edition": EDITION}
 
 
-def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
+def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
     """
     Lift the hold of :py:func:`down` and bring up every connection of this host, all at once.
 
@@ -658,11 +678,18 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
         who wants it; by default the user of the Salt job
     wait
         ``False``: start them, and do not wait
+    jitter
+        first do nothing for a time by chance, of so many seconds at most, so that the hosts of a fleet do not
+        all negotiate at once
+    asked
+        as for :py:func:`down`
 
     Returns a dictionary:
 
     ``ok``
         whether everything is up; with ``wait=False``, whether it could be started
+    ``overruled``
+        the later command that counts instead; empty for none
     ``sentence``
         a summary
     ``seconds``
@@ -676,6 +703,8 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
         ``reason``; for one that is not up, why: what charon or the peer said
     ``problems``
         what else is not as asked, sentences
+    ``edition``
+        version of hostipsec, and a mark of its very sources
 
     The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
     status 2.
@@ -689,13 +718,16 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, **kwargs):
     """
     try:
         seconds, connections_ = _deadline(deadline), record.read()
+        command = _command("up", asked, who or _user(kwargs))
+        delay = random.uniform(0, _number("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
         _no_more(kwargs)
     except HostIPsecError as error:
         return _failed(error)
-    found = comeback.up(connections_, _scope(peer, connection), who or _user(kwargs), seconds, wait)
+    time.sleep(delay)
+    found = comeback.up(connections_, _scope(peer, connection), who or _user(kwargs), seconds, wait, command)
     if not found.ok:
         __context__["retcode"] = 1
-    return found.as_dict()
+    return {**found.as_dict(), "edition": EDITION}
 
 
 def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
@@ -791,13 +823,27 @@ def _taking(reason, held, scope, who, expires):
 
 
 def _deadline(value):
+    return _number("deadline", value, 0.1, 3600)
+
+
+def _number(name, value, least, most):
     try:
         seconds = float(value)
     except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise HostIPsecError(f"deadline: found {value!r}; allowed: seconds from 0.1 to 3600")
+        seconds = -1.0
+    if not least <= seconds <= most:
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to {most}")
     return seconds
+
+
+def _command(verb, asked, who):
+    """Return what the fleet was told, None where only this host was."""
+    if asked is None:
+        return None
+    try:
+        return hold.Command(verb, float(asked), str(who))
+    except (TypeError, ValueError):
+        raise HostIPsecError(f"asked: found {asked!r}; allowed: seconds since 1970") from None
 
 
 def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=5):

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 PURE = (
     "algorithms",
+    "batches",
     "catalog",
     "certificate_rules",
     "defaults",
@@ -16,6 +17,7 @@ PURE = (
     "durations",
     "errors",
     "fleetplan",
+    "fleetrollout",
     "folded",
     "health",
     "hold",

@@ -11,12 +11,15 @@ from . import vicisession
 from .errors import CharonError
 from .reasons import Message
 
+_PATIENCE = 0.5  # seconds
+
 
 class Log:
     """Messages so far; grows until the end of :func:`listening`, or until charon goes."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
+        self.connected = threading.Event()  # or known that nobody will be
 
     def add(self, message: Message) -> None:
         """Add a message."""
@@ -31,18 +34,24 @@ class Log:
 def follow(log: Log, timeout: float, connect: vicisession.Connect = vicisession.connect) -> threading.Thread:
     """Start to add what charon says to a log, for ``timeout`` seconds at most.
 
+    Returns once charon listens, or half a second later: what it says to what is started next is not missed.
     Without vici, or with a charon that does not answer, nothing is added: the log explains, it
     proves nothing.
     """
     thread = threading.Thread(target=_listen, args=(log, timeout, connect), daemon=True)
     thread.start()
+    log.connected.wait(_PATIENCE)
     return thread
 
 
 def _listen(log: Log, timeout: float, connect: vicisession.Connect) -> None:
-    with contextlib.suppress(CharonError, OSError), connect(timeout) as session:
-        for message in _events(session):
-            log.add(message)
+    try:
+        with contextlib.suppress(CharonError, OSError), connect(timeout) as session:
+            log.connected.set()
+            for message in _events(session):
+                log.add(message)
+    finally:
+        log.connected.set()
 
 
 def _events(session: Any) -> Iterator[Message]:

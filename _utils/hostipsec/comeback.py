@@ -17,7 +17,7 @@ from . import charon, charonlog, guard, health, hold, holdfile, reasons, service
 from .charonlog import Log
 from .errors import CharonError, HostIPsecError
 from .health import ConnectionHealth
-from .hold import Hold, Scope
+from .hold import Command, Hold, OverruledError, Scope
 from .model import Charon, Connection
 
 DEADLINE = 30.0  # seconds
@@ -42,9 +42,9 @@ class System:
         """Wait."""
         time.sleep(seconds)
 
-    def lift(self, lift: Hold, connections: Sequence[Connection]) -> hold.Holds:
+    def lift(self, lift: Hold, connections: Sequence[Connection], command: Optional[Command]) -> hold.Holds:
         """Lift holds; returns those that are left."""
-        return holdfile.lift(lift, connections, lift.when)
+        return holdfile.lift(lift, connections, lift.when, command)
 
     def guard(self, connections: Sequence[Connection]) -> None:
         """Block again what is in the clear, where the stage wants it."""
@@ -89,6 +89,7 @@ class Up:
     seconds: float = 0.0
     waited: bool = True  # False: the states are those of the moment
     problems: tuple[str, ...] = ()
+    overruled: str = ""  # the later command of the fleet that counts instead
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:
@@ -98,12 +99,13 @@ class Up:
     @property
     def ok(self) -> bool:
         """Whether everything that was asked for is up; not waiting for it, whether nothing was refused."""
-        return not self.problems and not (self.waited and self.trouble)
+        return not self.problems and not self.overruled and not (self.waited and self.trouble)
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values."""
         return {
             "ok": self.ok,
+            "overruled": self.overruled,
             "sentence": self.sentence,
             "seconds": round(self.seconds, 2),
             "lifted": self.lifted,
@@ -125,6 +127,8 @@ class Up:
     @property
     def sentence(self) -> str:
         """Sum up."""
+        if self.overruled:
+            return self.overruled
         number = len(self.connections) - len(self.trouble)
         if not self.waited:
             return f"{len(self.connections)} connections started; {number} are up so far"
@@ -142,14 +146,16 @@ def up(
     who: str,
     deadline: float = DEADLINE,
     wait: bool = True,
+    command: Optional[Command] = None,
     system: Optional[System] = None,
 ) -> Up:
     """Lift the hold of the connections in ``scope`` and bring them up.
 
     ``connections`` are all of this host. Without ``wait`` it returns as soon as they are started; the keeper
-    starts what was missed.
+    starts what was missed. ``command`` is what the fleet was told: where a later one was obeyed already
+    nothing is done.
     """
-    return _Comeback(connections, scope, who, deadline, wait, system or System()).run()
+    return _Comeback(connections, scope, who, deadline, wait, command, system or System()).run()
 
 
 @dataclass
@@ -161,7 +167,9 @@ class _Comeback:
     who: str
     deadline: float
     wait: bool
+    command: Optional[Command]
     system: System
+    overruled: str = ""
     log: Log = field(default_factory=Log)
     listening: bool = False
     started: dict[str, float] = field(default_factory=dict)  # connection -> when it was started last
@@ -181,9 +189,13 @@ class _Comeback:
     def run(self) -> Up:
         """Lift, start, wait."""
         before = self.system.holds()
+        lift = Hold(self.who, self.system.now(), "", scope=self.scope, held=False)
         try:
-            self.system.lift(Hold(self.who, self.system.now(), "", scope=self.scope, held=False), self.every)
+            self.system.lift(lift, self.every, self.command)
             self._load()
+        except OverruledError as error:
+            self.overruled = str(error)
+            return self._result(lifted=False)
         except HostIPsecError as error:
             self.problems.append(str(error))
             return self._result(bool(before))
@@ -239,7 +251,8 @@ class _Comeback:
         )
 
     def _rows(self) -> tuple[ConnectionHealth, ...]:
-        return health.evaluate(self.wanted, self.look).managed
+        held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
+        return health.evaluate(self.wanted, self.look, held=held).managed
 
     def _all_up(self) -> bool:
         return self.look is not None and all(_good(row) for row in self._rows())
@@ -254,7 +267,7 @@ class _Comeback:
 
     def _result(self, lifted: bool) -> Up:
         held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
-        if held and not self.problems:
+        if held and not self.problems and not self.overruled:
             self.problems.append(f"held again {next(iter(held.values()))}")
         why = reasons.explain(self.log.messages)
         return Up(
@@ -264,12 +277,13 @@ class _Comeback:
             seconds=self.elapsed,
             waited=self.wait,
             problems=tuple(self.problems),
+            overruled=self.overruled,
         )
 
 
 def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:
     """Return the row with charon's own reason, where it is not up."""
-    return row if _good(row) or not why else _with_reason(row, why)
+    return row if _good(row) or row.state == "held" or not why else _with_reason(row, why)
 
 
 def _with_reason(row: ConnectionHealth, why: str) -> ConnectionHealth:

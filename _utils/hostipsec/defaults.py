@@ -34,18 +34,23 @@ RETRANSMISSION: Mapping[str, str] = {
 }
 
 
-def charon(peers: int) -> dict[str, str]:
+def charon(peers: int) -> dict[str, object]:
     """Return the settings below ``charon`` in strongswan.conf for a host with that many peers."""
     connections = 2 * peers  # one an address family
     return {
         **RETRANSMISSION,
         "make_before_break": "yes",
         "close_ike_on_child_failure": "yes",
-        # half-open IKE SAs before charon asks for cookies or drops (defaults 30 and 5): a restart
-        # meets all peers at once, each from two addresses
+        # half-open IKE SAs of all peers before charon asks for cookies, a round trip more (default 30): a
+        # restart meets all peers at once, each from two addresses, and the attempts before may be there yet
         "cookie_threshold": str(max(30, 2 * connections)),
-        "block_threshold": str(max(5, 10)),
+        # half-open IKE SAs of one address before charon drops its packets (default 5). One address has one
+        # connection, but a peer that restarts, its keeper (each 5 s) and an operator start it anew while
+        # those before are half open (30 s); a forged address gets no further than the cookies
+        "block_threshold": str(max(10, connections)),
         "threads": str(min(64, max(16, 16 + connections // 8))),
+        # of them, kept free for what answers peers and the operator when jobs that wait take all others
+        "processor": {"priority_threads": {"high": "1", "medium": "4"}},
         "ikesa_table_size": str(_power_of_two(connections)),
         "ikesa_table_segments": str(min(16, max(1, _power_of_two(connections) // 8))),
     }

@@ -29,6 +29,7 @@ DERIVED_SETTINGS = (
     "charon.cookie_threshold",
     "charon.ikesa_table_segments",
     "charon.ikesa_table_size",
+    "charon.processor.priority_threads.",
     "charon.threads",
 )
 LIVE_SETUP = ("charondebug",)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Optional
@@ -19,14 +19,14 @@ from typing import Optional
 from . import charon, guard, holdfile, kernel, record, service
 from . import leftovers as remains
 from .errors import CharonError, HostIPsecError
-from .hold import Hold, Scope, current, words
+from .hold import Command, Hold, OverruledError, Scope, current, words
 from .leftovers import Leftovers
 from .model import Charon, Connection, IkeSA, Kernel
 
 DEADLINE = 10.0  # seconds
 GRACE = 1.0  # seconds for force and proof
 HOLD_DEADLINE = 2.0  # seconds, for a disk that hangs
-_POLL = 0.05
+_POLL, _POLL_MOST = 0.01, 0.1  # seconds between two looks, at first and at most: healthy peers answer at once
 _NOTHING = Leftovers()
 
 
@@ -45,9 +45,19 @@ class System:
         """Wait."""
         time.sleep(seconds)
 
-    def take(self, hold: Hold, connections: Sequence[Connection], now: datetime) -> str:
+    def take(
+        self, hold: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command]
+    ) -> str:
         """Write a hold; returns who holds by then, since when and why."""
-        return words(current(holdfile.take(hold, connections, now), now))
+        return words(current(holdfile.take(hold, connections, now, command), now))
+
+    def obey(self, command: Command) -> None:
+        """Note a command that takes no hold."""
+        holdfile.obey(command)
+
+    def held(self, connections: Sequence[Connection], now: datetime) -> Collection[str]:
+        """Return the names of the connections that are held."""
+        return holdfile.held(connections, now)
 
     def ignore(self, connections: Sequence[Connection]) -> None:
         """Keep connections out of ipsec.conf, without a hold."""
@@ -122,6 +132,7 @@ class Down:
     notes: tuple[str, ...] = ()
     lost_hold: bool = False  # asked for, and could not be written
     proven: bool = True  # False: the SAs were asked to end, and nobody waited
+    overruled: str = ""  # the later command of the fleet that counts instead
 
     @property
     def left(self) -> tuple[Ended, ...]:
@@ -131,12 +142,13 @@ class Down:
     @property
     def ok(self) -> bool:
         """Whether everything is as asked, and proven."""
-        return not self.problems and not self.left
+        return not self.problems and not self.left and not self.overruled
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values."""
         return {
             "ok": self.ok,
+            "overruled": self.overruled,
             "sentence": self.sentence,
             "seconds": round(self.seconds, 2),
             "held": self.held,
@@ -151,6 +163,8 @@ class Down:
     @property
     def sentence(self) -> str:
         """Sum up."""
+        if self.overruled:
+            return self.overruled
         counts = Counter(one.how for one in self.connections)
         hows = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()) if how != "left")
         number = len(self.connections) - len(self.left)
@@ -161,12 +175,18 @@ class Down:
         return f"{said}: {hows}" if hows else said
 
 
-def stop_host(scope: Scope, hold: Optional[Hold], deadline: float = DEADLINE, wait: bool = True) -> Down:
+def stop_host(
+    scope: Scope,
+    hold: Optional[Hold],
+    deadline: float = DEADLINE,
+    wait: bool = True,
+    command: Optional[Command] = None,
+) -> Down:
     """Do :func:`down` with the connections on record here; a damaged record is no obstacle to a hold."""
     try:
-        return down(record.read(), scope, hold, deadline, wait)
+        return down(record.read(), scope, hold, deadline, wait, command)
     except HostIPsecError as error:
-        found = down((), scope, hold, deadline, wait)
+        found = down((), scope, hold, deadline, wait, command)
         said = f"which connections this host has is not known, so none was ended: {error}"
         return replace(found, problems=(*found.problems, said))
 
@@ -177,16 +197,20 @@ def down(
     hold: Optional[Hold],
     deadline: float = DEADLINE,
     wait: bool = True,
+    command: Optional[Command] = None,
     system: Optional[System] = None,
 ) -> Down:
     """End every SA of the connections in ``scope``, and prove it.
 
     ``connections`` are all of this host. With ``hold`` they stay down until :func:`hostipsec.comeback.up`;
     without, peers may bring them back at once. Without ``wait`` the SAs are asked to end, and nothing is
-    forced or proven.
+    forced or proven. ``command`` is what the fleet was told: where a later one was obeyed already nothing is
+    done, and where one comes meanwhile it counts from then on.
     """
-    stop = _Stop(connections, scope, hold, deadline, wait, system or System())
+    stop = _Stop(connections, scope, hold, deadline, wait, command, system or System())
     stop.keep_out()
+    if stop.overruled:
+        return stop.result()
     if wait:
         stop.end_all()
         stop.prove_kernel()
@@ -204,7 +228,9 @@ class _Stop:
     hold: Optional[Hold]
     deadline: float
     wait: bool
+    command: Optional[Command]
     system: System
+    overruled: str = ""
     kept: str = ""  # who holds, once that is on disk
     unloading: bool = False  # ipsec.conf says so, and the starter was told
     asked: dict[int, str] = field(default_factory=dict)  # IKE SA -> name of its connection
@@ -220,9 +246,7 @@ class _Stop:
     def __post_init__(self) -> None:
         """Start the clock."""
         self.begin = self.system.clock()
-        self.wanted = sorted(self.scope.select(self.every), key=lambda one: one.name)
-        self.names = frozenset(one.name for one in self.wanted)
-        self.pairs = remains.pairs(self.wanted)
+        self._mean(self.scope.select(self.every))
 
     def left(self, end: float) -> float:
         """Return the seconds until ``end`` seconds after the start."""
@@ -237,10 +261,13 @@ class _Stop:
 
     def keep_out(self) -> None:
         """Write the hold, and have charon forget the connections, so that no peer brings them back."""
+        try:
+            self.kept, why = self._decide()
+        except OverruledError as error:
+            self.overruled = str(error)
+            return
         if self.hold is None:
             return
-        taking, now = self.hold, self.system.now()
-        self.kept, why = _within(HOLD_DEADLINE, lambda: self.system.take(taking, self.every, now))
         if why:
             self.problems.append(f"the hold is not kept: {why}")
             _, why = _within(HOLD_DEADLINE, lambda: self.system.ignore(self.wanted))
@@ -256,6 +283,33 @@ class _Stop:
                 if self.system.daemons(service.CHARON):
                     self.notes.append(str(error))
 
+    def _decide(self) -> tuple[str, str]:
+        """Write the hold and the command; return who holds, and why that is not on disk."""
+        taking, command, now = self.hold, self.command, self.system.now()
+        if taking is not None:
+            return _within(HOLD_DEADLINE, lambda: self.system.take(taking, self.every, now, command))
+        return _within(HOLD_DEADLINE, lambda: self.system.obey(command)) if command else ("", "")
+
+    def _lifted(self) -> bool:
+        """Whether somebody lifted the hold meanwhile: then up is wanted, and nothing more is ended."""
+        if not self.kept or not self.wanted:
+            return False
+        held = self.system.held(self.every, self.system.now())
+        still = [one for one in self.wanted if one.name in held]
+        lifted = len(self.wanted) - len(still)
+        if not still:
+            self.overruled = "the hold was lifted meanwhile: what was not down yet stays up"
+        elif lifted:
+            self.problems.append(f"{lifted} connections were lifted meanwhile, and are left out")
+            self._mean(still)
+        return not still
+
+    def _mean(self, wanted: Sequence[Connection]) -> None:
+        """Set which connections are to be down."""
+        self.wanted = sorted(wanted, key=lambda one: one.name)
+        self.names = frozenset(one.name for one in self.wanted)
+        self.pairs = remains.pairs(self.wanted)
+
     # ending them
 
     def ask(self) -> None:
@@ -265,11 +319,15 @@ class _Stop:
 
     def end_all(self) -> None:
         """Ask all to end; at the deadline, force; kill a charon that does not."""
+        pause = _POLL
         while not self._ended():
+            if self._lifted():
+                return
             if self.late:
                 self._force()
                 return
-            self.system.sleep(_POLL)
+            self.system.sleep(pause)
+            pause = min(2 * pause, _POLL_MOST)
 
     def _ended(self) -> bool:
         """Look, ask for the end of what is new, and say whether nothing is left."""
@@ -333,6 +391,8 @@ class _Stop:
 
     def prove_kernel(self) -> None:
         """Delete what the kernel still has of these connections, and look again."""
+        if self.overruled or self._lifted():
+            return
         end = self.deadline + GRACE * 0.9
         try:
             self.found = self._in_kernel(end)
@@ -365,7 +425,7 @@ class _Stop:
 
     def result(self) -> Down:
         """Return what was done and what is left."""
-        sas = self._ours(self.last) if self.last and self.wait else ()
+        sas = self._ours(self.last) if self.last and self.wait and not self.overruled else ()
         for sa in sas:
             if not any(remains.owns(sa, remains.pairs([one]), frozenset([one.name])) for one in self.wanted):
                 self.problems.append(f"IKE SA {sa.name}[{sa.uniqueid}] to {sa.remote_host} is left")
@@ -377,8 +437,9 @@ class _Stop:
             cleared=self.cleared,
             problems=tuple(self.problems),
             notes=tuple(self.notes),
-            lost_hold=self.hold is not None and not self.kept,
+            lost_hold=self.hold is not None and not self.kept and not self.overruled,
             proven=self.wait,
+            overruled=self.overruled,
         )
 
     def _became(self, one: Connection, sas: Sequence[IkeSA]) -> Ended:
@@ -410,14 +471,19 @@ class _Stop:
 def _within(seconds: float, act: Callable[[], object]) -> tuple[str, str]:
     """Do something that may hang, as a disk does; return what it returned, and why it is not done by then."""
     said = ["", f"not done after {seconds:g} s; does the disk hang?"]
+    overruled: list[OverruledError] = []
 
     def run() -> None:
         try:
             said[:] = [str(act() or ""), ""]
+        except OverruledError as error:
+            overruled.append(error)
         except HostIPsecError as error:
             said[1] = str(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
+    if overruled:
+        raise overruled[0]
     return said[0], said[1]

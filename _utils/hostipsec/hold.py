@@ -4,13 +4,17 @@
 and name match its two shell patterns. A connection is held by every hold after the last decision that
 lifted it, unless that hold has expired. So a host that is held as a whole can come up peer by peer, and of
 two operators who hold it both are named.
+
+A *command* is what the whole fleet was told, with the time at which it was given, by the clock of the master.
+A host obeys no command that is older than the last one it obeyed: of two that cross on their way, the later
+one wins on every host. What is decided at one host has no such time, and counts when it comes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Optional
@@ -71,6 +75,30 @@ class Hold:
 
 
 Holds = tuple[Hold, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the fleet was told: ``asked`` is when, in seconds since 1970, at the master."""
+
+    verb: str
+    asked: float
+    who: str
+
+    def __str__(self) -> str:
+        """Say it: ``down by ada (salt-run), given 2026-11-24 04:50:12 UTC``."""
+        given = datetime.fromtimestamp(self.asked, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{self.verb} by {self.who}, given {given}"
+
+
+class OverruledError(HostIPsecError):
+    """A later command was obeyed already; nothing was done."""
+
+
+def heed(last: Optional[Command], command: Optional[Command]) -> None:
+    """Refuse a command that is older than the last one; the phases of one command are equal."""
+    if last and command and command.asked < last.asked:
+        raise OverruledError(f"a later command counts: {last}; nothing was done for {command}")
 
 
 def minute(time: datetime) -> str:
@@ -150,6 +178,20 @@ def parse(text: str) -> Holds:
 def damaged(error: HostIPsecError, when: datetime) -> Holds:
     """Return what a hold that cannot be read counts as: somebody held something, so all is held."""
     return (Hold("somebody", when, f"{error}; ipsec-global up lifts it"),)
+
+
+def render_command(command: Command) -> str:
+    """Return the text of command.json."""
+    return json.dumps(asdict(command), sort_keys=True) + "\n"
+
+
+def parse_command(text: str) -> Optional[Command]:
+    """Return the command of command.json; None where it is damaged: it decides between commands only."""
+    try:
+        found = json.loads(text)
+        return Command(str(found["verb"]), float(found["asked"]), str(found["who"]))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _plain(hold: Hold) -> dict[str, object]:

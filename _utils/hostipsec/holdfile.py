@@ -14,14 +14,16 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Optional
 
 from . import files, hold, render, service
 from .errors import HostIPsecError
-from .hold import Hold, Holds
+from .hold import Command, Hold, Holds
 from .model import Connection
 
 STATE = Path("/var/lib/hostipsec")
 FILE = STATE / "hold.json"
+COMMAND = STATE / "command.json"  # the last one of the fleet that was obeyed
 CONF = "/etc/ipsec.conf"
 LOCK = Path("/run/hostipsec.lock")
 LOCK_DEADLINE = 1.0  # seconds; an emergency waits for nobody longer
@@ -44,19 +46,42 @@ def _changed() -> datetime:
         return datetime.fromtimestamp(0, timezone.utc)
 
 
-def take(one: Hold, connections: Sequence[Connection], now: datetime) -> Holds:
+def last_command() -> Optional[Command]:
+    """Return the last command of the fleet that this host obeyed."""
+    try:
+        content = files.read(COMMAND)
+    except HostIPsecError:
+        return None
+    return hold.parse_command(content.decode("utf-8", "replace")) if content is not None else None
+
+
+def obey(command: Command) -> None:
+    """Note a command that neither takes nor lifts a hold. Raises OverruledError where a later one counts."""
+    with _locked():
+        hold.heed(last_command(), command)
+        files.ensure_directory(STATE, 0o755)
+        files.replace(str(COMMAND), hold.render_command(command).encode(), 0o644)
+
+
+def take(
+    one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
+) -> Holds:
     """Hold connections, on disk before this returns. Raises HostIPsecError; nothing was written then."""
     with _locked():
+        hold.heed(last_command(), command)
         holds = hold.taken(read(), one)
-        _write(holds, connections, now)
+        _write(holds, connections, now, command)
     return holds
 
 
-def lift(one: Hold, connections: Sequence[Connection], now: datetime) -> Holds:
+def lift(
+    one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
+) -> Holds:
     """Lift holds, on disk before this returns; returns those that are left."""
     with _locked():
+        hold.heed(last_command(), command)
         holds = hold.lifted(read(), one, connections)
-        _write(holds, connections, now)
+        _write(holds, connections, now, command)
     return holds
 
 
@@ -87,15 +112,21 @@ def ignore(connections: Sequence[Connection]) -> None:
         files.replace(CONF, render.with_auto(conf.decode(), autos).encode(), 0o644)
 
 
-def _write(holds: Holds, connections: Sequence[Connection], now: datetime) -> None:
+def _write(
+    holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command]
+) -> None:
     files.ensure_directory(STATE, 0o755)  # whoever logs in may read why the host is held
-    _swap(holds, connections, now)
+    _swap(holds, connections, now, command)
 
 
-def _swap(holds: Holds, connections: Sequence[Connection], now: datetime) -> tuple[str, ...]:
-    """Write hold.json and ipsec.conf together; returns the paths that were changed."""
+def _swap(
+    holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
+) -> tuple[str, ...]:
+    """Write hold.json, command.json and ipsec.conf together; returns the paths that were changed."""
     content = hold.render(holds).encode() if holds else None
     changes: dict[str, files.Change] = {str(FILE): (content, 0o644)}
+    if command is not None:
+        changes[str(COMMAND)] = (hold.render_command(command).encode(), 0o644)
     conf = files.read(CONF)
     if conf is not None:
         held = hold.held_names(holds, connections, now)

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from . import topology
+from . import reasons, topology
 from .model import FAMILIES, Fleet, Host
 
 STATES = ("up", "down", "ends disagree", "held", "maintenance", "one-way", "duplicate", "not answering")
 _UP = ("established", "duplicate", "one-way")  # of one end
 _NO_SITE = "no site"
+SCREEN = 30  # lines of trouble in full; what is more is told in groups
+_FEW = 3  # rows of a group, and hosts, that are told one by one all the same
 
 Answers = Mapping[str, Mapping[str, Mapping[str, object]]]  # minion id -> connections of its ipsec.status
 
@@ -70,6 +72,24 @@ class View:
             found.setdefault(row.sites, []).append(row)
         return {sites: _counts(rows) for sites, rows in sorted(found.items())}
 
+    def only(
+        self,
+        site: Optional[str] = None,
+        host: Optional[str] = None,
+        state: Optional[str] = None,
+        within: Sequence[str] = (),
+    ) -> View:
+        """Return the part that is asked for; what is stray is of no pair, and shows with the whole only."""
+        rows = tuple(
+            row
+            for row in self.rows
+            if site in (None, *row.sites)
+            and host in (None, row.one, row.other)
+            and state in (None, row.state)
+            and (not within or {*row.sites} <= {*within})
+        )
+        return View(rows, self.stray if rows == self.rows else ())
+
     def lines(self) -> list[str]:
         """Return the text for people: the sum, pairs of sites, then trouble in full."""
         pairs = {(row.one, row.other) for row in self.rows}
@@ -79,7 +99,56 @@ class View:
             f"  {' - '.join(sites):{width}}  {sum(counts.values()):4}{_listed(counts)}"
             for sites, counts in self.sites.items()
         ]
-        return [*said, *(str(row) for row in self.trouble), *self.stray]
+        return [*said, *self._told(), *capped(self.stray)]
+
+    def _told(self) -> list[str]:
+        """Return the trouble in full, or in groups of one state and reason where that fits no screen."""
+        if len(self.trouble) <= SCREEN:
+            return [str(row) for row in self.trouble]
+        groups: dict[tuple[str, str], list[Joined]] = {}
+        for row in self.trouble:
+            groups.setdefault((row.state, _anybody(row)), []).append(row)
+        lines = []
+        for (state, why), rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+            if len(rows) <= _FEW:
+                lines += [str(row) for row in rows]
+            else:
+                said = (
+                    f"{len(rows)} connections {state}: {why}" if why else f"{len(rows)} connections {state}"
+                )
+                lines.append(f"{said}; at {some([host for host, _ in culprits(rows)])}")
+        return [*capped(lines), "each connection: --out=json, or host=, site=, state="]
+
+
+def culprits(rows: Sequence[Joined]) -> list[tuple[str, tuple[Joined, ...]]]:
+    """Return the fewest hosts, roughly, that have all of these rows, each with those not told before it."""
+    left, found = list(rows), []
+    while left:
+        ends = Counter(host for row in left for host in (row.one, row.other))
+        worst = min(ends, key=lambda host: (-ends[host], host))
+        found.append((worst, tuple(row for row in left if worst in (row.one, row.other))))
+        left = [row for row in left if worst not in (row.one, row.other)]
+    return found
+
+
+def some(hosts: Sequence[str]) -> str:
+    """Return the names of hosts, or of some of many."""
+    if len(hosts) <= 2 * _FEW:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[:_FEW])} and {len(hosts) - _FEW} more hosts"
+
+
+def capped(lines: Sequence[str]) -> list[str]:
+    """Return as many lines as fit a screen, and the number of those that do not."""
+    if len(lines) <= SCREEN:
+        return list(lines)
+    return [*lines[:SCREEN], f"and {len(lines) - SCREEN} lines more; all of them: --out=json"]
+
+
+def _anybody(row: Joined) -> str:
+    """Return the reason without the names of the two hosts, so that those of many rows are one."""
+    parts = row.reason.replace(row.one, "host").replace(row.other, "host").split("; ")
+    return "; ".join(dict.fromkeys(parts))
 
 
 def _counts(rows: Sequence[Joined]) -> Mapping[str, int]:
@@ -148,7 +217,10 @@ def _judged(*ends: tuple[str, Optional[tuple[str, str]]]) -> tuple[str, str]:
         return "not answering", "; ".join(said)
     states = [state for _, state, _ in heard]
     if "held" in states:
-        return "held", "; ".join(f"{host} {reason}" for host, state, reason in heard if state == "held")
+        holding = [(host, reason) for host, state, reason in heard if state == "held"]
+        if len(holding) == len(ends) and len({reason for _, reason in holding}) == 1:
+            return "held", f"both {holding[0][1]}"
+        return "held", "; ".join(f"{host} {reason}" for host, reason in holding)
     said = [f"{host} {_worded(state, reason)}" for host, state, reason in heard]
     up = [state in _UP for state in states]
     if all(up):
@@ -166,3 +238,30 @@ def _worded(state: str, reason: str) -> str:
     if state == "established":
         return "has it"
     return f"says {state}: {reason}" if reason else f"says {state}"
+
+
+# Why one end could not bring it up ------------------------------------------------------------
+
+
+def because(host: str, row: Mapping[str, object], rows: Optional[Mapping[str, Mapping[str, object]]]) -> str:
+    """Say why a connection of ``host`` did not come up, from what its peer says where charon can but guess.
+
+    ``row``   the connection, as ``ipsec.up`` of the host tells it
+    ``rows``  connections of the peer, as its ``ipsec.up`` or ``ipsec.status`` tells them; None where it did
+              not answer
+    """
+    peer, reason = str(row["peer"]), str(row["reason"])
+    if rows is None:
+        return f"{reason}; {peer} does not answer Salt either"
+    there = [one for one in rows.values() if (one["peer"], one["family"]) == (host, row["family"])]
+    if not there:
+        return f"{peer} does not have it"
+    state, said = str(there[0]["state"]), str(there[0]["reason"])
+    if state == "held":
+        return f"held at {peer}: {said}"
+    if reason == reasons.REFUSED:
+        return (
+            f"the peer refused (NO_PROPOSAL_CHOSEN): {peer} has it and does not hold it, so the two share no "
+            "IKE proposal, or it was lifted just then"
+        )
+    return reason

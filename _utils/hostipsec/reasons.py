@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+REFUSED = (
+    "the peer refused (NO_PROPOSAL_CHOSEN): it does not have this host, holds it down, or shares no IKE "
+    "proposal with it"
+)
+_UNTRUSTED = "no trusted certificate here"
 # pattern over charon's message -> what it means; the first that fits the message is taken
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), meaning)
     for pattern, meaning in (
-        (
-            r"received NO_PROPOSAL_CHOSEN notify error",
-            "the peer refused (NO_PROPOSAL_CHOSEN): it does not have this host, holds it down, or shares no "
-            "IKE proposal with it",
-        ),
+        (r"received NO_PROPOSAL_CHOSEN notify error", REFUSED),
         (
             r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
             "the peer accepts none of the ESP proposals (NO_PROPOSAL_CHOSEN)",
@@ -38,7 +39,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the peer's CA certificate is valid from {start} to {end} only",
         ),
         (r"no issuer certificate found for \"?(?P<who>[^\"]*)\"?", "no CA here for the certificate of {who}"),
-        (r"no trusted \S+ public key found for '(?P<who>.*)'", "no trusted certificate here for {who}"),
+        (r"no trusted \S+ public key found for '(?P<who>.*)'", _UNTRUSTED + " for {who}"),
         (
             r"constraint check failed: identity '(?P<who>.*)' required",
             "the peer is not who it should be: {who} is expected",
@@ -79,11 +80,15 @@ class Message:
 
 
 def explain(messages: Iterable[Message]) -> dict[str, str]:
-    """Return ``{connection: why it is not up}``, each from the last message that tells a reason."""
+    """Return ``{connection: why it is not up}``, each from the last message that tells a reason.
+
+    After what is wrong with a certificate charon says that none is trusted: that tells nothing more.
+    """
     found: dict[str, str] = {}
     for message in messages:
         meaning = meaning_of(message.text)
-        if meaning and message.connection:
+        follows = meaning.startswith(_UNTRUSTED) and "certificate" in found.get(message.connection, "")
+        if meaning and message.connection and not follows:
             found[message.connection] = meaning
     return found
 

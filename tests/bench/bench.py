@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|apply|plan ...]
+.build/venv/bin/python tests/bench/bench.py [render|apply|plan|down|dead|up|status|fleet ...]
 """
 
 from __future__ import annotations
@@ -10,13 +10,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "_utils"), str(ROOT / "tests"), str(ROOT / "lab"), str(Path(__file__).parent)]
+PLACES = ("_utils", "tests", "tests/functional", "tests/bench", "lab")
+sys.path[:0] = [str(ROOT / place) for place in PLACES]
 
-import fleet_plan  # noqa: E402  (the paths have to be set first)
+import fleet  # noqa: E402  (the paths have to be set first)
+import fleet_plan  # noqa: E402
+import one_host  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
 
-BENCHMARKS = {"render": validate_render.main, "apply": second_apply.main, "plan": fleet_plan.main}
+BENCHMARKS = {
+    "render": validate_render.main,
+    "apply": second_apply.main,
+    "plan": fleet_plan.main,
+    "down": one_host.down,
+    "dead": one_host.dead,
+    "up": one_host.up,
+    "status": one_host.status,
+    "fleet": fleet.main,
+}
 
 
 def main(names: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -77,13 +77,24 @@ def address(number: int) -> str:
 class Peers:
     """``east``, and one host that is all of its peers: each has an address of its own there.
 
-    Peers from ``count`` on to ``count + absent`` have no address anywhere: nobody answers.
+    Peers from ``count`` on to ``count + absent`` have no address anywhere: nobody answers. ``there`` changes
+    what a peer has of its connection, by number: an option's text and another; None, and it has none.
     """
 
     def __init__(
-        self, place: Path, count: int, absent: int = 0, strongswan_conf: str = BUSY, vici_library: bool = True
+        self,
+        place: Path,
+        count: int,
+        absent: int = 0,
+        strongswan_conf: str = BUSY,
+        vici_library: bool = True,
+        stage: str = "passive",
+        conn: str = CONN,
+        secrets: str = SECRETS,
+        there: Mapping[int, tuple[str, str] | None] | None = None,
     ) -> None:
-        self.count, self.strongswan_conf = count, strongswan_conf
+        self.count, self.strongswan_conf, self.stage = count, strongswan_conf, stage
+        self.conn, self.secrets, self.there = conn, secrets, there or {}
         self.numbers = range(count + absent)
         self.east = Host("east", place / "east", over=unpacked())
         self.west = Host("west", place / "west", over=unpacked())
@@ -110,7 +121,7 @@ class Peers:
         return tuple(
             Connection(
                 *(name(n), f"cp{n:04}.example", "v4", ip_address(EAST), ip_address(address(n))),
-                *("CN=east", f"CN=cp{n:04}.example", True, "passive"),
+                *("CN=east", f"CN=cp{n:04}.example", True, self.stage),
             )
             for n in self.numbers
         )
@@ -124,7 +135,7 @@ class Peers:
         """Return east's ipsec.conf as Salt writes it."""
         ends = {"left": EAST, "me": "east", "auto": auto, "dpdaction": "restart"}
         conns = (
-            CONN.format(name=name(n), right=address(n), peer=f"cp{n:04}.example", **ends)
+            self.conn.format(name=name(n), right=address(n), peer=f"cp{n:04}.example", **ends)
             for n in self.numbers
         )
         return render.HEADER + "config setup\n    uniqueids=no\n" + "".join(conns)
@@ -133,11 +144,15 @@ class Peers:
         """Start both charons, with nothing up."""
         ends = {"right": EAST, "peer": "east", "auto": "add", "dpdaction": "clear"}
         conns = (
-            CONN.format(name=f"east{n:04}", left=address(n), me=f"cp{n:04}.example", **ends)
+            self.conn.format(name=f"east{n:04}", left=address(n), me=f"cp{n:04}.example", **ends).replace(
+                *(self.there.get(n) or ("", ""))
+            )
             for n in range(self.count)
+            if self.there.get(n, ()) is not None
         )
-        self.west.start("config setup\n    uniqueids=no\n" + "".join(conns), SECRETS, self.strongswan_conf)
-        self.east.start(self.conf(), SECRETS, self.strongswan_conf)
+        conf = "config setup\n    uniqueids=no\n" + "".join(conns)
+        self.west.start(conf, self.secrets, self.strongswan_conf)
+        self.east.start(self.conf(), self.secrets, self.strongswan_conf)
         wait_for(lambda: len(self.look.connections) == len(self.numbers), "the connections of east")
 
     def up(self, numbers: Sequence[int] = ()) -> None:

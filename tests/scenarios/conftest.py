@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from operators import Master
 
 from fleetlab import Lab, demo
 from fleetlab.machine import Machine
@@ -102,6 +103,25 @@ def everything() -> Iterator[Mesh]:
         yield mesh
     finally:
         lab.down()
+
+
+@pytest.fixture
+def master(mesh: Mesh) -> Iterator[Master]:
+    """The master's shell; afterwards every host is on, with its minion, its cable and its connections."""
+    yield Master(mesh.lab)
+    hosts = [mesh.lab.host(host.name) for host in mesh.lab.hosts]
+    off = [host for host in hosts if host.leader() is None]
+    for host in off:
+        mesh.lab.on(host.name)
+    for host in hosts:
+        mesh.lab.network.set_link(host.name, "up")
+    active = ["systemctl", "is-active", "--quiet", "salt-minion"]
+    dead = [host for host in hosts if host.run(active, check=False).returncode]
+    for host in dead:
+        host.run(["systemctl", "start", "salt-minion"])
+    if off or dead:
+        mesh.lab.wait_minions()
+    mesh.lab.salt("*cp*", "ipsec.up", timeout=90)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_synonyms_lead_to_options():
 
 def test_defaults_are_options_and_settings():
     assert {*defaults.CONNECTION} <= {*options.CONNECTION} - {*catalog.COMPUTED}
-    assert {*defaults.charon(5)} <= {*SETTINGS}
+    assert {*difference.flat(defaults.charon(5))} <= {*SETTINGS}
     assert {*defaults.CHARONDEBUG} <= {*catalog.CHARONDEBUG}
 
 

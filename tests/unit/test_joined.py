@@ -7,7 +7,7 @@ import copy
 import pytest
 
 import fleets
-from hostipsec import joined, pillar, topology
+from hostipsec import joined, pillar, reasons, topology
 
 ONE, OTHER = "cp1001.eqiad.example", "cp3001.esams.example"
 FLEET = pillar.read(fleets.example())
@@ -63,7 +63,7 @@ def test_each_pair_is_there_once_the_initiator_first():
         ("down", "connecting", "down", "because"),
         ("no xfrm", "established", "ends disagree", f"{ONE} says no xfrm: because; {OTHER} has it"),
         ("held", "down", "held", f"{ONE} because"),
-        ("held", "held", "held", f"{ONE} because; {OTHER} because"),
+        ("held", "held", "held", "both because"),
         ("one-way", "established", "one-way", f"{ONE} says one-way: because; {OTHER} has it"),
         ("duplicate", "established", "duplicate", f"{ONE} says duplicate: because; {OTHER} has it"),
         ("duplicate", "one-way", "one-way", f"{ONE} says duplicate: because; {OTHER} says one-way: because"),
@@ -116,3 +116,75 @@ def test_what_no_pillar_gives_is_trouble():
     view = joined.join(FLEET, answers(), {ONE: ["old_v4"]})
     assert not view.ok
     assert view.lines()[-1] == f"{ONE}: old_v4 is not in the pillar"
+
+
+def big():
+    """Return a fleet whose trouble fits no screen."""
+    return pillar.read(fleets.star(40))
+
+
+def test_trouble_that_fits_no_screen_is_told_in_groups():
+    fleet = big()
+    said = answers(fleet)
+    for host in said.values():
+        for row in host.values():
+            row.update(state="held", reason="held since then by ada because T1")
+    said["edge0001.edge.example"]["hub_v4"].update(state="down", reason="because")
+    said["hub.core.example"]["edge0001_v4"].update(state="down", reason="because")
+    lines = joined.join(fleet, said).lines()
+    assert lines == [
+        "80 connections of 40 pairs: 1 down, 79 held",
+        "  core - edge    80: 1 down, 79 held",
+        "79 connections held: both held since then by ada because T1; at hub.core.example",
+        "edge0001.edge.example - hub.core.example v4: down: because",
+        "each connection: --out=json, or host=, site=, state=",
+    ]
+
+
+def test_the_hosts_that_explain_the_trouble():
+    fleet = big()
+    said = answers(fleet)
+    del said["hub.core.example"], said["edge0007.edge.example"]
+    found = joined.culprits(joined.join(fleet, said).trouble)
+    assert [(host, len(rows)) for host, rows in found] == [("hub.core.example", 80)]
+
+
+def test_filters():
+    view = joined.join(FLEET, answers(), {ONE: ["old_v4"]})
+    assert view.only() == view
+    assert all(OTHER in (row.one, row.other) for row in view.only(host=OTHER).rows)
+    assert len(view.only(host=OTHER).rows) == 6
+    part = view.only(within=["eqiad", "codfw"])
+    assert {row.sites for row in part.rows} == {("codfw", "eqiad")}
+    assert part.stray == ()
+    assert view.only(state="held").rows == ()
+
+
+ROW = {"peer": OTHER, "family": "v4", "reason": reasons.REFUSED, "state": "down"}
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (None, f"{reasons.REFUSED}; {OTHER} does not answer Salt either"),
+        ({}, f"{OTHER} does not have it"),
+        ({"cp1001_v6": {"peer": ONE, "family": "v6"}}, f"{OTHER} does not have it"),
+        (
+            {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "held", "reason": "held since then"}},
+            f"held at {OTHER}: held since then",
+        ),
+        (
+            {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}},
+            f"the peer refused (NO_PROPOSAL_CHOSEN): {OTHER} has it and does not hold it, so the two share "
+            "no IKE proposal, or it was lifted just then",
+        ),
+    ],
+)
+def test_why_one_end_could_not_bring_it_up(there, said):
+    assert joined.because(ONE, ROW, there) == said
+
+
+def test_a_reason_that_is_no_guess_stands():
+    row = {**ROW, "reason": "no answer"}
+    there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}}
+    assert joined.because(ONE, row, there) == "no answer"

@@ -105,7 +105,7 @@ def test_strongswan_conf_nests_sections_and_quotes_what_must_be():
         '\n    filelog {\n        main {\n            path = /x\n            time_format = "%b %e, %T"\n'
         in text
     )
-    assert text.count("{") == text.count("}") == 3
+    assert text.count("{") == text.count("}") == 5  # with processor and priority_threads
 
 
 def test_settings_of_the_pillar_lie_over_the_defaults():

@@ -1,0 +1,92 @@
+"""Why a connection does not come up, in words, from what real charons say."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from downs import CONN, Peers, name
+
+import authorities
+from hostipsec import reasons
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+
+IMPATIENT = """
+charon {
+    retransmit_timeout = 1
+    plugins { vici { load = yes }
+        kernel-libipsec { load = yes
+            allow_peer_ts = yes }
+        kernel-netlink { fwmark = !0x42 }
+        socket-default { fwmark = 0x42 } }
+}
+"""
+BY_CERTIFICATE = CONN.replace("authby=psk", "authby=pubkey\n    leftcert={me}.pem\n    leftsendcert=always")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes peers; they end with the test."""
+    made = []
+
+    def build(*arguments, **named):
+        made.append(Peers(tmp_path / "peers", *arguments, strongswan_conf=IMPATIENT, stage="start", **named))
+        return made[-1]
+
+    yield build
+    for peers in made:
+        peers.stop()
+
+
+def told(peers, deadline):
+    """Bring all up; what is said of each connection that does not come up."""
+    answer = peers.ipsec_global("up", "-b", "--json", f"--deadline={deadline}")
+    assert answer.text.startswith("{"), answer.text
+    return answer, {key: row["reason"] for key, row in answer.data["connections"].items() if not row["up"]}
+
+
+def test_what_the_peer_or_the_line_does(make):
+    """One charon, and peers of which each has another fault; the one without comes up."""
+    there = {
+        1: ("ike=aes128gcm16-prfsha256-ecp256!", "ike=aes256gcm16-prfsha384-ecp384!"),
+        2: ("esp=aes128gcm16-ecp256-noesn!", "esp=aes256gcm16-noesn!"),
+        3: ('rightid="CN=east"', 'rightid="CN=somebody else"'),
+        4: None,
+    }
+    peers = make(5, absent=1, there=there)
+    peers.start()
+    answer, found = told(peers, 6)
+    assert answer.status == 1
+    assert answer.data["connections"][name(0)]["up"] is True
+    assert found == {
+        name(1): reasons.REFUSED,
+        name(2): found[name(2)],
+        name(3): "the peer refused to authenticate this host (AUTHENTICATION_FAILED): it does not trust this "
+        "certificate, or expects another identity",
+        name(4): reasons.REFUSED,
+        name(5): found[name(5)],
+    }
+    assert "is ESTABLISHED, but has no CHILD SA: nothing is encrypted" in found[name(2)]
+    assert found[name(2)].endswith("; the peer accepts none of the ESP proposals (NO_PROPOSAL_CHOSEN)")
+    assert found[name(5)].startswith("no answer from the peer yet (")
+    assert found[name(5)].endswith(" tries): off, unreachable, or UDP 500/4500 is filtered")
+
+
+def test_a_certificate_of_the_peer_that_has_expired(make):
+    now = datetime.now(timezone.utc)
+    ca = authorities.authority("CN=Fleet CA", now)
+    east = authorities.host("CN=east", now, ca)
+    past = {"since": timedelta(days=-20), "until": timedelta(days=-1)}
+    other = authorities.host("CN=cp0000.example", now, ca, **past)
+    peers = make(1, conn=BY_CERTIFICATE, secrets=": ECDSA key.pem\n")
+    for host, mine, called in ((peers.east, east, "east"), (peers.west, other, "cp0000.example")):
+        host.write("/etc/ipsec.d/cacerts/ca.pem", ca.pem.decode())
+        host.write(f"/etc/ipsec.d/certs/{called}.pem", mine.pem.decode())
+        host.write("/etc/ipsec.d/private/key.pem", mine.key_pem().decode())
+    peers.start()
+    answer, found = told(peers, 4)
+    assert answer.status == 1
+    assert found[name(0)].startswith("the peer's certificate is valid from ")
+    assert found[name(0)].endswith(" only")

@@ -1,0 +1,67 @@
+"""What operators type at the Salt master, and what they read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from fleetlab import Lab
+from fleetlab.process import wait_for
+
+HOLD = "/var/lib/hostipsec/hold.json"
+
+
+class Master:
+    """The shell of the master."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def run(self, function: str, *arguments: str, timeout: float = 150) -> tuple[int, list[str]]:
+        """Return the exit status and the lines that an operator reads."""
+        command = ["salt-run", function if "." in function else f"ipsec.{function}", *arguments]
+        done = self.lab.master.run(command, check=False, timeout=timeout)
+        return done.returncode, read(done.stdout, done.stderr)
+
+    def data(self, function: str, *arguments: str, timeout: float = 150) -> tuple[int, Any]:
+        """Return the exit status and the data."""
+        command = ["salt-run", "--out=json", f"ipsec.{function}", *arguments]
+        done = self.lab.master.run(command, check=False, timeout=timeout)
+        return done.returncode, json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{") :])[0]
+
+    def start(self, function: str, *arguments: str) -> Running:
+        """Start a command, which others come in between of."""
+        return Running(self.lab, ["salt-run", f"ipsec.{function}", *arguments])
+
+
+class Running:
+    """A command that is not done yet."""
+
+    def __init__(self, lab: Lab, command: list[str]) -> None:
+        self.lab, self.text = lab, " ".join(command)
+        self._process = subprocess.Popen(
+            lab.master.argv(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_until_held(self, host: str) -> None:
+        """Wait until it has reached a host."""
+        machine = self.lab.host(host)
+        wait_for(
+            lambda: machine.run(["test", "-e", HOLD], check=False).returncode == 0, f"a hold at {host}", 30
+        )
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.lab.master.run(["pkill", "--oldest", "-INT", "-f", self.text])
+
+    def end(self, timeout: float = 120) -> tuple[int, list[str]]:
+        """Return the exit status and the lines that an operator reads."""
+        out, err = self._process.communicate(timeout=timeout)
+        return self._process.returncode, read(out, err)
+
+
+def read(out: str, err: str) -> list[str]:
+    """Return the lines of a command; none of them is of a traceback."""
+    assert "Traceback" not in out + err, out + err
+    return [line for line in out.splitlines() if "unclosed" not in line]

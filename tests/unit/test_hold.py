@@ -1,0 +1,176 @@
+"""Holds and commands: who decides what of which connections, and which of two decisions counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+import fleets
+from hostipsec import comeback, emergency, hold, holdfile, pillar, topology
+from hostipsec.hold import Command, Hold, OverruledError, Scope
+from hostipsec.model import Charon, LoadedConnection
+
+NOW = datetime(2026, 11, 24, 4, 50, 12, tzinfo=timezone.utc)
+ME = "cp1001.eqiad.example"
+CONNECTIONS = topology.connections(pillar.read(fleets.example()), ME)
+ALL = Hold("ada", NOW, "T195365")
+EARLY, LATE = Command("up", 100.0, "ada"), Command("down", 200.0, "bob")
+LIFT = Hold("ada", NOW, "", held=False)
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """Have the hold of this host in a directory of the test."""
+    for name, file in (("FILE", "hold.json"), ("COMMAND", "command.json"), ("LOCK", "lock")):
+        monkeypatch.setattr(holdfile, name, tmp_path / file)
+    monkeypatch.setattr(holdfile, "STATE", tmp_path)
+    monkeypatch.setattr(holdfile, "CONF", str(tmp_path / "ipsec.conf"))
+    return tmp_path
+
+
+def held():
+    return {*holdfile.held(CONNECTIONS, NOW)}
+
+
+# Values --------------------------------------------------------------------------------------
+
+
+def test_a_peer_can_come_up_out_of_a_hold_of_all():
+    lift = replace(LIFT, scope=Scope(peer="cp3001*"))
+    found = hold.held_names(hold.lifted((ALL,), lift, CONNECTIONS), CONNECTIONS, NOW)
+    assert {one.name for one in CONNECTIONS} - found == {"cp3001_v4", "cp3001_v6"}
+
+
+def test_two_who_hold_are_both_named():
+    holds = hold.taken((ALL,), Hold("bob", NOW + timedelta(minutes=1), "disk"))
+    assert hold.words(holds) == (
+        "since 2026-11-24 04:50 UTC by ada because T195365; and "
+        "since 2026-11-24 04:51 UTC by bob because disk"
+    )
+
+
+def test_the_same_person_holds_since_the_first_time():
+    (one,) = hold.taken((ALL,), replace(ALL, when=NOW + timedelta(hours=1), why="T2"))
+    assert (one.when, one.why) == (NOW, "T2")
+
+
+def test_a_hold_that_is_over_holds_nothing():
+    one = replace(ALL, until=NOW)
+    assert hold.held_names((one,), CONNECTIONS, NOW) == frozenset()
+    assert hold.expired((one,), NOW)
+
+
+def test_what_was_written_is_read():
+    holds = (ALL, replace(LIFT, scope=Scope(peer="cp3*")), replace(ALL, until=NOW + timedelta(hours=2)))
+    assert hold.parse(hold.render(holds)) == holds
+    assert hold.parse_command(hold.render_command(LATE)) == LATE
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"verb": "up"}', '{"verb": "up", "asked": "x", "who": ""}'])
+def test_a_damaged_command_decides_nothing(text):
+    assert hold.parse_command(text) is None
+
+
+def test_the_order_of_commands():
+    hold.heed(None, EARLY)
+    hold.heed(EARLY, LATE)
+    hold.heed(LATE, LATE)  # the second phase of one command
+    hold.heed(LATE, None)  # somebody at this host
+    with pytest.raises(OverruledError) as caught:
+        hold.heed(LATE, EARLY)
+    assert str(caught.value) == (
+        "a later command counts: down by bob, given 1970-01-01 00:03:20 UTC; "
+        "nothing was done for up by ada, given 1970-01-01 00:01:40 UTC"
+    )
+
+
+# On disk -------------------------------------------------------------------------------------
+
+
+def test_whatever_the_order_of_arrival_the_later_command_counts(disk):
+    holdfile.take(ALL, CONNECTIONS, NOW, LATE)
+    with pytest.raises(OverruledError):
+        holdfile.lift(LIFT, CONNECTIONS, NOW, EARLY)
+    assert held() == {one.name for one in CONNECTIONS}
+    assert holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")) == ()
+    assert not holdfile.FILE.exists()
+    with pytest.raises(OverruledError):  # remembered although nothing is held by now
+        holdfile.take(ALL, CONNECTIONS, NOW, LATE)
+    with pytest.raises(OverruledError):
+        holdfile.obey(LATE)
+    assert held() == set()
+
+
+def test_what_is_decided_at_the_host_counts_when_it_comes(disk):
+    holdfile.take(ALL, CONNECTIONS, NOW, LATE)
+    holdfile.lift(LIFT, CONNECTIONS, NOW)
+    assert held() == set()
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    assert held() == {one.name for one in CONNECTIONS}
+
+
+# Meanwhile -----------------------------------------------------------------------------------
+
+
+class Stopped(emergency.System):
+    """A fake: no charon; the hold is on disk."""
+
+    def __init__(self, lifted_by=None):
+        self.lifted_by, self.looks = lifted_by, 0
+
+    def now(self):
+        return NOW
+
+    def sleep(self, seconds):
+        assert self.looks < 9, "it does not end"
+
+    def guard(self, connections):
+        pass
+
+    def update(self, timeout):
+        pass
+
+    def observe(self, timeout):
+        """Return a charon that never forgets its connections; after the second look the hold is lifted."""
+        self.looks += 1
+        if self.looks == 2:
+            self.lifted_by()
+        return Charon("6.0.1", "vici", connections=tuple(LoadedConnection(one.name) for one in CONNECTIONS))
+
+    def terminate(self, ids, force, timeout):
+        return {}
+
+    def kill(self, pids, timeout):
+        raise AssertionError("charon is killed although up is what is wanted")
+
+    def daemons(self, *names):
+        return (1,)
+
+
+def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(disk):
+    """It went on to its deadline, ended what came up meanwhile, and killed charon at last."""
+    system = Stopped(lambda: holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")))
+    found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
+    assert not found.ok
+    assert (
+        found.overruled == found.sentence == "the hold was lifted meanwhile: what was not down yet stays up"
+    )
+    assert (found.charon, found.problems, found.lost_hold) == ("runs", (), False)
+
+
+def test_a_stop_that_comes_late_does_nothing(disk):
+    holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve"))
+    system = Stopped()
+    found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
+    assert (found.ok, system.looks, found.lost_hold) == (False, 0, False)
+    assert found.overruled.startswith("a later command counts: up by eve, given ")
+
+
+def test_an_up_that_comes_late_does_nothing(disk, monkeypatch):
+    holdfile.take(ALL, CONNECTIONS, NOW, LATE)
+    found = comeback.up(CONNECTIONS, Scope(), "ada", 5, True, EARLY, comeback.System())
+    assert not found.ok
+    assert found.overruled.startswith("a later command counts: down by bob, given ")
+    assert {row.state for row in found.connections} == {"held"}
