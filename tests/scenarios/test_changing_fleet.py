@@ -1,0 +1,185 @@
+"""The fleet changes under constant traffic on every pair: what is untouched loses nothing and keeps its SAs.
+
+Each scenario is a pillar, what an operator types, and figures by pair, which docs/changing-the-fleet.md shows.
+"""
+
+import copy
+import json
+
+from fleetlab.paths import BUILD
+from hostipsec import pillar as pillars
+from hostipsec import topology
+
+FIGURES = BUILD / "changes.json"
+CORE = {"cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"}
+EDGE = {"cp3001.esams.example", "cp3002.esams.example"}
+MOVING, BROKEN = "cp3001.esams.example", "cp3002.esams.example"
+MOVED = {"ipv4": "10.20.0.31", "ipv6": "2001:db8:3::31"}
+OLD = {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp-noesn"}
+NEW = {"ike": "aes256gcm16-prfsha384-ecp384", "esp": "aes256gcm16-ecp384-noesn"}
+
+
+def without_edge(pillar):
+    """The example without site esams."""
+    found = copy.deepcopy(pillar)
+    for host in EDGE:
+        del found["ipsec"]["hosts"][host]
+    found["ipsec"]["rules"] = [rule for rule in found["ipsec"]["rules"] if rule["name"] == "core-to-core"]
+    del found["ipsec"]["expect"]
+    return found
+
+
+class Watch:
+    """Traffic between all pairs of a pillar, the SAs before and after, and what was on the line."""
+
+    def __init__(self, mesh, pillar):
+        self.mesh = mesh
+        fleet = pillars.read(pillar["ipsec"])
+        self.peers = {
+            (host.id, one.name): one.peer
+            for host in fleet.hosts
+            for one in topology.connections(fleet, host.id)
+        }
+        self.targets = {}
+        for host in fleet.hosts:
+            mine = {one.name: str(one.right) for one in topology.connections(fleet, host.id)}
+            if mine:
+                self.targets[host.id] = mine
+        self.traffic, self.before = None, {}
+
+    def __enter__(self):
+        self.before = self.mesh.ids()
+        self.traffic = self.mesh.lab.traffic(self.targets)
+        self.traffic.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.traffic.__exit__(*error)
+
+    def flows(self, hosts, timeout=60):
+        """Wait until all targets of these hosts answer."""
+        self.traffic.wait_flows(*sorted(hosts), timeout=timeout)
+
+    def between(self, hosts):
+        """The figures of pairs with both ends among these hosts."""
+        return {
+            key: found
+            for key, found in self.traffic.figures.items()
+            if key[0] in hosts and self.peers[key] in hosts
+        }
+
+    def outside(self, hosts):
+        """The figures of all other pairs."""
+        inside = self.between(hosts)
+        return {key: found for key, found in self.traffic.figures.items() if key not in inside}
+
+    def same_sas(self, hosts):
+        """Whether the SAs of pairs with both ends among these hosts are those of before."""
+        now = self.mesh.ids()
+        keys = [key for key in self.before if key[0] in hosts and self.peers[key] in hosts]
+        assert keys
+        return all(now[key] == self.before[key] for key in keys)
+
+
+def total(figures):
+    """What was lost of all of these, and the longest gap."""
+    lost, sent = (sum(getattr(one, name) for one in figures.values()) for name in ("lost", "sent"))
+    return {"lost": lost, "sent": sent, "gap_ms": round(max(one.gap for one in figures.values()) * 1000)}
+
+
+def record(name, **figures):
+    """Keep the figures of a scenario for the docs."""
+    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    FIGURES.write_text(json.dumps({**known, name: figures}, indent=1) + "\n")
+
+
+def roll(master, *arguments):
+    """`salt-run ipsec.rollout`, which has to go through; its lines."""
+    status, lines = master.run("rollout", *arguments, timeout=280)
+    assert status == 0, lines
+    return lines
+
+
+def refusals(mesh, hosts):
+    """How often a host was refused by a peer so far."""
+    said = 0
+    for host in hosts:
+        command = ["sh", "-c", "journalctl -b -u strongswan-starter | grep -c 'received NO_PROPOSAL_CHOSEN'"]
+        said += int(mesh.lab.host(host).run(command, check=False).stdout or 0)
+    return said
+
+
+def test_a_site_leaves_and_a_site_comes(mesh, master):
+    whole, small = mesh.pillar, without_edge(mesh.pillar)
+    with Watch(mesh, whole) as watch:
+        mesh.give(small)
+        roll(master)
+        for host in EDGE:
+            mesh.lab.salt(host, "state.apply", "ipsec.clean", timeout=120)
+        assert [status["unmanaged"] for status in mesh.status(" or ".join(sorted(CORE))).values()] == [{}] * 3
+    assert {one.lost for one in watch.between(CORE).values()} == {0}
+    assert watch.same_sas(CORE)
+    record("a site leaves", untouched=total(watch.between(CORE)), touched=total(watch.outside(CORE)))
+    before = refusals(mesh, CORE)
+    with Watch(mesh, small) as watch:
+        mesh.give(whole)
+        lines = roll(master)
+    assert {one.lost for one in watch.between(CORE).values()} == {0}
+    assert watch.same_sas(CORE)
+    assert refusals(mesh, CORE) == before, "a pair was started before its other end was configured"
+    assert lines[-1] == "5 hosts changed, every connection as it should be"
+    record("a site comes", untouched=total(watch.between(CORE)))
+
+
+def test_a_host_moves_to_other_addresses(mesh, master):
+    host = mesh.lab.host(MOVING)
+    for address, length in ((MOVED["ipv4"], 24), (MOVED["ipv6"], 64)):
+        host.run(
+            [
+                "ip",
+                "address",
+                "add",
+                f"{address}/{length}",
+                "dev",
+                "eth0",
+                *(["nodad"] if ":" in address else []),
+            ]
+        )
+    pillar = mesh.pillar
+    pillar["ipsec"]["hosts"][MOVING].update(MOVED)
+    others = (CORE | EDGE) - {MOVING}
+    with Watch(mesh, mesh.pillar) as watch:
+        mesh.give(pillar)
+        roll(master)
+    status = mesh.status(MOVING)[MOVING]
+    assert {one["state"] for one in status["connections"].values()} == {"established"}
+    assert {one.lost for one in watch.between(others).values()} == {0}
+    assert watch.same_sas(others)
+    record("a host moves", untouched=total(watch.between(others)), touched=total(watch.outside(others)))
+
+
+def test_maintenance_takes_a_host_out_quietly_and_back_in(mesh, master):
+    pillar = mesh.pillar
+    pillar["ipsec"]["hosts"][BROKEN]["maintenance"] = True
+    others = (CORE | EDGE) - {BROKEN}
+    with Watch(mesh, mesh.pillar) as watch:
+        mesh.give(pillar)
+        roll(master)
+        status, found = master.data("status")
+        assert (status, found["counts"]) == (0, {"up": 10, "maintenance": 6})
+        for answer in mesh.status(",".join(sorted(others))).values():
+            assert answer["summary"]["severity"] == "ok"
+        mesh.give(mesh.pillar)
+        roll(master)
+        watch.flows(CORE)
+    assert {one.lost for one in watch.between(others).values()} == {0}
+    assert watch.same_sas(others)
+    record(
+        "maintenance, and back", untouched=total(watch.between(others)), touched=total(watch.outside(others))
+    )
+
+
+def proposals(mesh):
+    """The ESP and IKE algorithms in use, over the fleet."""
+    rows = [one for status in mesh.status().values() for one in status["connections"].values()]
+    return {(one["ike_proposal"].split("/")[0], one["proposal"].split("/")[0]) for one in rows}

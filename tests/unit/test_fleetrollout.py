@@ -1,0 +1,226 @@
+"""A roll-out over a fleet that exists in memory: the order, what stops it, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+import fleets
+from hostipsec import batches, fleetplan, fleetrollout, membership, pillar, topology
+from hostipsec.model import STAGES
+
+ESAMS = ["cp3002.esams.example", "cp3001.esams.example"]
+CODFW = ["cp2001.codfw.example"]
+EQIAD = ["cp1002.eqiad.example", "cp1001.eqiad.example"]
+EVERY = sorted([*ESAMS, *CODFW, *EQIAD])
+
+
+def fleet(stage="start"):
+    data = fleets.example()
+    for rule in data["rules"]:
+        rule["stage"] = stage
+    return pillar.read(data)
+
+
+@dataclass
+class Hosts:
+    """Hosts in memory: each has connections by name; a pair is up when both ends have it, started by one."""
+
+    fleet: object
+    has: dict = field(default_factory=dict)  # host -> connections
+    broken: set = field(default_factory=set)  # hosts whose state fails
+    dead: set = field(default_factory=set)  # hosts that do not answer
+    lame: set = field(default_factory=set)  # hosts whose connections do not come up
+    unproven: set = field(default_factory=set)  # hosts whose traffic is not encrypted
+    done: list = field(default_factory=list)  # (stage, hosts), in their order
+    said: list = field(default_factory=list)
+    time: float = 0.0
+
+    def wanted(self, host, stage):
+        member = membership.Membership(
+            self.fleet, self.fleet.host(host), topology.connections(self.fleet, host)
+        )
+        return member.limited(stage, self.has.get(host, ())).connections
+
+    def ask(self, function, hosts, **arguments):
+        lost = [f"did not answer: {host}" for host in hosts if host in self.dead]
+        answers = {
+            host: getattr(self, function)(host, **arguments) for host in hosts if host not in self.dead
+        }
+        return answers, lost
+
+    def plan(self, host, stage):
+        want, there = self.wanted(host, stage), self.has.get(host, ())
+        if not want:
+            return fleetplan.answer(fleetplan.OUTSIDE, (), (), {})
+        names = {one.name for one in there}
+        connections = {"added": [one.name for one in want if one.name not in names]}
+        changes = {fleetplan.CONFIGURED: {"connections": connections} if want != there else {}}
+        return fleetplan.answer(fleetplan.MEMBER, want, there, changes)
+
+    def status(self, host):
+        rows = {}
+        for one in topology.connections(self.fleet, host):
+            up = self.is_up(host, one)
+            rows[one.name] = {
+                "state": "established" if up else "down",
+                "reason": "" if up else "no SA",
+                "peer": one.peer,
+            }
+        return {"connections": rows}
+
+    def is_up(self, host, one):
+        mine = next((x for x in self.has.get(host, ()) if x.name == one.name), None)
+        theirs = [x for x in self.has.get(one.peer, ()) if (x.peer, x.family) == (host, one.family)]
+        if not mine or not theirs or {host, one.peer} & self.lame:
+            return False
+        starter = mine if mine.initiator else theirs[0]
+        return starter.stage != "passive"
+
+    def verify(self, host):
+        rows = {}
+        for one in topology.connections(self.fleet, host):
+            rows[one.name] = {"peer": one.peer, "ok": host not in self.unproven, "reason": "clear"}
+        return {"connections": rows}
+
+    def apply(self, hosts, stage):
+        self.done.append((stage, list(hosts)))
+        found = {}
+        for host in hosts:
+            if host in self.dead:
+                continue
+            found[host] = ["ipsec-certs-reused: expired"] if host in self.broken else []
+            if host not in self.broken:
+                self.has[host] = self.wanted(host, stage)
+        return found
+
+    def say(self, text):
+        self.said.append(text)
+
+    def clock(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.time += seconds
+
+
+def roll(hosts, size=0, limit="", by="site"):
+    rolling = fleetrollout.Rollout(hosts.fleet, EVERY, by, size, 30.0, hosts)
+    rolling.run(batches.stages(hosts.fleet, limit))
+    return rolling
+
+
+def settled(stage="start", **more):
+    hosts = Hosts(fleet(stage), **more)
+    for host in EVERY:
+        hosts.has[host] = hosts.wanted(host, STAGES[-1])
+    return hosts
+
+
+def test_a_new_mesh_is_configured_everywhere_before_anything_is_started():
+    hosts = Hosts(fleet())
+    rolling = roll(hosts)
+    assert rolling.stopped == []
+    order = [ESAMS[:1], ESAMS[1:], CODFW, EQIAD]
+    assert hosts.done[:4] == [("passive", part) for part in order]
+    assert {stage for stage, _ in hosts.done[4:]} == {"start"}
+    assert list(rolling.lines()) == ["5 hosts changed, every connection as it should be"]
+
+
+def test_the_end_that_answers_comes_before_the_end_that_starts():
+    hosts = Hosts(fleet())
+    roll(hosts)
+    order = [host for stage, part in hosts.done if stage == "start" for host in part]
+    assert order == sorted(order, reverse=True)
+
+
+def test_a_batch_has_no_more_hosts_than_asked_for():
+    hosts = Hosts(fleet())
+    roll(hosts, size=1)
+    assert all(len(part) == 1 for _, part in hosts.done)
+
+
+def test_a_fleet_at_rest_is_left_alone():
+    hosts = settled()
+    assert list(roll(hosts).lines()) == ["nothing to do: every host is as the pillar says"]
+    assert hosts.done == []
+
+
+def test_a_canary_that_fails_stops_it_and_nobody_else_was_touched():
+    hosts = Hosts(fleet(), broken={ESAMS[0]})
+    rolling = roll(hosts)
+    assert hosts.done == [("passive", ESAMS[:1])]
+    assert rolling.changed == ESAMS[:1]
+    lines = list(rolling.lines())
+    assert lines[0] == f"STOPPED; hosts changed so far: {ESAMS[0]}"
+    assert f"  {ESAMS[0]}: ipsec-certs-reused: expired" in lines
+    assert lines[-2:] == [
+        "to go on, when this is mended: salt-run ipsec.rollout",
+        "to go back: salt-run ipsec.rollback",
+    ]
+
+
+def test_a_pair_that_does_not_come_up_stops_it():
+    hosts = Hosts(fleet(), lame={CODFW[0]})
+    rolling = roll(hosts)
+    assert hosts.done[-1][0] == "start"
+    assert any("cp2001.codfw.example - cp3001.esams.example v4: down" in one for one in rolling.stopped)
+
+
+def test_what_was_in_trouble_before_is_told_and_stops_nothing():
+    hosts = settled(lame={CODFW[0]})
+    hosts.has[ESAMS[0]] = ()
+    rolling = roll(hosts)
+    assert any("in trouble before: cp1001.eqiad.example - cp2001" in one for one in rolling.said)
+    assert not any("cp1001.eqiad.example - cp2001" in one for one in rolling.stopped)
+
+
+def test_a_host_that_does_not_answer_stops_it_before_anything_is_done():
+    hosts = Hosts(fleet(), dead={CODFW[0]})
+    rolling = roll(hosts)
+    assert (hosts.done, rolling.stopped) == ([], [f"did not answer: {CODFW[0]}"])
+
+
+def test_nothing_is_required_before_both_ends_are_up_and_proven():
+    hosts = Hosts(fleet("require"))
+    assert roll(hosts).stopped == []
+    assert list(dict.fromkeys(stage for stage, _ in hosts.done)) == ["passive", "start", "require"]
+    hosts = Hosts(fleet("require"), unproven={EQIAD[1]})
+    rolling = roll(hosts)
+    assert "require" not in {stage for stage, _ in hosts.done}
+    assert any(
+        text == "not encrypted, so not required: cp1001.eqiad.example: cp2001_v4: clear"
+        for text in rolling.stopped
+    )
+
+
+@pytest.mark.parametrize("limit", ["passive", "start"])
+def test_it_goes_no_further_than_asked(limit):
+    hosts = Hosts(fleet("require"))
+    assert roll(hosts, limit=limit).stopped == []
+    assert hosts.done[-1][0] == limit
+    assert {one.stage for connections in hosts.has.values() for one in connections} == {limit}
+
+
+def test_an_order_is_foreseen_without_a_change():
+    hosts = Hosts(fleet())
+    rolling = fleetrollout.Rollout(hosts.fleet, EVERY, "site", 0, 30.0, hosts)
+    rolling.foresee(batches.stages(hosts.fleet))
+    assert hosts.done == []
+    assert rolling.said == [
+        "canary: cp3002.esams.example",
+        "esams: cp3001.esams.example",
+        "codfw: cp2001.codfw.example",
+        "eqiad: cp1002.eqiad.example, cp1001.eqiad.example",
+    ]
+
+
+def test_hosts_without_the_label_make_a_batch_of_their_own():
+    found = batches.batches(fleet(), EVERY, "rack", 2)
+    assert [(one.name, len(one.hosts)) for one in found] == [
+        ("canary", 1),
+        ("nowhere", 1),
+        ("nowhere", 2),
+        ("nowhere", 1),
+    ]
