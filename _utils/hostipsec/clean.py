@@ -103,8 +103,8 @@ def traces(host: Host) -> Traces:
         _certificates(host.id),
         _configuration(),
         _service(host.service, removal),
+        _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
         _packages(host, removal),
-        _diversion(),
         _vici(host, kept),
         _files(),
         _state(),
@@ -283,6 +283,8 @@ def _packages(host: Host, removal: packages.Removal) -> Part:
         left = packages.installed() & {*removal.purge}
         if left:
             raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
+        for path in sorted(Path("/run").glob("charon.*")):  # sockets, which charon does not take with it
+            path.unlink()
         for name in (
             "aacerts",
             "acerts",

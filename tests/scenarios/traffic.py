@@ -25,7 +25,9 @@ class Traffic:
     def __enter__(self) -> "Traffic":
         """Start."""
         for host, address in self.ways:
-            command = self.lab.host(host).argv(["ping", "-i", str(INTERVAL), address])
+            command = self.lab.host(host).argv(
+                ["env", "--default-signal=INT", "ping", "-i", str(INTERVAL), address]
+            )
             self.running[host, address] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return self
 
