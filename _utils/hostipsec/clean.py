@@ -46,6 +46,11 @@ COMMANDS = (
     "/usr/local/share/bash-completion/completions/ipsec-global",
     "/etc/update-motd.d/60-hostipsec-hold",
 )
+MADE = (  # where they were missing
+    "/usr/local/share/bash-completion/completions",
+    "/usr/local/share/bash-completion",
+    "/etc/update-motd.d",
+)
 ENGINE = Path("/usr/local/lib/hostipsec")
 LOCK = Path("/run/hostipsec.lock")
 _OURS = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
@@ -232,8 +237,8 @@ def _files() -> Part:
         _remove(paths)
         if ENGINE.exists():
             shutil.rmtree(ENGINE)
-        for path in paths:
-            _empty(Path(path).parent)
+        for directory in MADE:
+            _empty(Path(directory))
 
     return Part(dict.fromkeys([*paths, *([str(ENGINE)] if ENGINE.exists() else [])], "removed"), remove)
 
@@ -256,11 +261,10 @@ def _remove(paths: Sequence[str]) -> None:
 
 
 def _empty(directory: Path) -> None:
-    """Remove a directory that nothing is in and no package has brought, and those above it."""
-    with contextlib.suppress(OSError):
-        while not packages.owned(str(directory)):
+    """Remove a directory that nothing is in and no package has brought."""
+    if not packages.owned(str(directory)):
+        with contextlib.suppress(OSError):
             directory.rmdir()
-            directory = directory.parent
 
 
 # strongSwan ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from conftest import CLEANED, footprint
 CP3002 = "cp3002.esams.example"
 # what two looks at a host have that nobody touched, or what tools keep as records of their own
 OTHERS = {
+    "adduser, for the user of the package": r"/run/adduser|/etc/(passwd|shadow|group|gshadow)-$",
     "apt and dpkg keep records of what they did": r"/var/lib/(apt|dpkg|ucf)(/|$)|/etc/ld\.so\.cache",
     "Salt's bytecode and caches": r"/opt/.*(__pycache__|\.pyc$)",
     "systemd's own records": r"/var/lib/systemd/|/run/(log|systemd|user|utmp|sudo|mount|lock)",
