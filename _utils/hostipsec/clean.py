@@ -24,6 +24,8 @@ from . import (
     emergency,
     files,
     guard,
+    kernel,
+    leftovers,
     packages,
     platforms,
     processes,
@@ -139,7 +141,10 @@ def _tunnels() -> Part:
         loaded = {one.name for one in seen.connections} | {sa.name for sa in seen.ike_sas}
     except CharonError:
         loaded = names if service.pids(service.CHARON) else set()
-    ours = sorted(names & loaded)
+    said = {f"connection {name}": "ended" for name in sorted(names & loaded)}
+    left = leftovers.leftovers(kernel.observe(), leftovers.pairs(connections)) if connections else None
+    if left and not said:
+        said = {"what a charon that was killed left": f"{left} deleted"}
 
     def remove() -> None:
         for unit in UNITS:
@@ -152,7 +157,7 @@ def _tunnels() -> Part:
             said = [*done.problems, *(f"{one.connection.name}: {one.left}" for one in done.left)]
             raise HostIPsecError(f"tunnels do not end, and nothing else was removed: {'; '.join(said)}")
 
-    return Part({f"connection {name}": "ended" for name in ours}, remove)
+    return Part(said, remove)
 
 
 def _routes() -> Part:
