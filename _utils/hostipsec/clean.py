@@ -24,6 +24,8 @@ from . import (
     emergency,
     files,
     guard,
+    kernel,
+    leftovers,
     packages,
     platforms,
     processes,
@@ -45,6 +47,11 @@ COMMANDS = (
     "/usr/local/sbin/ipsec-global",
     "/usr/local/share/bash-completion/completions/ipsec-global",
     "/etc/update-motd.d/60-hostipsec-hold",
+)
+MADE = (  # where they were missing
+    "/usr/local/share/bash-completion/completions",
+    "/usr/local/share/bash-completion",
+    "/etc/update-motd.d",
 )
 ENGINE = Path("/usr/local/lib/hostipsec")
 LOCK = Path("/run/hostipsec.lock")
@@ -103,8 +110,8 @@ def traces(host: Host) -> Traces:
         _certificates(host.id),
         _configuration(),
         _service(host.service, removal),
+        _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
         _packages(host, removal),
-        _diversion(),
         _vici(host, kept),
         _files(),
         _state(),
@@ -134,7 +141,10 @@ def _tunnels() -> Part:
         loaded = {one.name for one in seen.connections} | {sa.name for sa in seen.ike_sas}
     except CharonError:
         loaded = names if service.pids(service.CHARON) else set()
-    ours = sorted(names & loaded)
+    said = {f"connection {name}": "ended" for name in sorted(names & loaded)}
+    left = leftovers.leftovers(kernel.observe(), leftovers.pairs(connections)) if connections else None
+    if left and not said:
+        said = {"what a charon that was killed left": f"{left} deleted"}
 
     def remove() -> None:
         for unit in UNITS:
@@ -147,7 +157,7 @@ def _tunnels() -> Part:
             said = [*done.problems, *(f"{one.connection.name}: {one.left}" for one in done.left)]
             raise HostIPsecError(f"tunnels do not end, and nothing else was removed: {'; '.join(said)}")
 
-    return Part({f"connection {name}": "ended" for name in ours}, remove)
+    return Part(said, remove)
 
 
 def _routes() -> Part:
@@ -232,8 +242,8 @@ def _files() -> Part:
         _remove(paths)
         if ENGINE.exists():
             shutil.rmtree(ENGINE)
-        for path in paths:
-            _empty(Path(path).parent)
+        for directory in MADE:
+            _empty(Path(directory))
 
     return Part(dict.fromkeys([*paths, *([str(ENGINE)] if ENGINE.exists() else [])], "removed"), remove)
 
@@ -256,11 +266,10 @@ def _remove(paths: Sequence[str]) -> None:
 
 
 def _empty(directory: Path) -> None:
-    """Remove a directory that nothing is in and no package has brought, and those above it."""
-    with contextlib.suppress(OSError):
-        while not packages.owned(str(directory)):
+    """Remove a directory that nothing is in and no package has brought."""
+    if not packages.owned(str(directory)):
+        with contextlib.suppress(OSError):
             directory.rmdir()
-            directory = directory.parent
 
 
 # strongSwan ----------------------------------------------------------------------------------
@@ -283,6 +292,8 @@ def _packages(host: Host, removal: packages.Removal) -> Part:
         left = packages.installed() & {*removal.purge}
         if left:
             raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
+        for path in sorted(Path("/run").glob("charon.*")):  # sockets, which charon does not take with it
+            path.unlink()
         for name in (
             "aacerts",
             "acerts",

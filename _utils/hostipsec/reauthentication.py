@@ -20,6 +20,7 @@ from .model import Charon, Connection, IkeSA
 
 DEADLINE = 30.0
 DIFFERENT = 2.0  # seconds after which no new IKE SA means that the configuration is that of the old one
+DRAIN = 1.0  # seconds in which packets that left by the old SAs arrive
 _POLL = 0.2
 
 
@@ -137,6 +138,8 @@ class _Run:
 
     def _end_old(self) -> None:
         old = [number for name in self.new for number in self.before[name]]
+        if old:
+            self.system.sleep(DRAIN)
         self.system.terminate(old)
         self._until(
             lambda look: not {*old} & {sa.uniqueid for sa in look.ike_sas},

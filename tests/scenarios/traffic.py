@@ -1,7 +1,6 @@
 """Echo requests between hosts of a lab all the while, and which of them were lost."""
 
 import re
-import signal
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,14 +24,17 @@ class Traffic:
     def __enter__(self) -> "Traffic":
         """Start."""
         for host, address in self.ways:
-            command = self.lab.host(host).argv(["ping", "-i", str(INTERVAL), address])
+            command = self.lab.host(host).argv(
+                ["env", "--default-signal=INT", "ping", "-i", str(INTERVAL), address]
+            )
             self.running[host, address] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop, and count what has no reply before the last reply that came."""
+        for host in {host for host, _ in self.running}:
+            self.lab.host(host).run(["pkill", "-INT", "-x", "ping"])
         for way, process in self.running.items():
-            process.send_signal(signal.SIGINT)
             text = process.communicate(timeout=10)[0]
             seen = {int(number) for number in _REPLY.findall(text)}
             last = max(seen, default=0)
