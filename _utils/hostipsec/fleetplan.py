@@ -208,7 +208,7 @@ def join(fleet: Fleet, answers: Answers, missing: Collection[str] = ()) -> Fleet
                 options,
                 frozenset(_stages(key, ends, sides)) if change == CHANGED else frozenset(),
                 disagree,
-                settled=joint and serve and len(ends) == 1 and not disagree,
+                settled=joint and change != RENAMED and serve and len(ends) == 1 and not disagree,
             )
         )
     members = {host for pair in serving for host in pair}
