@@ -1092,8 +1092,8 @@ def plan(stage="require"):
     ``lines``
         the same for people
 
-    The exit status is 0 where there is nothing to do, 3 where there is. A pillar that is wrong, and whatever
-    else would make the state fail, gives ``{"error": sentences}`` and exit status 2.
+    The exit status of ``salt-call`` is 0 where there is nothing to do, 3 where there is. A pillar that is
+    wrong, and whatever else would make the state fail, gives ``{"error": sentences}`` and exit status 2.
 
     CLI Example:
 
@@ -1112,9 +1112,16 @@ def plan(stage="require"):
             found["changes"].update(_system_changes(fleet.settings))
     except HostIPsecError as error:
         return _failed(error)
-    here = fleetplan.join(fleet, {__grains__["id"]: found}) if fleet else None
-    __context__["retcode"] = here.status if here else fleetplan.NOTHING
-    return {**found, "lines": planwords.lines(here) if here else [f"{found['standing']}: no pillar ipsec"]}
+    if fleet is None:
+        leaves = found["standing"] == fleetplan.LEAVES
+        __context__["retcode"] = fleetplan.SOMETHING if leaves else fleetplan.NOTHING
+        return {
+            **found,
+            "lines": [f"no pillar 'ipsec'; connections of ours that stand here: {found['configured']}"],
+        }
+    here = fleetplan.join(fleet, {__grains__["id"]: found})
+    __context__["retcode"] = here.status
+    return {**found, "lines": planwords.lines(here)}
 
 
 def _fresh_pillar():

@@ -7,7 +7,7 @@ alike is told once, and it is said where only one end would change.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from . import difference, topology
@@ -61,7 +61,7 @@ def answer(
 
 
 def _plain(connection: Connection) -> dict[str, object]:
-    return {**asdict(connection), "left": str(connection.left), "right": str(connection.right)}
+    return {**vars(connection), "left": str(connection.left), "right": str(connection.right)}
 
 
 # The fleet -----------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def join(fleet: Fleet, answers: Answers, missing: Collection[str] = ()) -> Fleet
                 options,
                 frozenset(_stages(key, ends, sides)) if change == CHANGED else frozenset(),
                 disagree,
-                settled=joint and serve and len(ends) == 1 and not disagree,
+                settled=joint and change != RENAMED and serve and len(ends) == 1 and not disagree,
             )
         )
     members = {host for pair in serving for host in pair}

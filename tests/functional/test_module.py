@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from minions import HOST, NOW, Minion, Remote
 
 import authorities
-from hostipsec import __version__
+from hostipsec import __version__, configuration, render
 
 PUBLIC = (
     "check",
@@ -17,7 +19,10 @@ PUBLIC = (
     "host",
     "mined",
     "overhead",
+    "plan",
+    "previous",
     "reauthenticate",
+    "rollback",
     "routes",
     "status",
     "up",
@@ -140,6 +145,58 @@ def test_connections_of_an_invalid_pillar(minion, data):
     assert [*found] == ["error"]
     assert found["error"].startswith("1 error(s) in pillar 'ipsec':\n  - ipsec:mtu: ")
     assert minion.retcode == 2
+
+
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="reads the kernel's policies")
+
+
+@AS_ROOT
+def test_the_plan_of_a_new_host_is_what_its_states_say_in_test_mode(minion):
+    found = minion.call("ipsec.plan")
+    assert (found["standing"], minion.retcode) == ("enters", 3)
+    assert len(found["changes"]["ipsec.configured"]["connections"]["added"]) == 6
+    assert found["lines"][0].startswith("1 of 1 host to change; connections: 6 added, 0 removed, 0 changed;")
+    for function, name in (
+        ("ipsec.configured", "strongswan-starter"),
+        ("ipsec.certificate_reused", "/etc/ipsec.d"),
+        ("ipsec.guarded", "guard"),
+        ("ipsec.routes_present", "routes"),
+    ):
+        said = minion.state(function, name, test=True)
+        assert said["changes"] == found["changes"].get(function, {}), function
+
+
+def test_the_plan_of_a_wrong_pillar_is_its_errors(minion, data):
+    minion.pillar({**data, "mtu": 9, "connexion": {}})
+    found = minion.call("ipsec.plan")
+    assert ([*found], minion.retcode) == (["error"], 2)
+    assert found["error"].startswith("2 error(s) in pillar 'ipsec':\n  - ipsec:connexion: ")
+
+
+def test_the_plan_of_a_host_whose_certificate_is_wrong_is_what_is_wrong(minion, ca):
+    expired = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=-1))
+    authorities.write((minion.place.parent / "source"), expired.pem, expired.key_pem(), ca.pem)
+    assert " expired on " in minion.call("ipsec.plan")["error"]
+    assert minion.retcode == 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "standing", "status"), [(True, "leaves", 3), (False, "outside", 0)], ids=["ours", "none"]
+)
+def test_the_plan_of_a_host_that_is_no_member(minion, data, ours, standing, status):
+    """What runs there stays until somebody applies ipsec.clean: it may be the pillar that is wrong."""
+    if ours:
+        Path(configuration.CONF).write_text(f"{render.HEADER}\nconn cp3001_v4\n    auto=start\n")
+    del data["hosts"][HOST], data["expect"]
+    minion.pillar(data)
+    found = minion.call("ipsec.plan")
+    assert (found["standing"], found["configured"], found["changes"]) == (standing, int(ours), {})
+    assert minion.retcode == status
+    (minion.place / "pillar/ipsec.sls").write_text("{}")
+    assert minion.call("ipsec.plan")["lines"] == [
+        f"no pillar 'ipsec'; connections of ours that stand here: {int(ours)}"
+    ]
+    assert minion.retcode == status
 
 
 def test_mined_without_a_mine(minion):

@@ -307,3 +307,8 @@ def test_the_runner_s_progress_is_one_line(minion):
     assert minion.printed({"suffix": "progress", "event": event}).startswith(
         "cp3001: 6 of 6 connections down"
     )
+
+
+def test_a_host_s_plan_is_its_lines(minion):
+    data = {HOST: {"standing": "member", "connections": {}, "lines": ["1 of 1 host", "  eqiad\x1b[2J"]}}
+    assert minion.printed(data).splitlines() == [f"{HOST}:", "    1 of 1 host", "      eqiad?[2J"]

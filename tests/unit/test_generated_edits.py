@@ -11,6 +11,7 @@ from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, ever
 
 from edits import NOTHING, Texts, answer, rendered
 from hostipsec import difference, fleetplan, mesh, options, pillar, planwords, render
+from hostipsec.model import Fleet
 
 PILLARS = st.builds(
     fleet_of,
@@ -189,7 +190,7 @@ def test_what_the_plan_states_leads_from_one_pillar_to_the_next(base, first, sec
     check_initiators(was, is_)
     check_fleet(fleetplan.join(fleet, said), was, is_)
     done = {host for index, host in enumerate(everyone) if mask >> index % 8 & 1 and host in new}
-    check_partly_done(fleet, old, new, done, everyone)
+    check_partly_done(fleet, said, {host: new[host] for host in done})
 
 
 def parsed(texts: Texts) -> dict:
@@ -294,13 +295,12 @@ def check_fleet(plan: fleetplan.FleetPlan, old: Ends, new: Ends) -> None:
 CHANGES = (fleetplan.ADDED, fleetplan.REMOVED, fleetplan.RENAMED, fleetplan.CHANGED)
 
 
-def check_partly_done(fleet, old, new, done: set[str], everyone: list[str]) -> None:
+def check_partly_done(fleet: Fleet, said: dict[str, dict], done: dict[str, Texts]) -> None:
     """Where some hosts have the new files, only the others change, and still nobody would disagree."""
-    now = {**{host: files for host, files in old.items() if host not in done}, **{h: new[h] for h in done}}
-    said = {host: answer(now.get(host, NOTHING), new.get(host), fleet, host) for host in everyone}
-    plan = fleetplan.join(fleet, said)
-    assert not {*plan.hosts_to_change} & done
+    now = {host: answer(files, files, fleet, host) for host, files in done.items()}
+    plan = fleetplan.join(fleet, {**said, **now})
+    assert not {*plan.hosts_to_change} & {*done}
     assert plan.misfits == ()
     for row in plan.rows:
-        assert row.ends and not {*row.ends} & done
+        assert row.ends and not {*row.ends} & {*done}
         assert not row.settled or {row.one, row.other} - {*row.ends}

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fleets
-from hostipsec import pillar, render, topology
+from edits import answers, rendered
+from hostipsec import fleetplan, pillar, planwords, render, topology
 from hostipsec.errors import PillarError
 
 SITES = ("eqiad", "codfw", "esams", "drmrs")
@@ -245,6 +246,7 @@ def places(node: object, at: tuple = ()) -> list:
 
 
 PLACES = places(FULL)
+GOOD = rendered(pillar.read(FULL))  # what the hosts run when the damage is done
 DAMAGE = st.sampled_from(("replace", "replace", "remove", "rename", "add"))
 
 
@@ -297,8 +299,9 @@ def test_a_damaged_pillar_gives_errors_with_places_or_a_fleet(damages):
         fleet = pillar.read(data)
     except PillarError as error:
         assert error.problems
+        keys = tuple(f"ipsec:{key}" for key in (*pillar.TOP_KEYS, *data))
         for problem in error.problems:
-            assert problem.path.split(":")[0] == "ipsec", problem
+            assert problem.path == "ipsec" or problem.path.startswith(keys), problem
             assert problem.found and problem.allowed, problem
             assert str(problem) in str(error)
     else:
@@ -308,6 +311,7 @@ def test_a_damaged_pillar_gives_errors_with_places_or_a_fleet(damages):
             assert len(sections) == len(connections) + 2
             assert render.parse_strongswan_conf(render.strongswan_conf(len(connections), fleet.settings))
         pillar.unaddressed(data)
+        assert planwords.lines(fleetplan.join(fleet, answers(GOOD, fleet)))
 
 
 @pytest.mark.parametrize(
