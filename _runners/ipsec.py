@@ -830,7 +830,15 @@ def _collect(found, hosts, function, arguments, timeout, line):
     """
     older = {}
     with salt.client.get_local_client(mopts=__opts__) as client:
-        calls = client.cmd_iter(hosts, function, timeout=timeout, tgt_type="list", kwarg=arguments)
+        calls = client.cmd_iter(
+            hosts,
+            function,
+            timeout=timeout,
+            tgt_type="list",
+            kwarg=arguments,
+            # and for as long the silent are asked whether they are at it yet
+            gather_job_timeout=min(timeout, __opts__["gather_job_timeout"]),
+        )
         for one in calls:
             for host, data in (one or {}).items():
                 value = data.get("ret") if isinstance(data, dict) else data

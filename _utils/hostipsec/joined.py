@@ -259,6 +259,8 @@ def because(host: str, row: Mapping[str, object], rows: Optional[Mapping[str, Ma
     state, said = str(there[0]["state"]), str(there[0]["reason"])
     if state == "held":
         return f"held at {peer}: {said}"
+    if reason.endswith("; the peer starts it") and said:
+        return f"{peer} starts it, and says: {said}"
     if reason == reasons.REFUSED:
         return (
             f"the peer refused (NO_PROPOSAL_CHOSEN): {peer} has it and does not hold it, so the two share no "

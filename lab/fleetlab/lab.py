@@ -23,6 +23,7 @@ from .progress import say
 from .traffic import Targets, Traffic
 
 MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
+WATCHERS = 16  # inotify instances a host
 READY_DEADLINE = 240.0  # seconds, until every minion answers
 
 
@@ -133,6 +134,7 @@ class Lab:
         (self.place / "fleet.sls").write_text(self.fleet.read_text())
         record = {"fleet": str(self.fleet), "master": self.with_master, "plane": plane}
         self._record.write_text(json.dumps(record))
+        _watchers(len(planned))
         say("network and disks")
         self.network.up_core()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -282,6 +284,17 @@ class Lab:
         own = {host.name: [str(address.ip) for address in host.addresses] for host in self.planned}
         machines = {host.name: self.machines[host.name] for host in self.hosts}
         return Traffic(machines, own, targets, interval)
+
+
+def _watchers(hosts: int) -> None:
+    """Let root have as many inotify instances as the hosts' systemd need; without, it stops in mid-boot.
+
+    The machine counts those of all labs together.
+    """
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    wanted = len(labs()) * WATCHERS * 8 + WATCHERS * hosts
+    if int(limit.read_text()) < wanted:
+        limit.write_text(str(wanted))
 
 
 def _empty(space: Path) -> None:

@@ -81,11 +81,12 @@ def test_a_host_that_the_mesh_does_not_reach_but_salt_does(mesh, master, took):
     status, lines = took(master.run, "down", "reason=T195365", "deadline=3")
     assert status == 0
     assert "5 of 5 hosts are as asked: down, and proven" in lines
-    forced = [line for line in lines if line.startswith(CUT)]
-    assert len(forced) == 1 and forced[0].endswith("6 forced"), lines
+    seconds = [float(line.split(" down in ")[1].split(" s: ")[0]) for line in lines if " down in " in line]
+    assert len(seconds) == 5 and max(seconds) <= 4, lines
+    assert any("forced" in line for line in lines)
     status, lines = master.run("up", "deadline=8")
     assert status == 1
-    assert "0 of 5 hosts are as asked: every connection up" in lines
+    assert "1 of 5 hosts are as asked: every connection up" in lines  # cp3002, which has no pair with it
     trouble = [line for line in lines if line.startswith("cp1001.eqiad.example: cp")]
     assert {line.split(": ")[1] for line in trouble} == {"cp3001_v4", "cp3001_v6"}
     assert all("no answer from the peer yet" in line for line in trouble), trouble
@@ -158,13 +159,10 @@ def test_down_while_another_operator_brings_all_up(mesh, master, took):
 def test_a_host_with_older_modules(mesh, master, took):
     """It does not know what newer masters say, is told without it, and named."""
     host, module = mesh.lab.host(OLD), f"{EXTMODS}/modules/ipsec.py"
-    newer = host.read(module)
-    older = (
-        newer.replace(", asked=None", "")
-        .replace("    asked=None,\n", "")
-        .replace(", asked, who", ", None, who")
-    )
-    assert "asked=None" not in older and older != newer
+    older = host.read(module)
+    for new, old in ((", asked=None", ""), ("    asked=None,\n", ""), ('", asked, who', '", None, who')):
+        assert new in older
+        older = older.replace(new, old)
     host.write(module, older.replace('"edition": EDITION', '"old": ""').encode())
     mesh.lab.salt(OLD, "saltutil.refresh_modules")
     try:
@@ -181,16 +179,17 @@ def test_a_host_with_older_modules(mesh, master, took):
 def test_a_full_disk(mesh, master, took):
     """The tunnels end, and the host whose hold does not last is named."""
     host, place = mesh.lab.host(FULL), "/var/lib/hostipsec"
-    fill = f"mount -t tmpfs -o size=8k tmpfs /mnt && cp -a {place}/mesh.json /mnt && yes >/mnt/x"
-    host.run(["sh", "-c", f"{fill}; mount --move /mnt {place}"])
+    keep = f"cp -a {place}/mesh.json /run/mesh.json && mount -t tmpfs -o size=8k tmpfs {place}"
+    host.run(["sh", "-c", f"{keep} && mv /run/mesh.json {place} && ! yes >{place}/full"])
     try:
         status, lines = took(master.run, "down", "reason=T195365")
     finally:
         host.run(["umount", "--lazy", place])
     assert status == 1
     assert "4 of 5 hosts are as asked: down, and proven" in lines
-    lost = f"{FULL}: the hold is not kept: {place}/hold.json: cannot be written: No space left on device; "
-    assert [line for line in lines if line.startswith(lost)] != []
+    lost = f"{FULL}: the hold is not kept: {place}/"
+    told = next(line for line in lines if line.startswith(lost))
+    assert "cannot be written: No space left on device" in told
     assert any(line.startswith(f"{FULL}: 6 of 6 connections down") for line in lines)
 
 

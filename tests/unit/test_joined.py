@@ -184,6 +184,12 @@ def test_why_one_end_could_not_bring_it_up(there, said):
     assert joined.because(ONE, ROW, there) == said
 
 
+def test_who_only_waits_says_what_the_other_end_does():
+    row = {**ROW, "reason": "loaded, but no SA; the peer starts it"}
+    there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "connecting", "reason": "no answer"}}
+    assert joined.because(ONE, row, there) == f"{OTHER} starts it, and says: no answer"
+
+
 def test_a_reason_that_is_no_guess_stands():
     row = {**ROW, "reason": "no answer"}
     there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}}
