@@ -110,7 +110,7 @@ def test_a_stage_is_told_in_the_words_of_the_pillar_and_with_its_options(data):
     data["rules"][1]["stage"] = "passive"
     (line,) = [line for line in lines(data) if "stage" in line]
     assert line == (
-        "4 connections changed of 2 pairs, codfw - eqiad: stage start -> passive; auto start -> add; "
+        "4 connections changed of 2 pairs, codfw - eqiad: stage start -> passive; "
         "dpdaction restart -> clear; keyingtries unset -> 1"
     )
 
