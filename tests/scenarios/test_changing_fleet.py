@@ -48,7 +48,7 @@ class Watch:
         self.traffic, self.before = None, {}
 
     def __enter__(self):
-        self.before = self.mesh.ids()
+        self.before = self.sas()
         self.traffic = self.mesh.lab.traffic(self.targets)
         self.traffic.__enter__()
         return self
@@ -73,9 +73,17 @@ class Watch:
         inside = self.between(hosts)
         return {key: found for key, found in self.traffic.figures.items() if key not in inside}
 
+    def sas(self):
+        """The ids of IKE SAs by host and connection, where a host has any."""
+        return {
+            (host, name): one["ike_ids"]
+            for host, status in self.mesh.status().items()
+            for name, one in status.get("connections", {}).items()
+        }
+
     def same_sas(self, hosts):
         """Whether the SAs of pairs with both ends among these hosts are those of before."""
-        now = self.mesh.ids()
+        now = self.sas()
         keys = [key for key in self.before if key[0] in hosts and self.peers[key] in hosts]
         assert keys
         return all(now[key] == self.before[key] for key in keys)
