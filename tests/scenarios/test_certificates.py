@@ -101,9 +101,9 @@ def test_a_revoked_host_is_refused(mesh):
         "cp3002_v6": [],
     }
     assert "certificate was revoked" in lab.host(CP1001).run(["journalctl", "-b", "--no-pager"]).stdout
-    lab.host(CP1001).write(
-        f"/{SSLDIR}/crl.pem", lab.ca.revoke()
-    )  # charon keeps a list until a newer one comes
-    mesh.apply()
-    found = lab.call(CP1001, "ipsec.reauthenticate", "peer=cp3002*")
-    assert found["ok"], found
+    lab.host(CP1001).run(["rm", f"/{SSLDIR}/crl.pem"])
+    mesh.apply(CP1001)
+    lab.host(CP1001).run(
+        ["systemctl", "restart", "strongswan-starter"]
+    )  # charon keeps lists that it has read
+    mesh.settle()
