@@ -102,6 +102,8 @@ def test_a_revoked_host_is_refused(mesh):
     }
     assert "certificate was revoked" in lab.host(CP1001).run(["journalctl", "-b", "--no-pager"]).stdout
     lab.host(CP1001).run(["rm", f"/{SSLDIR}/crl.pem"])
-    mesh.apply()
-    found = lab.call(CP1001, "ipsec.reauthenticate", "peer=cp3002*")
-    assert found["ok"], found
+    mesh.apply(CP1001)
+    lab.host(CP1001).run(
+        ["systemctl", "restart", "strongswan-starter"]
+    )  # charon keeps lists that it has read
+    mesh.settle()

@@ -4,6 +4,7 @@ What charon refuses is in test_main_job.py: a mistake changes nothing on the hos
 """
 
 import contextlib
+import re
 import subprocess
 import time
 
@@ -63,11 +64,9 @@ def repaired(mesh, ids):
 
 def test_the_minion_killed_in_the_middle(mesh, edited):
     ids, host = mesh.ids(), mesh.lab.host(CP3001)
-    run = start(mesh)
+    mesh.lab.master.run(["salt", "--async", CP3001, "state.apply", "ipsec"])
     wait_for_trial(mesh)
-    host.run(["pkill", "-KILL", "-f", "salt-call.*state.apply"])
     host.run(["systemctl", "kill", "--signal=KILL", "salt-minion"])
-    run.communicate()
     whole(mesh, edited)
     assert mesh.lab.host(CP3001).run(["pgrep", "-cx", "charon"]).stdout.strip() == "1"
     host.run(["systemctl", "restart", "salt-minion"])
@@ -83,7 +82,8 @@ def test_a_full_disk(mesh, edited):
         states = mesh.apply(CP3001)[CP3001]
         failed = states["ipsec-config-connections"]
         assert (failed["result"], failed["changes"]) == (False, {})
-        assert "No space left on device; nothing was changed" in failed["comment"]
+        assert "No space left on device" in failed["comment"]
+        assert "Traceback" not in failed["comment"]
         assert files(mesh) == edited
         assert mesh.ids() == ids
     finally:
@@ -98,7 +98,7 @@ def test_two_runs_at_once(mesh, edited):
     for run in runs:
         said = run.communicate(timeout=200)[0]
         assert "Traceback" not in said
-        assert "Failed:    0" in said, said
+        assert re.search("^Failed: +0$", said, re.MULTILINE), said
     repaired(mesh, ids)
 
 
