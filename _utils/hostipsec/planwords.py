@@ -153,7 +153,8 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     for row in plan.misfits:
         groups.setdefault(row.disagree, []).append(row)
     for said, rows in sorted(groups.items()):
-        yield f"THE ENDS WOULD DISAGREE about {plural(len(rows), 'connection')}: {said}"
+        would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
+        yield f"THE ENDS {would} DISAGREE about {plural(len(rows), 'connection')}: {said}"
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {folded(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):
