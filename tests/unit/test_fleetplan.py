@@ -181,13 +181,16 @@ def test_what_else_changes_is_grouped_by_what_it_is(data):
     said = answers(RUNNING, fleet)
     for host in (CP1001, CP1002):
         said[host]["changes"] = {
+            fleetplan.CONFIGURED: {"SAs ended": ["a_v4"], "ipsec.secrets": "rewritten"},
             fleetplan.CERTIFICATES: {f"/etc/ipsec.d/certs/{host}.pem": "renewed: valid until 2027-01-01"},
             fleetplan.GUARD: {"added": ["src 10.0.0.0/31 dst 10.0.0.9/32 dir out"]},
             fleetplan.SYSCTL: {"net.core.xfrm_larval_drop": {"old": "1", "new": "0"}},
         }
     assert lines(data, said=said)[1:-1] == [
         "2 policies of stage require added on 2 hosts: cp[1001-1002].eqiad.example",
+        "SAs ended: a_v4: 2 hosts: cp[1001-1002].eqiad.example",
         "certificate read anew, renewed: valid until 2027-01-01: 2 hosts: cp[1001-1002].eqiad.example",
+        "ipsec.secrets rewritten: 2 hosts: cp[1001-1002].eqiad.example",
         "sysctl net.core.xfrm_larval_drop 1 -> 0: 2 hosts: cp[1001-1002].eqiad.example",
     ]
 
