@@ -302,7 +302,7 @@ def _disagree(key: Key, sides: Sides, missing: Collection[str]) -> str:
     one, other, _ = key
     silent = [host for host in (one, other) if host in missing]
     if silent:
-        return f"{' and '.join(silent)} did not answer"
+        return f"{' and '.join(silent)} gave no plan"
     if one not in sides or other not in sides:
         return ""
     mine, theirs = (sides[host]["connections"].get(key) for host in (one, other))

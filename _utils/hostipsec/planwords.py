@@ -34,6 +34,10 @@ from .folded import few, folded, plural
 
 _MOST = 12  # lines of one kind
 _KINDS = {"certs": "certificate", "private": "key", "cacerts": "CA"}  # by the directory of a file
+_IN_CHARON = ("loaded into charon", "unloaded from charon", "SAs ended")
+_SETTINGS = ("all connections", "config setup", "strongswan.conf")
+# parts of the changes of ipsec.configured that have words of their own; others are told as they are
+_TOLD = (*_IN_CHARON, *_SETTINGS, "charon", "configuration", "connections", "modes", "removed lines")
 _ROLE = ("auto", "dpdaction", "keyingtries")  # they follow from stage and role: the ends have different ones
 
 
@@ -91,7 +95,7 @@ def _changed_rows(plan: FleetPlan) -> Iterable[str]:
 
 
 def _settings(plan: FleetPlan) -> Iterable[str]:
-    for part in ("all connections", "config setup", "strongswan.conf"):
+    for part in _SETTINGS:
         groups: dict[Fact, list[str]] = {}
         for host, found in plan.parts(part):
             for option, change in found.items():
@@ -153,7 +157,8 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     for row in plan.misfits:
         groups.setdefault(row.disagree, []).append(row)
     for said, rows in sorted(groups.items()):
-        yield f"THE ENDS WOULD DISAGREE about {plural(len(rows), 'connection')}: {said}"
+        would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
+        yield f"THE ENDS {would} DISAGREE about {plural(len(rows), 'connection')}: {said}"
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {folded(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):
@@ -210,12 +215,12 @@ def _sentences(host: str, changes: Mapping[str, Mapping[str, Any]]) -> Iterable[
         kind = _KINDS.get(path.split("/")[-2], path)
         yield f"{kind} read anew, {said.replace(host, 'HOST')}"
     configured = changes.get(CONFIGURED, {})
-    for part in ("loaded into charon", "unloaded from charon", "SAs ended"):
+    for part in _IN_CHARON:
         if part in configured:
-            yield f"{part}, as the files have it already: {few(configured[part])}"
-    for part in ("ipsec.secrets", "mesh.json"):
-        if part in configured:
-            yield f"{part} {configured[part]}"
+            yield f"{part}: {few(configured[part])}"
+    for part, found in configured.items():
+        if part not in _TOLD:
+            yield f"{part} {few(found) if isinstance(found, list) else found}"
     if "removed lines" in configured:
         yield f"lines of ipsec.conf that are not ours are removed: {few(configured['removed lines'])}"
     for path, said in configured.get("modes", {}).items():
