@@ -53,7 +53,7 @@ test-scenarios: setup
 
 test-kernel: setup
 	@lab/lab image
-	lab/with-esp --timeout 1800 -- $(PYTEST) tests/kernel
+	lab/with-esp --timeout 2400 -- $(PYTEST) tests/kernel
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py
