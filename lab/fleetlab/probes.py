@@ -2,9 +2,9 @@
 
 Runs on a host by its system's Python, with no library. Standard input is one line of JSON, `{"own":
 [address, ...], "targets": {name: address}, "interval": seconds, "file": path}`. The file is written anew
-twice a second: by target `sent` and `received` since the first answer, `gap` (seconds, the longest time
-without an answer) and `silent` (seconds since the last one). SIGUSR1 ends the sending, after which `done` is
-true; SIGTERM ends the program.
+twice a second: by target `sent` and `received` since the first answer, `interruptions` (how often probes in
+a row were lost), `gap` (seconds, the longest time without an answer) and `silent` (seconds since the last one).
+SIGUSR1 ends the sending, after which `done` is true; SIGTERM ends the program.
 """
 
 import contextlib
@@ -28,25 +28,28 @@ class Target:
 
     def __init__(self, address):
         self.address = address
-        self.sent = self.received = 0
+        self.sent = self.received = self.interruptions = 0
         self.gap = 0.0
         self.last = None  # when the last answer came
+        self.number = 0  # of the probe that it was to
 
-    def answered(self, now, since):
-        """Note an answer to the probe of `since` probes ago; what was sent before the first is left out."""
+    def answered(self, now, number, newest):
+        """Note the answer to a probe; what was sent before the first one is left out."""
         if self.last is None:
-            self.sent = since + 1
+            self.sent = newest - number + 1
         else:
             self.gap = max(self.gap, now - self.last)
+            self.interruptions += number > self.number + 1
         self.received += 1
-        self.last = now
+        self.last, self.number = now, max(self.number, number)
 
     def as_dict(self, now, stopped):
         """Return the figures; a silence that goes on counts as a gap."""
         if self.last is None:
-            return {"sent": 0, "received": 0, "gap": None, "silent": None}
+            return {"sent": 0, "received": 0, "interruptions": 0, "gap": None, "silent": None}
         silent = (stopped or now) - self.last
-        return {"sent": self.sent, "received": self.received, "gap": max(self.gap, silent), "silent": silent}
+        counts = {"sent": self.sent, "received": self.received, "interruptions": self.interruptions}
+        return {**counts, "gap": max(self.gap, silent), "silent": silent}
 
 
 class Probes:
@@ -109,7 +112,7 @@ class Probes:
             if kind == b"?":
                 self.put(sender[0], PROBE.pack(b"!", index, number))
             else:
-                self.targets[index].answered(time.monotonic(), self.number - number)
+                self.targets[index].answered(time.monotonic(), number, self.number)
 
     def write(self, now):
         """Write the file."""

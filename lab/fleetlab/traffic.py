@@ -21,6 +21,7 @@ class Figures:
 
     sent: int
     received: int
+    interruptions: int  # how often probes in a row were lost
     gap: float  # seconds, the longest time without an answer
 
     @property
@@ -86,8 +87,8 @@ class Traffic:
             if kind is None:
                 wait_for(lambda one=machine: _done(one), f"the end of the traffic of {host}", DEADLINE)
             for name, found in self.look(host).items():
-                sent, received, gap = (found[key] or 0 for key in ("sent", "received", "gap"))
-                self.figures[host, name] = Figures(int(sent), int(received), gap)
+                counts = (int(found[key] or 0) for key in ("sent", "received", "interruptions"))
+                self.figures[host, name] = Figures(*counts, found["gap"] or 0.0)
         for machine in running.values():
             machine.run(["systemctl", "stop", UNIT], check=False)
 
