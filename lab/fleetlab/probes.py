@@ -3,7 +3,7 @@
 Runs on a host by its system's Python, with no library. Standard input is one line of JSON, `{"own":
 [address, ...], "targets": {name: address}, "interval": seconds, "file": path}`. The file is written anew
 twice a second: by target `sent` and `received` since the first answer, `interruptions` (how often probes in
-a row were lost), `gap` (seconds, the longest time without an answer) and `silent` (seconds since the last one).
+a row were lost), `gap` (seconds, the longest time without an answer) and `silent` (seconds since the last).
 SIGUSR1 ends the sending, after which `done` is true; SIGTERM ends the program.
 """
 
