@@ -195,7 +195,7 @@ def test_a_full_disk(mesh, master, took):
 
 def test_a_peer_that_does_not_have_this_host(mesh, master, took):
     pillar = mesh.pillar
-    pillar["ipsec"]["hosts"][CUT]["cluster"] = "upload"
+    pillar["ipsec"]["rules"][0]["and"]["site"] = ["codfw"]  # applied at one end only
     pillar["ipsec"].pop("expect")
     mesh.give(pillar)
     mesh.apply(CUT)
