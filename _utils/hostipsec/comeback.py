@@ -1,7 +1,7 @@
 """The way back from an emergency stop: holds lifted, the service started, everything brought up at once.
 
-This host starts what it is the initiator of as soon as charon has it, and a little later what its peers
-should have started and did not. Nothing waits for a peer; what did not come up by the deadline is told with
+This host starts what it is the initiator of as soon as charon has it and, where it alone was told, a little
+later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the deadline is told with
 the reason that charon gave.
 """
 
@@ -246,7 +246,9 @@ class _Comeback:
         loaded = {one.name for one in look.connections}
         for name in loaded:
             self.loaded_at.setdefault(name, self.elapsed)
-        turn = self.elapsed > TURN
+        # told with the whole fleet, or minded by its keeper, the other end starts what is its to start: both
+        # starting while neither reaches the other makes two IKE SAs once they do
+        turn = self.command is None and self.elapsed > TURN
         return tuple(
             one.name
             for one in self.wanted
