@@ -1,8 +1,8 @@
 """The way back from an emergency stop: holds lifted, the service started, everything brought up at once.
 
 This host starts what it is the initiator of as soon as charon has it and, where it alone was told, a little
-later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the deadline is told with
-the reason that charon gave.
+later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the
+deadline is told with the reason that charon gave.
 """
 
 from __future__ import annotations
