@@ -142,10 +142,11 @@ def status(
             for row in shown.rows
         ],
         "counts": dict(shown.counts),
+        "certificates": {name: one["days_left"] for name, one in sorted(ends.items())},
         "silent": found["silent"],
         "failed": found["failed"],
         "editions": found["editions"],
-        **_said([*shown.lines(), *_lost(found)], ok, found["interrupted"]),
+        **_said([*shown.lines(), *_first_end(ends), *soon, *_lost(found)], ok, found["interrupted"]),
     }
     return _brief(result, brief)
 
@@ -392,7 +393,7 @@ def sites(only=None):
     try:
         by_site = _by_site()
         wanted = _listed("only", only) or sorted(by_site)
-        _fits("only", wanted, by_site)
+        _fits("only", wanted, sorted(by_site))
     except HostIPsecError as error:
         return {"sites": [], "asked": time.time(), "error": str(error)}
     found = [{"name": name, "hosts": by_site[name]} for name in wanted]
@@ -656,7 +657,7 @@ def _known(fleet, site, host, state, within):
 def _fits(name, values, allowed):
     for value in values:
         if value not in allowed:
-            raise HostIPsecError(f"{name}: found {value!r}; allowed: {', '.join(sorted(allowed))}")
+            raise HostIPsecError(f"{name}: found {value!r}; allowed: {', '.join(allowed)}")
 
 
 def _members():
@@ -687,7 +688,7 @@ def _targets(tgt, tgt_type, site, timeout, threshold):
             raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
         by_site = _by_site()
         wanted = _listed("site", site)
-        _fits("site", wanted, by_site)
+        _fits("site", wanted, sorted(by_site))
         return sorted(host for name in wanted for host in by_site[name]), seconds, limit
     return _members() if tgt is None else _some_accepted(tgt, tgt_type), seconds, limit
 

@@ -1,8 +1,8 @@
 """The way back from an emergency stop: holds lifted, the service started, everything brought up at once.
 
-This host starts what it is the initiator of as soon as charon has it, and a little later what its peers
-should have started and did not. Nothing waits for a peer; what did not come up by the deadline is told with
-the reason that charon gave.
+This host starts what it is the initiator of as soon as charon has it and, where it alone was told, a little
+later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the
+deadline is told with the reason that charon gave.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ DEADLINE = 30.0  # seconds
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
 CALL = 5.0  # seconds, for one call
+SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
 _POLL = 0.1
 
 
@@ -172,6 +173,8 @@ class _Comeback:
     overruled: str = ""
     log: Log = field(default_factory=Log)
     listening: bool = False
+    fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
+    loaded_at: dict[str, float] = field(default_factory=dict)  # connection -> when it was seen loaded first
     started: dict[str, float] = field(default_factory=dict)  # connection -> when it was started last
     problems: list[str] = field(default_factory=list)
     look: Optional[Charon] = None
@@ -189,6 +192,8 @@ class _Comeback:
     def run(self) -> Up:
         """Lift, start, wait."""
         before = self.system.holds()
+        held = hold.reasons(before, self.wanted, self.system.now())
+        self.fresh = frozenset(one.name for one in self.wanted if one.stage == "start" and one.name in held)
         lift = Hold(self.who, self.system.now(), "", scope=self.scope, held=False)
         try:
             self.system.lift(lift, self.every, self.command)
@@ -239,11 +244,16 @@ class _Comeback:
     def _due(self, look: Charon) -> tuple[str, ...]:
         """Return what is to be started now: loaded, without an SA, not started just before, and its turn."""
         loaded = {one.name for one in look.connections}
-        turn = self.elapsed > TURN
+        for name in loaded:
+            self.loaded_at.setdefault(name, self.elapsed)
+        # told with the whole fleet, or minded by its keeper, the other end starts what is its to start: both
+        # starting while neither reaches the other makes two IKE SAs once they do
+        turn = self.command is None and self.elapsed > TURN
         return tuple(
             one.name
             for one in self.wanted
             if one.name in loaded
+            and (one.name not in self.fresh or self.elapsed - self.loaded_at[one.name] >= SETTLE)
             and one.stage in ("start", "require")
             and (one.initiator or turn)
             and not any(health.belongs(sa, one) for sa in look.ike_sas)

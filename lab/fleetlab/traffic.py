@@ -91,6 +91,7 @@ class Traffic:
                 self.figures[host, name] = Figures(*counts, found["gap"] or 0.0)
         for machine in running.values():
             machine.run(["systemctl", "stop", UNIT], check=False)
+            machine.run(["rm", "-f", INPUT, OUTPUT])
 
 
 def _done(machine: Machine) -> bool:

@@ -124,9 +124,9 @@ def measure(side: Side, lab: Lab) -> None:
     off = sorted(host.name for host in lab.hosts)[:: HOSTS // OFF][:OFF]
     for host in off:
         lab.off(host)
-    off_down, code, off_said = side.runner("ipsec.down", "reason=bench", "timeout=5")
+    off_down, code, off_said = side.runner("ipsec.down", "reason=bench")
     assert code == 1, off_said
-    off_up, _, off_up_said = side.runner("ipsec.up", "timeout=5", "deadline=20")
+    off_up, _, off_up_said = side.runner("ipsec.up", "deadline=20")
     lab.salt("*", "cmd.run", KEEPER.format("stop"))
     loop_off, answered = side.loop(LOOP_DOWN, PATIENCE)
     table(
