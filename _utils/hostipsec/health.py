@@ -217,7 +217,8 @@ def _look(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optional
     by_remote: dict[str, list[IkeSA]] = {}
     for sa in charon.ike_sas if charon else ():
         by_remote.setdefault(sa.remote_host, []).append(sa)
-    states = kernel.states if kernel else ()
+    # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
+    states = [state for state in (kernel.states if kernel else ()) if not state.larval]
     policies = kernel.policies if kernel else ()
     return _Look(
         charon=charon,

@@ -213,6 +213,11 @@ class KernelState:
     packets: int = 0
     algorithm: str = ""
 
+    @property
+    def larval(self) -> bool:
+        """Whether it has no key: the kernel asked for an SA, and goes on waiting for one."""
+        return not self.algorithm
+
 
 @dataclass(frozen=True)
 class KernelPolicy:

@@ -20,6 +20,7 @@ from hostipsec.model import (
     LoadedConnection,
 )
 
+GCM = "rfc4106(gcm(aes))"
 EAST = {"v4": "10.9.0.1", "v6": "fd00::1"}
 WEST = {"v4": "10.9.0.2", "v6": "fd00::2"}
 
@@ -151,8 +152,8 @@ SA = IkeSA(
 LOADED = LoadedConnection("west_v4", (EAST["v4"],), (WEST["v4"],), children=("west_v4",))
 KERNEL = Kernel(
     (
-        KernelState(EAST["v4"], WEST["v4"], "c0000002", "transport", 1),
-        KernelState(WEST["v4"], EAST["v4"], "c0000001", "transport", 1),
+        KernelState(EAST["v4"], WEST["v4"], "c0000002", "transport", 1, algorithm=GCM),
+        KernelState(WEST["v4"], EAST["v4"], "c0000001", "transport", 1, algorithm=GCM),
     ),
     tuple(KernelPolicy("10.9.0.1/32", "10.9.0.2/32", way, 1, reqid=1) for way in ("in", "out")),
 )
@@ -183,6 +184,15 @@ def test_a_child_that_is_gone_does_not(state):
         "no child",
         "critical",
         "IKE SA 1 is ESTABLISHED, but has no CHILD SA: nothing is encrypted",
+    )
+
+
+def test_a_state_that_the_kernel_waits_for_is_none():
+    """The SA was deleted; packets made the kernel ask for it, by its old SPI: that looked like the SA itself."""
+    out, back = KERNEL.states
+    assert judge(SA, seen=replace(KERNEL, states=(replace(out, algorithm=""), back)))[::2] == (
+        "no xfrm",
+        "charon says INSTALLED, but the kernel has no SA c0000002 out",
     )
 
 
