@@ -188,7 +188,7 @@ def test_a_child_that_is_gone_does_not(state):
 
 
 def test_a_state_that_the_kernel_waits_for_is_none():
-    """The SA was deleted; packets made the kernel ask for it, by its old SPI: that looked like the SA itself."""
+    """The SA was deleted, and packets made the kernel ask for it by its old SPI: that looked like the SA."""
     out, back = KERNEL.states
     assert judge(SA, seen=replace(KERNEL, states=(replace(out, algorithm=""), back)))[::2] == (
         "no xfrm",
