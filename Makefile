@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 PLANE ?= auto
 
-.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-charon bench clean
+.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-beside bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,13 +28,13 @@ demo: setup
 down: setup
 	@lab/lab down
 
-## User Mode Linux has one processor: the kernel's scenarios run beside the others. Each part prints when it ends.
+## Two lanes for two processors; each part prints when it ends.
 test: lint test-unit
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-kernel test-charon
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-scenarios test-beside
 
-test-charon: test-functional
+test-beside: test-kernel
+	@$(MAKE) --no-print-directory test-functional
 	@$(MAKE) --no-print-directory test-integration
-	@$(MAKE) --no-print-directory test-scenarios
 
 lint: setup
 	@tests/lint

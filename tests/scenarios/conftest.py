@@ -106,6 +106,12 @@ def everything() -> Iterator[Mesh]:
 
 
 @pytest.fixture
+def asking(everything: Mesh) -> Master:
+    """The master's shell, for what changes nothing: no host is looked after afterwards."""
+    return Master(everything.lab)
+
+
+@pytest.fixture
 def master(mesh: Mesh) -> Iterator[Master]:
     """The master's shell; afterwards every host is on, with its minion, its cable and its connections."""
     yield Master(mesh.lab)

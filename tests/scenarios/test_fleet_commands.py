@@ -27,7 +27,8 @@ def test_a_dry_run_changes_nothing(mesh, master):
     status, lines = master.run("down", "dry_run=True")
     assert status == 0
     assert "5 hosts asked, nothing was changed" in lines
-    assert "cp2001.codfw.example: 8 of 8 connections would be ended (8 connections: 8 established)" in lines
+    told = "cp2001.codfw.example: 8 of 8 connections would be ended (8 connections: 8 established"
+    assert any(line.startswith(told) for line in lines), lines
     assert mesh.ids() == before
 
 
@@ -112,7 +113,7 @@ def test_a_broken_pillar_stops_nobody_who_names_a_target(mesh, master):
         (("down", "site=nowhere"), "site: found 'nowhere'; allowed: codfw, eqiad, esams"),
     ],
 )
-def test_bad_input(master, arguments, said):
-    status, lines = master.run(*arguments)
+def test_bad_input(asking, arguments, said):
+    status, lines = asking.run(*arguments)
     assert status == 2
     assert lines[0].startswith(said)
