@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from fleetlab import Lab
@@ -40,8 +42,16 @@ class Running:
 
     def __init__(self, lab: Lab, command: list[str]) -> None:
         self.lab, self.text = lab, " ".join(command)
-        self._process = subprocess.Popen(
-            lab.master.argv(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        self._place = Path(tempfile.mkdtemp(dir=lab.place))
+        self._out, self._err = self._place / "out", self._place / "err"
+        argv = lab.master.argv(command, {"PYTHONUNBUFFERED": "1"})
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self._process = subprocess.Popen(argv, stdout=out, stderr=err)
+
+    def wait_until_printed(self, *texts: str) -> None:
+        """Wait until each text is printed."""
+        wait_for(
+            lambda: all(text in self._out.read_text() for text in texts), f"{', '.join(texts)} printed", 30
         )
 
     def wait_until_held(self, host: str) -> None:
@@ -57,8 +67,8 @@ class Running:
 
     def end(self, timeout: float = 120) -> tuple[int, list[str]]:
         """Return the exit status and the lines that an operator reads."""
-        out, err = self._process.communicate(timeout=timeout)
-        return self._process.returncode, read(out, err)
+        status = self._process.wait(timeout)
+        return status, read(self._out.read_text(), self._err.read_text())
 
 
 def read(out: str, err: str) -> list[str]:

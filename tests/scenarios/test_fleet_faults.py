@@ -111,20 +111,25 @@ def test_the_master_is_restarted_in_the_middle(mesh, master, took):
 
 
 def test_ctrl_c(mesh, master, took):
-    mesh.lab.network.set_link(CUT, "down")
+    """One host has not answered yet, and one was not asked: both are named, and what was begun is finished."""
+    minion = ["systemctl", "kill", "salt-minion"]
+    mesh.lab.host(CUT).run([*minion, "--signal=STOP"])
 
     def interrupted():
-        running = master.start("down", "reason=T195365", "deadline=6", "batch=4")
-        running.wait_until_held("cp1001.eqiad.example")
+        running = master.start("down", "reason=T195365", "timeout=30", "batch=4")
+        # Salt loads the outputter for each line anew; a Ctrl-C in that moment would be lost in its loader
+        running.wait_until_printed(*(f"{host}: " for host in every(mesh.lab)[:4] if host != CUT))
         running.interrupt()
         return running.end()
 
-    status, lines = took(interrupted)
+    try:
+        status, lines = took(interrupted)
+    finally:
+        mesh.lab.host(CUT).run([*minion, "--signal=CONT"])
     assert status == 130
     assert "not asked: cp3002.esams.example" in lines
     said = "interrupted; asked, without an answer yet, and finishing what they have begun: "
-    waiting = next(line for line in lines if line.startswith(said)).removeprefix(said).split(", ")
-    assert CUT in waiting
+    assert f"{said}{CUT}" in lines
     wait_for(lambda: held(mesh.lab) == sorted({*every(mesh.lab)} - {FULL}), "the end of what was begun", 30)
 
 
