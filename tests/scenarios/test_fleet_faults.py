@@ -111,7 +111,7 @@ def test_the_master_is_restarted_in_the_middle(mesh, master, took):
 
 
 def test_ctrl_c(mesh, master, took):
-    """One host has not answered yet, and one was not asked: both are named, and what was begun is finished."""
+    """One host has not answered yet, one was not asked: both are named, and what was begun is finished."""
     minion = ["systemctl", "kill", "salt-minion"]
     mesh.lab.host(CUT).run([*minion, "--signal=STOP"])
 
