@@ -902,9 +902,18 @@ class _Hands:
         """Apply state ipsec; return by host what is wrong, a list of sentences."""
         override = {"ipsec_rollout": {"stage": stage, "mark": self.mark}}
         found = {}
+        try:
+            self._collect(found, list(hosts), override)
+        except salt.exceptions.SaltException as error:
+            said = " ".join(str(error).split())
+            lost = [host for host in hosts if host not in found]
+            found.update((host, [f"not known, the master says: {said}"]) for host in lost)
+        return found
+
+    def _collect(self, found, hosts, override):
         with salt.client.get_local_client(mopts=__opts__) as client:
             calls = client.cmd_iter(
-                list(hosts),
+                hosts,
                 "state.apply",
                 ["ipsec"],
                 timeout=self.timeout,
@@ -915,7 +924,6 @@ class _Hands:
                 for host, data in (answer or {}).items():
                     found[host] = _wrong(data.get("ret") if isinstance(data, dict) else data)
                     self.say(f"{host}: {'; '.join(found[host]) or 'done'}")
-        return found
 
     def say(self, text):
         _progress(text)

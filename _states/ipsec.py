@@ -31,6 +31,7 @@ try:
         vicicopy,
     )
     from hostipsec.errors import HostIPsecError
+    from hostipsec.model import STAGES
 
     HAS_ENGINE = True
 except ImportError:
@@ -68,6 +69,8 @@ def _member():
     mine = __salt__["ipsec.mined"]
     member = membership.read(data, __grains__["id"], addresses.resolve(pillar.unaddressed(data), mine))
     limit = _step("stage")
+    if limit and limit not in STAGES[1:]:
+        raise HostIPsecError(f"ipsec_rollout:stage: found {limit!r}; allowed: {', '.join(STAGES[1:])}")
     return member.limited(limit, configuration.recorded()) if limit else member
 
 
