@@ -4,7 +4,9 @@ SHELL := /bin/bash
 PYTHON := /usr/bin/python3
 VENV := .build/venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q
+PYTEST := $(BIN)/python -m pytest -q --durations=10 --durations-min=10
+## A lab that went wrong fails every test after it, each at its deadline
+LABS := --maxfail=3
 PLANE ?= auto
 
 .PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-beside bench clean
@@ -49,11 +51,11 @@ test-integration: setup
 	$(PYTEST) tests/integration
 
 test-scenarios: setup
-	$(PYTEST) tests/scenarios
+	$(PYTEST) $(LABS) tests/scenarios
 
 test-kernel: setup
 	@lab/lab image
-	lab/with-esp --timeout 2400 -- $(PYTEST) tests/kernel
+	lab/with-esp --timeout 2400 -- $(PYTEST) $(LABS) tests/kernel
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py

@@ -189,7 +189,14 @@ class Lab:
                 missing.difference_update(self.salt(targets, "saltutil.sync_all", timeout=120, expr="list"))
             return not missing
 
-        wait_for(answered, "answers of all minions", timeout)
+        wait_for(answered, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
+
+    def _silent(self, host: str) -> str:
+        """What there is to know of a host whose minion does not answer."""
+        look = ["sh", "-c", "systemctl status --no-pager salt-minion; tail -n 20 /var/log/salt/minion"]
+        with contextlib.suppress(LabError):
+            return f"\n-- {host} does not:\n{self.host(host).run(look, check=False, timeout=20).stdout}"
+        return f"\n-- {host} does not, and has no shell"
 
     def down(self) -> None:
         """End everything of the lab; nothing is left, also where a start was cut short."""

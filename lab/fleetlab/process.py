@@ -60,12 +60,14 @@ def run_logged(argv: Sequence[str], log: Path, what: str, env: dict[str, str] | 
         raise LabError(f"{what}: {argv[0]} ended with status {done.returncode}\n{tail}\nlog: {log}")
 
 
-def wait_for(ready: Callable[[], bool], what: str, timeout: float, interval: float = 0.1) -> None:
+def wait_for(
+    ready: Callable[[], bool], what: str | Callable[[], str], timeout: float, interval: float = 0.1
+) -> None:
     """Ask until it is true; raise `LabError` naming what was waited for when the time is over."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:
-            raise LabError(f"{what}: not within {timeout:g} s")
+            raise LabError(f"{what() if callable(what) else what}: not within {timeout:g} s")
         time.sleep(interval)
 
 

@@ -1,10 +1,13 @@
 """Three hosts at three sites where the kernel does ESP; each applies the state by itself (no master).
 
-Run where the kernel has ESP with AES-GCM: `lab/with-esp` sees to that.
+Run where the kernel has ESP with AES-GCM: `lab/with-esp` sees to that. There a run of the state takes
+some ten seconds, so the pair of A and B climbs the stages once for all files, and each file stands on the
+stage it needs: `started`, then `required`; test_stages goes down again. Each step is measured.
 """
 
 import contextlib
 import copy
+import json
 import re
 from collections.abc import Iterator
 
@@ -13,7 +16,7 @@ import yaml
 
 from fleetlab import Lab
 from fleetlab.capture import Capture
-from fleetlab.paths import LAB
+from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
 from fleetlab.process import wait_for
 
@@ -24,8 +27,26 @@ ADDRESSES = {
     B: ("10.192.0.11", "2001:db8:2::11"),
     C: ("10.20.0.11", "2001:db8:3::11"),
 }
+RULES = {
+    "edge-to-core": {
+        "between": {"site": ["esams"]},
+        "and": {"site": ["eqiad", "codfw"]},
+        "same": ["cluster"],
+    },
+    "core-to-core": {"between": {"site": ["eqiad"]}, "and": {"site": ["codfw"]}, "same": ["cluster"]},
+}
+FIGURES = BUILD / "stages.json"  # what docs/changing-the-fleet.md shows
+SECOND = 10  # probes a second, on each family
 SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) received")
 DEADLINE = 90.0  # seconds
+
+
+def rules(**stages: str) -> list[dict]:
+    """The rules of the fleet; a stage by the name of its rule, with `_` for `-`."""
+    return [
+        {"name": name, **rule, "stage": stages.get(name.replace("-", "_"), "start")}
+        for name, rule in RULES.items()
+    ]
 
 
 def probes(wire: Capture, one: str, other: str) -> int:
@@ -45,6 +66,8 @@ class Mesh:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.pillar: dict = yaml.safe_load(FLEET.read_text())
+        self.stage = "new"  # of the pair of A and B
+        self.steps: dict[str, dict] = {}  # by "FROM to TO": what the step lost, what the line showed after it
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Run a command on a host; what it wrote."""
@@ -53,7 +76,7 @@ class Mesh:
     def give(self, change: dict) -> None:
         """Lay settings over the pillar of all hosts (a list or a text replaces)."""
         pillar = copy.deepcopy(self.pillar)
-        pillar["ipsec"].update(change)
+        pillar["ipsec"].update({"rules": rules(core_to_core=self.stage), **change})
         self.lab.set_pillar(yaml.safe_dump(pillar))
 
     def apply(self, host: str, *arguments: str) -> dict[str, dict]:
@@ -63,6 +86,32 @@ class Mesh:
         wrong = [f"{one['__id__']}: {one['comment']}" for one in found.values() if one["result"] is False]
         assert not wrong, wrong
         return {one["__id__"]: one for one in found.values()}
+
+    def step(self, stage: str) -> dict[str, dict]:
+        """Take the pair to another stage under traffic, the end that answers first; the states of A.
+
+        So does `salt-run ipsec.rollout` on two hosts.
+        """
+        name, self.stage = f"{self.stage} to {stage}", stage
+        self.give({})
+        with self.traffic(A, B, 1 / SECOND) as traffic:
+            traffic.wait_flows()
+            for host in (B, A):
+                states = self.apply(host)
+            if stage in ("start", "require"):
+                self.wait_up(A, B)
+            with self.lab.capture() as wire:
+                traffic.wait_flows()
+        ends = {*ADDRESSES[A], *ADDRESSES[B]}
+        kinds = [one.kind for one in wire.packets if {one.source, one.destination} <= ends]
+        self.steps[name] = {
+            "lost": traffic.lost,
+            "sent": sum(traffic.sent.values()),
+            "esp": kinds.count("esp"),
+            "clear": kinds.count("clear"),
+        }
+        FIGURES.write_text(json.dumps(self.steps, indent=1) + "\n")
+        return states
 
     def sas(self, host: str, peer: str) -> list[str]:
         """The names of the connections with a peer that are installed at a host, once for each CHILD SA."""
@@ -138,18 +187,33 @@ class Traffic:
 
 
 @pytest.fixture(scope="session")
-def mesh() -> Iterator[Mesh]:
-    """Three hosts after their first `state.apply ipsec`."""
+def new() -> Iterator[Mesh]:
+    """Three hosts that no state has touched; they have the modules."""
     lab = Lab("kernel", FLEET, KERNEL, master=False)
     lab.down()
     try:
         lab.up()
-        found = Mesh(lab)
         for host in (A, B, C):
             lab.call(host, "saltutil.sync_all")
-            found.apply(host)
-        for one, other in ((A, B), (A, C), (B, C)):
-            found.wait_up(one, other)
-        yield found
+        yield Mesh(lab)
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="session")
+def started(new: Mesh) -> Mesh:
+    """All pairs in `start`: of A and B the way there is by `passive`, as a site comes in."""
+    new.step("passive")
+    new.apply(C)
+    new.step("start")
+    for host in (A, B):
+        new.wait_up(host, C)
+    return new
+
+
+@pytest.fixture(scope="session")
+def required(started: Mesh) -> Mesh:
+    """A and B require each other; C goes on with `start`."""
+    states = started.step("require")
+    assert len(states["ipsec-guard-policies"]["changes"]["added"]) == 8
+    return started

@@ -4,7 +4,6 @@ import json
 
 import pytest
 from conftest import ADDRESSES, A, B
-from test_require import rules
 
 from fleetlab.paths import BUILD
 from fleetlab.process import wait_for
@@ -23,12 +22,9 @@ print(json.dumps({"seconds": time.monotonic() - start, "error": error}))
 
 
 @pytest.fixture(scope="module")
-def trapped(mesh):
+def trapped(required):
     """A and B with traps; nobody but a packet starts anything, and the peer is slow."""
-    mesh.give({"rules": rules(core_to_core="require")})
-    for host in (A, B):
-        mesh.apply(host)
-    mesh.wait_up(A, B)
+    mesh = required
     mesh.on(B, "setsid", "--fork", "sh", "-c", "exec nc -lk 0.0.0.0 5002 >/dev/null 2>&1")
     for host in (A, B):
         mesh.on(host, "systemctl", "stop", "hostipsec-keeper")
@@ -38,9 +34,7 @@ def trapped(mesh):
     mesh.on(A, "sysctl", "-q", "-w", "net.core.xfrm_larval_drop=0")
     for host in (A, B):
         mesh.on(host, "systemctl", "start", "hostipsec-keeper")
-    mesh.give({})
-    for host in (A, B):
-        mesh.apply(host)
+    mesh.wait_up(A, B)
 
 
 def no_states(mesh):

@@ -6,6 +6,7 @@ from fleetlab.process import wait_for
 
 CP1001, CP3002 = "cp1001.eqiad.example", "cp3002.esams.example"
 ONE = 30.0  # seconds
+OUTAGE = 1.0  # seconds; on a loaded machine a round trip can take a good part of one
 
 
 def give(mesh, name, issued, *cas):
@@ -39,8 +40,8 @@ def one_each(mesh):
     """Whether every connection is established by one IKE SA and one CHILD SA."""
     return all(
         (one["state"], len(one["ike_ids"]), len(one["child_ids"])) == ("established", 1, 1)
-        for status in mesh.status().values()
-        for one in status["connections"].values()
+        for found in mesh.shell().values()
+        for one in found["connections"].values()
     )
 
 
@@ -63,7 +64,7 @@ def test_every_certificate_renewed_by_a_new_ca(mesh, record_property):
         wait_for(lambda: one_each(mesh), "one IKE SA a connection", ONE, 1)
     record_property("lost", {way: str(found) for way, found in traffic.figures.items() if found.lost})
     # the responder uses its new SA a round trip before the initiator has it: what it sends then is lost
-    assert max(found.lost for found in traffic.figures.values()) <= 1, traffic.figures
+    assert max(found.gap for found in traffic.figures.values()) < OUTAGE, traffic.figures
     after = mesh.ids()
     assert not [key for key in before if before[key] == after[key]]
     for name in members(mesh):

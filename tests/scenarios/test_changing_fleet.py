@@ -16,6 +16,7 @@ EDGE = {"cp3001.esams.example", "cp3002.esams.example"}
 MOVING, BROKEN = "cp3001.esams.example", "cp3002.esams.example"
 MOVED = {"ipv4": "10.20.0.31", "ipv6": "2001:db8:3::31"}
 OLD = {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp-noesn"}
+OUTAGE = 1.0  # seconds; on a loaded machine a round trip can take a good part of one
 NEW = {"ike": "aes256gcm16-prfsha384-ecp384", "esp": "aes256gcm16-ecp384-noesn"}
 
 
@@ -48,7 +49,7 @@ class Watch:
         self.traffic, self.before = None, {}
 
     def __enter__(self):
-        self.before = self.sas()
+        self.before = self.mesh.ids()
         self.traffic = self.mesh.lab.traffic(self.targets)
         self.traffic.__enter__()
         return self
@@ -73,17 +74,9 @@ class Watch:
         inside = self.between(hosts)
         return {key: found for key, found in self.traffic.figures.items() if key not in inside}
 
-    def sas(self):
-        """The ids of IKE SAs by host and connection, where a host has any."""
-        return {
-            (host, name): one["ike_ids"]
-            for host, status in self.mesh.status().items()
-            for name, one in status.get("connections", {}).items()
-        }
-
     def same_sas(self, hosts):
         """Whether the SAs of pairs with both ends among these hosts are those of before."""
-        now = self.sas()
+        now = self.mesh.ids()
         keys = [key for key in self.before if key[0] in hosts and self.peers[key] in hosts]
         assert keys
         return all(now[key] == self.before[key] for key in keys)
@@ -222,7 +215,7 @@ def test_ciphers_change_over_the_live_fleet(mesh, master):
         roll(master)
         assert master.data("status")[1]["counts"] == {"up": 16}
     # the end that answers uses a new SA up to a round trip before the other has it
-    assert max(one.lost for one in watch.traffic.figures.values()) <= 1
+    assert max(one.gap for one in watch.traffic.figures.values()) < OUTAGE
     record("ciphers change", touched=total(watch.traffic.figures))
 
 
