@@ -6,6 +6,8 @@ from conftest import ADDRESSES, A, B, C, probes, rules
 from fleetlab.paths import BUILD
 
 FIGURES = BUILD / "require.txt"  # what docs/require.md shows; the last run is at its end
+
+
 def stop_charon(mesh, host):
     mesh.on(host, "systemctl", "stop", "strongswan-starter")
 
