@@ -27,7 +27,7 @@ def linux_argv(memory: int, line: int, name: str) -> list:
     """Return what starts the kernel, in a process namespace: when its first process goes, all of it goes.
 
     All of it runs on one processor: every system call inside is two switches between processes outside,
-    which take several times as long where the two processes are on different processors.
+    which take twice as long and more where the two processes are on different processors.
     """
     processors = sorted(os.sched_getaffinity(0))
     processor = processors[os.getpid() % len(processors)]

@@ -165,11 +165,14 @@ def test_without_root(monkeypatch):
 # The kernel as a process ---------------------------------------------------------------------
 
 
-def test_all_of_it_ends_with_its_first_process():
+def test_all_of_it_runs_on_one_processor_and_ends_with_its_first_process():
     argv = machine.linux_argv(2 * GIB, 7, "run-1")
+    processor = argv[argv.index("--cpu-list") + 1]
     assert argv[: argv.index(str(provision.LINUX))] == [
-        *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child")
+        *("setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", processor),
+        *("unshare", "--pid", "--fork", "--kill-child"),
     ]
+    assert int(processor) in os.sched_getaffinity(0)
     assert {"mem=2048M", "ssl0=fd:7", "umid=run-1", "panic=-1"} <= {*argv}
 
 
