@@ -97,11 +97,15 @@ def checked(name):
     found = __salt__["ipsec.check"]()
     if found["problems"]:
         return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in found["problems"]))
+    try:
+        member = _member()
+    except HostIPsecError as error:
+        return _failed(name, f"Nothing was changed.\n- {error}")
     if not found["lonely"]:
         comment = f"{_counted(len(found['peers']), 'peer')}, {_counted(found['connections'])}"
         return _result(name, {}, comment, found["warnings"])
     configured_ = configuration.configured_names()
-    if configured_ and not _member().host.maintenance:
+    if configured_ and not member.host.maintenance:
         return _failed(
             name,
             f"{found['lonely']}, but {_counted(len(configured_))} of ours stand in ipsec.conf and stay: "

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -289,11 +289,16 @@ class Lab:
         file = self.place / f"capture-{os.getpid()}.pcap"
         return Capture(space, links, where is None, mesh, file)
 
-    def traffic(self, targets: Targets, interval: float = 0.05) -> Traffic:
-        """Probe from hosts to targets, every `interval` seconds; every host of the lab answers."""
+    def traffic(
+        self, targets: Targets, interval: float = 0.05, moved: Mapping[str, Sequence[str]] | None = None
+    ) -> Traffic:
+        """Probe from hosts to targets, every `interval` seconds; every host of the lab answers.
+
+        A host that is in `moved` does so from these addresses.
+        """
         own = {host.name: [str(address.ip) for address in host.addresses] for host in self.planned}
         machines = {host.name: self.machines[host.name] for host in self.hosts}
-        return Traffic(machines, own, targets, interval)
+        return Traffic(machines, {**own, **(moved or {})}, targets, interval)
 
 
 def _watchers(hosts: int) -> None:

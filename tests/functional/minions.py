@@ -58,9 +58,9 @@ class Minion:
         self.opts["grains"] = {**salt.loader.grains(self.opts), "id": identifier, **grains}
         self.utils = salt.loader.utils(self.opts)
 
-    def pillar(self, data: object) -> None:
-        """Give the minion what stands below ``ipsec`` in the pillar."""
-        (self.place / "pillar/ipsec.sls").write_text(json.dumps({"ipsec": data}))
+    def pillar(self, data: object, **beside: object) -> None:
+        """Give the minion what stands below ``ipsec`` in the pillar, and beside it."""
+        (self.place / "pillar/ipsec.sls").write_text(json.dumps({"ipsec": data, **beside}))
 
     def call(self, function: str, *arguments: Any, **named: Any) -> Any:
         """Call a function of an execution module as ``salt-call --local`` does; what it returned."""
@@ -113,9 +113,9 @@ class Remote:
         assert not error, error
         return value
 
-    def pillar(self, data: object) -> None:
+    def pillar(self, data: object, **beside: object) -> None:
         """See :class:`Minion`."""
-        self._ask("pillar", data)
+        self._ask("pillar", data, **beside)
 
     def call(self, function: str, *arguments: Any, **named: Any) -> Any:
         """See :class:`Minion`."""

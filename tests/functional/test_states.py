@@ -72,6 +72,15 @@ def test_checked_fails_with_every_error_of_the_pillar(minion, data):
         ]
 
 
+def test_checked_refuses_a_stage_of_a_roll_out_that_is_none(minion, data):
+    minion.pillar(data, ipsec_rollout={"stage": "off"})
+    found = agree(minion, "ipsec.checked", "input")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"] == (
+        "Nothing was changed.\n- ipsec_rollout:stage: found 'off'; allowed: passive, start, require"
+    )
+
+
 def test_checked_on_a_host_in_no_rule(tmp_path, data, minion):
     other = Minion(tmp_path / "db", "db1001.eqiad.example")
     other.pillar(data)
