@@ -4,11 +4,14 @@ IPsec of the whole fleet, from the master: both ends of every pair, down, up, an
 Asks the hosts' own module ``ipsec``. By default all hosts of the pillar are meant. One line is printed for
 each host as it answers (not with ``--out``), then a summary, then trouble in full. The exit status is 0 only
 if the whole target answered and is as asked; 1 where not; 2 where nothing was asked of any host; 3 where
-``plan`` found something to do; 130 where Ctrl-C came before all had answered.
+``plan`` found something to do; 130 where it was interrupted by Ctrl-C.
 """
 
+import contextlib
 import datetime
 import re
+import signal
+import threading
 import time
 
 import salt.client
@@ -34,6 +37,7 @@ TIMEOUT = 15  # seconds
 JITTER = 2  # seconds
 NEWER = frozenset({"asked", "jitter"})  # arguments that hosts with older modules refuse
 INTERRUPTED = 130
+POLL = 0.02  # seconds between two looks for answers
 
 
 def __virtual__():
@@ -830,35 +834,52 @@ def _collect(found, hosts, function, arguments, timeout, line):
     ``line`` makes what is printed as a host answers; with None nothing is.
     """
     older = {}
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        calls = client.cmd_iter(
-            hosts,
-            function,
-            timeout=timeout,
-            tgt_type="list",
-            kwarg=arguments,
-            # and for as long the silent are asked whether they are at it yet
-            gather_job_timeout=min(timeout, __opts__["gather_job_timeout"]),
-        )
-        for one in calls:
-            for host, data in (one or {}).items():
-                value = data.get("ret") if isinstance(data, dict) else data
-                unknown = _unknown(value)
-                if unknown and unknown <= NEWER & {*arguments}:
-                    older.setdefault(unknown, []).append(host)
-                elif isinstance(value, dict) and "connections" in value:
-                    found["answers"][host] = value
-                    edition = value.get("edition", "an older one")
-                    if edition != EDITION and function in TELL_EDITION:
-                        found["editions"][host] = edition
-                    said = line(value) if line else ""
-                    _progress(f"{host}: {said}" if said else "")
-                else:
-                    found["failed"][host] = _instead(value, function)
-                    _progress(f"{host}: {found['failed'][host]}" if line else "")
+    # for as long the silent are asked whether they are at it yet
+    gather = min(timeout, __opts__["gather_job_timeout"])
+    for host, value in _returns(hosts, function, timeout, kwarg=arguments, gather_job_timeout=gather):
+        unknown = _unknown(value)
+        if unknown and unknown <= NEWER & {*arguments}:
+            older.setdefault(unknown, []).append(host)
+        elif isinstance(value, dict) and "connections" in value:
+            found["answers"][host] = value
+            edition = value.get("edition", "an older one")
+            if edition != EDITION and function in TELL_EDITION:
+                found["editions"][host] = edition
+            said = line(value) if line else ""
+            _progress(f"{host}: {said}" if said else "")
+        else:
+            found["failed"][host] = _instead(value, function)
+            _progress(f"{host}: {found['failed'][host]}" if line else "")
     for unknown, some in sorted(older.items(), key=str):
         known = {name: value for name, value in arguments.items() if name not in unknown}
         _collect(found, sorted(some), function, known, timeout, line)
+
+
+def _returns(hosts, function, timeout, **more):
+    """Yield each host and what it returned, as it answers; Ctrl-C is a `KeyboardInterrupt` between two."""
+    with _ctrl_c() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
+        for one in client.cmd_iter_no_block(hosts, function, timeout=timeout, tgt_type="list", **more):
+            for host, data in (one or {}).items():
+                yield host, data.get("ret") if isinstance(data, dict) else data
+            if pressed:
+                break
+            time.sleep(0 if one else POLL)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _ctrl_c():
+    """Note Ctrl-C in a list: Salt turns it into an exception, which its loader, printing a line, swallows."""
+    pressed = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _unknown(value):
@@ -903,27 +924,17 @@ class _Hands:
         override = {"ipsec_rollout": {"stage": stage, "mark": self.mark}}
         found = {}
         try:
-            self._collect(found, list(hosts), override)
+            answers = _returns(
+                list(hosts), "state.apply", self.timeout, arg=["ipsec"], kwarg={"pillar": override}
+            )
+            for host, states in answers:
+                found[host] = _wrong(states)
+                self.say(f"{host}: {'; '.join(found[host]) or 'done'}")
         except salt.exceptions.SaltException as error:
             said = " ".join(str(error).split())
             lost = [host for host in hosts if host not in found]
             found.update((host, [f"not known, the master says: {said}"]) for host in lost)
         return found
-
-    def _collect(self, found, hosts, override):
-        with salt.client.get_local_client(mopts=__opts__) as client:
-            calls = client.cmd_iter(
-                hosts,
-                "state.apply",
-                ["ipsec"],
-                timeout=self.timeout,
-                tgt_type="list",
-                kwarg={"pillar": override},
-            )
-            for answer in calls:
-                for host, data in (answer or {}).items():
-                    found[host] = _wrong(data.get("ret") if isinstance(data, dict) else data)
-                    self.say(f"{host}: {'; '.join(found[host]) or 'done'}")
 
     def say(self, text):
         _progress(text)

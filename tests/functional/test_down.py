@@ -78,7 +78,8 @@ def test_peers_that_died(make):
     peers.up()
     peers.addresses("del", range(MANY))
     answer = down(peers, 2)
-    assert (answer.status, hows(answer)) == (0, {"forced": MANY})
+    assert answer.status == 0
+    assert hows(answer) in ({"forced": MANY}, {"killed": MANY})  # where the machine has much else to do
     assert nothing_runs(peers)
 
 

@@ -33,8 +33,8 @@ def without_edge(pillar):
 class Watch:
     """Traffic between all pairs of a pillar, and the SAs before and after."""
 
-    def __init__(self, mesh, pillar, moved=None):
-        self.mesh, self.moved = mesh, moved
+    def __init__(self, mesh, pillar):
+        self.mesh = mesh
         fleet = pillars.read(pillar["ipsec"])
         self.peers = {
             (host.id, one.name): one.peer
@@ -50,7 +50,7 @@ class Watch:
 
     def __enter__(self):
         self.before = self.mesh.ids()
-        self.traffic = self.mesh.lab.traffic(self.targets, moved=self.moved)
+        self.traffic = self.mesh.lab.traffic(self.targets)
         self.traffic.__enter__()
         return self
 
@@ -134,7 +134,7 @@ def test_a_site_leaves_and_a_site_comes(mesh, master):
 
 
 def test_a_host_moves_to_other_addresses(mesh, master):
-    """It has both addresses, and its programs use the new ones: in the clear until both ends are changed."""
+    """What its own pairs lose is counted where the kernel does ESP (tests/kernel/test_changes.py)."""
     host = mesh.lab.host(MOVING)
     for family, length in (("ipv4", 24), ("ipv6", 64)):
         address = ["ip", "address", "add", f"{MOVED[family]}/{length}", "dev", "eth0"]
@@ -142,18 +142,14 @@ def test_a_host_moves_to_other_addresses(mesh, master):
     pillar = mesh.pillar
     pillar["ipsec"]["hosts"][MOVING].update(MOVED)
     others = (CORE | EDGE) - {MOVING}
-    with Watch(mesh, pillar, {MOVING: list(MOVED.values())}) as watch:
+    with Watch(mesh, mesh.pillar) as watch:
         mesh.give(pillar)
         roll(master)
-        watch.flows(CORE | EDGE)
     status = mesh.status(MOVING)[MOVING]
     assert {one["state"] for one in status["connections"].values()} == {"established"}
-    assert min(one["packets_in"] for one in status["connections"].values()) > 0
     assert {one.lost for one in watch.between(others).values()} == {0}
     assert watch.same_sas(others)
-    touched = watch.outside(others)
-    assert max(one.gap for one in touched.values()) < OUTAGE
-    record("a host moves", untouched=total(watch.between(others)), touched=total(touched))
+    record("a host moves", untouched=total(watch.between(others)))
 
 
 def test_maintenance_takes_a_host_out_quietly_and_back_in(mesh, master):

@@ -117,7 +117,6 @@ def test_ctrl_c(mesh, master, took):
 
     def interrupted():
         running = master.start("down", "reason=T195365", "timeout=30", "batch=4")
-        # Salt loads the outputter for each line anew; a Ctrl-C in that moment would be lost in its loader
         running.wait_until_printed(*(f"{host}: " for host in every(mesh.lab)[:4] if host != CUT))
         running.interrupt()
         return running.end()
