@@ -302,7 +302,8 @@ def up(
         ``False``: have hosts start, and do not wait for what comes up
 
     Every host lifts its hold and starts what it has (``wait=False``) before any is waited for: a peer that is
-    still held would refuse, and hosts would wait for each other.
+    still held would refuse, and hosts would wait for each other. A host that does not answer that is not
+    asked again.
 
     Returns the same as :py:func:`down`, with what :py:func:`ipsec.up <salt.modules.ipsec.up>` returned. The
     ``reason`` of a connection that did not come up takes into account what its other end says.
@@ -329,10 +330,13 @@ def up(
     except HostIPsecError as error:
         return _refused(error)
     starting = {**arguments, "wait": False, "jitter": spread}
-    found = _ask(hosts, "ipsec.up", starting, timeout, lambda one: "" if waiting else _line(one), size)
-    if not waiting or found["interrupted"]:
-        return _brief(_summed("start", hosts, found, limit), brief)
-    found = _ask(hosts, "ipsec.up", arguments, timeout, _line)
+    told = _ask(hosts, "ipsec.up", starting, timeout, lambda one: "" if waiting else _line(one), size)
+    if not waiting or told["interrupted"]:
+        return _brief(_summed("start", hosts, told, limit), brief)
+    found = _ask(
+        [host for host in hosts if host not in told["silent"]], "ipsec.up", arguments, timeout, _line
+    )
+    found["silent"] = [host for host in hosts if host in {*found["silent"], *told["silent"]}]
     _know_better(found, timeout)
     return _brief(_summed("up", hosts, found, limit), brief)
 

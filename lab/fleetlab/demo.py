@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 from typing import NoReturn
 
 from . import cache
@@ -77,7 +76,8 @@ def show(lab: Lab) -> None:
     for host, states in sorted(applied(lab).items()):
         changed = [state["__id__"] for state in states if state["changes"]]
         print(f"{host}: {len(states)} states, {len(changed)} changed")
-    wait_established(lab)
+    say("waiting until every connection is established at both ends")
+    lab.wait_one_each(ESTABLISHED_DEADLINE)
 
     title("salt '*cp*' ipsec.status")
     print(lab.master.run(["salt", MEMBERS, "ipsec.status"], timeout=60).stdout, end="")
@@ -86,11 +86,11 @@ def show(lab: Lab) -> None:
     prove_encrypted(lab)
 
     title("The same state again")
-    before = sas(lab)
+    before = lab.ids()
     changed = {host: [s["__id__"] for s in states if s["changes"]] for host, states in applied(lab).items()}
     if any(changed.values()):
         raise LabError(f"a second state.apply changed something: {changed}")
-    if sas(lab) != before:
+    if lab.ids() != before:
         raise LabError("a second state.apply started tunnels anew")
     print(f"{len(changed)} hosts, 0 changed; {len(before)} IKE SAs have the same ids as before")
 
@@ -115,24 +115,6 @@ def applied(lab: Lab) -> dict[str, list[dict]]:
             if state["result"] is not True:
                 raise LabError(f"{host}: state {state['__id__']} failed: {state['comment']}")
     return {host: list(states.values()) for host, states in results.items()}
-
-
-def wait_established(lab: Lab) -> None:
-    """Wait until every host reports all of its connections established."""
-    say("waiting until every connection is established at both ends")
-    deadline = time.monotonic() + ESTABLISHED_DEADLINE
-    while True:
-        found = lab.salt(MEMBERS, "ipsec.status", timeout=60)
-        down = [
-            f"{host} {name}: {one['state']}, {one['reason']}"
-            for host, status in sorted(found.items())
-            for name, one in sorted(status["connections"].items())
-            if one["state"] != "established"
-        ]
-        if not down:
-            return
-        if time.monotonic() > deadline:
-            raise LabError(f"not established after {ESTABLISHED_DEADLINE:g} s: {'; '.join(down)}")
 
 
 def prove_encrypted(lab: Lab) -> None:
@@ -161,19 +143,8 @@ def prove_encrypted(lab: Lab) -> None:
 
 def counters(lab: Lab) -> dict[tuple[str, str], tuple[int, int]]:
     """The packets in and out of each connection of each member."""
-    found = lab.salt(MEMBERS, "ipsec.status", timeout=60)
     return {
         (host, name): (one["packets_in"], one["packets_out"])
-        for host, status in found.items()
-        for name, one in status["connections"].items()
-    }
-
-
-def sas(lab: Lab) -> dict[tuple[str, str], tuple[int, ...]]:
-    """The ids of the IKE SAs of each connection of each member."""
-    found = lab.salt(MEMBERS, "ipsec.status", timeout=60)
-    return {
-        (host, name): tuple(one["ike_ids"])
-        for host, status in found.items()
-        for name, one in status["connections"].items()
+        for host, found in lab.statuses().items()
+        for name, one in found["connections"].items()
     }

@@ -270,6 +270,39 @@ class Lab:
         done = self.host(host).run(command, check=False, timeout=timeout)
         return _first_json(done).get("local")
 
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """What `ipsec-global status` says on each host that is on; without Salt, it can be asked often."""
+        command = ["sh", "-c", "exec /usr/local/sbin/ipsec-global status --json"]  # sh: it may not be there
+
+        def ask(name: str) -> dict[str, Any]:
+            said = self.machines[name].run(command, check=False).stdout
+            return json.loads(said) if said.startswith("{") else {"connections": {}, "held": ""}
+
+        names = [one.name for one in self.hosts if self.machines[one.name].leader() is not None]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return dict(zip(names, pool.map(ask, names), strict=True))
+
+    def ids(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """The ids of IKE SAs, by host and connection."""
+        return {
+            (host, name): tuple(one["ike_ids"])
+            for host, found in self.statuses().items()
+            for name, one in found["connections"].items()
+        }
+
+    def wait_one_each(self, timeout: float = 60) -> None:
+        """Wait until every connection is established, by one IKE SA and one CHILD SA."""
+
+        def not_yet() -> list[str]:
+            return [
+                f"{host} {name}: {one['state']}, {one['reason'] or one['ike_ids']}"
+                for host, found in self.statuses().items()
+                for name, one in found["connections"].items()
+                if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
+            ]
+
+        wait_for(lambda: not not_yet(), lambda: f"established: {'; '.join(not_yet())}", timeout, 0.5)
+
     def set_pillar(self, text: str, plane: str = "") -> None:
         """Give the fleet another pillar."""
         holders = [self.master] if self.with_master else list(self.machines.values())

@@ -1,9 +1,7 @@
 """One lab with the example fleet for all scenarios: real hosts, real Salt, real strongSwan."""
 
-import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from operators import Master
 from fleetlab import Lab, demo
 from fleetlab.machine import Machine
 from fleetlab.paths import DEFAULT_FLEET
-from fleetlab.process import wait_for
 
 LAB_NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
 
@@ -53,16 +50,17 @@ class Mesh:
         default_factory=dict
     )  # of one host before: path or command -> what it is
     fleet: Path = DEFAULT_FLEET
-    changed: bool = False
+    changed: bool = False  # whether the pillar is another one
+    touched: str = ""  # the hosts that may have applied it
 
     @property
     def pillar(self) -> dict:
         """The example pillar, to be changed and given to `give`."""
         return yaml.safe_load(self.fleet.read_text())
 
-    def give(self, pillar: dict) -> None:
-        """Give the fleet another pillar, until the end of the test."""
-        self.changed = True
+    def give(self, pillar: dict, hosts: str = demo.MEMBERS) -> None:
+        """Give the fleet another pillar until the end of the test, when `hosts` apply the usual one."""
+        self.changed, self.touched = True, hosts
         self.lab.set_pillar(yaml.safe_dump(pillar))
 
     def apply(self, target: str = demo.MEMBERS, *arguments: str) -> dict[str, dict]:
@@ -79,39 +77,6 @@ class Mesh:
         """Each host's `ipsec.status`."""
         return self.lab.salt(target, "ipsec.status")
 
-    def shell(self) -> dict[str, dict]:
-        """What `ipsec-global status` says on each member that is on; without Salt, it can be asked often."""
-        command = ["/usr/local/sbin/ipsec-global", "status", "--json"]
-
-        def ask(name: str) -> dict:
-            said = self.lab.host(name).run(["sh", "-c", '"$@" || true', "sh", *command]).stdout
-            return json.loads(said) if said.startswith("{") else {"connections": {}, "held": ""}
-
-        names = [one.name for one in self.lab.hosts if "cp" in one.short and self.lab.host(one.name).leader()]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return dict(zip(names, pool.map(ask, names)))
-
-    def settle(self, timeout: float = 60) -> None:
-        """Wait until every connection is established, by one IKE SA and one CHILD SA."""
-
-        def not_yet() -> list[str]:
-            return [
-                f"{host} {name}: {one['state']}, {one['reason']}"
-                for host, found in self.shell().items()
-                for name, one in found["connections"].items()
-                if (one["state"], len(one["ike_ids"])) != ("established", 1)
-            ]
-
-        wait_for(lambda: not not_yet(), lambda: f"established: {'; '.join(not_yet())}", timeout, 0.5)
-
-    def ids(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """The ids of IKE SAs, by host and connection."""
-        return {
-            (host, name): tuple(one["ike_ids"])
-            for host, found in self.shell().items()
-            for name, one in found["connections"].items()
-        }
-
 
 @pytest.fixture(scope="session")
 def everything() -> Iterator[Mesh]:
@@ -127,7 +92,7 @@ def everything() -> Iterator[Mesh]:
         mesh.pristine = footprint(lab.host(CLEANED))
         mesh.predicted = mesh.apply(demo.MEMBERS, "test=True")
         mesh.first = mesh.apply()
-        mesh.settle()
+        mesh.lab.wait_one_each()
         yield mesh
     finally:
         lab.down()
@@ -153,11 +118,12 @@ def mesh(everything: Mesh) -> Iterator[Mesh]:
     if everything.changed:
         everything.changed = False
         everything.lab.set_pillar(everything.fleet.read_text())
-        everything.apply()
-    for name, found in everything.shell().items():
+        if everything.touched:
+            everything.apply(everything.touched)
+    for name, found in everything.lab.statuses().items():
         if found["held"] or any(one["state"] != "established" for one in found["connections"].values()):
             everything.lab.host(name).run(["ipsec-global", "up"], check=False)
-    everything.settle()
+    everything.lab.wait_one_each()
 
 
 def _look_after(lab: Lab) -> None:

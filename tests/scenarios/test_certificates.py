@@ -2,7 +2,6 @@
 
 from fleetlab import demo
 from fleetlab.authority import SSLDIR, Authority
-from fleetlab.process import wait_for
 
 CP1001, CP3002 = "cp1001.eqiad.example", "cp3002.esams.example"
 ONE = 30.0  # seconds
@@ -36,19 +35,10 @@ def files(mesh, name):
     return {*mesh.lab.host(name).run(command).stdout.split()}
 
 
-def one_each(mesh):
-    """Whether every connection is established by one IKE SA and one CHILD SA."""
-    return all(
-        (one["state"], len(one["ike_ids"]), len(one["child_ids"])) == ("established", 1, 1)
-        for found in mesh.shell().values()
-        for one in found["connections"].values()
-    )
-
-
 def test_every_certificate_renewed_by_a_new_ca(mesh, record_property):
     """RSA to ECDSA, both CAs trusted: the run touches no SA; on request all are made anew, without a gap."""
     lab, new = mesh.lab, Authority(mesh.lab.place / "new-ca", "New CA")
-    before, old = mesh.ids(), {name: files(mesh, name) for name in members(mesh)}
+    before, old = mesh.lab.ids(), {name: files(mesh, name) for name in members(mesh)}
     for name in members(mesh):
         give(mesh, name, new.issue(name, "ECDSA", days=20), lab.ca.certificate, new.certificate)
     assert all(status["certificate"]["renewed"] for status in mesh.status().values())
@@ -56,23 +46,23 @@ def test_every_certificate_renewed_by_a_new_ca(mesh, record_property):
         for states in mesh.apply().values():
             assert all(state["result"] is True for state in states.values()), states
             assert "changed for the next authentication" in states["ipsec-config-connections"]["comment"]
-    assert mesh.ids() == before
+    assert mesh.lab.ids() == before
     assert {found.lost for found in during_the_run.figures.values()} == {0}
     with lab.traffic(ways(mesh)) as traffic:
         found = lab.salt(demo.MEMBERS, "ipsec.reauthenticate", timeout=90)
         assert all(one["ok"] for one in found.values()), found
-        wait_for(lambda: one_each(mesh), "one IKE SA a connection", ONE, 1)
+        lab.wait_one_each(ONE)
     record_property("lost", {way: str(found) for way, found in traffic.figures.items() if found.lost})
     # the responder uses its new SA a round trip before the initiator has it: what it sends then is lost
     assert max(found.gap for found in traffic.figures.values()) < OUTAGE, traffic.figures
-    after = mesh.ids()
+    after = mesh.lab.ids()
     assert not [key for key in before if before[key] == after[key]]
     for name in members(mesh):
         assert len(files(mesh, name)) == 4  # of before, too, for ipsec.rollback
         assert files(mesh, name) > old[name]
     for host, states in mesh.apply().items():
         assert [name for name, state in states.items() if state["changes"]] == [], host
-    assert mesh.ids() == after
+    assert mesh.lab.ids() == after
     peer = lab.host(CP1001).run(["ipsec", "listcerts"]).stdout
     assert 'issuer:   "CN=New CA"' in peer
     status = lab.call(CP3002, "ipsec.status")
@@ -105,4 +95,4 @@ def test_a_revoked_host_is_refused(mesh):
     lab.host(CP1001).run(
         ["systemctl", "restart", "strongswan-starter"]
     )  # charon keeps lists that it has read
-    mesh.settle()
+    mesh.lab.wait_one_each()

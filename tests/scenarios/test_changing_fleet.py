@@ -49,7 +49,7 @@ class Watch:
         self.traffic, self.before = None, {}
 
     def __enter__(self):
-        self.before = self.mesh.ids()
+        self.before = self.mesh.lab.ids()
         self.traffic = self.mesh.lab.traffic(self.targets)
         self.traffic.__enter__()
         return self
@@ -76,7 +76,7 @@ class Watch:
 
     def same_sas(self, hosts):
         """Whether the SAs of pairs with both ends among these hosts are those of before."""
-        now = self.mesh.ids()
+        now = self.mesh.lab.ids()
         keys = [key for key in self.before if key[0] in hosts and self.peers[key] in hosts]
         assert keys
         return all(now[key] == self.before[key] for key in keys)
@@ -216,7 +216,7 @@ def test_a_roll_out_stops_at_the_first_host_that_is_not_well(mesh, master):
     source = f"/var/lib/puppet/ssl/certs/{BROKEN}.pem"
     host = mesh.lab.host(BROKEN)
     good = host.read(source)
-    before = mesh.ids()
+    before = mesh.lab.ids()
     try:
         host.write(source, b"no certificate\n")
         mesh.give(options(mesh.pillar, margintime="7m"))
@@ -226,7 +226,7 @@ def test_a_roll_out_stops_at_the_first_host_that_is_not_well(mesh, master):
         assert any(BROKEN in line and source in line for line in lines), lines
     finally:
         host.write(source, good.encode())
-    assert mesh.ids() == before
+    assert mesh.lab.ids() == before
     others = sorted((CORE | EDGE) - {BROKEN})
     margins = {
         mesh.lab.host(name).run(["grep", "-c", "margintime=7m", "/etc/ipsec.conf"], check=False).stdout

@@ -32,7 +32,7 @@ def clean(mesh, *arguments) -> dict:
 def test_clean_leaves_no_trace(mesh):
     """Peers keep their other tunnels; the pillar may be gone; a second run finds nothing."""
     lab, host = mesh.lab, mesh.lab.host(CLEANED)
-    before = mesh.ids()
+    before = mesh.lab.ids()
     peers = {name: ids for (name, connection), ids in before.items() if name == CP3002}
     assert peers
     mesh.give({})  # it works without
@@ -49,11 +49,11 @@ def test_clean_leaves_no_trace(mesh):
         again = clean(mesh, *test)
         assert (again["result"], again["changes"]) == (True, {})
     mesh.give(mesh.pillar)
-    others = {key: ids for key, ids in mesh.ids().items() if key[0] != CP3002 and "cp3002" not in key[1]}
+    others = {key: ids for key, ids in mesh.lab.ids().items() if key[0] != CP3002 and "cp3002" not in key[1]}
     assert others == {key: before[key] for key in others}
     states = mesh.apply(CP3002)[CP3002]
     assert all(state["result"] is True for state in states.values()), states
-    mesh.settle()
+    mesh.lab.wait_one_each()
     assert different(before={}, after=dict.fromkeys(lab.call(CP3002, "ipsec.status")["unmanaged"], "")) == {}
 
 
@@ -72,8 +72,8 @@ def vanished(pillar):
 
 def test_a_pillar_that_vanished_changes_nothing(mesh):
     """A master that lost its pillar must not take the mesh down: the run refuses, and says so."""
-    before = mesh.ids()
-    mesh.changed = True
+    before = mesh.lab.ids()
+    mesh.changed, mesh.touched = True, ""
     for how, text in vanished(mesh.pillar).items():
         mesh.lab.set_pillar(text)
         states = mesh.apply(CP3002)[CP3002]
@@ -83,5 +83,5 @@ def test_a_pillar_that_vanished_changes_nothing(mesh):
         assert "Traceback" not in check["comment"]
     mesh.lab.set_pillar("ipsec: {% if %}\n")
     assert "Pillar failed to render" in str(mesh.lab.salt(CP3002, "state.apply", "ipsec", timeout=300))
-    mesh.give(mesh.pillar)
-    assert mesh.ids() == before
+    mesh.give(mesh.pillar, hosts="")
+    assert mesh.lab.ids() == before

@@ -155,7 +155,7 @@ def test_down_while_another_operator_brings_all_up(mesh, master, took):
     status, lines = took(master.run, "up", "jitter=0")
     assert (status, "5 of 5 hosts are as asked: every connection up" in lines) == (0, True)
     status, lines = first.end()
-    mesh.settle()
+    mesh.lab.wait_one_each()
     assert master.data("status")[1]["counts"] == {"up": EVERY}
 
 
@@ -200,7 +200,7 @@ def test_a_peer_that_does_not_have_this_host(mesh, master, took):
     pillar = mesh.pillar
     pillar["ipsec"]["rules"][0]["and"]["site"] = ["codfw"]  # applied at one end only
     pillar["ipsec"].pop("expect")
-    mesh.give(pillar)
+    mesh.give(pillar, CUT)
     mesh.apply(CUT)
     status, lines = took(master.run, "up", "cp1001*", "deadline=8")
     assert status == 1

@@ -48,11 +48,11 @@ def test_a_host_in_no_rule_stays_untouched(mesh):
 
 
 def test_a_second_run_changes_nothing_and_starts_nothing_anew(mesh):
-    before = mesh.ids()
+    before = mesh.lab.ids()
     for host, states in mesh.apply().items():
         assert changed(states) == {}, host
         assert all(state["result"] is True for state in states.values()), host
-    assert mesh.ids() == before
+    assert mesh.lab.ids() == before
 
 
 def test_the_prediction_on_new_hosts_came_true(mesh):
@@ -76,8 +76,8 @@ def test_a_changed_pillar_changes_what_was_predicted_and_nothing_else(mesh):
     pillar = mesh.pillar
     pillar["ipsec"]["hosts"]["cp3002.esams.example"]["maintenance"] = True
     pillar["ipsec"]["expect"] = []
-    before = mesh.ids()
-    mesh.give(pillar)
+    before = mesh.lab.ids()
+    mesh.give(pillar, "cp1*")
     predicted = mesh.apply("cp1*", "test=True")
     real = mesh.apply("cp1*")
     for host, states in real.items():
@@ -143,11 +143,11 @@ def test_a_mistake_changes_nothing_on_the_host(mesh, mistake):
     extra, said = WRONG[mistake]
     watched = ["sha256sum", "/etc/ipsec.conf", "/etc/ipsec.secrets", "/etc/strongswan.d/hostipsec.conf"]
     host = mesh.lab.host("cp3001")
-    files, ids = host.run(watched).stdout, mesh.ids()
+    files, ids = host.run(watched).stdout, mesh.lab.ids()
     charon = host.run(["pgrep", "-x", "charon"]).stdout
     pillar = copy.deepcopy(mesh.pillar)
     pillar["ipsec"].update(extra)
-    mesh.give(pillar)
+    mesh.give(pillar, hosts="")
     states = mesh.apply(CP3001)[CP3001]
     failed = [
         state["comment"]
@@ -160,4 +160,4 @@ def test_a_mistake_changes_nothing_on_the_host(mesh, mistake):
     assert changed(states) == {}
     assert host.run(watched).stdout == files
     assert host.run(["pgrep", "-x", "charon"]).stdout == charon
-    assert mesh.ids() == ids
+    assert mesh.lab.ids() == ids

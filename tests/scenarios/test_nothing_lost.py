@@ -21,7 +21,7 @@ def edited(mesh):
     before = files(mesh)
     pillar = mesh.pillar
     pillar["ipsec"]["connection"] = {**pillar["ipsec"].get("connection", {}), "margintime": "14m"}
-    mesh.give(pillar)
+    mesh.give(pillar, CP3001)
     return before
 
 
@@ -56,11 +56,11 @@ def repaired(mesh, ids):
     again = mesh.apply(CP3001)[CP3001]
     assert [name for name, state in again.items() if state["changes"]] == []
     assert mesh.lab.host(CP3001).run(["find", STATE, "-name", "trial.*"]).stdout == ""
-    assert mesh.ids() == ids
+    assert mesh.lab.ids() == ids
 
 
 def test_the_minion_killed_in_the_middle(mesh, edited):
-    ids, host = mesh.ids(), mesh.lab.host(CP3001)
+    ids, host = mesh.lab.ids(), mesh.lab.host(CP3001)
     mesh.lab.master.run(["salt", "--async", CP3001, "state.apply", "ipsec"])
     wait_for_trial(mesh)
     host.run(["systemctl", "kill", "--signal=KILL", "salt-minion"])
@@ -72,7 +72,7 @@ def test_the_minion_killed_in_the_middle(mesh, edited):
 
 
 def test_a_full_disk(mesh, edited):
-    ids, host = mesh.ids(), mesh.lab.host(CP3001)
+    ids, host = mesh.lab.ids(), mesh.lab.host(CP3001)
     host.run(["sh", "-c", f"cp -a {STATE} /tmp/kept && mount -t tmpfs -o size=300k tmpfs {STATE}"])
     try:
         host.run(["sh", "-c", f"cp -a /tmp/kept/. {STATE}; cat /dev/zero >{STATE}/filler || true"])
@@ -82,7 +82,7 @@ def test_a_full_disk(mesh, edited):
         assert "No space left on device" in failed["comment"]
         assert "Traceback" not in failed["comment"]
         assert files(mesh) == edited
-        assert mesh.ids() == ids
+        assert mesh.lab.ids() == ids
     finally:
         host.run(["umount", STATE])
     repaired(mesh, ids)
@@ -90,7 +90,7 @@ def test_a_full_disk(mesh, edited):
 
 def test_two_runs_at_once(mesh, edited):
     """Salt refuses the second one; told not to, both come to the same end."""
-    ids = mesh.ids()
+    ids = mesh.lab.ids()
     runs = [start(mesh, "concurrent=True") for _ in range(2)]
     for run in runs:
         said = run.communicate(timeout=200)[0]
@@ -101,7 +101,7 @@ def test_two_runs_at_once(mesh, edited):
 
 def test_the_power_cut_in_the_middle(mesh, edited):
     """Hosts that have no tunnel to it notice nothing; its own come back when it boots."""
-    ids, lab = mesh.ids(), mesh.lab
+    ids, lab = mesh.lab.ids(), mesh.lab
     run = start(mesh)
     wait_for_trial(mesh)
     lab.off(CP3001)
@@ -109,27 +109,27 @@ def test_the_power_cut_in_the_middle(mesh, edited):
     lab.on(CP3001)
     whole(mesh, edited)
     lab.wait_minions()
-    mesh.settle()
+    mesh.lab.wait_one_each()
     states = mesh.apply(CP3001)[CP3001]
     assert all(state["result"] is True for state in states.values()), states
     again = mesh.apply(CP3001)[CP3001]
     assert [name for name, state in again.items() if state["changes"]] == []
     others = [key for key in ids if key[0] != CP3001 and "cp3001" not in key[1]]
-    after = mesh.ids()
+    after = mesh.lab.ids()
     assert {key: after[key] for key in others} == {key: ids[key] for key in others}
 
 
 def test_strongswan_is_upgraded(mesh, record_property):
     """The same packages again, as an upgrade does it: one interruption, tunnels back by themselves."""
     lab, host = mesh.lab, mesh.lab.host(CP3001)
-    ids = mesh.ids()
+    ids = mesh.lab.ids()
     listed = host.run(["dpkg-query", "-W", "-f", "${Package}\n", "*strongswan*", "libcharon*"]).stdout.split()
     shown = "dpkg-query -W -f '${Status} ${Package}\n' \"$@\" | sed -n 's/^install ok installed //p'"
     packages = host.run(["sh", "-c", shown, "sh", *listed]).stdout.split()
     assert "strongswan-charon" in packages
     with lab.traffic({CP1001: {"v4": "10.20.0.11", "v6": "2001:db8:3::11"}}) as traffic:
         host.run(["apt-get", "install", "--reinstall", "--yes", "-q", *packages], timeout=300)
-        mesh.settle(90)
+        mesh.lab.wait_one_each(90)
         traffic.wait_flows()
     record_property("lost", {way: str(found) for way, found in traffic.figures.items()})
     assert max(found.interruptions for found in traffic.figures.values()) <= 1, traffic.figures
@@ -137,6 +137,6 @@ def test_strongswan_is_upgraded(mesh, record_property):
     assert diverted == "/etc/init.d/ipsec-disabled"
     assert host.run(["ls", "/etc/init.d/ipsec"], check=False).returncode == 2
     assert [name for name, state in mesh.apply(CP3001)[CP3001].items() if state["changes"]] == []
-    after = mesh.ids()
+    after = mesh.lab.ids()
     others = [key for key in ids if key[0] != CP3001 and "cp3001" not in key[1]]
     assert {key: after[key] for key in others} == {key: ids[key] for key in others}

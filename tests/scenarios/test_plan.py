@@ -54,9 +54,9 @@ def test_an_edit_of_everything_is_told_and_nothing_is_touched(mesh):
     hosts[CP3002]["ipv4"] = "10.20.0.99"
     pillar["ipsec"]["connection"] = {"margintime": "12m"}
     pillar["ipsec"]["setup"] = {"uniqueids": "never"}
-    before = mesh.ids()
+    before = mesh.lab.ids()
     mesh.lab.master.write("/srv/pillar/ipsec.sls", json.dumps(pillar).encode())  # no minion was told
-    mesh.changed = True
+    mesh.changed, mesh.touched = True, ""
     status, lines = planned(mesh.lab)
     assert status == 3
     assert lines[0].startswith("5 of 5 hosts to change; connections: 6 added, 6 removed, 2 changed; charon")
@@ -73,7 +73,7 @@ def test_an_edit_of_everything_is_told_and_nothing_is_touched(mesh):
     status, found = data(mesh.lab)
     assert status == 3
     assert same_as_test_mode(mesh, found, [CP1001, CP2001, CP3001, CP3002, DB1001])
-    assert mesh.ids() == before
+    assert mesh.lab.ids() == before
 
 
 def test_what_was_planned_is_applied_and_then_there_is_nothing_to_do(mesh):
@@ -112,7 +112,7 @@ def test_every_error_of_a_pillar_is_told_and_no_host_is_asked(mesh):
     pillar = mesh.pillar
     pillar["ipsec"]["hosts"][CP3001]["ipv4"] = "10.20.0.999"
     pillar["ipsec"]["mtu"] = 9
-    mesh.give(pillar)
+    mesh.give(pillar, hosts="")
     # jobs that this host was asked; the runner itself leaves one without hosts
     jobs = ["grep", "-rlF", CP3001, "/var/cache/salt/master/jobs", "--include=.minions*"]
     before = mesh.lab.master.run(jobs).stdout
