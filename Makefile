@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -q --durations=10 --durations-min=10
 LABS := --maxfail=3
 PLANE ?= auto
 
-.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-beside bench clean
+.PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -30,13 +30,10 @@ demo: setup
 down: setup
 	@lab/lab down
 
-## Two lanes for two processors; each part prints when it ends.
+## Two at a time, the longest first; each prints when it ends.
 test: lint test-unit
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-scenarios test-beside
-
-test-beside: test-kernel
-	@$(MAKE) --no-print-directory test-functional
-	@$(MAKE) --no-print-directory test-integration
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
+	    test-scenarios test-kernel test-rollout test-functional test-integration
 
 lint: setup
 	@tests/lint
@@ -56,6 +53,10 @@ test-scenarios: setup
 test-kernel: setup
 	@lab/lab image
 	lab/with-esp --timeout 2400 -- $(PYTEST) $(LABS) tests/kernel
+
+test-rollout: setup
+	@lab/lab image
+	lab/with-esp --timeout 2400 -- $(PYTEST) $(LABS) tests/rollout
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py

@@ -13,7 +13,6 @@ import yaml
 
 from fleetlab import Lab
 from fleetlab.capture import Capture
-from fleetlab.fleet import read_fleet
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
 from fleetlab.traffic import Figures
@@ -31,7 +30,12 @@ class Fleet:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.pillar: dict = yaml.safe_load(FLEET.read_text())
-        self.addresses = {host.name: [str(one.ip) for one in host.addresses] for host in read_fleet(FLEET)}
+        members = {host.name for host in lab.hosts}
+        self.addresses = {
+            host.name: [str(address.ip) for address in host.addresses]
+            for host in lab.planned
+            if host.name in members
+        }
         self.moved: dict[str, list[str]] = {}
 
     def edit(self, **settings: object) -> None:

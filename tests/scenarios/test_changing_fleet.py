@@ -134,7 +134,7 @@ def test_a_site_leaves_and_a_site_comes(mesh, master):
 
 
 def test_a_host_moves_to_other_addresses(mesh, master):
-    """What its own pairs lose is counted where the kernel does ESP (tests/kernel/test_changes.py)."""
+    """What its own pairs lose is counted where the kernel does ESP (tests/rollout)."""
     host = mesh.lab.host(MOVING)
     for family, length in (("ipv4", 24), ("ipv6", 64)):
         address = ["ip", "address", "add", f"{MOVED[family]}/{length}", "dev", "eth0"]
