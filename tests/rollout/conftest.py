@@ -20,7 +20,7 @@ from fleetlab.traffic import Figures
 FLEET = LAB / "fleets/small.sls"
 A, B, C = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 FIGURES = BUILD / "rollout.json"  # what docs/changing-the-fleet.md shows
-INTERVAL = 0.2  # seconds between two probes of a host to a peer on a family
+INTERVAL = 0.5  # seconds between two probes of a host to an address: more would take most of the processor
 MOVED = {"ipv4": "10.20.0.31", "ipv6": "2001:db8:3::31"}  # where C moves to
 
 
