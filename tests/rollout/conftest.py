@@ -50,10 +50,6 @@ class Fleet:
         assert done.returncode == 0, done.stdout
         return done.stdout.splitlines()
 
-    def roll(self) -> list[str]:
-        """Roll the pillar out: one host, then all others, since each batch takes its time here."""
-        return self.run("rollout", "by=cluster")
-
     def step(self, name: str) -> "Step":
         """Measure what happens meanwhile, under a name."""
         return Step(self, name)
