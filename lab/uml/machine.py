@@ -27,13 +27,12 @@ def linux_argv(memory: int, line: int, name: str) -> list:
     """Return what starts the kernel, in a process namespace: when its first process goes, all of it goes.
 
     All of it runs on one processor: every system call inside is two switches between processes outside,
-    which take twice as long and more where the two processes are on different processors. It comes before
-    others there, who have the rest.
+    which take twice as long and more where the two processes are on different processors.
     """
     processors = sorted(os.sched_getaffinity(0))
     processor = processors[os.getpid() % len(processors)]
     guard = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", str(processor)]
-    guard += ["nice", "--adjustment=-5", "unshare", "--pid", "--fork", "--kill-child"]
+    guard += ["unshare", "--pid", "--fork", "--kill-child"]
     kernel = [str(LINUX), f"mem={memory >> 20}M", "rootfstype=hostfs", "rootflags=/", "rw", f'init="{INIT}"']
     lines = ["con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{line}"]
     return [*guard, *kernel, *lines, f"uml_dir={HOME}", f"umid={name}", "panic=-1"]

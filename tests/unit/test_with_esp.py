@@ -170,7 +170,7 @@ def test_all_of_it_runs_on_one_processor_and_ends_with_its_first_process():
     processor = argv[argv.index("--cpu-list") + 1]
     assert argv[: argv.index(str(provision.LINUX))] == [
         *("setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", processor),
-        *("nice", "--adjustment=-5", "unshare", "--pid", "--fork", "--kill-child"),
+        *("unshare", "--pid", "--fork", "--kill-child"),
     ]
     assert int(processor) in os.sched_getaffinity(0)
     assert {"mem=2048M", "ssl0=fd:7", "umid=run-1", "panic=-1"} <= {*argv}
