@@ -202,10 +202,9 @@ def new() -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def started(new: Mesh) -> Mesh:
-    """All pairs in `start`: of A and B the way there is by `passive`, as a site comes in."""
-    new.step("passive")
-    new.apply(C)
+    """All pairs in `start`, at once; tests/rollout goes by `passive`, as a fleet does."""
     new.step("start")
+    new.apply(C)
     for host in (A, B):
         new.wait_up(host, C)
     return new
