@@ -25,6 +25,7 @@ from .traffic import Targets, Traffic
 
 MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
 WATCHERS = 16  # inotify instances a host
+NOT_FOUND = 127  # what a shell says of a command that is not there
 READY_DEADLINE = 240.0  # seconds, until every minion answers
 
 
@@ -271,12 +272,17 @@ class Lab:
         return _first_json(done).get("local")
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """What `ipsec-global status` says on each host that is on; without Salt, it can be asked often."""
+        """What `ipsec-global status` says on each host that is on; without Salt, it can be asked often.
+
+        A host without it has no connections; `LabError` where it is there and says nothing.
+        """
         command = ["sh", "-c", "exec /usr/local/sbin/ipsec-global status --json"]  # sh: it may not be there
 
         def ask(name: str) -> dict[str, Any]:
-            said = self.machines[name].run(command, check=False).stdout
-            return json.loads(said) if said.startswith("{") else {"connections": {}, "held": ""}
+            done = self.machines[name].run(command, check=False)
+            if done.returncode == NOT_FOUND:
+                return {"connections": {}, "held": ""}
+            return _first_json(done)
 
         names = [one.name for one in self.hosts if self.machines[one.name].leader() is not None]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -291,13 +297,17 @@ class Lab:
         }
 
     def wait_one_each(self, timeout: float = 60) -> None:
-        """Wait until every connection is established, by one IKE SA and one CHILD SA."""
+        """Wait until there are connections, each established by one IKE SA and one CHILD SA."""
 
         def not_yet() -> list[str]:
-            return [
-                f"{host} {name}: {one['state']}, {one['reason'] or one['ike_ids']}"
+            rows = {
+                f"{host} {name}": one
                 for host, found in self.statuses().items()
                 for name, one in found["connections"].items()
+            }
+            return ["no host has a connection"] * (not rows) + [
+                f"{name}: {one['state']}, {one['reason'] or one['ike_ids']}"
+                for name, one in rows.items()
                 if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
             ]
 
@@ -364,10 +374,10 @@ def _mounts_below(place: Path) -> list[str]:
 
 
 def _first_json(done: Completed) -> dict[str, Any]:
-    """The object that a Salt command printed, whatever stands before it."""
+    """The object that a command printed, whatever stands before it."""
     start = done.stdout.find("{")
     if start < 0:
-        raise LabError(f"Salt said: {(done.stderr or done.stdout).strip()}")
+        raise LabError(f"no JSON, but: {(done.stderr or done.stdout).strip()}")
     found: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[start:])[0]
     return found
 
