@@ -12,7 +12,8 @@ It ends SAs of connections that are held: held means held, also where a state an
 ipsec.conf at the same moment. A hold that is over is lifted. And it ends those that charon goes on with
 though the kernel has lost them, since charon is not told and their packets are dropped until the next
 rekeying: seen twice, with nothing that came in meanwhile, and few at a time, lest a mistake takes a mesh
-down. No other SA.
+down. Of two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends
+the older one. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
@@ -31,7 +32,7 @@ from pathlib import Path
 from . import charon, guard, health, holdfile, kernel, mesh, routes, routing
 from .errors import CharonError, HostIPsecError
 from .health import ConnectionHealth
-from .model import Charon, Connection
+from .model import Charon, Connection, IkeSA
 
 RECORD = Path("/var/lib/hostipsec/mesh.json")
 INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fleet does not act as one
@@ -42,6 +43,7 @@ YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often:
 PAUSE = 0.5
 PID_FILE = Path("/run/charon.pid")
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
@@ -99,11 +101,38 @@ def useless(
     return tuple(lost[: max(1, int(len(rows) * BUDGET))])
 
 
-class Repair:
-    """Ends what the kernel has lost, so that it is started anew; remembers one look."""
+def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
+    """Return the IKE SAs beside the newest one of each connection that this host starts: name -> ids.
 
-    def __init__(self) -> None:
+    The newest that carries packets is kept: the kernel sends by the SA that it got last. charon sees a
+    second IKE SA of a peer only where one was up before the other came; of two that are made at the same
+    moment neither end sees the other.
+    """
+    doubled = {row.name: row.ike_ids for row in rows if row.state == "duplicate" and row.initiator}
+    up: dict[str, list[IkeSA]] = {}
+    for sa in observed.ike_sas:
+        if sa.state == "ESTABLISHED" and sa.uniqueid in doubled.get(sa.name, ()):
+            up.setdefault(sa.name, []).append(sa)
+    return {
+        name: tuple(sa.uniqueid for sa in sorted(sas, key=_worth)[:-1])
+        for name, sas in up.items()
+        if len(sas) > 1
+    }
+
+
+def _worth(sa: IkeSA) -> tuple[bool, int, int]:
+    """Order IKE SAs: the last is the one to keep."""
+    carries = any(child.state == "INSTALLED" for child in sa.children)
+    return carries, -(sa.established or 0), sa.uniqueid
+
+
+class Repair:
+    """Ends what the kernel has lost, so that it is started anew, and what is twice; remembers looks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.earlier: dict[str, ConnectionHealth] = {}
+        self.twice: dict[tuple[int, ...], float] = {}  # ids that are too many -> when they were seen first
 
     def __call__(self, record: Path = RECORD) -> tuple[str, ...]:
         """Look, and end; returns the names. A charon that does not run, or no record: nothing to do."""
@@ -112,15 +141,27 @@ class Repair:
             return ()
         connections = holdfile.free(mesh.parse(record.read_text()))
         try:
-            rows = health.evaluate(connections, charon.observe(), kernel.observe()).managed
+            observed = charon.observe()
+            rows = health.evaluate(connections, observed, kernel.observe()).managed
             lost = useless(earlier, rows)
-            charon.terminate(ike_id for row in lost for ike_id in row.ike_ids)
+            twice = self._lasting(surplus(rows, observed))
+            doomed = [*(number for row in lost for number in row.ike_ids)]
+            charon.terminate([*doomed, *(number for ids in twice.values() for number in ids)])
         except CharonError:
             return ()
         self.earlier = {row.name: row for row in rows}
         for row in lost:
             log.warning("ending %s, to start it anew: %s", row.name, row.reason)
-        return tuple(row.name for row in lost)
+        for name, ids in twice.items():
+            numbers = ", ".join(map(str, ids))
+            log.warning("ending IKE SA %s of %s: a newer one is up as well, one is meant", numbers, name)
+        return (*(row.name for row in lost), *twice)
+
+    def _lasting(self, found: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+        """Return what is too many for longer than it takes charon, or a state that replaces an SA."""
+        now = self.clock()
+        self.twice = {ids: self.twice.get(ids, now) for ids in found.values()}
+        return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
 
 
 def keep_hold(record: Path = RECORD) -> tuple[str, ...]:

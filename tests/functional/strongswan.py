@@ -117,7 +117,7 @@ class Host:
         enter = ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-r", "-w"]
         return [*enter, "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *argv]
 
-    def run(self, *argv: str, timeout: float = 30.0) -> str:
+    def run(self, *argv: str, timeout: float = 60.0) -> str:
         """Run a program on this host that must succeed."""
         return run(self.argv(argv), timeout)
 
@@ -179,8 +179,8 @@ def line(left: Host, right: Host, left_addresses: Iterable[str], right_addresses
             host.run("ip", "address", "add", address, "dev", "eth0", *nodad)
 
 
-def wait_for(happened: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
-    """Wait until something has happened; fail with its name."""
+def wait_for(happened: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+    """Wait until something has happened, as long as a busy machine may need; fail with its name."""
     end = time.monotonic() + timeout
     while not happened():
         assert time.monotonic() < end, f"no {what} within {timeout:g} s"

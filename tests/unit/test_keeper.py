@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from hostipsec.health import ConnectionHealth
-from hostipsec.keeper import GRACE, WINDOW, absent, useless
-from hostipsec.model import Charon, Connection, IkeSA, LoadedConnection
+from hostipsec.keeper import GRACE, SURPLUS, WINDOW, Repair, absent, surplus, useless
+from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
 
 NAME = "cp3001_v4"
 JUST, LONG = GRACE + 1, WINDOW + 1  # seconds since charon started
@@ -55,9 +55,9 @@ def test_a_pair_that_starts_nothing(stage):
     assert absent([connection(stage, True)], charon(JUST)) == ()
 
 
-def row(state="no xfrm", name=NAME, ids=(7,), packets_in=5):
+def row(state="no xfrm", name=NAME, ids=(7,), packets_in=5, initiator=True):
     return ConnectionHealth(
-        *(name, "cp3001.esams.example", "v4", "start", state, "critical", ""),
+        *(name, "cp3001.esams.example", "v4", "start", state, "critical", "", initiator),
         ike_ids=ids,
         packets_in=packets_in,
     )
@@ -86,3 +86,53 @@ def test_few_are_ended_at_a_time():
     """Self-healing that trusted a bad probe once removed every SA of a fleet."""
     rows = [row(name=f"cp{number}_v4") for number in range(70)]
     assert len(useless({one.name: one for one in rows}, rows)) == 7
+
+
+def sas(*found):
+    """A charon with IKE SAs of one connection: id, state, age in seconds, state of its CHILD SA."""
+    return Charon(
+        *("5.9.8", "vici"),
+        ike_sas=tuple(
+            IkeSA(
+                *(NAME, number, state, "10.0.0.1", "10.0.0.2"),
+                established=age,
+                children=(ChildSA(NAME, child, "TRANSPORT"),) if child else (),
+            )
+            for number, state, age, child in found
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "ended"),
+    [
+        ([(2, "ESTABLISHED", 60, "INSTALLED"), (7, "ESTABLISHED", 60, "INSTALLED")], (2,)),
+        ([(2, "ESTABLISHED", 30, "INSTALLED"), (7, "ESTABLISHED", 60, "INSTALLED")], (7,)),
+        ([(2, "ESTABLISHED", 60, "INSTALLED"), (7, "ESTABLISHED", 60, "")], (7,)),  # it carries nothing
+        ([(2, "ESTABLISHED", 60, "INSTALLED"), (7, "CONNECTING", None, "")], None),
+        ([(2, "REKEYED", 60, "INSTALLED"), (7, "ESTABLISHED", 1, "INSTALLED")], None),
+    ],
+)
+def test_of_two_ike_sas_the_newest_that_carries_packets_is_kept(found, ended):
+    rows = [row("duplicate", ids=(2, 7))]
+    assert surplus(rows, sas(*found)) == ({NAME: ended} if ended else {})
+
+
+TWO = [(2, "ESTABLISHED", 60, "INSTALLED"), (7, "ESTABLISHED", 60, "INSTALLED")]
+
+
+@pytest.mark.parametrize("one", [row("duplicate", ids=(2, 7), initiator=False), row("established", ids=(2, 7))])
+def test_the_other_end_leaves_duplicates_to_the_initiator(one):
+    assert surplus([one], sas(*TWO)) == {}
+
+
+def test_what_is_too_many_only_for_a_moment_is_charons_own_affair():
+    now = [100.0]
+    repair = Repair(lambda: now[0])
+    assert repair._lasting({NAME: (2,)}) == {}
+    now[0] += SURPLUS - 1
+    assert repair._lasting({NAME: (3,)}) == {}  # others by now
+    now[0] += SURPLUS - 1
+    assert repair._lasting({NAME: (3,)}) == {}
+    now[0] += 1
+    assert repair._lasting({NAME: (3,)}) == {NAME: (3,)}

@@ -1,0 +1,60 @@
+"""The keeper as its unit runs it, beside a real charon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from downs import Peers
+from strongswan import wait_for
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+
+KEEPER = ["env", "PYTHONPATH=/usr/local/lib/hostipsec", "python3", "-m", "hostipsec.keeper"]
+
+
+@pytest.fixture
+def peers(tmp_path):
+    """Return a host with three peers, each pair with an IKE SA."""
+    made = Peers(tmp_path / "peers", 3, stage="start")
+    made.start()
+    made.up()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def keeper(peers):
+    """Return a function that starts the keeper of this host."""
+    running = []
+
+    def start():
+        running.append(subprocess.Popen(peers.east.argv(KEEPER), stdin=subprocess.DEVNULL))
+
+    yield start
+    for one in running:
+        one.kill()
+        one.wait()
+
+
+def ids(peers):
+    """Return the ids of IKE SAs by connection."""
+    found = {}
+    for sa in peers.look.ike_sas:
+        found.setdefault(sa.name, []).append(sa.uniqueid)
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def test_of_two_ike_sas_of_a_pair_the_older_one_is_ended_at_both_ends(peers, keeper):
+    """charon itself goes on with both: here as with two ends that started at the same moment."""
+    before = ids(peers)
+    peers.initiate_from_peers([0, 1])
+    wait_for(lambda: len(peers.established) == 3 and len(peers.look.ike_sas) == 5, "two duplicates")
+    doubled = ids(peers)
+    keeper()
+    wait_for(lambda: len(peers.look.ike_sas) == 3, "one IKE SA a pair")
+    assert ids(peers) == {name: numbers[-1:] for name, numbers in doubled.items()}
+    assert ids(peers)["cp0002_v4"] == before["cp0002_v4"]
+    wait_for(lambda: peers.west.run("ipsec", "status").count("ESTABLISHED") == 3, "one at the peers' end")
+    assert len(peers.established) == 3
