@@ -730,7 +730,7 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
     return {**found.as_dict(), "edition": EDITION}
 
 
-def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
+def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
     """
     Authenticate established connections anew, with the certificates and options of now, without a gap.
 
@@ -748,6 +748,10 @@ def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
         only connections whose name matches this shell pattern
     deadline
         seconds to wait for the new IKE SAs, 0.1 to 3600
+    at
+        the moment to begin, seconds since 1970, at most ten minutes ahead: given to all hosts by
+        ``salt-run ipsec.reauthenticate``. Where the kernel does ESP, what this host sends on connections that
+        the peer starts then keeps to the old SA until the peer has the new one, and no packet is lost
 
     Returns a dictionary:
 
@@ -768,21 +772,25 @@ def reauthenticate(peer=None, connection=None, deadline=30, **kwargs):
 
         salt cp1001.eqiad.example ipsec.reauthenticate
         salt cp1001.eqiad.example ipsec.reauthenticate peer='cp3*'
+        salt '*' ipsec.reauthenticate at=$(date +%s -d '+15 sec')
     """
     try:
-        seconds = _deadline(deadline)
+        seconds, now = _deadline(deadline), time.time()
+        wait = None if at is None else _number("at", at, round(now) - 60, round(now) + 600) - now
         _no_more(kwargs)
         chosen = holdfile.free(_scope(peer, connection).select(record.read()))
         mine = [one for one in chosen if one.initiator or (peer, connection) != (None, None)]
-        found = reauthentication.run(mine, seconds)
+        theirs = [one for one in chosen if not one.initiator] if wait is not None else []
+        found = reauthentication.run(mine, seconds, theirs, wait)
     except HostIPsecError as error:
         return _failed(error)
     good = sum(one.ok for one in found)
     if good < len(found) or not chosen:
         __context__["retcode"] = 1
+    late = f"; told {-wait:.0f} s late, so that packets may be lost" if wait is not None and wait < 0 else ""
     return {
         "ok": bool(chosen) and good == len(found),
-        "sentence": f"{good} of {len(found)} connections reauthenticated",
+        "sentence": f"{good} of {len(found)} connections reauthenticated{late}",
         "connections": {
             one.connection.name: {
                 "peer": one.connection.peer,

@@ -560,6 +560,46 @@ def rollout(
     }
 
 
+def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeout=TIMEOUT, **kwargs):
+    """
+    Authenticate every established connection anew, with the certificates and options of now.
+
+    After a change of ciphers or certificates, tunnels go on with what they were made with. All hosts begin at
+    one moment: each pair gets a new IKE SA beside the old one, which ends when the new one is up. Where the
+    kernel does ESP and the configuration of the end that starts differs, no packet is lost. Needs clocks that
+    agree to a second.
+
+    tgt
+        which hosts; by default every host of the pillar that has peers. A pair is done by the end that starts
+        it
+    lead
+        seconds until the moment: more where hosts take longer to hear of it
+    deadline
+        seconds for the new IKE SAs from then on
+    tgt_type
+        how Salt reads ``tgt``
+    timeout
+        seconds to wait for a host that says nothing
+
+    Returns the same as :py:func:`down`, with what
+    :py:func:`ipsec.reauthenticate <salt.modules.ipsec.reauthenticate>` returned.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.reauthenticate
+    """
+    try:
+        _no_more(more, kwargs)
+        ahead, seconds = _seconds("lead", lead, most=600), _seconds("deadline", deadline, least=0.1)
+        hosts, timeout, _ = _targets(tgt, tgt_type, None, timeout, 0)
+    except HostIPsecError as error:
+        return _refused(error)
+    arguments = {"at": time.time() + ahead, "deadline": seconds}
+    return _summed("reauthenticate", hosts, _ask(hosts, "ipsec.reauthenticate", arguments, timeout, _line), 0)
+
+
 def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout=TIMEOUT, **kwargs):
     """
     Bring back what hosts ran before their last change: by default what the last roll-out changed.
@@ -749,6 +789,7 @@ _DONE = {
     "up": "every connection up",
     "start": "told to start",
     "verify": "every connection encrypted both ways",
+    "reauthenticate": "every connection that they start is reauthenticated",
     "rollback": "they run what they ran before; the pillar still asks for the change",
 }
 
@@ -773,7 +814,7 @@ def _trouble(found, started=False):
     if found.get("overruled"):
         yield found["overruled"]
         return
-    yield from found["problems"]
+    yield from found.get("problems", ())
     if started:  # and nobody waited for what comes up
         return
     for name, row in sorted(found["connections"].items()):
@@ -973,9 +1014,9 @@ def _whole(name, value):
     return value
 
 
-def _seconds(name, value, least=0):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 3600:
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to 3600")
+def _seconds(name, value, least=0, most=3600):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to {most}")
     return value
 
 

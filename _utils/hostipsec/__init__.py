@@ -31,6 +31,7 @@ PURE = (
     "overhead",
     "packets",
     "pillar",
+    "pins",
     "plane",
     "planwords",
     "platforms",

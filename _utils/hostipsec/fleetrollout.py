@@ -51,16 +51,18 @@ class Rollout:
 
     def run(self, stages: Sequence[str]) -> None:
         """Go through the stages."""
-        plans = self._plans(stages[-1])
-        if self.stopped:
+        last = self._plans(stages[-1])
+        if self.stopped or not batches.to_change(last):
             return
-        self._fresh = batches.fresh(plans)
+        self._fresh = batches.fresh(last)
         before = [row for row in self._look().trouble if batches.key(row) not in self._fresh]
         self._known = frozenset(map(batches.key, before))
         self.said += joined.capped([f"in trouble before: {row}" for row in before])
         for stage in stages:
-            if not self.stopped:
-                self._stage(stage)
+            plans = self._plans(stage) if self.changed or stage != stages[-1] else last
+            self._stage(stage, plans)
+            if self.stopped or plans == last:  # later stages add nothing to most edits
+                return
 
     def foresee(self, stages: Sequence[str]) -> None:
         """Say in which order :meth:`run` would change hosts."""
@@ -68,8 +70,8 @@ class Rollout:
         for batch in self._batches(plans):
             self.said.append(f"{batch.name}: {', '.join(batch.hosts)}")
 
-    def _stage(self, stage: str) -> None:
-        parts = self._batches(self._plans(stage))
+    def _stage(self, stage: str, plans: Answers) -> None:
+        parts = self._batches(plans)
         pending = {host for batch in parts for host in batch.hosts}
         if stage == STAGES[-1] and not self.stopped:
             self._prove(pending)

@@ -29,6 +29,13 @@ def observe(timeout: float = 5.0, run: processes.Run = processes.run, stat: Path
     return xfrm.kernel(states, policies, errors)
 
 
+def set_policies(batch: str, timeout: float = 5.0) -> None:
+    """Run ``ip -batch``; raises KernelError where a line of it fails."""
+    result = processes.run(["ip", "-batch", "-"], timeout, stdin=batch)
+    if result.status != 0:
+        raise KernelError(f"the kernel does not take a policy: {' '.join(result.text.split())}")
+
+
 def delete(batch: str, timeout: float = 5.0) -> None:
     """Run ``ip -batch``, all lines of it whatever becomes of one; look again for the effect.
 

@@ -118,7 +118,7 @@ class Pair:
     def reauthenticate(self, name):
         ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
         connection = Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
-        (found,) = reauthentication.run([connection], 15, System(self.hosts[name]))
+        (found,) = reauthentication.run([connection], 15, system=System(self.hosts[name]))
         return found
 
     def stop(self):

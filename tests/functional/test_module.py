@@ -214,6 +214,12 @@ def test_an_address_from_the_mine(minion, data):
     assert {one["left"] for one in found.values()} == {"10.1.2.3", "fd00::1"}
 
 
+@pytest.mark.parametrize("at", ["soon", 0, 10**10])
+def test_a_moment_that_cannot_be(minion, at):
+    found = minion.call("ipsec.reauthenticate", at=at)
+    assert found["error"].startswith(f"at: found {at!r}; allowed: seconds from ")
+
+
 def test_version_where_no_charon_runs(minion, monkeypatch):
     monkeypatch.setattr("hostipsec.vicisession.SOCKET", "/nowhere")
     monkeypatch.setattr("hostipsec.vicisession.RUN_SOCKET", "/nowhere")

@@ -10,6 +10,7 @@ from fleetlab.authority import SSLDIR, Authority
 
 ALL = (A, B, C)
 GAP = round(2 / INTERVAL)  # probes to an address in a row without an answer: nothing flows any more
+LEAD = 40  # seconds: Salt takes its time in User Mode Linux
 OLD = {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp-noesn"}
 NEW = {"ike": "aes256gcm16-prfsha384-ecp384", "esp": "aes256gcm16-ecp384-noesn"}
 
@@ -43,15 +44,14 @@ def test_ciphers_change(fleet):
         fleet.edit(connection={key: f"{NEW[key]},{OLD[key]}!" for key in OLD})
         fleet.run("rollout")
         assert all(step.same_sas(*pair) for pair in ((A, B), (A, C), (B, C)))
-        answers = fleet.lab.salt("*", "ipsec.reauthenticate", timeout=90)
-        assert [one["ok"] for one in answers.values()] == [True] * 3, answers
+        fleet.run("reauthenticate", f"lead={LEAD}")
         fleet.lab.wait_one_each()
     used = {
         one["proposal"] for found in fleet.lab.statuses().values() for one in found["connections"].values()
     }
     assert {one.split("/")[0] for one in used} == {"AES_GCM_16_256"}
     assert step.seen(A, B, "clear") == 0
-    assert max(one.lost for one in step.traffic.figures.values()) < GAP
+    assert [step.lost(*pair) for pair in ((A, B), (A, C), (B, C))] == [0, 0, 0]
 
 
 def test_a_host_moves(fleet):
@@ -83,8 +83,7 @@ def test_every_certificate_is_renewed_by_a_new_ca(fleet):
             lab.host(name).write(f"/{SSLDIR}/private_keys/{name}.pem", issued.key, 0o600)
         for states in lab.salt("*", "state.apply", "ipsec", timeout=300).values():
             assert all(state["result"] is True for state in states.values()), states
-        answers = lab.salt("*", "ipsec.reauthenticate", timeout=90)
-        assert [one["ok"] for one in answers.values()] == [True] * 3, answers
+        fleet.run("reauthenticate", f"lead={LEAD}")
         lab.wait_one_each()
     assert 'issuer:   "CN=New CA"' in lab.host(A).run(["ipsec", "listcerts"]).stdout
     assert step.seen(A, B, "clear") == 0

@@ -106,6 +106,7 @@ def test_a_broken_pillar_stops_nobody_who_names_a_target(mesh, master):
         (("down", "nohost*"), "tgt=nohost*: no accepted minion fits; nothing was asked of any host"),
         (("up", "batch=-1"), "batch: found -1; allowed: a whole number of hosts, 0 for all at once"),
         (("down", "deadline=soon"), "deadline: found 'soon'; allowed: seconds from 0.1 to 3600"),
+        (("reauthenticate", "lead=700"), "lead: found 700; allowed: seconds from 0 to 600"),
         (("down", "hold=maybe"), "hold: found 'maybe'; allowed: True, False"),
         (("down", "deadlin=5"), "unknown argument deadlin; nothing was asked of any host"),
         (("down", "cp1*", "cp2*"), "cp2*: which argument is it? one target, then NAME=VALUE"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -145,6 +145,16 @@ def test_a_fleet_at_rest_is_left_alone():
     hosts = settled()
     assert list(roll(hosts).lines()) == ["nothing to do: every host is as the pillar says"]
     assert hosts.done == []
+
+
+def test_hosts_are_not_asked_again_where_a_stage_does_all_of_an_edit():
+    hosts, asked = settled("require"), []
+    hosts.has[CODFW[0]] = tuple(replace(one, leftid="CN=new") for one in hosts.has[CODFW[0]])
+    plain = hosts.ask
+    hosts.ask = lambda function, *who, **how: (asked.append(function), plain(function, *who, **how))[1]
+    assert roll(hosts).stopped == []
+    assert hosts.done == [("passive", CODFW)]
+    assert asked.count("plan") == 2
 
 
 def test_a_canary_that_fails_stops_it_and_nobody_else_was_touched():

@@ -121,7 +121,9 @@ def test_of_two_ike_sas_the_newest_that_carries_packets_is_kept(found, ended):
 TWO = [(2, "ESTABLISHED", 60, "INSTALLED"), (7, "ESTABLISHED", 60, "INSTALLED")]
 
 
-@pytest.mark.parametrize("one", [row("duplicate", ids=(2, 7), initiator=False), row("established", ids=(2, 7))])
+@pytest.mark.parametrize(
+    "one", [row("duplicate", ids=(2, 7), initiator=False), row("established", ids=(2, 7))]
+)
 def test_the_other_end_leaves_duplicates_to_the_initiator(one):
     assert surplus([one], sas(*TWO)) == {}
 

@@ -1,0 +1,230 @@
+"""SAs replaced, and packets that keep to the old one meanwhile: what is done when, to a charon in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from hostipsec import pins, reauthentication
+from hostipsec.model import Charon, ChildSA, Connection, IkeSA
+from hostipsec.pins import LEASE, PATIENCE, UNCHANGED, Pin, Pins, pin
+from hostipsec.reauthentication import DRAIN, TAKEN_UP, UNPINNED
+
+NAME = "cp3001_v4"
+ADD, DELETE = "xfrm policy update", "xfrm policy delete"
+
+
+def connection(initiator=True, name=NAME):
+    ends = (ip_address("10.0.0.5"), ip_address("10.0.0.9"), "CN=left", "CN=right")
+    return Connection(name, "cp3001.esams.example", "v4", *ends, initiator, "start")
+
+
+def sa(number, packets_in=0, state="INSTALLED", name=NAME):
+    child = ChildSA(
+        *(name, state, "TRANSPORT", 10 + number, 3), spi_out=f"c000000{number}", packets_in=packets_in
+    )
+    return IkeSA(name, number, "ESTABLISHED", "10.0.0.5", "10.0.0.9", children=(child,))
+
+
+def look(*sas, plugins=()):
+    return Charon("5.9.8", "vici", ike_sas=sas, plugins=plugins)
+
+
+class Host(reauthentication.System):
+    """A charon whose connection gets a new SA when it is asked, and packets over it some seconds later."""
+
+    def __init__(self, answers=1.0, differs=True):
+        self.time, self.answers, self.differs = 0.0, answers, differs
+        self.sas, self.events, self.begun = [sa(1, 5)], [], None
+
+    def clock(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.time += seconds
+
+    def observe(self):
+        if self.begun is not None and self.time >= self.begun + self.answers:
+            self.sas = [one if one.uniqueid == 1 else sa(one.uniqueid, 1) for one in self.sas]
+        return look(*self.sas)
+
+    def initiate(self, names):
+        names = [*names]
+        self.events += [(round(self.time, 1), "start", *names)] if names else []
+        if names and self.differs:
+            self.begin()
+        return {}
+
+    def begin(self):
+        self.begun = self.time
+        self.sas.append(sa(2))
+
+    def reauthenticate(self, ids):
+        ids = [*ids]
+        if ids:
+            self.events.append((round(self.time, 1), "anew", *ids))
+            self.begin()
+        return {}
+
+    def terminate(self, ids):
+        ids = [*ids]
+        self.events += [(round(self.time, 1), "end", *ids)] if ids else []
+        self.sas = [one for one in self.sas if one.uniqueid not in ids]
+        return {}
+
+    def set_policies(self, batch):
+        self.events.append((round(self.time, 1), batch))
+
+    def delete(self, batch):
+        self.events.append((round(self.time, 1), batch))
+
+    @property
+    def what(self):
+        return [event[1:] for event in self.events]
+
+
+# The pin -------------------------------------------------------------------------------------
+
+
+def test_the_policy_names_the_sa_and_goes_by_itself():
+    found = pin(connection(), look(sa(1)))
+    assert found.line == (
+        "xfrm policy update src 10.0.0.4/30 dst 10.0.0.9 dir out priority 74 limit time-hard 5 "
+        "tmpl src 10.0.0.5 dst 10.0.0.9 proto esp spi 0xc0000001 reqid 3 mode transport"
+    )
+    six = Pin("v6", "2001:db8::5", "2001:db8::9", "c0000001", 3, "transport")
+    assert six.selector == "src 2001:db8::4/126 dst 2001:db8::9 dir out"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        look(),
+        look(sa(1), sa(2)),  # which of them the other end has is not known
+        look(sa(1, state="REKEYING")),
+        look(sa(1), plugins=("kernel-libipsec",)),
+        look(replace(sa(1), children=(ChildSA(NAME, "INSTALLED", "TRANSPORT", 11),))),  # stroke tells no SPI
+    ],
+)
+def test_what_cannot_be_pinned(found):
+    assert pin(connection(), found) is None
+
+
+class Policies:
+    """What the kernel was told."""
+
+    def __init__(self):
+        self.time, self.told = 0.0, []
+        self.pins = Pins(lambda: self.time, self.told.append, self.told.append)
+
+    def watch(self, found, seconds=0.2, elapsed=0.0):
+        """Look so much later; whether the pin is still there."""
+        self.time += seconds
+        self.pins.watch(found, elapsed)
+        return bool(self.pins.there)
+
+
+@pytest.fixture
+def policies():
+    made = Policies()
+    made.pins.take([connection(initiator=False)], look(sa(1)))
+    return made
+
+
+def test_it_is_renewed_long_before_the_kernel_removes_it(policies):
+    for _ in range(50):
+        assert policies.watch(look(sa(1)))
+    renewed = [text for text in policies.told if text.startswith(ADD)]
+    assert len(renewed) >= 2 * (10 / LEASE)
+    assert policies.told == renewed
+
+
+def test_it_goes_when_a_packet_came_by_the_new_sa(policies):
+    assert policies.watch(look(sa(1), sa(2)))
+    assert not policies.watch(look(sa(1), sa(2, packets_in=1)))
+    assert policies.told[-1] == "xfrm policy delete src 10.0.0.4/30 dst 10.0.0.9 dir out\n"
+
+
+def test_it_goes_after_a_while_where_the_pair_says_nothing(policies):
+    assert policies.watch(look(sa(1), sa(2)))
+    assert policies.watch(look(sa(1), sa(2)), PATIENCE - 0.1)
+    assert not policies.watch(look(sa(1), sa(2)), 0.2)
+
+
+@pytest.mark.parametrize(
+    "found", [look(), look(sa(2)), look(sa(1, state="REKEYED"), sa(2)), look(sa(1, state="DELETING"))]
+)
+def test_it_goes_at_once_where_it_would_stop_packets(policies, found):
+    assert not policies.watch(found)
+
+
+def test_it_goes_where_no_new_sa_comes(policies):
+    assert policies.watch(look(sa(1)), elapsed=UNCHANGED - 0.1)
+    assert not policies.watch(look(sa(1)), elapsed=UNCHANGED)
+
+
+# The change ----------------------------------------------------------------------------------
+
+
+def test_alone_the_old_one_ends_when_the_new_one_is_up():
+    host = Host()
+    (found,) = reauthentication.run([connection()], system=host)
+    assert (found.old, found.new, found.ok) == ((1,), (2,), True)
+    assert host.what == [("start", NAME), ("end", 1)]
+    assert host.events[1][0] >= DRAIN
+
+
+def test_at_one_moment_it_ends_when_the_other_end_sends_by_the_new_one():
+    host = Host(answers=2.0)
+    (found,) = reauthentication.run([connection()], wait=7.0, system=host)
+    assert found.ok
+    begun, ended = (time for time, *_ in host.events)
+    assert 7.0 <= begun < 8.0
+    assert 2.0 + DRAIN <= ended - begun < TAKEN_UP
+
+
+def test_or_after_a_while_where_the_other_end_says_nothing():
+    host = Host(answers=60.0)
+    (found,) = reauthentication.run([connection()], wait=0.0, system=host)
+    assert found.ok
+    assert TAKEN_UP + DRAIN <= host.events[-1][0] < TAKEN_UP + DRAIN + 2
+
+
+def test_the_end_that_answers_pins_and_unpins_and_starts_nothing():
+    host = Host()
+    plain = host.sleep
+
+    def sleep(seconds):
+        plain(seconds)
+        if host.time >= 5.0 and host.begun is None:
+            host.begin()  # the peer does
+
+    host.sleep = sleep
+    assert reauthentication.run([], answered=[connection(initiator=False)], wait=5.0, system=host) == ()
+    assert [text.startswith(ADD) for (text,) in host.what] == [True] * (len(host.what) - 1) + [False]
+    assert host.what[-1][0].startswith(DELETE)
+    assert 6.0 <= host.events[-1][0] < 7.0
+
+
+def test_the_same_configuration_comes_when_the_other_end_has_unpinned():
+    """charon ends the old SA in the moment that the new one is up: a pin would stop packets."""
+    host = Host(differs=False)
+    (found,) = reauthentication.run([connection()], wait=0.0, system=host)
+    assert found.ok
+    assert host.what[:2] == [("start", NAME), ("anew", 1)]
+    assert host.events[1][0] >= UNPINNED > UNCHANGED
+
+
+def test_a_pin_is_gone_whatever_happens():
+    host = Host()
+
+    def broken(names):
+        raise reauthentication.CharonError("gone")
+
+    host.initiate = broken
+    with pytest.raises(reauthentication.CharonError):
+        reauthentication.run([], answered=[connection(initiator=False)], wait=0.0, system=host)
+    assert host.what[-1][0].startswith(DELETE)
+    assert pins.LEASE <= TAKEN_UP  # and where nobody could take it away, before the old SA ends
