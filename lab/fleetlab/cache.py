@@ -32,6 +32,12 @@ OFFERED = (  # with what they depend on
     "libstrongswan-standard-plugins",
     "libcharon-extra-plugins",
 )
+# The release before, where Debian has two (main and security): an upgrade starts from it
+OLDER = (
+    "cd /srv/packages && for deb in *strongswan*.deb libcharon*.deb; do name=${deb%%_*}; "
+    'for version in $(apt-cache madison $name | cut -d "|" -f 2 | sort -u); do '
+    "apt-get download -q -o APT::Sandbox::User=root $name=$version; done; done"
+)
 IMAGE_FILES = LAB / "image"
 UNWANTED_UNITS = (
     "apt-daily.timer",
@@ -110,9 +116,16 @@ def _root() -> None:
         'mkdir -p "$1/srv/packages/partial"; chroot "$1" apt-get install --yes --download-only '
         f"--no-install-recommends -o Dir::Cache::archives=/srv/packages {' '.join(OFFERED)}"
     )
+    older = f"chroot \"$1\" sh -c '{OLDER}' "
     run_logged(
         [
-            *("mmdebstrap", "--variant=minbase", f"--include={INCLUDED}", f"--customize-hook={fetch}"),
+            *(
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--include={INCLUDED}",
+                f"--customize-hook={fetch}",
+                f"--customize-hook={older}",
+            ),
             *(SUITE, str(IMAGE), *([sources] if sources else [])),
         ],
         LOG,
