@@ -787,10 +787,11 @@ def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
     good = sum(one.ok for one in found)
     if good < len(found) or not chosen:
         __context__["retcode"] = 1
+    done = f"{good} of {len(found)} connections reauthenticated" if found else "starts no connection"
     late = f"; told {-wait:.0f} s late, so that packets may be lost" if wait is not None and wait < 0 else ""
     return {
         "ok": bool(chosen) and good == len(found),
-        "sentence": f"{good} of {len(found)} connections reauthenticated{late}",
+        "sentence": f"{done}{late}",
         "connections": {
             one.connection.name: {
                 "peer": one.connection.peer,
