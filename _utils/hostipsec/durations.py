@@ -1,4 +1,4 @@
-"""Times as ipsec.conf and strongswan.conf write them: seconds, or a number of s, m, h or d."""
+"""Times as ipsec.conf and strongswan.conf write them (a number of s, m, h, d), and as charon spells them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def parse(text: str) -> Optional[int]:
     """Return ``780`` for ``13m``; None for what starter calls a bad duration value."""
     found = _TIME.match(text)
     return int(found.group(1)) * _UNITS[found.group(2)] if found else None
+
+
+def spelt(span: str) -> int:
+    """Return the seconds of a span as charon prints it: 120 for ``2 minutes``."""
+    number, unit = span.split()
+    return int(number) * _UNITS[unit[0]]
 
 
 def shown(seconds: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -49,6 +48,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     Returns a text for ``Problem.allowed``, such as ``'keyingtries' (nearest of 88)``.
     """
+    import difflib  # here: whoever finds no fault does without
+
     words = sorted(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:

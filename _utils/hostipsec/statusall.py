@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Optional
 
+from .durations import spelt
 from .errors import CharonError
 from .model import Charon, ChildSA, IkeSA, LoadedConnection
 
-_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _SPAN = r"(\d+ (?:second|minute|hour|day)s?)"
 _BANNER = re.compile(r"Status of IKE charon daemon \(\w+Swan (\S+?),? ")
 _SECTIONS = (
@@ -49,12 +49,6 @@ def parse(text: str) -> Charon:
     )
 
 
-def seconds(span: str) -> int:
-    """Return the seconds of a span as charon prints it: 120 for ``2 minutes``."""
-    number, unit = span.split()
-    return int(number) * _UNITS[unit.rstrip("s")]
-
-
 def _sections(text: str) -> dict[str, list[str]]:
     """Split the text at its headings; what comes before the first one is under ``""``."""
     found: dict[str, list[str]] = {"": []}
@@ -76,7 +70,7 @@ def _daemon(version: str, lines: Iterable[str]) -> Charon:
     return Charon(
         version=version,
         backend="stroke",
-        uptime=seconds(uptime.group(1)) if uptime else None,
+        uptime=spelt(uptime.group(1)) if uptime else None,
         workers_idle=int(workers.group(1)) if workers else None,
         workers_total=int(workers.group(2)) if workers else None,
         plugins=tuple(plugins.group(1).split()) if plugins else (),
@@ -171,7 +165,7 @@ def _ike_sa(head: re.Match[str]) -> IkeSA:
         remote_host=head["remote"],
         local_id=head["local_id"],
         remote_id=head["remote_id"],
-        established=seconds(head["since"]) if head["since"] else None,
+        established=spelt(head["since"]) if head["since"] else None,
     )
 
 
@@ -204,7 +198,7 @@ def _with_ike_detail(ike_sa: IkeSA, detail: str) -> IkeSA:
 
 def _until(pattern: str, text: str) -> Optional[int]:
     found = re.search(pattern, text)
-    return seconds(found.group(1)) if found else None
+    return spelt(found.group(1)) if found else None
 
 
 def _children(lines: Iterable[str]) -> Iterator[ChildSA]:

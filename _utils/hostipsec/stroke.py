@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from . import processes, statusall
+from . import processes
 from .errors import CharonError
 from .model import Charon
 
@@ -42,6 +42,8 @@ class StrokeBackend:
         The blocking form of the list waits for SAs that are in use just then; ``statusall-nb``
         would leave them out.
         """
+        from . import statusall  # here: where vici is, nobody waits for its regular expressions
+
         return statusall.parse(self._text(["statusall"], timeout))
 
     def terminate(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional
 
-from . import statusall
+from . import durations
 from .model import Charon, ChildSA, IkeSA, LoadedConnection
 
 Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
@@ -32,7 +32,7 @@ def charon(
     return Charon(
         version=_text(version, "version"),
         backend="vici",
-        uptime=statusall.seconds(running) if running else None,
+        uptime=durations.spelt(running) if running else None,
         workers_total=_number(workers, "total"),
         workers_idle=_number(workers, "idle"),
         plugins=_texts(stats, "plugins"),

@@ -34,3 +34,11 @@ def test_the_largest_unit_that_divides_is_shown(seconds, text):
 @given(st.integers(0, 10**9 - 1))
 def test_what_is_shown_reads_back(seconds):
     assert durations.parse(durations.shown(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [("1 second", 1), ("119 seconds", 119), ("2 minutes", 120), ("3 hours", 10800), ("4 days", 345600)],
+)
+def test_as_charon_spells_them(span, seconds):
+    assert durations.spelt(span) == seconds

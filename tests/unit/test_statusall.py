@@ -57,14 +57,6 @@ def test_no_connections_and_no_sas():
     assert (found.connections, found.ike_sas, found.routed) == ((), (), ())
 
 
-@pytest.mark.parametrize(
-    ("span", "seconds"),
-    [("1 second", 1), ("119 seconds", 119), ("2 minutes", 120), ("3 hours", 10800), ("4 days", 345600)],
-)
-def test_spans(span, seconds):
-    assert statusall.seconds(span) == seconds
-
-
 def test_an_ike_sa_in_all_its_lines():
     (found,) = parse(
         "    cp1.a_v4[12]: ESTABLISHED 2 days ago, 10.0.0.1[C=DE, CN=a [1]]...10.0.0.2[C=DE, CN=b]\n"
