@@ -71,6 +71,10 @@ class System:
         """Return one look at charon."""
         return charon.observe(timeout)
 
+    def glance(self, timeout: float) -> Charon:
+        """Return a look at the IKE SAs alone."""
+        return charon.glance(timeout)
+
     def terminate(self, ids: Iterable[int], force: bool, timeout: float) -> Mapping[int, str]:
         """Ask for the end of IKE SAs."""
         return charon.terminate(ids, force, timeout)
@@ -332,15 +336,18 @@ class _Stop:
     def _ended(self) -> bool:
         """Look, ask for the end of what is new, and say whether nothing is left."""
         try:
-            self.last = self.system.observe(self.left(self.deadline))
+            self.last = self.system.glance(self.left(self.deadline))
             sas = self._ours(self.last)
-            new = [sa.uniqueid for sa in sas if sa.uniqueid not in self.asked]
-            self.asked.update((sa.uniqueid, sa.name) for sa in sas)
-            self.system.terminate(new, False, self.left(self.deadline))
+            if sas:
+                new = [sa.uniqueid for sa in sas if sa.uniqueid not in self.asked]
+                self.asked.update((sa.uniqueid, sa.name) for sa in sas)
+                self.system.terminate(new, False, self.left(self.deadline))
+                return False
+            self.last = self.system.observe(self.left(self.deadline))
         except CharonError:
             self.last = None
             return not self.system.daemons(service.CHARON)
-        return not sas and not self._loaded(self.last)
+        return not self._ours(self.last) and not self._loaded(self.last)
 
     def _ours(self, look: Charon) -> tuple[IkeSA, ...]:
         """Return the SAs that are meant; without a hold those that peers bring back meanwhile are not."""

@@ -46,6 +46,10 @@ class StrokeBackend:
 
         return statusall.parse(self._text(["statusall"], timeout))
 
+    def glance(self, timeout: float = 5.0) -> Charon:
+        """Return the same: stroke has no list of the IKE SAs alone."""
+        return self.observe(timeout)
+
     def terminate(
         self, ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0
     ) -> Mapping[int, str]:

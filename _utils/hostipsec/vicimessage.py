@@ -17,13 +17,13 @@ Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
 
 
 def charon(
-    version: Message,
-    stats: Message,
-    conns: Iterable[Message],
-    sas: Iterable[Message],
+    version: Message = {},
+    stats: Message = {},
+    conns: Iterable[Message] = (),
+    sas: Iterable[Message] = (),
     policies: Iterable[Message] = (),
 ) -> Charon:
-    """Return one look at charon, from the five answers.
+    """Return one look at charon, from the five answers, or those of them that were asked for.
 
     ``conns``, ``sas`` and ``policies`` are the streamed events, each ``{name: section}``.
     """
