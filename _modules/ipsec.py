@@ -399,8 +399,8 @@ def _now():
 
 def _resting(member):
     """Return the connections that this host would have if no host were in maintenance."""
-    hosts = tuple(dataclasses.replace(host, maintenance=False) for host in member.fleet.hosts)
-    fleet = dataclasses.replace(member.fleet, hosts=hosts)
+    hosts = tuple(host._replace(maintenance=False) for host in member.fleet.hosts)
+    fleet = member.fleet._replace(hosts=hosts)
     return [one for one in topology.connections(fleet, member.host.id) if one not in member.connections]
 
 

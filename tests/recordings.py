@@ -8,7 +8,6 @@ fd00::1) has connections to ``west`` (10.9.0.2, fd00::2), to ``gone`` that does 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -56,17 +55,17 @@ BACKENDS = {"vici": vici, "stroke": stroke}
 def as_text_says(look: Charon) -> Charon:
     """Return what the text would have said where vici said this; workers apart, as asking takes one."""
     sas = tuple(_ike_as_text(sa) for sa in look.ike_sas)
-    return replace(look, backend="stroke", uptime=_span(look.uptime), ike_sas=sas)
+    return look._replace(backend="stroke", uptime=_span(look.uptime), ike_sas=sas)
 
 
 def _ike_as_text(sa: IkeSA) -> IkeSA:
     times = {name: _span(getattr(sa, name)) for name in ("established", "rekey_time", "reauth_time")}
-    return replace(sa, **times, children=tuple(_child_as_text(child) for child in sa.children))
+    return sa._replace(**times, children=tuple(_child_as_text(child) for child in sa.children))
 
 
 def _child_as_text(child: ChildSA) -> ChildSA:
     if child.state == "INSTALLED":
-        return replace(child, rekey_time=_span(child.rekey_time), life_time=None, install_time=None)
+        return child._replace(rekey_time=_span(child.rekey_time), life_time=None, install_time=None)
     known = {key: getattr(child, key) for key in ("name", "state", "mode", "uniqueid", "reqid")}
     return ChildSA(**known, local_ts=child.local_ts, remote_ts=child.remote_ts)
 

@@ -12,9 +12,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from . import charon, guard, holdfile, kernel, record, service
 from . import leftovers as remains
@@ -108,8 +107,7 @@ class System:
         kernel.delete(batch, timeout)
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """What became of one connection."""
 
     connection: Connection
@@ -123,8 +121,7 @@ class Ended:
         return {"peer": one.peer, "family": one.family, "sas": self.sas, "how": self.how, "left": self.left}
 
 
-@dataclass(frozen=True)
-class Down:
+class Down(NamedTuple):
     """What an emergency stop did."""
 
     connections: tuple[Ended, ...] = ()
@@ -192,7 +189,7 @@ def stop_host(
     except HostIPsecError as error:
         found = down((), scope, hold, deadline, wait, command)
         said = f"which connections this host has is not known, so none was ended: {error}"
-        return replace(found, problems=(*found.problems, said))
+        return found._replace(problems=(*found.problems, said))
 
 
 def down(
@@ -223,34 +220,34 @@ def down(
     return stop.result()
 
 
-@dataclass
 class _Stop:
     """One emergency stop on its way."""
 
-    every: Sequence[Connection]
-    scope: Scope
-    hold: Optional[Hold]
-    deadline: float
-    wait: bool
-    command: Optional[Command]
-    system: System
-    overruled: str = ""
-    kept: str = ""  # who holds, once that is on disk
-    unloading: bool = False  # ipsec.conf says so, and the starter was told
-    asked: dict[int, str] = field(default_factory=dict)  # IKE SA -> name of its connection
-    forced: set[int] = field(default_factory=set)
-    killed: bool = False
-    limit: Optional[int] = None  # without a hold: the newest SA that is meant
-    last: Optional[Charon] = None  # charon as last seen; None where it does not run
-    found: Leftovers = _NOTHING
-    cleared: Leftovers = _NOTHING
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Start the clock."""
-        self.begin = self.system.clock()
-        self._mean(self.scope.select(self.every))
+    def __init__(
+        self,
+        every: Sequence[Connection],
+        scope: Scope,
+        hold: Optional[Hold],
+        deadline: float,
+        wait: bool,
+        command: Optional[Command],
+        system: System,
+    ) -> None:
+        self.begin = system.clock()
+        self.every, self.scope, self.hold, self.command = every, scope, hold, command
+        self.deadline, self.wait, self.system = deadline, wait, system
+        self.overruled = ""
+        self.kept = ""  # who holds, once that is on disk
+        self.unloading = False  # ipsec.conf says so, and the starter was told
+        self.asked: dict[int, str] = {}  # IKE SA -> name of its connection
+        self.forced: set[int] = set()
+        self.killed = False
+        self.limit: Optional[int] = None  # without a hold: the newest SA that is meant
+        self.last: Optional[Charon] = None  # charon as last seen; None where it does not run
+        self.found = self.cleared = _NOTHING
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._mean(scope.select(every))
 
     def left(self, end: float) -> float:
         """Return the seconds until ``end`` seconds after the start."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class HostIPsecError(Exception):
     """Base of all errors of this package; ``str()`` is a sentence for the operator."""
 
 
-@dataclass(frozen=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in the pillar: where, what is there, what is allowed."""
 
     path: str

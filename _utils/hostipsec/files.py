@@ -15,9 +15,8 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from .errors import HostIPsecError
 
@@ -25,15 +24,18 @@ PathLike = Union[str, Path]
 Change = tuple[Optional[bytes], int]  # content (None: no file) and mode
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What a path holds: a regular file with its content, or a symbolic link with its target."""
 
-    content: bytes = field(repr=False)
+    content: bytes
     mode: int
     uid: int
     gid: int
     link: Optional[str] = None
+
+    def __repr__(self) -> str:
+        """Show all but the content: it may be a key."""
+        return f"Entry(mode={self.mode:04o}, uid={self.uid}, gid={self.gid}, link={self.link!r})"
 
     def is_file(self, content: bytes, mode: int, uid: int, gid: int) -> bool:
         """Say whether this is a regular file with just that content, mode and owner."""
@@ -137,11 +139,10 @@ def ensure_directory(path: PathLike, mode: int, uid: int = 0, gid: int = 0) -> b
 # Several files together ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Undo:
+class Undo(NamedTuple):
     """What was at the paths of a swap before it."""
 
-    before: Mapping[str, Optional[Entry]] = field(repr=False)
+    before: Mapping[str, Optional[Entry]]
 
     @property
     def paths(self) -> tuple[str, ...]:

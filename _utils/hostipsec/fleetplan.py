@@ -61,7 +61,7 @@ def answer(
 
 
 def _plain(connection: Connection) -> dict[str, object]:
-    return {**vars(connection), "left": str(connection.left), "right": str(connection.right)}
+    return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
 
 
 # The fleet -----------------------------------------------------------------------------------

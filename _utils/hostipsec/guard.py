@@ -14,8 +14,8 @@ import ipaddress
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from . import holdfile, mesh, processes
 from .errors import HostIPsecError
@@ -34,8 +34,7 @@ _ENTRY = re.compile(
 )
 
 
-@dataclass(frozen=True, order=True)
-class Policy:
+class Policy(NamedTuple):
     """One policy of the guard, as ``ip xfrm policy`` names it; ``kind`` is the type of ICMPv6 that passes."""
 
     src: str

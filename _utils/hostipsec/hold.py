@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .errors import HostIPsecError
 from .model import Connection
@@ -26,8 +25,7 @@ EVERY = "*"
 NO_REASON = "no reason was given"
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """Connections, by shell patterns of the peer's minion id and of the connection's name."""
 
     peer: str = EVERY
@@ -52,8 +50,7 @@ class Scope:
         return ", ".join(f"{name} {pattern}" for name, pattern in parts if pattern != EVERY)
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(NamedTuple):
     """One decision. Times are in UTC; ``held`` is False for one that lifts earlier holds."""
 
     who: str
@@ -77,8 +74,7 @@ class Hold:
 Holds = tuple[Hold, ...]
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What the fleet was told: ``asked`` is when, in seconds since 1970, at the master."""
 
     verb: str
@@ -114,7 +110,7 @@ def taken(holds: Holds, hold: Hold) -> Holds:
     lifts = any(not one.held for one in holds)
     same = [one for one in holds if one.held and (one.who, one.scope) == (hold.who, hold.scope)]
     since = hold.when if lifts else min([hold.when, *(one.when for one in same)])
-    return (*(one for one in holds if one not in same), replace(hold, when=since))
+    return (*(one for one in holds if one not in same), hold._replace(when=since))
 
 
 def lifted(holds: Holds, lift: Hold, connections: Sequence[Connection]) -> Holds:
@@ -182,7 +178,7 @@ def damaged(error: HostIPsecError, when: datetime) -> Holds:
 
 def render_command(command: Command) -> str:
     """Return the text of command.json."""
-    return json.dumps(asdict(command), sort_keys=True) + "\n"
+    return json.dumps(command._asdict(), sort_keys=True) + "\n"
 
 
 def parse_command(text: str) -> Optional[Command]:

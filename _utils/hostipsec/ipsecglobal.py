@@ -14,7 +14,6 @@ import os
 import pwd
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -211,6 +210,8 @@ def _rows(rows: Sequence[health.ConnectionHealth]) -> Iterable[str]:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     connections, scope, now = record.read(), _scope(options), datetime.now(timezone.utc)
     report = _judged(connections, now)
     if options.blocking and report.answered and not report.ok:

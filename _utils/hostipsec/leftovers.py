@@ -6,15 +6,14 @@ Only states and policies between the two addresses of a connection are ours; tho
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .model import Charon, Connection, IkeSA, Kernel, KernelPolicy, KernelState
 
 Pairs = frozenset[tuple[str, str]]  # this host's address and a peer's
 
 
-@dataclass(frozen=True)
-class Leftovers:
+class Leftovers(NamedTuple):
     """States and policies of our peers."""
 
     states: tuple[KernelState, ...] = ()
@@ -39,7 +38,7 @@ class Leftovers:
             for one in self.states
         )
         policies = (
-            f"xfrm policy deleteall src {one.src} dst {one.dst} dir {one.direction} index {one.index}\n"
+            f"xfrm policy deleteall src {one.src} dst {one.dst} dir {one.direction} index {one.number}\n"
             for one in self.policies
         )
         return "".join([*policies, *states])  # policies first: without a state they would drop packets

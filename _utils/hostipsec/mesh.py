@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from typing import Optional
 
 from .errors import HostIPsecError
@@ -34,10 +33,9 @@ def parse_mtu(text: str) -> Optional[int]:
 
 
 def _plain(connection: Connection) -> dict[str, object]:
-    return {**asdict(connection), "left": str(connection.left), "right": str(connection.right)}
+    return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
 
 
 def _connection(entry: dict[str, str]) -> Connection:
-    known = {field.name for field in fields(Connection)}
     addresses = {side: ipaddress.ip_address(entry[side]) for side in ("left", "right")}
-    return Connection(**{**{key: entry[key] for key in known}, **addresses})  # type: ignore[arg-type]
+    return Connection(**{**{key: entry[key] for key in Connection._fields}, **addresses})  # type: ignore[arg-type]

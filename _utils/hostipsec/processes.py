@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 TIMED_OUT = 124  # as timeout(1) says
 NOT_FOUND = 127  # as a shell says
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a process left behind."""
 
     status: int

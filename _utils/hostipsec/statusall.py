@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Optional
 
 from .durations import spelt
@@ -41,8 +40,7 @@ def parse(text: str) -> Charon:
     if banner is None or "Security Associations" not in sections:
         first = text.strip().partition("\n")[0] or "nothing"
         raise CharonError(f"ipsec statusall printed no status of charon but {first!r}; is charon running?")
-    return replace(
-        _daemon(banner.group(1), sections[""]),
+    return _daemon(banner.group(1), sections[""])._replace(
         connections=tuple(_connections(sections.get("Connections:", []))),
         routed=tuple(child.name for child in _children(sections.get("Routed Connections:", []))),
         ike_sas=tuple(_ike_sas(sections["Security Associations"])),
@@ -109,12 +107,12 @@ def _addresses(text: str) -> tuple[str, ...]:
 def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
     auth = _AUTH.match(line)
     if auth and auth["side"] == "local":
-        return replace(connection, local_id=connection.local_id or auth["id"] or "")
+        return connection._replace(local_id=connection.local_id or auth["id"] or "")
     if auth:
-        return replace(connection, remote_id=connection.remote_id or auth["id"] or "")
+        return connection._replace(remote_id=connection.remote_id or auth["id"] or "")
     child = _CHILD_CONFIG.match(line)
     if child:
-        return replace(connection, children=(*connection.children, child["name"]))
+        return connection._replace(children=(*connection.children, child["name"]))
     return connection
 
 
@@ -174,14 +172,13 @@ def _with_lines(ike_sa: IkeSA, lines: list[str]) -> IkeSA:
         detail = _IKE_DETAIL.match(line)
         if detail:
             ike_sa = _with_ike_detail(ike_sa, detail["detail"])
-    return replace(ike_sa, children=tuple(_children(lines)))
+    return ike_sa._replace(children=tuple(_children(lines)))
 
 
 def _with_ike_detail(ike_sa: IkeSA, detail: str) -> IkeSA:
     spis = _SPIS.match(detail)
     if spis:
-        return replace(
-            ike_sa,
+        return ike_sa._replace(
             initiator=bool(spis["initiator"]),
             initiator_spi=spis["i"],
             responder_spi=spis["r"],
@@ -190,9 +187,9 @@ def _with_ike_detail(ike_sa: IkeSA, detail: str) -> IkeSA:
         )
     label, _, value = detail.partition(": ")
     if label == "IKE proposal":
-        return replace(ike_sa, proposal=value)
+        return ike_sa._replace(proposal=value)
     if label in ("Tasks queued", "Tasks active", "Tasks passive"):
-        return replace(ike_sa, tasks=(*ike_sa.tasks, *value.split()))
+        return ike_sa._replace(tasks=(*ike_sa.tasks, *value.split()))
     return ike_sa
 
 
@@ -228,16 +225,15 @@ def _child(head: re.Match[str]) -> ChildSA:
     )
     if spis is None:
         return child
-    return replace(
-        child, protocol=spis["protocol"], udp_encap=bool(spis["udp"]), spi_in=spis["i"], spi_out=spis["o"]
+    return child._replace(
+        protocol=spis["protocol"], udp_encap=bool(spis["udp"]), spi_in=spis["i"], spi_out=spis["o"]
     )
 
 
 def _with_child_detail(child: ChildSA, detail: str) -> ChildSA:
     traffic = _TRAFFIC.match(detail)
     if traffic:
-        return replace(
-            child,
+        return child._replace(
             proposal=traffic["proposal"],
             bytes_in=int(traffic["bytes_in"]),
             bytes_out=int(traffic["bytes_out"]),
@@ -249,7 +245,7 @@ def _with_child_detail(child: ChildSA, detail: str) -> ChildSA:
         )
     local, found, remote = detail.partition(" === ")
     if found:
-        return replace(child, local_ts=tuple(local.split()), remote_ts=tuple(remote.split()))
+        return child._replace(local_ts=tuple(local.split()), remote_ts=tuple(remote.split()))
     return child
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Optional
 
 from . import plane
@@ -153,7 +152,7 @@ def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connectio
     found = []
     for one in wanted:
         most = max(STAGES.index(limit), there.get((one.name, one.left, one.right), 0))
-        found.append(replace(one, stage=STAGES[min(most, STAGES.index(one.stage))]))
+        found.append(one._replace(stage=STAGES[min(most, STAGES.index(one.stage))]))
     return tuple(found)
 
 

@@ -14,11 +14,12 @@ from . import durations
 from .model import Charon, ChildSA, IkeSA, LoadedConnection
 
 Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
+_NONE: Message = {}
 
 
 def charon(
-    version: Message = {},
-    stats: Message = {},
+    version: Message = _NONE,
+    stats: Message = _NONE,
     conns: Iterable[Message] = (),
     sas: Iterable[Message] = (),
     policies: Iterable[Message] = (),

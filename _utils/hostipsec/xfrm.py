@@ -61,7 +61,7 @@ def parse_policies(text: str) -> tuple[KernelPolicy, ...]:
     """Read ``ip -s xfrm policy``; policies of sockets (charon's own, for IKE) are left out.
 
     ``(KernelPolicy(src="10.0.0.1/32", dst="10.0.0.2/32", direction="out", priority=367231,
-    mode="transport", reqid=1, template_src="10.0.0.1", template_dst="10.0.0.2", index=1417), ...)``
+    mode="transport", reqid=1, template_src="10.0.0.1", template_dst="10.0.0.2", number=1417), ...)``
     """
     return tuple(policy for policy in map(_policy, _blocks(text)) if policy is not None)
 
@@ -82,7 +82,7 @@ def _policy(block: str) -> KernelPolicy | None:
         level=level.group(1) if level else "required",
         template_src=template.group(1) if template else "",
         template_dst=template.group(2) if template else "",
-        index=int(index.group(1)) if index else 0,
+        number=int(index.group(1)) if index else 0,
     )
 
 

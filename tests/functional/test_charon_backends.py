@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from datetime import datetime, timezone
 from ipaddress import ip_address
 
@@ -97,7 +96,7 @@ class Pair:
         end = time.monotonic() + 10
         while True:
             vici, text = (self.backends[name].observe() for name in BACKENDS)
-            wanted, found = (replace(one, workers_idle=None) for one in (recordings.as_text_says(vici), text))
+            wanted, found = (one._replace(workers_idle=None) for one in (recordings.as_text_says(vici), text))
             if wanted == found or time.monotonic() > end:
                 assert found == wanted
                 return vici

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,7 @@ def up(*without):
         for one in wanted
     )
     sas = tuple(ike_sa(number, one) for number, one in enumerate(wanted, 1) if one.name not in without)
-    return replace(GOOD, connections=loaded, ike_sas=sas)
+    return GOOD._replace(connections=loaded, ike_sas=sas)
 
 
 def ike_sa(number, one):

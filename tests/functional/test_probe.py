@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 from contextlib import closing
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -25,7 +24,7 @@ PAIR = tuple(
     Connection(f"west_{one}", "west", one, EAST[one], WEST[one], "", "", True, "start") for one in EAST
 )
 FOUR, SIX = PAIR
-GONE = replace(FOUR, name="gone_v4", right=ip_address("10.9.0.9"))
+GONE = FOUR._replace(name="gone_v4", right=ip_address("10.9.0.9"))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def test_who_is_not_there_is_waited_for_no_longer_than_asked(east):
 
 
 def test_what_cannot_be_sent_says_why(east):
-    nowhere = replace(FOUR, right=ip_address("192.0.2.1"))
+    nowhere = FOUR._replace(right=ip_address("192.0.2.1"))
     with closing(probe.Prober((nowhere,))) as prober:
         rounds(prober, (), 1)
         found = prober.replies(nowhere.right)
@@ -95,7 +94,7 @@ def test_counting_anew_forgets_what_is_under_way(east):
 
 def test_an_address_of_somebody_else(east):
     with pytest.raises(HostIPsecError, match=r"10\.9\.0\.77 is no address of this host"):
-        probe.Prober((replace(FOUR, left=ip_address("10.9.0.77")),))
+        probe.Prober((FOUR._replace(left=ip_address("10.9.0.77")),))
 
 
 def test_more_peers_than_a_capture_may_have_instructions_for(east):
@@ -130,7 +129,7 @@ def test_what_comes_in_is_not_counted_and_answers_are_no_probes(east, west):
     """West sends three requests: they come in; three answers leave."""
     with closing(probe.Prober((FOUR,))) as prober, closing(capture_of(prober)) as capture:
         with network_of(west):
-            back = replace(FOUR, left=WEST["v4"], right=EAST["v4"])
+            back = FOUR._replace(left=WEST["v4"], right=EAST["v4"])
             with closing(probe.Prober((back,))) as other:
                 rounds(other, (), 3)
                 assert other.replies(EAST["v4"]).received == 3

@@ -429,7 +429,8 @@ def full_place_changes_nothing(place, before):
 
 def shown(value) -> str:
     """Return all that a log, a return or a traceback could show of a value."""
-    return f"{value!r} {value!s} {vars(value)!r}"
+    fields = value._asdict() if isinstance(value, tuple) else vars(value)
+    return f"{value!r} {value!s} {fields!r}"
 
 
 def test_a_key_is_in_no_text(place):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -149,7 +149,7 @@ def test_a_fleet_at_rest_is_left_alone():
 
 def test_hosts_are_not_asked_again_where_a_stage_does_all_of_an_edit():
     hosts, asked = settled("require"), []
-    hosts.has[CODFW[0]] = tuple(replace(one, leftid="CN=new") for one in hosts.has[CODFW[0]])
+    hosts.has[CODFW[0]] = tuple(one._replace(leftid="CN=new") for one in hosts.has[CODFW[0]])
     plain = hosts.ask
     hosts.ask = lambda function, *who, **how: (asked.append(function), plain(function, *who, **how))[1]
     assert roll(hosts).stopped == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -175,12 +174,12 @@ def test_established():
 
 @pytest.mark.parametrize("state", ["INSTALLED", "UPDATING", "REKEYING", "REKEYED"])
 def test_a_child_in_rekeying_still_carries(state):
-    assert judge(replace(SA, children=(replace(CHILD, state=state),)))[0] == "established"
+    assert judge(SA._replace(children=(CHILD._replace(state=state),)))[0] == "established"
 
 
 @pytest.mark.parametrize("state", ["DELETING", "DELETED", "ROUTED"])
 def test_a_child_that_is_gone_does_not(state):
-    assert judge(replace(SA, children=(replace(CHILD, state=state),))) == (
+    assert judge(SA._replace(children=(CHILD._replace(state=state),))) == (
         "no child",
         "critical",
         "IKE SA 1 is ESTABLISHED, but has no CHILD SA: nothing is encrypted",
@@ -190,45 +189,45 @@ def test_a_child_that_is_gone_does_not(state):
 def test_a_state_that_the_kernel_waits_for_is_none():
     """The SA was deleted, and packets made the kernel ask for it by its old SPI: that looked like the SA."""
     out, back = KERNEL.states
-    assert judge(SA, seen=replace(KERNEL, states=(replace(out, algorithm=""), back)))[::2] == (
+    assert judge(SA, seen=KERNEL._replace(states=(out._replace(algorithm=""), back)))[::2] == (
         "no xfrm",
         "charon says INSTALLED, but the kernel has no SA c0000002 out",
     )
 
 
 def test_a_rekeyed_pair_is_no_duplicate():
-    old, new = replace(CHILD, state="REKEYED"), replace(CHILD, uniqueid=12, spi_in="c3", spi_out="c4")
-    assert judge(replace(SA, children=(old, new)))[0] == "established"
-    assert judge(replace(SA, state="REKEYED"), replace(SA, uniqueid=2))[0] == "duplicate"
-    assert judge(replace(SA, state="REKEYED", children=()), replace(SA, uniqueid=2))[0] == "established"
+    old, new = CHILD._replace(state="REKEYED"), CHILD._replace(uniqueid=12, spi_in="c3", spi_out="c4")
+    assert judge(SA._replace(children=(old, new)))[0] == "established"
+    assert judge(SA._replace(state="REKEYED"), SA._replace(uniqueid=2))[0] == "duplicate"
+    assert judge(SA._replace(state="REKEYED", children=()), SA._replace(uniqueid=2))[0] == "established"
 
 
 def test_an_ike_sa_without_child():
-    assert judge(replace(SA, children=()))[0] == "no child"
-    assert judge(replace(SA, children=(), tasks=("CHILD_CREATE",))) == (
+    assert judge(SA._replace(children=()))[0] == "no child"
+    assert judge(SA._replace(children=(), tasks=("CHILD_CREATE",))) == (
         "connecting",
         "warning",
         "IKE SA 1 is up, its CHILD SA is being negotiated",
     )
-    assert judge(replace(SA, children=(replace(CHILD, state="CREATED"),)))[0] == "connecting"
+    assert judge(SA._replace(children=(CHILD._replace(state="CREATED"),)))[0] == "connecting"
 
 
 def test_connecting_also_before_charon_knows_who_calls():
-    assert judge(replace(SA, state="CONNECTING", children=())) == (
+    assert judge(SA._replace(state="CONNECTING", children=())) == (
         "connecting",
         "warning",
         "IKE SA 1 is CONNECTING: no answer of the peer yet",
     )
-    assert judge(replace(SA, name="(unnamed)", state="CONNECTING", children=()))[0] == "connecting"
+    assert judge(SA._replace(name="(unnamed)", state="CONNECTING", children=()))[0] == "connecting"
 
 
 def test_ending():
-    assert judge(replace(SA, state="DELETING")) == ("down", "critical", "IKE SA 1 is DELETING")
+    assert judge(SA._replace(state="DELETING")) == ("down", "critical", "IKE SA 1 is DELETING")
 
 
 def test_down():
     assert judge() == ("down", "critical", "loaded, but no SA; this host starts it")
-    assert judge(one=replace(WEST_V4, initiator=False))[2] == "loaded, but no SA; the peer starts it"
+    assert judge(one=WEST_V4._replace(initiator=False))[2] == "loaded, but no SA; the peer starts it"
     assert judge(seen=KERNEL)[2].endswith("; the kernel still holds 2 SA(s) of it")
 
 
@@ -249,14 +248,14 @@ def test_charon_does_not_answer():
 
 
 def test_passive_is_down_and_well():
-    passive = replace(WEST_V4, stage="passive")
+    passive = WEST_V4._replace(stage="passive")
     assert judge(one=passive) == ("down", "ok", "passive: nothing starts it")
     assert judge(SA, one=passive)[:2] == ("established", "ok")
     assert row(health.evaluate((passive,), charon(loaded=()))).severity == "critical"
 
 
 def test_require_without_a_trap_is_a_warning():
-    require = replace(WEST_V4, stage="require")
+    require = WEST_V4._replace(stage="require")
     assert judge(SA, one=require) == (
         "established",
         "warning",
@@ -270,10 +269,10 @@ def test_require_without_a_trap_is_a_warning():
 
 
 def sent(packets_out, packets_in=0, age=60, **more):
-    child = replace(
-        CHILD, packets_out=packets_out, packets_in=packets_in, use_out=1, install_time=age, **more
+    child = CHILD._replace(
+        packets_out=packets_out, packets_in=packets_in, use_out=1, install_time=age, **more
     )
-    return replace(SA, children=(child,))
+    return SA._replace(children=(child,))
 
 
 @pytest.mark.parametrize(
@@ -311,7 +310,7 @@ def test_a_new_child_is_not_compared_with_the_old_one():
 
 
 def test_policies_are_asked_for_too():
-    without = replace(KERNEL, policies=KERNEL.policies[:1])
+    without = KERNEL._replace(policies=KERNEL.policies[:1])
     assert judge(SA, seen=without) == (
         "no xfrm",
         "critical",
@@ -329,8 +328,8 @@ def test_charons_own_esp_is_not_looked_for_in_the_kernel():
 
 
 def test_a_child_whose_spis_are_not_shown_proves_nothing():
-    hidden = replace(CHILD, state="REKEYING", spi_in=None, spi_out=None)
-    assert judge(replace(SA, children=(hidden,)), seen=Kernel())[0] == "established"
+    hidden = CHILD._replace(state="REKEYING", spi_in=None, spi_out=None)
+    assert judge(SA._replace(children=(hidden,)), seen=Kernel())[0] == "established"
 
 
 # Holds ---------------------------------------------------------------------------------------
@@ -370,7 +369,7 @@ def test_unmanaged_without_an_sa():
 
 
 def test_left_from_before_a_change_of_address():
-    report = health.evaluate((WEST_V4,), charon(replace(SA, remote_host="10.9.0.77")))
+    report = health.evaluate((WEST_V4,), charon(SA._replace(remote_host="10.9.0.77")))
     assert [found.state for found in report.connections] == ["down", "unmanaged"]
     assert report.unmanaged[0].reason == "goes to 10.9.0.77; west_v4 is configured to 10.9.0.2"
 
@@ -437,7 +436,7 @@ def test_thousands_of_peers_are_judged_in_a_moment():
             "ESTABLISHED",
             "10.200.0.1",
             right,
-            children=(replace(CHILD, name=f"p{number}_v4", uniqueid=number),),
+            children=(CHILD._replace(name=f"p{number}_v4", uniqueid=number),),
         )
         for number, right in ends
     ]

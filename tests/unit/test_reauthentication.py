@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -105,7 +104,7 @@ def test_the_policy_names_the_sa_and_goes_by_itself():
         look(sa(1), sa(2)),  # which of them the other end has is not known
         look(sa(1, state="REKEYING")),
         look(sa(1), plugins=("kernel-libipsec",)),
-        look(replace(sa(1), children=(ChildSA(NAME, "INSTALLED", "TRANSPORT", 11),))),  # stroke tells no SPI
+        look(sa(1)._replace(children=(ChildSA(NAME, "INSTALLED", "TRANSPORT", 11),))),  # stroke tells no SPI
     ],
 )
 def test_what_cannot_be_pinned(found):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 import fleets
@@ -195,5 +193,5 @@ def test_a_step_of_a_roll_out_limits_the_stage(wanted, limit, before, stage):
 
 
 def test_a_pair_with_another_address_is_new():
-    there = [dataclasses.replace(one, right=one.left) for one in staged("start")]
+    there = [one._replace(right=one.left) for one in staged("start")]
     assert {one.stage for one in topology.limited(staged("start"), "passive", there)} == {"passive"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 import recordings
@@ -22,7 +20,7 @@ def in_bytes(value):
 def test_vici_and_text_of_one_moment_give_the_same_value(name):
     vici, text = recordings.vici(name), recordings.stroke(name)
     assert (vici.backend, text.backend) == ("vici", "stroke")
-    assert replace(text, workers_idle=None) == replace(recordings.as_text_says(vici), workers_idle=None)
+    assert text._replace(workers_idle=None) == recordings.as_text_says(vici)._replace(workers_idle=None)
 
 
 # Values --------------------------------------------------------------------------------------
