@@ -25,7 +25,8 @@ from .model import Charon, Connection, IkeSA, Kernel
 DEADLINE = 10.0  # seconds
 GRACE = 1.0  # seconds for force and proof
 HOLD_DEADLINE = 2.0  # seconds, for a disk that hangs
-_POLL, _POLL_MOST = 0.01, 0.1  # seconds between two looks, at first and at most: healthy peers answer at once
+_POLL, _POLL_MOST = 0.01, 0.1  # seconds between two looks, at first and at most
+_SLOWER = 1.5  # healthy peers answer at once, and each look takes charon's time
 _NOTHING = Leftovers()
 
 
@@ -273,9 +274,7 @@ class _Stop:
             self.problems.append(f"the hold is not kept: {why}")
             _, why = _within(HOLD_DEADLINE, lambda: self.system.ignore(self.wanted))
         free = [one for one in self.every if one not in self.wanted]
-        _, blocked = _within(GRACE, lambda: self.system.guard(free))
-        if blocked:
-            self.problems.append(f"what is in the clear may be blocked: {blocked}")
+        guarded = _begun(lambda: self.system.guard(free))
         if not why:
             try:
                 self.system.update(GRACE)
@@ -283,6 +282,9 @@ class _Stop:
             except HostIPsecError as error:
                 if self.system.daemons(service.CHARON):
                     self.notes.append(str(error))
+        _, blocked = guarded(GRACE)
+        if blocked:
+            self.problems.append(f"what is in the clear may be blocked: {blocked}")
 
     def _decide(self) -> tuple[str, str]:
         """Write the hold and the command; return who holds, and why that is not on disk."""
@@ -328,7 +330,7 @@ class _Stop:
                 self._force()
                 return
             self.system.sleep(pause)
-            pause = min(2 * pause, _POLL_MOST)
+            pause = min(_SLOWER * pause, _POLL_MOST)
 
     def _ended(self) -> bool:
         """Look, ask for the end of what is new, and say whether nothing is left."""
@@ -474,7 +476,12 @@ class _Stop:
 
 def _within(seconds: float, act: Callable[[], object]) -> tuple[str, str]:
     """Do something that may hang, as a disk does; return what it returned, and why it is not done by then."""
-    said = ["", f"not done after {seconds:g} s; does the disk hang?"]
+    return _begun(act)(seconds)
+
+
+def _begun(act: Callable[[], object]) -> Callable[[float], tuple[str, str]]:
+    """Begin the same; return what waits for it."""
+    said: list[str] = []
     overruled: list[OverruledError] = []
 
     def run() -> None:
@@ -483,11 +490,15 @@ def _within(seconds: float, act: Callable[[], object]) -> tuple[str, str]:
         except OverruledError as error:
             overruled.append(error)
         except HostIPsecError as error:
-            said[1] = str(error)
+            said[:] = ["", str(error)]
+
+    def wait(seconds: float) -> tuple[str, str]:
+        thread.join(seconds)
+        if overruled:
+            raise overruled[0]
+        what, why = said or ("", f"not done after {seconds:g} s; does the disk hang?")
+        return what, why
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
-    if overruled:
-        raise overruled[0]
-    return said[0], said[1]
+    return wait

@@ -20,14 +20,19 @@ def read() -> tuple[Connection, ...]:
     None where there is neither. Raises HostIPsecError where the record is damaged and ipsec.conf no help.
     """
     content = files.read(MESH)
-    conf = (files.read(CONF) or b"").decode("utf-8", "replace")
-    found = of_conf(conf) if conf.startswith(render.HEADER) else ()
     try:
-        return mesh.parse(content.decode("utf-8", "replace")) if content is not None else found
+        return mesh.parse(content.decode("utf-8", "replace")) if content is not None else _written()
     except HostIPsecError:
+        found = _written()
         if found:
             return found
         raise
+
+
+def _written() -> tuple[Connection, ...]:
+    """Return the connections of ipsec.conf where Salt wrote it."""
+    conf = (files.read(CONF) or b"").decode("utf-8", "replace")
+    return of_conf(conf) if conf.startswith(render.HEADER) else ()
 
 
 def of_conf(conf: str) -> tuple[Connection, ...]:

@@ -23,6 +23,7 @@ from .model import Charon
 SOCKET = "/var/run/charon.vici"
 RUN_SOCKET = "/run/charon.vici"
 SESSIONS = 4  # at once, for many requests
+_NOTHING: Mapping[str, str] = {}
 
 
 class UnavailableError(CharonError):
@@ -103,21 +104,51 @@ def _told(action: str, timeout: float) -> Iterator[None]:
 def _refusals() -> tuple[type[Exception], ...]:
     """Return what the library raises for a no of charon; nothing where there is no library."""
     library = sys.modules.get("vici.exception")
-    names = ("CommandException", "SessionException", "EventUnknownException", "DeserializationException")
+    names = ("CommandException", "SessionException", "DeserializationException")
     return tuple(getattr(library, name) for name in names) if library else ()
 
 
-def _send(session: Any, command: str, message: Mapping[str, str]) -> None:
-    """Send a request; the library itself waits for the answer of each."""
-    protocol = _library().protocol
-    session.transport.send(protocol.Packet.request(command, protocol.Message.serialize(message)))
+class Requests:
+    """What is asked in one session, all of it before the first answer is read.
 
+    charon answers in the order of the requests (vici_socket.c), and a list by events before its answer. The
+    library waits for the answer to each request, which is most of the time of a call.
+    """
 
-def _refusal(session: Any) -> str:
-    """Read the next answer; return why charon says no, nothing where it does not."""
-    protocol = _library().protocol
-    answer = protocol.Message.deserialize(protocol.Packet.parse(session.transport.receive()).payload)
-    return "" if answer.get("success") == b"yes" else answer.get("errmsg", b"no such command").decode()
+    def __init__(self, session: Any) -> None:
+        self._transport = session.transport
+        self._library = _library()
+
+    def ask(self, command: str, message: Mapping[str, str] = _NOTHING, event: str = "") -> None:
+        """Send a request; a command that lists gives an event for each."""
+        packet, serialize = self._library.protocol.Packet, self._library.protocol.Message.serialize
+        if event:
+            self._transport.send(packet.register_event(event))
+        self._transport.send(packet.request(command, serialize(message)))
+
+    def answer(self) -> Mapping[str, Any]:
+        """Return the next answer. Raises the library's CommandException where charon says no."""
+        return self._next()[0]
+
+    def listed(self) -> list[Mapping[str, Any]]:
+        """Return what the next answer lists."""
+        return self._next()[1]
+
+    def _next(self) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+        packet, deserialize = self._library.protocol.Packet, self._library.protocol.Message.deserialize
+        events = []
+        while True:
+            found = packet.parse(self._transport.receive())
+            if found.response_type == packet.EVENT:
+                events.append(deserialize(found.payload))
+            elif found.response_type != packet.EVENT_CONFIRM:
+                break
+        if found.response_type != packet.CMD_RESPONSE:
+            raise self._library.exception.SessionException(f"Unexpected response type {found.response_type}")
+        answer = deserialize(found.payload)
+        if answer.get("success", b"yes") != b"yes":
+            raise self._library.exception.CommandException(answer["errmsg"].decode())
+        return answer, events
 
 
 class ViciBackend:
@@ -129,30 +160,37 @@ class ViciBackend:
         self._connect = connect
 
     @contextlib.contextmanager
-    def _session(self, action: str, timeout: float) -> Iterator[Any]:
+    def _session(self, action: str, timeout: float) -> Iterator[Requests]:
         with _told(action, timeout), self._connect(timeout) as session:
-            yield session
+            yield Requests(session)
 
     def version(self, timeout: float = 5.0) -> str:
         """Return charon's version, such as ``5.9.8``."""
         with self._session("version", timeout) as session:
-            return str(session.request("version")["version"].decode())
+            session.ask("version")
+            return str(session.answer()["version"].decode())
 
     def observe(self, timeout: float = 5.0) -> Charon:
         """Return one look at charon: five questions in one session."""
         with self._session("list", timeout) as session:
+            session.ask("version")
+            session.ask("stats")
+            session.ask("list-conns", event="list-conn")
+            session.ask("list-sas", event="list-sa")
+            session.ask("list-policies", {"trap": "yes"}, event="list-policy")
             return vicimessage.charon(
-                version=session.request("version"),
-                stats=session.request("stats"),
-                conns=list(session.streamed_request("list-conns", "list-conn")),
-                sas=list(session.streamed_request("list-sas", "list-sa")),
-                policies=list(session.streamed_request("list-policies", "list-policy", {"trap": "yes"})),
+                version=session.answer(),
+                stats=session.answer(),
+                conns=session.listed(),
+                sas=session.listed(),
+                policies=session.listed(),
             )
 
     def glance(self, timeout: float = 5.0) -> Charon:
         """Return a look at the IKE SAs alone: a fifth of the time where there are many connections."""
         with self._session("list-sas", timeout) as session:
-            return vicimessage.charon(sas=list(session.streamed_request("list-sas", "list-sa")))
+            session.ask("list-sas", event="list-sa")
+            return vicimessage.charon(sas=session.listed())
 
     def terminate(
         self, ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0
@@ -188,15 +226,13 @@ class ViciBackend:
     def reload_settings(self, timeout: float = 5.0) -> None:
         """Have charon read strongswan.conf again."""
         with self._session("reload-settings", timeout) as session:
-            session.request("reload-settings")
+            session.ask("reload-settings")
+            session.answer()
 
     def _each(
         self, command: str, requests: Mapping[Any, Mapping[str, str]], timeout: float
     ) -> dict[Any, str]:
-        """Send the requests, all before the first answer, in a few sessions; collect what charon says no to.
-
-        charon has a thread for each session, and answers in the order of the requests (vici_socket.c).
-        """
+        """Send the requests in a few sessions, one a thread of charon; collect what it refuses."""
         keys = list(requests)
         number = max(1, min(SESSIONS, len(keys) // SESSIONS))
         refused: dict[Any, str] = {}
@@ -204,9 +240,13 @@ class ViciBackend:
             sessions = [stack.enter_context(self._session(command, timeout)) for _ in range(number)]
             for one, session in enumerate(sessions):
                 for key in keys[one::number]:
-                    _send(session, command, requests[key])
+                    session.ask(command, requests[key])
             for one, session in enumerate(sessions):
-                refused.update((key, why) for key in keys[one::number] if (why := _refusal(session)))
+                for key in keys[one::number]:
+                    try:
+                        session.answer()
+                    except _library().exception.CommandException as refusal:
+                        refused[key] = str(refusal)
         return refused
 
 

@@ -19,7 +19,7 @@ from hostipsec.vicisession import DeadlineSocket, UnavailableError, ViciBackend,
 
 
 class Session:
-    """A session that answers from a recording and notes what it was asked; its own transport."""
+    """A session that answers from a recording and notes what it was asked; it is its own transport."""
 
     def __init__(self, refusals=()):
         self.asked = []
@@ -36,23 +36,20 @@ class Session:
         finally:
             self.open -= 1
 
-    def request(self, command, message=None):
-        self.asked.append((command, message))
-        return recordings.answers("5.9.8-up").get(command, {})
-
-    def streamed_request(self, command, event, message=None):
-        self.asked.append((command, event, message))
-        yield from recordings.answers("5.9.8-up")[
-            {"list-conns": "conns", "list-sas": "sas", "list-policies": "policies"}[command]
-        ]
-
     def send(self, packet):
-        payload = Packet.parse(packet).payload
+        kind, payload = Packet.parse(packet)
         command = payload.read(payload.read(1)[0]).decode()
+        if kind == Packet.EVENT_REGISTER:
+            self.answers.append(bytes([Packet.EVENT_CONFIRM]))
+            return
         message = {key: value.decode() for key, value in Message.deserialize(payload).items()}
         self.asked.append((command, message))
+        recorded = recordings.answers("5.9.8-up")
+        for event in recorded.get(command.replace("list-", ""), ()) if command.startswith("list-") else ():
+            head = Packet._named_request(Packet.EVENT, command[:-1])
+            self.answers.append(head + Message.serialize(event))
         refusals = [self.refusals[value] for value in message.values() if value in self.refusals]
-        answer = {"success": "no", "errmsg": refusals[0]} if refusals else {"success": "yes"}
+        answer = {"success": "no", "errmsg": refusals[0]} if refusals else recorded.get(command, {})
         self.answers.append(bytes([Packet.CMD_RESPONSE]) + Message.serialize(answer))
 
     def receive(self):
@@ -92,7 +89,7 @@ def test_other_requests():
         ("initiate", {"child": "b", "timeout": "-1"}),
         ("rekey", {"child-id": "3"}),
         ("rekey", {"ike-id": "4"}),
-        ("reload-settings", None),
+        ("reload-settings", {}),
     ]
 
 
