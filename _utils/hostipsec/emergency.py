@@ -246,6 +246,7 @@ class _Stop:
         self.limit: Optional[int] = None  # without a hold: the newest SA that is meant
         self.last: Optional[Charon] = None  # charon as last seen; None where it does not run
         self.found = self.cleared = _NOTHING
+        self.told: Callable[[float], object] = lambda seconds: None  # waits for guard and starter
         self.problems: list[str] = []
         self.notes: list[str] = []
         self._mean(scope.select(every))
@@ -273,9 +274,13 @@ class _Stop:
         if why:
             self.problems.append(f"the hold is not kept: {why}")
             _, why = _within(HOLD_DEADLINE, lambda: self.system.ignore(self.wanted))
+        self.told = _begun(lambda: self._tell(load=bool(why)))
+
+    def _tell(self, load: bool) -> None:
+        """Tell the guard and, unless they are to ``load`` as before, the starter."""
         free = [one for one in self.every if one not in self.wanted]
         guarded = _begun(lambda: self.system.guard(free))
-        if not why:
+        if not load:
             try:
                 self.system.update(GRACE)
                 self.unloading = True
@@ -332,10 +337,21 @@ class _Stop:
             self.system.sleep(pause)
             pause = min(_SLOWER * pause, _POLL_MOST)
 
+    def _glanced(self) -> Optional[Charon]:
+        """Return the SAs; guard and starter, who work meanwhile, are through before any of them is ended."""
+        try:
+            return self.system.glance(self.left(self.deadline))
+        except CharonError:
+            return None
+        finally:
+            self.told(2 * GRACE)
+
     def _ended(self) -> bool:
         """Look, ask for the end of what is new, and say whether nothing is left."""
+        self.last = self._glanced()
+        if self.last is None:
+            return not self.system.daemons(service.CHARON)
         try:
-            self.last = self.system.glance(self.left(self.deadline))
             sas = self._ours(self.last)
             if sas:
                 new = [sa.uniqueid for sa in sas if sa.uniqueid not in self.asked]
