@@ -25,7 +25,7 @@ from .model import Charon, Connection, IkeSA, Kernel
 DEADLINE = 10.0  # seconds
 GRACE = 1.0  # seconds for force and proof
 HOLD_DEADLINE = 2.0  # seconds, for a disk that hangs
-_POLL, _POLL_MOST = 0.01, 0.1  # seconds between two looks, at first and at most
+_POLL, _POLL_MOST = 0.005, 0.1  # seconds between two looks, at first and at most
 _SLOWER = 1.5  # healthy peers answer at once, and each look takes charon's time
 _NOTHING = Leftovers()
 

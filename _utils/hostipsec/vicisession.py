@@ -78,14 +78,16 @@ def connect(timeout: float, path: Optional[str] = None) -> Iterator[Any]:
             raise CharonError(f"charon takes no call at {where} within {timeout:g} s") from None
         except OSError as error:
             raise UnavailableError(f"no vici at {where}: {error.strerror}") from None
-        yield library.Session(DeadlineSocket(sock, timeout))
+        yield library.session.Session(DeadlineSocket(sock, timeout))
 
 
 def _library() -> Any:
     try:
-        return importlib.import_module("vici")
+        library = importlib.import_module("vici")
+        importlib.import_module("vici.session")  # the copy on a host (vicicopy) does not load it by itself
     except ImportError:
         raise UnavailableError("Python's vici library is not installed") from None
+    return library
 
 
 @contextlib.contextmanager

@@ -11,10 +11,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import vici
 from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 
-from hostipsec import mesh, render
+from hostipsec import mesh, render, vicicopy
 from hostipsec.model import Charon, Connection
 from hostipsec.vicisession import ViciBackend
 
@@ -108,7 +107,7 @@ class Peers:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "_utils/hostipsec", lib / "hostipsec", ignore=ignored)
         if vici_library:
-            shutil.copytree(Path(vici.__file__).parent, lib / "vici", ignore=ignored)
+            vicicopy.copy(lib / "vici")
         (self.east.root / "usr/local/sbin").mkdir(parents=True, exist_ok=True)
         script = (ROOT / "states/ipsec/files/ipsec-global").read_text()
         self.east.write("/usr/local/sbin/ipsec-global", script, 0o755)
