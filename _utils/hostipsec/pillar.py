@@ -59,7 +59,7 @@ def _fleet(reader: Reader, data: object, resolved: Resolved) -> Fleet:
     top = reader.mapping(data, "ipsec", TOP_KEYS)
     rules = _rules(reader, top.get("rules"))
     hosts = _hosts(reader, top.get("hosts"), _labels_of(rules), resolved)
-    expectations = _expectations(reader, top.get("expect"), {host.id for host in hosts})
+    expectations = _expectations(reader, top.get("expect"), {host.id for host in hosts} - {""})
     return Fleet(hosts, rules, expectations, settings.read(reader, top))
 
 

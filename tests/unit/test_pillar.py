@@ -325,3 +325,10 @@ def test_the_manual_tells_every_key():
     keys = {*pillar.TOP_KEYS, *pillar.RULE_KEYS, *pillar.EXPECT_KEYS, *pillar.HOST_KEYS, *catalog.COMPUTED}
     keys |= {key for names in settings_module.CERTIFICATE_KEYS.values() for key in names}
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", MANUAL)) == []
+
+
+def test_a_host_without_a_name_is_the_only_error_of_its_kind():
+    data = {**fleets.example(), "hosts": {"": None}}
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    assert {problem.path for problem in caught.value.problems} == {"ipsec:hosts:"}
