@@ -1,5 +1,6 @@
 """One kernel: started, given a command, ended with everything in it."""
 
+import contextlib
 import os
 import resource
 import selectors
@@ -19,6 +20,7 @@ INIT = Path(__file__).with_name("init")
 BOOT_SECONDS = 60
 GRACE_SECONDS = 10  # for a command that was told to end
 HALT_SECONDS = 60  # for writing what is unwritten in the build folder
+HALTED = b"reboot: System halted"
 CHUNK = 16384
 FULL = 65536
 
@@ -235,10 +237,15 @@ class Machine:
         self._send(frames.number(frames.SIGNAL, number))
 
     def _halt(self) -> None:
-        try:
-            self._kernel.wait(HALT_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise UmlError(f"User Mode Linux did not halt within {HALT_SECONDS} s; log: {self.log}") from None
+        """Wait for the end of the kernel; one that has halted, and whose process stays, is killed by us."""
+        end = time.monotonic() + HALT_SECONDS
+        while time.monotonic() < end:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._kernel.wait(GRACE_SECONDS)
+                return
+            if HALTED in self.log.read_bytes():
+                return
+        raise UmlError(f"User Mode Linux did not halt within {HALT_SECONDS} s; log: {self.log}")
 
     def _kill(self) -> None:
         """End what is left: the process namespace goes with its first process."""
