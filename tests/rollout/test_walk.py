@@ -10,7 +10,7 @@ from fleetlab.authority import SSLDIR, Authority
 
 ALL = (A, B, C)
 GAP = round(2 / INTERVAL)  # probes to an address in a row without an answer: nothing flows any more
-LEAD = 25  # seconds: Salt takes its time in User Mode Linux
+LEAD = 40  # seconds: Salt takes its time in User Mode Linux
 OLD = {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp-noesn"}
 NEW = {"ike": "aes256gcm16-prfsha384-ecp384", "esp": "aes256gcm16-ecp384-noesn"}
 
