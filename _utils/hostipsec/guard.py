@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import holdfile, mesh, processes
+from . import holdfile, kernel, mesh, processes
 from .errors import HostIPsecError
 from .model import Connection
 
@@ -114,9 +114,7 @@ def apply(connections: Sequence[Connection]) -> int:
     """Make the kernel's policies of the guard what the connections mean; return how many were changed."""
     add, remove = difference(connections)
     if add or remove:
-        done = processes.run(["ip", "-batch", "-"], 10, stdin=batch(add, remove))
-        if done.status != 0:
-            raise HostIPsecError(f"the guard's policies cannot be set: {' '.join(done.text.split())}")
+        kernel.set_policies(batch(add, remove), 10)
     return len(add) + len(remove)
 
 

@@ -30,10 +30,10 @@ def observe(timeout: float = 5.0, run: processes.Run = processes.run, stat: Path
 
 
 def set_policies(batch: str, timeout: float = 5.0) -> None:
-    """Run ``ip -batch``; raises KernelError where a line of it fails."""
+    """Run ``ip -batch`` to add, renew or delete policies; raises KernelError where a line of it fails."""
     result = processes.run(["ip", "-batch", "-"], timeout, stdin=batch)
     if result.status != 0:
-        raise KernelError(f"the kernel does not take a policy: {' '.join(result.text.split())}")
+        raise KernelError(f"the kernel's policies cannot be set: {' '.join(result.text.split())}")
 
 
 def delete(batch: str, timeout: float = 5.0) -> None:
