@@ -12,44 +12,23 @@ import time
 import salt.pillar
 
 try:
-    from hostipsec import (
-        __version__,
-        addresses,
-        certificate_rules,
-        certificates,
-        charon,
-        comeback,
-        configuration,
-        daemon,
-        defaults,
-        durations,
-        emergency,
-        fleetplan,
-        guard,
-        health,
-        hold,
-        holdfile,
-        hostplan,
-        kernel,
-        membership,
-        overhead,
-        pillar,
-        planwords,
-        platforms,
-        reauthentication,
-        record,
-        render,
-        rollback,
-        rollout,
-        routing,
-        selection,
-        service,
-        topology,
-        verification,
-    )
+    from hostipsec import __version__
+    from hostipsec.apply import configuration, hostplan, rollback, transition
+    from hostipsec.certificates import certificates, rules
+    from hostipsec.charon import charon, daemon
     from hostipsec.edition import EDITION
+    from hostipsec.emergency import comeback, emergency, reauthentication
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
+    from hostipsec.fleet import fleetplan, planwords
+    from hostipsec.health import health
+    from hostipsec.kernel import kernel, overhead, routing
     from hostipsec.model import STAGES
+    from hostipsec.pillar import addresses, membership, pillar, selection, topology
+    from hostipsec.programs import guard
+    from hostipsec.proof import verification
+    from hostipsec.store import hold, holdfile, record
+    from hostipsec.strongswan import defaults, durations, render
+    from hostipsec.system import platforms, service
 
     HAS_ENGINE = True
 except ImportError:
@@ -350,7 +329,7 @@ def _certificate():
         source = certificates.name_at(paths, member.host.id) or name
     except HostIPsecError:
         pass  # said by others: a pillar that cannot be read hides no date
-    found = certificate_rules.expiry(ends, warn_days, _now())
+    found = rules.expiry(ends, warn_days, _now())
     renewed = "; a renewed one waits for state.apply" if source != name else ""
     return {
         "not_after": ends.isoformat(),
@@ -1044,7 +1023,7 @@ def rollback_():
         want = rollback.wanted(before, sorted(holdfile.held(before.connections, _now())))
         strongswan = daemon.Strongswan(lambda: service.restart(RESTART))
         plan = configuration.plan(want, strongswan.observe())
-        outcome = rollout.apply(want, plan, strongswan) if not plan.empty else rollout.Outcome()
+        outcome = transition.apply(want, plan, strongswan) if not plan.empty else transition.Outcome()
         rollback.forget()
     except HostIPsecError as error:
         return _failed(error)

@@ -20,10 +20,11 @@ import salt.utils.minions
 import salt.utils.user
 
 try:
-    from hostipsec import addresses, batches, fleetplan, fleetrollout, joined, pillar, planwords, topology
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
+    from hostipsec.fleet import batches, fleetplan, fleetrollout, joined, planwords
     from hostipsec.model import STAGES
+    from hostipsec.pillar import addresses, pillar, topology
 
     HAS_ENGINE = True
 except ImportError:

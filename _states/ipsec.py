@@ -8,30 +8,18 @@ import datetime
 import pathlib
 
 try:
-    from hostipsec import (
-        addresses,
-        before,
-        capabilities,
-        certificates,
-        clean,
-        configuration,
-        daemon,
-        diversion,
-        guard,
-        holdfile,
-        hostplan,
-        membership,
-        pillar,
-        plane,
-        platforms,
-        render,
-        rollback,
-        rollout,
-        routing,
-        vicicopy,
-    )
+    from hostipsec import plane
+    from hostipsec.apply import clean, configuration, hostplan, rollback, transition
+    from hostipsec.certificates import certificates
+    from hostipsec.charon import daemon, vicicopy
     from hostipsec.errors import HostIPsecError
+    from hostipsec.kernel import capabilities, routing
     from hostipsec.model import STAGES
+    from hostipsec.pillar import addresses, membership, pillar
+    from hostipsec.programs import guard
+    from hostipsec.store import holdfile, original
+    from hostipsec.strongswan import render
+    from hostipsec.system import diversion, platforms
 
     HAS_ENGINE = True
 except ImportError:
@@ -198,13 +186,13 @@ def remembered(name, packages, sysctls):
     ``changes`` holds ``{path: what is new in words}``.
     """
     try:
-        if not before.absent(packages, sysctls):
+        if not original.absent(packages, sysctls):
             return _result(name, {}, "is kept")
         if not __opts__["test"]:
-            before.keep(packages, sysctls, daemon.has_vici())
+            original.keep(packages, sysctls, daemon.has_vici())
     except HostIPsecError as error:
         return _failed(name, error)
-    return _result(name, {str(before.FILE): "kept"}, "what the host was before this package")
+    return _result(name, {str(original.FILE): "kept"}, "what the host was before this package")
 
 
 def cleaned(name):
@@ -337,7 +325,7 @@ def configured(name):
             return _result(name, plan.as_changes(), _would(plan) + _held(held))
         if not plan.difference.empty:
             rollback.keep(rollback.look(want), _step("mark"), _now())
-        outcome = rollout.apply(want, plan, strongswan)
+        outcome = transition.apply(want, plan, strongswan)
     except HostIPsecError as error:
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts

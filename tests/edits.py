@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
-from hostipsec import configuration, difference, fleetplan, mesh, render, topology
+from hostipsec.apply import configuration
+from hostipsec.fleet import fleetplan
 from hostipsec.model import Connection, Fleet
+from hostipsec.pillar import topology
+from hostipsec.store import mesh
+from hostipsec.strongswan import difference, render
 
 Texts = dict[str, str]
 NOTHING: Mapping[str, Optional[str]] = {"conf": None, "secrets": None, "strongswan": None, "mesh": None}

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
-from hostipsec import statusall, vicimessage, xfrm
+from hostipsec.charon import statusall, vicimessage
+from hostipsec.kernel import xfrm
 from hostipsec.model import Charon, ChildSA, IkeSA, Kernel
 
 DATA = Path(__file__).parent / "unit" / "data" / "charon"

@@ -1,51 +1,7 @@
 """IPsec for a fleet: topology, configuration, state and proof of host-to-host ESP.
 
-Front ends (Salt module, states, runner, ``ipsec-global``, monitoring plugin) call this
-package; it knows nothing of them. Modules named in ``PURE`` take values and return values:
-they read no clock, no file, no process and no network (a test forbids the imports).
+Front ends (Salt module, states, runner, ``ipsec-global``, monitoring plugin) call this package; it knows
+nothing of them. Its subpackages are rooms with doors in one direction: docs/design.md.
 """
 
 __version__ = "0.1.0"
-
-PURE = (
-    "algorithms",
-    "batches",
-    "catalog",
-    "certificate_rules",
-    "defaults",
-    "difference",
-    "durations",
-    "errors",
-    "fleetplan",
-    "fleetrollout",
-    "folded",
-    "health",
-    "hold",
-    "joined",
-    "kernelnames",
-    "leftovers",
-    "membership",
-    "mesh",
-    "model",
-    "options",
-    "overhead",
-    "packets",
-    "pillar",
-    "pins",
-    "plane",
-    "planwords",
-    "platforms",
-    "proposals",
-    "reader",
-    "reasons",
-    "render",
-    "routes",
-    "selection",
-    "settings",
-    "statusall",
-    "topology",
-    "values",
-    "verify",
-    "vicimessage",
-    "xfrm",
-)

@@ -9,10 +9,10 @@ from . import __version__
 
 
 def _mark(directory: Path) -> str:
-    """Return a mark of all sources of a directory, which differs as soon as one of them does."""
+    """Return a mark of all sources below a directory, which differs as soon as one of them does."""
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(directory.rglob("*.py")):
+        digest.update(str(path.relative_to(directory)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:8]
 
 

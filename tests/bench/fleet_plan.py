@@ -12,8 +12,9 @@ from figures import median, rounds, table
 
 import fleets
 from edits import NOTHING, Texts, answer, rendered
-from hostipsec import fleetplan, pillar, planwords
+from hostipsec.fleet import fleetplan, planwords
 from hostipsec.model import Fleet
+from hostipsec.pillar import pillar
 
 ROUNDS = 5
 

@@ -23,9 +23,10 @@ from figures import median, table
 from spaces import network_of
 from strongswan import STRONGSWAN_CONF, wait_for
 
-from hostipsec import probe, render
+from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.model import Certificates, Settings
-from hostipsec.vicisession import ViciBackend
+from hostipsec.proof import probe
+from hostipsec.strongswan import render
 
 MANY = 100
 ROUNDS = 5

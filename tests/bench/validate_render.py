@@ -12,7 +12,8 @@ import jinja2
 from figures import median, rounds, table
 
 import fleets
-from hostipsec import configuration, membership
+from hostipsec.apply import configuration
+from hostipsec.pillar import membership
 
 HUB = "hub.core.example"
 ROUNDS = 5

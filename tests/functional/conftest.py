@@ -7,7 +7,7 @@ from minions import HOST, NOW, Minion
 
 import authorities
 import fleets
-from hostipsec import configuration
+from hostipsec.apply import configuration
 
 
 @pytest.fixture(scope="session")

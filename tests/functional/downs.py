@@ -13,9 +13,11 @@ from typing import Any
 
 from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 
-from hostipsec import mesh, render, vicicopy
+from hostipsec.charon import vicicopy
+from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.model import Charon, Connection
-from hostipsec.vicisession import ViciBackend
+from hostipsec.store import mesh
+from hostipsec.strongswan import render
 
 ROOT = Path(__file__).parents[2]
 EAST = "10.9.0.1"

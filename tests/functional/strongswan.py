@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hostipsec import processes, vicisession
+from hostipsec.charon import vicisession
+from hostipsec.system import processes
 
 BUILD = Path(__file__).parents[2] / ".build"
 PACKAGES = (

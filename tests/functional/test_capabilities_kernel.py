@@ -7,7 +7,8 @@ import os
 import pytest
 import withesp
 
-from hostipsec import capabilities, processes
+from hostipsec.kernel import capabilities
+from hostipsec.system import processes
 
 GCM = "aes128gcm16-ecp384bp-noesn!"
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces, or User Mode Linux")

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from strongswan import STRONGSWAN_CONF, Host, unpacked, wait_for
 
-from hostipsec import catalog, defaults, model, options, processes, proposals, render, statusall
+from hostipsec import model
+from hostipsec.charon import statusall
+from hostipsec.strongswan import catalog, defaults, options, proposals, render
+from hostipsec.system import processes
 
 CONN = "conn {name}\n    left=10.9.0.1\n    right=10.9.0.{number}\n    {key}={value}\n    auto=add\n"
 # values of each option; those that are one of some words are tried with each of these

@@ -12,11 +12,12 @@ from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 
 import authorities
 import recordings
-from hostipsec import charon, health
+from hostipsec.charon import charon
+from hostipsec.charon.stroke import StrokeBackend
+from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.errors import CharonError
+from hostipsec.health import health
 from hostipsec.model import Connection
-from hostipsec.stroke import StrokeBackend
-from hostipsec.vicisession import ViciBackend
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 

@@ -13,11 +13,12 @@ from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 from vici.exception import CommandException
 
 import authorities
-from hostipsec import certificates, reauthentication
-from hostipsec.certificates import Destination
+from hostipsec.certificates import certificates
+from hostipsec.certificates.certificates import Destination
+from hostipsec.charon.stroke import StrokeBackend
+from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.emergency import reauthentication
 from hostipsec.model import Connection
-from hostipsec.stroke import StrokeBackend
-from hostipsec.vicisession import ViciBackend
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 

@@ -429,7 +429,7 @@ def test_what_an_operator_added_is_left_alone(mesh, data):
 def test_starter_does_not_take_up_what_is_new(mesh, data):
     """Files and connections are those of before; the tunnels did not notice."""
     before, pid = mesh.sas, mesh.pid
-    mesh.minion.put("hostipsec.rollout", "LOADED_DEADLINE", 2)
+    mesh.minion.put("hostipsec.apply.transition", "LOADED_DEADLINE", 2)
     starter = mesh.host.run("pgrep", "-o", "starter").strip()
     mesh.host.run("kill", "-STOP", starter)
     changed = copy.deepcopy(data)
@@ -438,7 +438,7 @@ def test_starter_does_not_take_up_what_is_new(mesh, data):
         said = mesh.fails(changed)
     finally:
         mesh.host.run("kill", "-CONT", starter)
-        mesh.minion.put("hostipsec.rollout", "LOADED_DEADLINE", 20)
+        mesh.minion.put("hostipsec.apply.transition", "LOADED_DEADLINE", 20)
     assert said == (
         "charon does not run with exactly the expected connections: it lacks d_v4; "
         "the last good configuration is back"
@@ -449,7 +449,7 @@ def test_starter_does_not_take_up_what_is_new(mesh, data):
 
 def test_a_charon_that_does_not_start_in_earnest(mesh, data):
     """The trial went well, the start does not: what ran before runs again, with its tunnels."""
-    mesh.minion.put("hostipsec.rollout", "LOADED_DEADLINE", 4)
+    mesh.minion.put("hostipsec.apply.transition", "LOADED_DEADLINE", 4)
     fragile = f"""#!/bin/sh
         if grep -q 'threads = 20' /etc/strongswan.d/hostipsec.conf && ip link show eth0 >/dev/null 2>&1; then
             exit 1
@@ -467,7 +467,7 @@ def test_a_charon_that_does_not_start_in_earnest(mesh, data):
         assert mesh.apply(data)["changes"] == {}
     finally:
         mesh.host.run("mv", f"{CHARON}.d/charon", CHARON)
-        mesh.minion.put("hostipsec.rollout", "LOADED_DEADLINE", 20)
+        mesh.minion.put("hostipsec.apply.transition", "LOADED_DEADLINE", 20)
     assert said == (
         "charon does not answer 4 s after it got the new configuration; the last good configuration is back"
     )

@@ -9,9 +9,9 @@ import pytest
 from downs import BUSY, Peers, address, name
 from strongswan import wait_for
 
-from hostipsec import mesh
+from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.errors import CharonError
-from hostipsec.stroke import StrokeBackend
+from hostipsec.store import mesh
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 

@@ -11,7 +11,7 @@ from strongswan import wait_for
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
-KEEPER = ["env", "PYTHONPATH=/usr/local/lib/hostipsec", "python3", "-m", "hostipsec.keeper"]
+KEEPER = ["env", "PYTHONPATH=/usr/local/lib/hostipsec", "python3", "-m", "hostipsec.programs.keeper"]
 
 
 @pytest.fixture

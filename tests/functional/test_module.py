@@ -10,7 +10,9 @@ import pytest
 from minions import HOST, NOW, Minion, Remote
 
 import authorities
-from hostipsec import __version__, configuration, render
+from hostipsec import __version__
+from hostipsec.apply import configuration
+from hostipsec.strongswan import render
 
 PUBLIC = (
     "check",
@@ -221,8 +223,8 @@ def test_a_moment_that_cannot_be(minion, at):
 
 
 def test_version_where_no_charon_runs(minion, monkeypatch):
-    monkeypatch.setattr("hostipsec.vicisession.SOCKET", "/nowhere")
-    monkeypatch.setattr("hostipsec.vicisession.RUN_SOCKET", "/nowhere")
+    monkeypatch.setattr("hostipsec.charon.vicisession.SOCKET", "/nowhere")
+    monkeypatch.setattr("hostipsec.charon.vicisession.RUN_SOCKET", "/nowhere")
     found = minion.call("ipsec.version")
     assert found["package"] == __version__
     assert (found["strongswan"], found["backend"]) == (None, None)

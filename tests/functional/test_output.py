@@ -10,9 +10,11 @@ import salt.loader
 import salt.output
 
 import fleets
-from hostipsec import charon, kernel, pillar, topology
+from hostipsec.charon import charon
 from hostipsec.errors import CharonError
+from hostipsec.kernel import kernel
 from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, LoadedConnection
+from hostipsec.pillar import pillar, topology
 
 ROOT = Path(__file__).parents[2]
 HOST = "cp1001.eqiad.example"

@@ -12,9 +12,9 @@ import pytest
 from spaces import hosts, network_of
 from strongswan import line, wait_for
 
-from hostipsec import packets, probe
 from hostipsec.errors import HostIPsecError
 from hostipsec.model import Connection
+from hostipsec.proof import packets, probe
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and raw sockets")
 

@@ -12,10 +12,12 @@ import strongswan
 from minions import HOST, ROOT, Remote
 from strongswan import wait_for
 
-from hostipsec import keeper, mesh, routes, routing
+from hostipsec.kernel import routes, routing
 from hostipsec.model import Connection
-from hostipsec.processes import Result
-from hostipsec.processes import run as process
+from hostipsec.programs import keeper
+from hostipsec.store import mesh
+from hostipsec.system.processes import Result
+from hostipsec.system.processes import run as process
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces")
 
@@ -207,7 +209,7 @@ def kept(network, tmp_path):
     with (tmp_path / "keeper.log").open("wb") as log:
         running = subprocess.Popen(
             network.host.argv(
-                ["env", f"PYTHONPATH={ROOT}/_utils", sys.executable, "-B", "-m", "hostipsec.keeper"]
+                ["env", f"PYTHONPATH={ROOT}/_utils", sys.executable, "-B", "-m", "hostipsec.programs.keeper"]
             ),
             stdout=log,
             stderr=log,

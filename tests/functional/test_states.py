@@ -14,7 +14,8 @@ import strongswan
 from minions import HOST, NOW, Minion, Remote, tree
 
 import authorities
-from hostipsec import configuration, render
+from hostipsec.apply import configuration
+from hostipsec.strongswan import render
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
 LONELY = "db1001.eqiad.example has no peers: no rule pairs it with a host in service"

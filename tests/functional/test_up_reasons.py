@@ -9,7 +9,7 @@ import pytest
 from downs import CONN, Peers, name
 
 import authorities
-from hostipsec import reasons
+from hostipsec.charon import reasons
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 

@@ -7,8 +7,8 @@ import copy
 import json
 
 from fleetlab.paths import BUILD
-from hostipsec import pillar as pillars
-from hostipsec import topology
+from hostipsec.pillar import pillar as pillars
+from hostipsec.pillar import topology
 
 FIGURES = BUILD / "changes.json"
 CORE = {"cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"}

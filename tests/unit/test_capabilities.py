@@ -6,9 +6,11 @@ import os
 
 import pytest
 
-from hostipsec import capabilities, kernelnames, plane, proposals
+from hostipsec import plane
+from hostipsec.kernel import capabilities, kernelnames
 from hostipsec.model import Certificates, Settings
-from hostipsec.processes import NOT_FOUND, TIMED_OUT, Result
+from hostipsec.strongswan import proposals
+from hostipsec.system.processes import NOT_FOUND, TIMED_OUT, Result
 
 GCM = "aes128gcm16-ecp384bp-noesn!"
 NO_TYPE = Result(2, "", "Error: Requested type not found.\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostipsec import catalog, defaults, difference, options
+from hostipsec.strongswan import catalog, defaults, difference, options
 
 SETTINGS = (
     *catalog.CHARON_BOOL,

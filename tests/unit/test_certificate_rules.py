@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from hostipsec import certificate_rules as rules
-from hostipsec.certificate_rules import CertificateFacts, Facts, KeyFacts
+from hostipsec.certificates import rules as rules
+from hostipsec.certificates.rules import CertificateFacts, Facts, KeyFacts
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

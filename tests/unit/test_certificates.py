@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import authorities
-from hostipsec import certificates
-from hostipsec.certificates import Destination, SourcePaths
+from hostipsec.certificates import certificates
+from hostipsec.certificates.certificates import Destination, SourcePaths
 from hostipsec.errors import CertificateError
 from hostipsec.model import Certificates
 

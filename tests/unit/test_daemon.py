@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from hostipsec import charon, daemon
-from hostipsec.daemon import Strongswan
+from hostipsec.charon import charon, daemon
+from hostipsec.charon.daemon import Strongswan
 from hostipsec.errors import CharonError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import fleets
-from hostipsec import difference, membership, pillar, render, topology
+from hostipsec.pillar import membership, pillar, topology
+from hostipsec.strongswan import difference, render
 
 HUB = "hub.core.example"
 

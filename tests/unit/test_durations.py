@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostipsec import durations
+from hostipsec.strongswan import durations
 
 
 @pytest.mark.parametrize(

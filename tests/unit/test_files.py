@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hostipsec import files
 from hostipsec.errors import HostIPsecError
+from hostipsec.system import files
 
 OWNER = (os.getuid(), os.getgid())
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="mounts a small file system")

@@ -8,8 +8,9 @@ import pytest
 
 import fleets
 from edits import NOTHING, answer, answers, rendered
-from hostipsec import fleetplan, pillar, planwords
-from hostipsec.folded import folded, plural
+from hostipsec.fleet import fleetplan, planwords
+from hostipsec.fleet.hostnames import folded, plural
+from hostipsec.pillar import pillar
 
 CP1001, CP1002, CP2001 = "cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"
 CP3001, CP3002, DB1001 = "cp3001.esams.example", "cp3002.esams.example", "db1001.eqiad.example"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 import fleets
-from hostipsec import batches, fleetplan, fleetrollout, membership, pillar, topology
+from hostipsec.fleet import batches, fleetplan, fleetrollout
 from hostipsec.model import STAGES
+from hostipsec.pillar import membership, pillar, topology
 
 ESAMS = ["cp3002.esams.example", "cp3001.esams.example"]
 CODFW = ["cp2001.codfw.example"]

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, everywhere, fleet_of, joins
 
 from edits import NOTHING, Texts, answer, rendered
-from hostipsec import difference, fleetplan, mesh, options, pillar, planwords, render
+from hostipsec.fleet import fleetplan, planwords
 from hostipsec.model import Fleet
+from hostipsec.pillar import pillar
+from hostipsec.store import mesh
+from hostipsec.strongswan import difference, options, render
 
 PILLARS = st.builds(
     fleet_of,

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import fleets
 from edits import answers, rendered
-from hostipsec import fleetplan, pillar, planwords, render, topology
 from hostipsec.errors import PillarError
+from hostipsec.fleet import fleetplan, planwords
+from hostipsec.pillar import pillar, topology
+from hostipsec.strongswan import render
 
 SITES = ("eqiad", "codfw", "esams", "drmrs")
 CLUSTERS = ("text", "upload")

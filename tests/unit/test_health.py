@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 import recordings
-from hostipsec import health
+from hostipsec.health import health
 from hostipsec.model import (
     Charon,
     ChildSA,

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import fleets
-from hostipsec import comeback, emergency, hold, holdfile, pillar, topology
-from hostipsec.hold import Command, Hold, OverruledError, Scope
+from hostipsec.emergency import comeback, emergency
 from hostipsec.model import Charon, LoadedConnection
+from hostipsec.pillar import pillar, topology
+from hostipsec.store import hold, holdfile
+from hostipsec.store.hold import Command, Hold, OverruledError, Scope
 
 NOW = datetime(2026, 11, 24, 4, 50, 12, tzinfo=timezone.utc)
 ME = "cp1001.eqiad.example"

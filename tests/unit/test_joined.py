@@ -7,7 +7,9 @@ import copy
 import pytest
 
 import fleets
-from hostipsec import joined, pillar, reasons, topology
+from hostipsec.charon import reasons
+from hostipsec.fleet import joined
+from hostipsec.pillar import pillar, topology
 
 ONE, OTHER = "cp1001.eqiad.example", "cp3001.esams.example"
 FLEET = pillar.read(fleets.example())

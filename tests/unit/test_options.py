@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostipsec import catalog, defaults, model, options, render, values
+from hostipsec import model
+from hostipsec.strongswan import catalog, defaults, kinds, options, render
 
 PATH = "ipsec:connection"
 
@@ -418,7 +419,7 @@ def test_any_mapping_gives_texts_and_problems(given_options):
         known, problems = check(given_options, "p")
         assert all(problem.path.startswith("p:") and problem.allowed for problem in problems)
         if check is not options.check_charon:
-            assert all(values.is_safe(text) for text in known.values())
+            assert all(kinds.is_safe(text) for text in known.values())
             assert all(
                 options.canonical(key, text) == options.canonical(key, text) for key, text in known.items()
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hostipsec import overhead
 from hostipsec.errors import HostIPsecError
+from hostipsec.kernel import overhead
 
 GCM = "aes128gcm16-ecp384bp-noesn!"
 CBC = "aes256-sha256-modp2048!"

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 import fleets
-from hostipsec import catalog, defaults, pillar
-from hostipsec import settings as settings_module
 from hostipsec.errors import PillarError
+from hostipsec.pillar import pillar
+from hostipsec.pillar import settings as settings_module
+from hostipsec.strongswan import catalog, defaults
 
 CP = "cp1001.eqiad.example"
 

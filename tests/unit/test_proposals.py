@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostipsec import algorithms, catalog, defaults, proposals, statusall
+from hostipsec.charon import statusall
+from hostipsec.strongswan import algorithms, catalog, defaults, proposals
 
 RECORDED = sorted((Path(__file__).parent / "data/charon").glob("*-up.txt"))
 DEBIAN = "aesni aes rc2 sha2 sha1 md5 openssl gcrypt gmp curve25519 chapoly xcbc cmac hmac kdf ctr ccm gcm"

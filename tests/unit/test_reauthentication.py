@@ -6,10 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from hostipsec import pins, reauthentication
+from hostipsec.emergency import pins, reauthentication
+from hostipsec.emergency.pins import LEASE, PATIENCE, UNCHANGED, Pin, Pins, pin
+from hostipsec.emergency.reauthentication import DRAIN, TAKEN_UP, UNPINNED
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA
-from hostipsec.pins import LEASE, PATIENCE, UNCHANGED, Pin, Pins, pin
-from hostipsec.reauthentication import DRAIN, TAKEN_UP, UNPINNED
 
 NAME = "cp3001_v4"
 ADD, DELETE = "xfrm policy update", "xfrm policy delete"

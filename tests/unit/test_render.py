@@ -7,7 +7,9 @@ import ipaddress
 import pytest
 
 import fleets
-from hostipsec import model, pillar, render, topology
+from hostipsec import model
+from hostipsec.pillar import pillar, topology
+from hostipsec.strongswan import render
 
 CERTIFICATES = model.Certificates("puppet", "/c/{id}.pem", "/k/{id}.pem", "/ca.pem", "CN={id}")
 

@@ -7,10 +7,13 @@ from datetime import datetime, timezone
 import pytest
 
 import fleets
-from hostipsec import configuration, difference, files, mesh, rollback
-from hostipsec.configuration import CONF, MESH, SECRETS, STRONGSWAN
+from hostipsec.apply import configuration, rollback
+from hostipsec.apply.configuration import CONF, MESH, SECRETS, STRONGSWAN
 from hostipsec.errors import HostIPsecError
-from hostipsec.membership import read
+from hostipsec.pillar.membership import read
+from hostipsec.store import mesh
+from hostipsec.strongswan import difference
+from hostipsec.system import files
 
 HUB = "hub.core.example"
 NOW = datetime(2026, 11, 24, 20, 0, tzinfo=timezone.utc)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hostipsec import keeper, mesh, routes, routing
 from hostipsec.errors import HostIPsecError
+from hostipsec.kernel import routes, routing
+from hostipsec.kernel.routes import Entry, Hop, Route, Way
 from hostipsec.model import Connection
-from hostipsec.processes import NOT_FOUND, Result
-from hostipsec.routes import Entry, Hop, Route, Way
+from hostipsec.programs import keeper
+from hostipsec.store import mesh
+from hostipsec.system.processes import NOT_FOUND, Result
 
 DATA = Path(__file__).parent / "data" / "routes"
 VERSIONS = ("5.9.0", "6.1.0", "6.15.0")

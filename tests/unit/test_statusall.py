@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import recordings
-from hostipsec import statusall
+from hostipsec.charon import statusall
 from hostipsec.errors import CharonError
 from hostipsec.model import IkeSA
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 import recordings
-from hostipsec import processes, stroke
+from hostipsec.charon import stroke
+from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.errors import CharonError
-from hostipsec.processes import Result
-from hostipsec.stroke import StrokeBackend
+from hostipsec.system import processes
+from hostipsec.system.processes import Result
 
 GONE = "connecting to 'unix:///var/run/charon.ctl' failed: No such file or directory\n"
 

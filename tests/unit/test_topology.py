@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import fleets
-from hostipsec import pillar, topology
 from hostipsec.errors import PillarError
+from hostipsec.pillar import pillar, topology
 
 
 def test_production_of_2018_has_1049_pairs_and_2098_connections():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import recordings
-from hostipsec import vicimessage
+from hostipsec.charon import vicimessage
 from hostipsec.model import IkeSA, LoadedConnection
 
 

@@ -13,9 +13,9 @@ import pytest
 from vici.protocol import Message, Packet
 
 import recordings
-from hostipsec import charon
+from hostipsec.charon import charon
+from hostipsec.charon.vicisession import DeadlineSocket, UnavailableError, ViciBackend, connect
 from hostipsec.errors import CharonError
-from hostipsec.vicisession import DeadlineSocket, UnavailableError, ViciBackend, connect
 
 
 class Session:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import recordings
-from hostipsec import kernel, xfrm
+from hostipsec.kernel import kernel, xfrm
 from hostipsec.model import KernelPolicy, KernelState
-from hostipsec.processes import Result
+from hostipsec.system.processes import Result
 
 
 @pytest.mark.parametrize("version", recordings.VERSIONS)

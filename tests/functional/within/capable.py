@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hostipsec import algorithms, capabilities, proposals
+from hostipsec.kernel import capabilities
+from hostipsec.strongswan import algorithms, proposals
 
 
 def words(table):

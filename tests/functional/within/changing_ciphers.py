@@ -17,9 +17,10 @@ from proofs import CONN, EAST, KERNEL_CONF, SECRETS, WEST
 from spaces import batch, hosts, network_of
 from strongswan import line, unpacked, wait_for
 
-from hostipsec import health, reauthentication
+from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.emergency import reauthentication
+from hostipsec.health import health
 from hostipsec.model import Connection
-from hostipsec.vicisession import ViciBackend
 
 CIPHERS = ("aes128gcm16-prfsha384-ecp384bp", "aes256gcm16-prfsha384-ecp384")
 INTERVAL, DELAY = 0.005, "40ms"  # seconds between two packets; on the line, each way

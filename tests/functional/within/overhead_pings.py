@@ -16,7 +16,8 @@ import time
 from spaces import batch, hosts, network_of, set_mtu
 from strongswan import line
 
-from hostipsec import kernelnames, overhead, packets
+from hostipsec.kernel import kernelnames, overhead
+from hostipsec.proof import packets
 
 ADDRESSES = {"v4": ("10.9.0.1", "10.9.0.2"), "v6": ("fd09::1", "fd09::2")}
 INNER = {"v4": ("10.8.0.1", "10.8.0.2"), "v6": ("fd08::1", "fd08::2")}  # of tunnels across families

@@ -17,9 +17,10 @@ from pathlib import Path
 from spaces import batch, hosts
 from strongswan import STRONGSWAN_CONF, line, unpacked, wait_for
 
-from hostipsec import health, mesh
+from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.health import health
 from hostipsec.model import Connection
-from hostipsec.vicisession import ViciBackend
+from hostipsec.store import mesh
 
 EAST = {"v4": "10.9.0.1", "v6": "fd09::1"}
 WEST = {"v4": "10.9.0.2", "v6": "fd09::2"}

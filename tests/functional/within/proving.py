@@ -9,8 +9,9 @@ import dataclasses
 import json
 import sys
 
-from hostipsec import mesh, verification
 from hostipsec.errors import HostIPsecError
+from hostipsec.proof import verification
+from hostipsec.store import mesh
 
 
 def plain(proof):

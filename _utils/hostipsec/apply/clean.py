@@ -1,0 +1,323 @@
+"""This package taken off a host, without a trace: tunnels first, what it knows of itself last.
+
+Works without a pillar, from what is on disk. Each part says what is there of it, so that a run
+that was cut short goes on where it was, and test mode says what would go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Optional
+
+from ..certificates.certificates import Destination
+from ..charon import charon
+from ..emergency import emergency
+from ..errors import CharonError, HostIPsecError
+from ..kernel import kernel, leftovers, routing
+from ..programs import guard
+from ..store import original, record
+from ..store.hold import Hold, Scope
+from ..strongswan import defaults, render
+from ..system import diversion, files, packages, platforms, processes, service
+from . import configuration
+from .configuration import CONF, SECRETS, STATE, STRONGSWAN
+
+UNITS = ("hostipsec-keeper.service", "hostipsec-guard.service")
+SYSTEMD = Path("/etc/systemd/system")
+SYSCTL = Path("/etc/sysctl.d/60-ipsec.conf")
+DIRECTORY = Path("/etc/ipsec.d")
+COMMANDS = (
+    "/usr/local/sbin/ipsec-global",
+    "/usr/local/share/bash-completion/completions/ipsec-global",
+    "/etc/update-motd.d/60-hostipsec-hold",
+)
+MADE = (  # where they were missing
+    "/usr/local/share/bash-completion/completions",
+    "/usr/local/share/bash-completion",
+    "/etc/update-motd.d",
+)
+ENGINE = Path("/usr/local/lib/hostipsec")
+LOCK = Path("/run/hostipsec.lock")
+_OURS = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
+_FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
+_DEADLINE = 30.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """What only Salt knows of the host, and does on it."""
+
+    id: str
+    service: str  # of strongSwan
+    purge: Callable[[Sequence[str]], None]
+    vici: Callable[[], bool]  # whether Salt's Python has the library
+    remove_vici: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of what is there: what, in words by name, and how it goes."""
+
+    traces: Mapping[str, str]
+    remove: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """All that is there of this package, in the order in which it goes."""
+
+    parts: tuple[Part, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """Return it by name, in words."""
+        return {name: said for part in self.parts for name, said in part.traces.items()}
+
+    def remove(self) -> None:
+        """Remove everything. Raises HostIPsecError; what is left then goes with the next run."""
+        for part in self.parts:
+            part.remove()
+
+
+def traces(host: Host) -> Traces:
+    """Return what is there of this package on this host."""
+    kept = original.read()
+    removal = packages.removal(kept.asked, kept.packages) if kept else packages.Removal()
+    parts = [
+        _tunnels(),
+        _units(),
+        _routes(),
+        _guard(),
+        _sysctls(kept),
+        _certificates(host.id),
+        _configuration(),
+        _service(host.service, removal),
+        _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
+        _packages(host, removal),
+        _vici(host, kept),
+        _files(),
+        _state(),
+    ]
+    found = Traces(tuple(part for part in parts if part.traces))
+    return Traces(found.parts, tuple(_warnings(removal, kept)) if found.parts else ())
+
+
+def _warnings(removal: packages.Removal, kept: Optional[original.Before]) -> list[str]:
+    said = []
+    if kept is None:
+        said.append("strongSwan stays installed: whether it was there before this package is not known")
+    if removal.needed_by:
+        said.append(f"strongSwan stays installed: {', '.join(removal.needed_by)} would have to go with it")
+    return said
+
+
+# Tunnels -------------------------------------------------------------------------------------
+
+
+def _tunnels() -> Part:
+    """Every connection of ours that charon has. A hold keeps peers from bringing one back meanwhile."""
+    connections = record.read()
+    names = {one.name for one in connections}
+    try:
+        seen = charon.observe()
+        loaded = {one.name for one in seen.connections} | {sa.name for sa in seen.ike_sas}
+    except CharonError:
+        loaded = names if service.pids(service.CHARON) else set()
+    said = {f"connection {name}": "ended" for name in sorted(names & loaded)}
+    left = leftovers.leftovers(kernel.observe(), leftovers.pairs(connections)) if connections else None
+    if left and not said:
+        said = {"what a charon that was killed left": f"{left} deleted"}
+
+    def remove() -> None:
+        for unit in UNITS:
+            _systemctl("stop", unit)
+        now = datetime.now(timezone.utc)
+        done = emergency.stop_host(
+            Scope(), Hold("root (ipsec.clean)", now, "this package is removed", None, Scope())
+        )
+        if not done.ok:
+            said = [*done.problems, *(f"{one.connection.name}: {one.left}" for one in done.left)]
+            raise HostIPsecError(f"tunnels do not end, and nothing else was removed: {'; '.join(said)}")
+
+    return Part(said, remove)
+
+
+def _routes() -> Part:
+    connections = record.read()
+    plan = routing.plan(connections, None)
+    deleted = plan.difference.as_changes().get("deleted", {})
+    names = deleted if isinstance(deleted, (dict, list, tuple)) else ()
+    return Part(
+        {f"route to {name}": "deleted" for name in sorted(map(str, names))},
+        lambda: _ignored(routing.apply(connections, None)),
+    )
+
+
+def _guard() -> Part:
+    there = guard.present()
+    traces_ = {"policies of the guard": f"{len(there)} deleted"} if there else {}
+    return Part(traces_, lambda: _ignored(guard.apply(())))
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def _units() -> Part:
+    there = [SYSTEMD / unit for unit in UNITS if (SYSTEMD / unit).exists()]
+
+    def remove() -> None:
+        for path in there:
+            _systemctl("disable", "--now", path.name)
+            files.remove(path)
+        _systemctl("daemon-reload")
+
+    return Part({str(path): "stopped, disabled and removed" for path in there}, remove)
+
+
+def _sysctls(kept: Optional[original.Before]) -> Part:
+    text = (files.read(SYSCTL) or b"").decode("utf-8", "replace")
+    keys = [
+        line.partition("=")[0].strip() for line in text.splitlines() if "=" in line and line[0] not in "#;"
+    ]
+    known = {**defaults.SYSCTL_KERNEL, **(kept.sysctl if kept else {})}
+    back = {key: known[key] for key in keys if key in known}
+
+    def remove() -> None:
+        for key, value in back.items():
+            if original.live(key) not in (None, value):
+                original.set_live(key, value)
+        files.remove(SYSCTL)
+
+    said = {f"sysctl {key}": f"back to {value}" for key, value in back.items() if original.live(key) != value}
+    return Part({**said, str(SYSCTL): "removed"} if text else {}, remove)
+
+
+def _certificates(host_id: str) -> Part:
+    destination = Destination(str(DIRECTORY), host_id)
+    paths = [*destination.own(destination.certs), *destination.own(destination.private)]
+    for directory, pattern in (
+        (destination.cacerts, _OURS),
+        (destination.crls, _OURS),
+        (destination.crls, _FETCHED),
+    ):
+        paths += [str(path) for path in sorted(Path(directory).glob("*")) if pattern.match(path.name)]
+    return Part(dict.fromkeys(paths, "removed"), lambda: _remove(paths))
+
+
+def _configuration() -> Part:
+    """Files of ours are what they were before us: another's, the package's own, or none."""
+    header = render.HEADER.encode()
+    ours = [path for path in (CONF, SECRETS, STRONGSWAN) if (files.read(path) or b"").startswith(header)]
+    originals = {path: files.read(f"{STATE}/original{path}") for path in ours}
+    said = {path: "removed" if found is None else "as it was before" for path, found in originals.items()}
+
+    def remove() -> None:
+        files.swap({path: (content, configuration.MODES[path]) for path, content in originals.items()})
+
+    return Part(said, remove)
+
+
+def _files() -> Part:
+    paths = [path for path in COMMANDS if Path(path).exists()]
+
+    def remove() -> None:
+        _remove(paths)
+        if ENGINE.exists():
+            shutil.rmtree(ENGINE)
+        for directory in MADE:
+            _empty(Path(directory))
+
+    return Part(dict.fromkeys([*paths, *([str(ENGINE)] if ENGINE.exists() else [])], "removed"), remove)
+
+
+def _state() -> Part:
+    there = [path for path in (STATE, LOCK) if path.exists()]
+
+    def remove() -> None:
+        LOCK.unlink(missing_ok=True)
+        shutil.rmtree(STATE, ignore_errors=True)
+        if STATE.exists():
+            raise HostIPsecError(f"{STATE}: cannot be removed")
+
+    return Part({str(path): "removed" for path in there}, remove)
+
+
+def _remove(paths: Sequence[str]) -> None:
+    for path in paths:
+        files.remove(path)
+
+
+def _empty(directory: Path) -> None:
+    """Remove a directory that nothing is in and no package has brought."""
+    if not packages.owned(str(directory)):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+# strongSwan ----------------------------------------------------------------------------------
+
+
+def _service(name: str, removal: packages.Removal) -> Part:
+    """The service is stopped and disabled where the package stays."""
+    running = bool(service.pids(service.CHARON, service.STARTER))
+    enabled = processes.run(["systemctl", "is-enabled", name], _DEADLINE).stdout.strip() == "enabled"
+    ours = (STATE / "mesh.json").exists()
+    if removal.purge or not (ours and (running or enabled)):
+        return Part({}, lambda: None)
+    return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
+
+
+def _packages(host: Host, removal: packages.Removal) -> Part:
+    def remove() -> None:
+        _systemctl("stop", host.service)
+        host.purge(removal.purge)
+        left = packages.installed() & {*removal.purge}
+        if left:
+            raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
+        for path in sorted(Path("/run").glob("charon.*")):  # sockets, which charon does not take with it
+            path.unlink()
+        for name in (
+            "aacerts",
+            "acerts",
+            "cacerts",
+            "certs",
+            "crls",
+            "ocspcerts",
+            "policies",
+            "private",
+            "reqs",
+        ):
+            _empty(DIRECTORY / name)
+        _empty(configuration.STRONGSWAN_D)
+
+    return Part({f"package {name}": "purged" for name in removal.purge}, remove)
+
+
+def _diversion() -> Part:
+    found = diversion.look(platforms.INIT_SCRIPT)
+    if found is None or (found.owner, found.target) != (diversion.LOCAL, platforms.INIT_SCRIPT_DIVERTED):
+        return Part({}, lambda: None)
+    said = {f"diversion of {platforms.INIT_SCRIPT}": "taken back"}
+    return Part(said, lambda: diversion.undivert(platforms.INIT_SCRIPT))
+
+
+def _vici(host: Host, kept: Optional[original.Before]) -> Part:
+    if kept is None or kept.vici or not host.vici():
+        return Part({}, lambda: None)
+    return Part({"vici in Salt's Python": "removed"}, host.remove_vici)
+
+
+def _systemctl(*arguments: str) -> None:
+    """Ask systemd; what is not there needs nothing."""
+    processes.run(["systemctl", *arguments], _DEADLINE)
+
+
+def _ignored(_: object) -> None:
+    """Return nothing."""

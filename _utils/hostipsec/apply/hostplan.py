@@ -1,0 +1,96 @@
+"""What ``state.apply ipsec`` would do to this host, by the code that does it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Optional
+
+from ..certificates import certificates
+from ..charon import daemon
+from ..errors import HostIPsecError
+from ..fleet import fleetplan
+from ..kernel import routing
+from ..model import STAGES, Connection, Fleet
+from ..pillar import membership, topology
+from ..programs import guard
+from ..store import holdfile
+from . import configuration
+
+DIRECTORY = "/etc/ipsec.d"
+
+
+def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = STAGES[-1]) -> fleetplan.Answer:
+    """Return what the fleet's pillar would change on a host; see :func:`fleetplan.answer`.
+
+    ``fleet`` is None on a host whose pillar does not have it; ``limit`` is the stage that a roll-out has come
+    to. Raises HostIPsecError for what would make the state fail: a certificate, a charon that hangs.
+    """
+    there = configuration.configured_names()
+    host = fleet.host(minion_id) if fleet else None
+    connections = topology.connections(fleet, minion_id) if fleet else ()
+    if fleet is None or host is None or not connections:
+        resting = fleetplan.RESTS if host and host.maintenance else ""
+        standing = resting or (fleetplan.LEAVES if there else fleetplan.OUTSIDE)
+        return fleetplan.answer(standing, (), _recorded(there), {}, configured=len(there))
+    recorded = _recorded(there)
+    member = membership.Membership(fleet, host, connections).limited(limit, recorded)
+    warnings, changes = _changes(member, now)
+    standing = fleetplan.MEMBER if there else fleetplan.ENTERS
+    return fleetplan.answer(standing, member.connections, recorded, changes, warnings, len(there))
+
+
+def wanted(
+    member: membership.Membership, now: datetime, held: frozenset[str] = frozenset()
+) -> configuration.Wanted:
+    """Return what a host shall run. The key's type is read at the source: test mode copied nothing yet."""
+    identifier, settings = member.host.id, member.fleet.settings
+    source = certificates.source_paths(settings.certificates, identifier)
+    inspection = certificates.inspect(source, member.subject, now)
+    if inspection.messages("error"):
+        raise HostIPsecError("\n".join(inspection.messages("error")))
+    secrets = (inspection.secrets_keyword, inspection.key_name(identifier))
+    return configuration.wanted(
+        member.connections, settings, inspection.certificate_name(identifier), secrets, held
+    )
+
+
+def certificate(
+    member: membership.Membership, directory: str, now: datetime, apply: bool
+) -> certificates.Outcome:
+    """Copy certificate, key and CA to where charon reads; without ``apply`` only say what would change."""
+    return certificates.reuse(
+        certificates.source_paths(member.fleet.settings.certificates, member.host.id),
+        certificates.Destination(directory, member.host.id),
+        member.subject,
+        now,
+        apply=apply,
+        in_use=configuration.files_in_use(),
+    )
+
+
+def _changes(
+    member: membership.Membership, now: datetime
+) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
+    """Return warnings, and by state the changes that it reports in test mode."""
+    held = frozenset(holdfile.held(member.connections, now))
+    plan = configuration.plan(wanted(member, now, held), daemon.observe())
+    copied = certificate(member, DIRECTORY, now, apply=False)
+    if copied.errors:
+        raise HostIPsecError("\n".join(copied.errors))
+    ways = routing.plan(member.connections, member.fleet.settings.mtu)
+    changes = {
+        fleetplan.CONFIGURED: {} if plan.empty else plan.as_changes(),
+        fleetplan.CERTIFICATES: copied.changes,
+        fleetplan.GUARD: guard.changes(member.connections),
+        fleetplan.ROUTES: ways.difference.as_changes(),
+    }
+    return (*copied.warnings, *ways.wanted.errors, *ways.wanted.warnings), changes
+
+
+def _recorded(there: frozenset[str]) -> tuple[Connection, ...]:
+    """Return the connections that files of ours hold, as far as the record knows them."""
+    try:
+        return tuple(one for one in configuration.recorded() if one.name in there)
+    except HostIPsecError:
+        return ()  # the state writes the record anew

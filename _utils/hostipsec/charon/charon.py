@@ -1,0 +1,164 @@
+"""The one way to charon: over vici where it is there, else over stroke.
+
+Each call finds its back end anew, so a caller survives a restart of the daemon. Tests give their
+own back ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Callable, Optional, Protocol, TypeVar
+
+from ..errors import CharonError
+from ..model import Charon
+from .stroke import StrokeBackend
+from .vicisession import UnavailableError, ViciBackend
+
+Answer = TypeVar("Answer")
+
+
+class Backend(Protocol):
+    """What vici and stroke can both do."""
+
+    name: str
+
+    def version(self, timeout: float = ...) -> str:
+        """Return charon's version."""
+
+    def observe(self, timeout: float = ...) -> Charon:
+        """Return one look at charon."""
+
+    def glance(self, timeout: float = ...) -> Charon:
+        """Return a look at the IKE SAs, and at nothing else where that is quicker."""
+
+    def terminate(self, ike_ids: Iterable[int], force: bool = ..., timeout: float = ...) -> Mapping[int, str]:
+        """Ask for the end of IKE SAs; returns what was refused, and why."""
+
+    def initiate(self, names: Iterable[str], timeout: float = ...) -> Mapping[str, str]:
+        """Start connections by name; returns what was refused, and why."""
+
+    def rekey_children(self, child_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
+        """Rekey CHILD SAs; returns what was refused, and why."""
+
+    def rekey_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
+        """Rekey IKE SAs; returns what was refused, and why."""
+
+    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
+        """Reauthenticate IKE SAs; returns what was refused, and why."""
+
+    def reload_settings(self, timeout: float = ...) -> None:
+        """Have charon read strongswan.conf again."""
+
+
+Backends = Sequence[Backend]
+
+
+def observe(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon:
+    """Return one look at charon; ``backend`` in it says which way it was read."""
+    return _first(backends, lambda backend: backend.observe(timeout=timeout))
+
+
+def glance(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon:
+    """Return a look at the IKE SAs alone, the quickest there is; all else in it may be missing."""
+    return _first(backends, lambda backend: backend.glance(timeout=timeout))
+
+
+def version(timeout: float = 5.0, backends: Optional[Backends] = None) -> str:
+    """Return charon's version, such as ``5.9.8``."""
+    return _first(backends, lambda backend: backend.version(timeout=timeout))
+
+
+def running(timeout: float = 5.0, backends: Optional[Backends] = None) -> bool:
+    """Say whether a charon answers."""
+    try:
+        version(timeout, backends)
+    except CharonError:
+        return False
+    return True
+
+
+def terminate(
+    ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[int, str]:
+    """Ask for the end of IKE SAs by unique id, all at once, waiting for no peer.
+
+    Returns ``{id: why}`` for those that charon refused; one that has gone by itself is not refused.
+    ``force`` ends an SA at once, whether or not its peer answers; only vici can.
+    """
+    ids = sorted(set(ike_ids))
+    return (
+        _first(backends, lambda backend: backend.terminate(ids, force=force, timeout=timeout)) if ids else {}
+    )
+
+
+def initiate(
+    names: Iterable[str], timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[str, str]:
+    """Start connections by name, waiting for no peer; returns ``{name: why}`` for the refused.
+
+    Ask only for what is missing: strongSwan 5.9.1 gives a connection that is up a second CHILD SA, where
+    5.9.8 and 6.0.1 leave it as it is.
+    """
+    wanted = sorted(set(names))
+    return _first(backends, lambda backend: backend.initiate(wanted, timeout=timeout)) if wanted else {}
+
+
+def rekey_children(
+    child_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[int, str]:
+    """Rekey CHILD SAs by unique id; returns ``{id: why}`` for the refused."""
+    ids = sorted(set(child_ids))
+    return _first(backends, lambda backend: backend.rekey_children(ids, timeout=timeout)) if ids else {}
+
+
+def rekey_ikes(
+    ike_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[int, str]:
+    """Rekey IKE SAs by unique id; returns ``{id: why}`` for the refused."""
+    ids = sorted(set(ike_ids))
+    return _first(backends, lambda backend: backend.rekey_ikes(ids, timeout=timeout)) if ids else {}
+
+
+def reauthenticate_ikes(
+    ike_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+) -> Mapping[int, str]:
+    """Authenticate IKE SAs anew, as they were configured; returns ``{id: why}`` for the refused."""
+    ids = sorted(set(ike_ids))
+    return _first(backends, lambda backend: backend.reauthenticate_ikes(ids, timeout=timeout)) if ids else {}
+
+
+def reload_settings(timeout: float = 5.0, backends: Optional[Backends] = None) -> None:
+    """Have charon read strongswan.conf again; some of it (threads, tables) counts only at a start."""
+    _first(backends, lambda backend: backend.reload_settings(timeout=timeout))
+
+
+def reread(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+    """Read ipsec.secrets, keys, certificates and CAs of /etc/ipsec.d again.
+
+    Over stroke even where vici is there: these files are stroke's, vici knows nothing of them.
+    """
+    (stroke or StrokeBackend()).reread(timeout)
+
+
+def update(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+    """Load what ipsec.conf has changed (SIGHUP to the starter), and leave alone what is equal.
+
+    Returns as soon as the starter has its signal; look at the loaded connections for the effect.
+    """
+    (stroke or StrokeBackend()).update(timeout)
+
+
+def _first(backends: Optional[Backends], ask: Callable[[Backend], Answer]) -> Answer:
+    """Return the answer of the first back end that is there.
+
+    A charon that is there and does not answer is not asked a second way: it would cost the same
+    time again, and stroke and vici share charon's threads.
+    """
+    missing = []
+    both: Backends = (ViciBackend(), StrokeBackend())
+    for backend in both if backends is None else backends:
+        try:
+            return ask(backend)
+        except UnavailableError as reason:
+            missing.append(str(reason))
+    raise CharonError(f"charon cannot be reached: {'; '.join(missing)}")

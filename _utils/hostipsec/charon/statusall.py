@@ -1,0 +1,256 @@
+"""The text of ``ipsec statusall`` as a value.
+
+Reads what ``stroke_list.c`` of strongSwan 5.9.1, 5.9.8 and 6.0.1 prints. Against vici, which reads
+the same charon, the text says less: times are rounded down to the unit shown ("2 hours"), ``life_time``
+and ``install_time`` are not there, packets are shown only with a time of use, and a CHILD SA in any
+state but INSTALLED shows neither SPIs nor counters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Optional
+
+from ..errors import CharonError
+from ..model import Charon, ChildSA, IkeSA, LoadedConnection
+from ..strongswan.durations import spelt
+
+_SPAN = r"(\d+ (?:second|minute|hour|day)s?)"
+_BANNER = re.compile(r"Status of IKE charon daemon \(\w+Swan (\S+?),? ")
+_SECTIONS = (
+    "Virtual IP pools",
+    "Listening IP addresses:",
+    "Connections:",
+    "Shunted Connections:",
+    "Routed Connections:",
+    "Security Associations",
+)
+
+
+def parse(text: str) -> Charon:
+    """Return what ``ipsec statusall`` printed, with ``backend`` ``stroke``.
+
+    ``Charon(version="5.9.8", backend="stroke", uptime=180, workers_total=16, plugins=("aesni", ...),
+    connections=(LoadedConnection(name="cp1001_v4", ...),), ike_sas=(IkeSA(...),), routed=())``.
+    Raises :class:`CharonError` where the text is none of charon's or is cut off.
+    """
+    banner = _BANNER.search(text)
+    sections = _sections(text[banner.start() :] if banner else "")
+    if banner is None or "Security Associations" not in sections:
+        first = text.strip().partition("\n")[0] or "nothing"
+        raise CharonError(f"ipsec statusall printed no status of charon but {first!r}; is charon running?")
+    return _daemon(banner.group(1), sections[""])._replace(
+        connections=tuple(_connections(sections.get("Connections:", []))),
+        routed=tuple(child.name for child in _children(sections.get("Routed Connections:", []))),
+        ike_sas=tuple(_ike_sas(sections["Security Associations"])),
+    )
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    """Split the text at its headings; what comes before the first one is under ``""``."""
+    found: dict[str, list[str]] = {"": []}
+    lines = found[""]
+    for line in text.splitlines():
+        heading = next((title for title in _SECTIONS if line.startswith(title)), None)
+        if heading is None:
+            lines.append(line)
+        else:
+            lines = found.setdefault(heading, [])
+    return found
+
+
+def _daemon(version: str, lines: Iterable[str]) -> Charon:
+    text = "\n".join(lines)
+    uptime = re.search(rf"^  uptime: {_SPAN}, since ", text, re.MULTILINE)
+    workers = re.search(r"^  worker threads: (\d+) of (\d+) idle, ", text, re.MULTILINE)
+    plugins = re.search(r"^  loaded plugins: (.*)$", text, re.MULTILINE)
+    return Charon(
+        version=version,
+        backend="stroke",
+        uptime=spelt(uptime.group(1)) if uptime else None,
+        workers_idle=int(workers.group(1)) if workers else None,
+        workers_total=int(workers.group(2)) if workers else None,
+        plugins=tuple(plugins.group(1).split()) if plugins else (),
+    )
+
+
+# Connections ---------------------------------------------------------------------------------
+
+_PEER = re.compile(r" *(?P<name>\S.*?):  (?P<local>\S.*?)\.\.\.(?P<remote>\S.*?)  IKEv\d")
+_AUTH = re.compile(r" *\S.*?:   (?P<side>local|remote): +(?:\[(?P<id>.*)\] )?uses ")
+_CHILD_CONFIG = re.compile(r" *(?P<name>\S.*?):   child:  .* === ")
+
+
+def _connections(lines: Iterable[str]) -> Iterator[LoadedConnection]:
+    current: Optional[LoadedConnection] = None
+    for line in lines:
+        peer = _PEER.match(line)
+        if peer:
+            if current:
+                yield current
+            current = LoadedConnection(
+                name=peer["name"],
+                local_addrs=_addresses(peer["local"]),
+                remote_addrs=_addresses(peer["remote"]),
+            )
+        elif current:
+            current = _with_detail(current, line)
+    if current:
+        yield current
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(address.strip() for address in text.split(","))
+
+
+def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
+    auth = _AUTH.match(line)
+    if auth and auth["side"] == "local":
+        return connection._replace(local_id=connection.local_id or auth["id"] or "")
+    if auth:
+        return connection._replace(remote_id=connection.remote_id or auth["id"] or "")
+    child = _CHILD_CONFIG.match(line)
+    if child:
+        return connection._replace(children=(*connection.children, child["name"]))
+    return connection
+
+
+# Security associations -----------------------------------------------------------------------
+
+_ENDS = r"(?P<local>[^\s\[]+)\[(?P<local_id>.*?)\]\.\.\.(?P<remote>[^\s\[]+)\[(?P<remote_id>.*)\]$"
+_IKE = re.compile(
+    rf" *(?P<name>\S.*?)\[(?P<id>\d+)\]: (?P<state>\w+(?:\(\d+\))?)(?: (?P<since>\d+ \w+) ago)?, {_ENDS}"
+)
+_IKE_DETAIL = re.compile(r" *\S.*?\[\d+\]: (?P<detail>.*)$")
+_SPIS = re.compile(r"IKEv\d SPIs: (?P<i>[0-9a-f]{16})_i(?P<initiator>\*?) (?P<r>[0-9a-f]{16})_r")
+_CHILD = re.compile(
+    r" *(?P<name>\S.*?)\{(?P<id>\d+)\}:  (?P<state>\w+), (?P<mode>\w+), reqid (?P<reqid>\d+)(?P<rest>.*)$"
+)
+_CHILD_DETAIL = re.compile(r" *\S.*?\{\d+\}: {2,3}(?P<detail>.*)$")
+_CHILD_SPIS = re.compile(
+    r", (?P<protocol>\w+)(?P<udp> in UDP)? SPIs: (?P<i>[0-9a-f]{8})_i (?P<o>[0-9a-f]{8})_o"
+)
+_TRAFFIC = re.compile(
+    r"(?P<proposal>\S*), (?P<bytes_in>\d+) bytes_i(?: \((?P<packets_in>\d+) pkts?, (?P<use_in>\d+)s ago\))?"
+    r", (?P<bytes_out>\d+) bytes_o(?: \((?P<packets_out>\d+) pkts?, (?P<use_out>\d+)s ago\))?"
+    r", rekeying (?P<rekey>.*)$"
+)
+
+
+def _ike_sas(lines: Iterable[str]) -> Iterator[IkeSA]:
+    """Yield the IKE SAs; the lines of a CHILD SA follow those of its IKE SA."""
+    current: Optional[IkeSA] = None
+    beneath: list[str] = []
+    for line in lines:
+        head = _IKE.match(line)
+        if head is None:
+            beneath.append(line)
+            continue
+        if current:
+            yield _with_lines(current, beneath)
+        current, beneath = _ike_sa(head), []
+    if current:
+        yield _with_lines(current, beneath)
+
+
+def _ike_sa(head: re.Match[str]) -> IkeSA:
+    return IkeSA(
+        name=head["name"],
+        uniqueid=int(head["id"]),
+        state=head["state"],
+        local_host=head["local"],
+        remote_host=head["remote"],
+        local_id=head["local_id"],
+        remote_id=head["remote_id"],
+        established=spelt(head["since"]) if head["since"] else None,
+    )
+
+
+def _with_lines(ike_sa: IkeSA, lines: list[str]) -> IkeSA:
+    for line in lines:
+        detail = _IKE_DETAIL.match(line)
+        if detail:
+            ike_sa = _with_ike_detail(ike_sa, detail["detail"])
+    return ike_sa._replace(children=tuple(_children(lines)))
+
+
+def _with_ike_detail(ike_sa: IkeSA, detail: str) -> IkeSA:
+    spis = _SPIS.match(detail)
+    if spis:
+        return ike_sa._replace(
+            initiator=bool(spis["initiator"]),
+            initiator_spi=spis["i"],
+            responder_spi=spis["r"],
+            rekey_time=_until(rf", rekeying in {_SPAN}", detail),
+            reauth_time=_until(rf" reauthentication in {_SPAN}", detail),
+        )
+    label, _, value = detail.partition(": ")
+    if label == "IKE proposal":
+        return ike_sa._replace(proposal=value)
+    if label in ("Tasks queued", "Tasks active", "Tasks passive"):
+        return ike_sa._replace(tasks=(*ike_sa.tasks, *value.split()))
+    return ike_sa
+
+
+def _until(pattern: str, text: str) -> Optional[int]:
+    found = re.search(pattern, text)
+    return spelt(found.group(1)) if found else None
+
+
+def _children(lines: Iterable[str]) -> Iterator[ChildSA]:
+    current: Optional[ChildSA] = None
+    for line in lines:
+        head = _CHILD.match(line)
+        detail = _CHILD_DETAIL.match(line)
+        if head:
+            if current:
+                yield current
+            current = _child(head)
+        elif current and detail:
+            current = _with_child_detail(current, detail["detail"])
+    if current:
+        yield current
+
+
+def _child(head: re.Match[str]) -> ChildSA:
+    spis = _CHILD_SPIS.match(head["rest"])
+    child = ChildSA(
+        name=head["name"],
+        state=head["state"],
+        mode=head["mode"],
+        uniqueid=int(head["id"]),
+        reqid=int(head["reqid"]),
+        life_time=_until(rf", expires in {_SPAN}", head["rest"]),
+    )
+    if spis is None:
+        return child
+    return child._replace(
+        protocol=spis["protocol"], udp_encap=bool(spis["udp"]), spi_in=spis["i"], spi_out=spis["o"]
+    )
+
+
+def _with_child_detail(child: ChildSA, detail: str) -> ChildSA:
+    traffic = _TRAFFIC.match(detail)
+    if traffic:
+        return child._replace(
+            proposal=traffic["proposal"],
+            bytes_in=int(traffic["bytes_in"]),
+            bytes_out=int(traffic["bytes_out"]),
+            packets_in=int(traffic["packets_in"] or 0),
+            packets_out=int(traffic["packets_out"] or 0),
+            use_in=int(traffic["use_in"]) if traffic["use_in"] else None,
+            use_out=int(traffic["use_out"]) if traffic["use_out"] else None,
+            rekey_time=_rekey(traffic["rekey"]),
+        )
+    local, found, remote = detail.partition(" === ")
+    if found:
+        return child._replace(local_ts=tuple(local.split()), remote_ts=tuple(remote.split()))
+    return child
+
+
+def _rekey(text: str) -> Optional[int]:
+    """Read ``in 43 minutes``, ``active`` (its time has come: 0) and ``disabled`` (None)."""
+    if text == "active":
+        return 0
+    return _until(rf"in {_SPAN}", text)

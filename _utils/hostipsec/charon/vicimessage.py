@@ -1,0 +1,159 @@
+"""What vici answers, as a value: the same :class:`~hostipsec.model.Charon` that statusall gives.
+
+Reads the answers of strongSwan 5.9.1, 5.9.8 and 6.0.1 to ``version``, ``stats``, ``list-conns``,
+``list-sas`` and ``list-policies`` (trap), as Python's ``vici`` library returns them: mappings with
+values of bytes. Values of str are taken as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Optional
+
+from ..model import Charon, ChildSA, IkeSA, LoadedConnection
+from ..strongswan import durations
+
+Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
+_NONE: Message = {}
+
+
+def charon(
+    version: Message = _NONE,
+    stats: Message = _NONE,
+    conns: Iterable[Message] = (),
+    sas: Iterable[Message] = (),
+    policies: Iterable[Message] = (),
+) -> Charon:
+    """Return one look at charon, from the five answers, or those of them that were asked for.
+
+    ``conns``, ``sas`` and ``policies`` are the streamed events, each ``{name: section}``.
+    """
+    workers = stats.get("workers", {})
+    running = _text(stats.get("uptime", {}), "running")
+    return Charon(
+        version=_text(version, "version"),
+        backend="vici",
+        uptime=durations.spelt(running) if running else None,
+        workers_total=_number(workers, "total"),
+        workers_idle=_number(workers, "idle"),
+        plugins=_texts(stats, "plugins"),
+        connections=tuple(_connection(name, section) for name, section in _named(conns)),
+        ike_sas=tuple(_ike_sa(name, section) for name, section in _named(sas)),
+        routed=tuple(
+            _text(section, "child") or name.rpartition("/")[2] for name, section in _named(policies)
+        ),
+    )
+
+
+def _named(events: Iterable[Message]) -> Iterator[tuple[str, Message]]:
+    for event in events:
+        yield from event.items()
+
+
+def _decoded(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _text(section: Message, key: str) -> str:
+    return _decoded(section[key]) if key in section else ""
+
+
+def _texts(section: Message, key: str) -> tuple[str, ...]:
+    return tuple(_decoded(item) for item in section.get(key, ()))
+
+
+def _number(section: Message, key: str) -> Optional[int]:
+    return int(_decoded(section[key])) if key in section else None
+
+
+def _until(section: Message, key: str) -> Optional[int]:
+    """Return the seconds until a time; charon counts below zero when it has passed."""
+    number = _number(section, key)
+    return None if number is None else max(0, number)
+
+
+def _connection(name: str, section: Message) -> LoadedConnection:
+    return LoadedConnection(
+        name=name,
+        local_addrs=_texts(section, "local_addrs"),
+        remote_addrs=_texts(section, "remote_addrs"),
+        local_id=_first_id(section, "local-"),
+        remote_id=_first_id(section, "remote-"),
+        children=tuple(section.get("children", {})),
+    )
+
+
+def _first_id(section: Message, prefix: str) -> str:
+    """Return the identity of the first authentication round that has one."""
+    rounds = (
+        value for key, value in section.items() if key.startswith(prefix) and isinstance(value, Mapping)
+    )
+    return next((_text(one, "id") for one in rounds if "id" in one), "")
+
+
+def _ike_sa(name: str, section: Message) -> IkeSA:
+    return IkeSA(
+        name=name,
+        uniqueid=_number(section, "uniqueid") or 0,
+        state=_text(section, "state"),
+        local_host=_text(section, "local-host"),
+        remote_host=_text(section, "remote-host"),
+        local_id=_text(section, "local-id"),
+        remote_id=_text(section, "remote-id"),
+        initiator=_text(section, "initiator") == "yes",
+        initiator_spi=_text(section, "initiator-spi"),
+        responder_spi=_text(section, "responder-spi"),
+        proposal=_ike_proposal(section),
+        established=_number(section, "established"),
+        rekey_time=_until(section, "rekey-time"),
+        reauth_time=_until(section, "reauth-time"),
+        tasks=tuple(
+            task for queue in ("queued", "active", "passive") for task in _texts(section, f"tasks-{queue}")
+        ),
+        children=tuple(_child(child) for child in section.get("child-sas", {}).values()),
+    )
+
+
+def _child(section: Message) -> ChildSA:
+    return ChildSA(
+        name=_text(section, "name"),
+        state=_text(section, "state"),
+        mode=_text(section, "mode"),
+        uniqueid=_number(section, "uniqueid"),
+        reqid=_number(section, "reqid"),
+        protocol=_text(section, "protocol") or "ESP",
+        udp_encap=_text(section, "encap") == "yes",
+        spi_in=_text(section, "spi-in") or None,
+        spi_out=_text(section, "spi-out") or None,
+        proposal=_child_proposal(section),
+        bytes_in=_number(section, "bytes-in") or 0,
+        bytes_out=_number(section, "bytes-out") or 0,
+        packets_in=_number(section, "packets-in") or 0,
+        packets_out=_number(section, "packets-out") or 0,
+        use_in=_number(section, "use-in"),
+        use_out=_number(section, "use-out"),
+        rekey_time=_until(section, "rekey-time"),
+        life_time=_until(section, "life-time"),
+        install_time=_number(section, "install-time"),
+        local_ts=_texts(section, "local-ts"),
+        remote_ts=_texts(section, "remote-ts"),
+    )
+
+
+def _sized(section: Message, kind: str) -> str:
+    """Return ``AES_GCM_16_128`` from an algorithm and its key size, which few integrity algorithms have."""
+    size = _text(section, f"{kind}-keysize")
+    return _text(section, f"{kind}-alg") + (f"_{size}" if size else "")
+
+
+def _ike_proposal(section: Message) -> str:
+    """Return the proposal in the order that statusall prints."""
+    keys = {n: f"ake{n}" for n in range(1, 8)}  # codespell:ignore
+    more = [f"KE{n}_{_text(section, key)}" for n, key in keys.items() if key in section]
+    parts = [_sized(section, "encr"), _sized(section, "integ"), _text(section, "prf-alg")]
+    return "/".join(part for part in [*parts, _text(section, "dh-group"), *more] if part)
+
+
+def _child_proposal(section: Message) -> str:
+    parts = [_sized(section, "encr"), _sized(section, "integ"), _text(section, "dh-group")]
+    return "/".join(part for part in [*parts, "ESN" if "esn" in section else ""] if part)

@@ -1,0 +1,304 @@
+"""The way back from an emergency stop: holds lifted, the service started, everything brought up at once.
+
+This host starts what it is the initiator of as soon as charon has it and, where it alone was told, a little
+later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the
+deadline is told with the reason that charon gave.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Optional
+
+from ..charon import charon, charonlog, reasons
+from ..charon.charonlog import Log
+from ..errors import CharonError, HostIPsecError
+from ..health import health
+from ..health.health import ConnectionHealth
+from ..model import Charon, Connection
+from ..programs import guard
+from ..store import hold, holdfile
+from ..store.hold import Command, Hold, OverruledError, Scope
+from ..system import service
+
+DEADLINE = 30.0  # seconds
+TURN = 8.0  # seconds, after which this host starts what its peers should have started
+AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
+CALL = 5.0  # seconds, for one call
+SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
+_POLL = 0.1
+
+
+class System:
+    """The host, as a comeback uses it."""
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(timezone.utc)
+
+    def clock(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def lift(self, lift: Hold, connections: Sequence[Connection], command: Optional[Command]) -> hold.Holds:
+        """Lift holds; returns those that are left."""
+        return holdfile.lift(lift, connections, lift.when, command)
+
+    def guard(self, connections: Sequence[Connection]) -> None:
+        """Block again what is in the clear, where the stage wants it."""
+        guard.apply(connections)
+
+    def holds(self) -> hold.Holds:
+        """Return the holds on disk."""
+        return holdfile.read()
+
+    def observe(self, timeout: float) -> Charon:
+        """Return one look at charon."""
+        return charon.observe(timeout)
+
+    def initiate(self, names: Iterable[str], timeout: float) -> Mapping[str, str]:
+        """Start connections."""
+        return charon.initiate(names, timeout)
+
+    def update(self, timeout: float) -> None:
+        """Have the starter take up ipsec.conf."""
+        charon.update(timeout)
+
+    def start(self, timeout: float) -> None:
+        """Start the service."""
+        service.start(timeout)
+
+    def running(self) -> bool:
+        """Whether there is a starter, which starts charon."""
+        return bool(service.pids(service.STARTER))
+
+    def follow(self, log: Log, timeout: float) -> None:
+        """Listen to charon in the background."""
+        charonlog.follow(log, timeout)
+
+
+@dataclass(frozen=True)
+class Up:
+    """What came up and what did not."""
+
+    connections: tuple[ConnectionHealth, ...] = ()
+    lifted: bool = False  # whether a hold was there
+    still_held: str = ""  # in words
+    seconds: float = 0.0
+    waited: bool = True  # False: the states are those of the moment
+    problems: tuple[str, ...] = ()
+    overruled: str = ""  # the later command of the fleet that counts instead
+
+    @property
+    def trouble(self) -> tuple[ConnectionHealth, ...]:
+        """Return the connections that are not as they should be."""
+        return tuple(row for row in self.connections if not _good(row))
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for is up; not waiting for it, whether nothing was refused."""
+        return not self.problems and not self.overruled and not (self.waited and self.trouble)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "ok": self.ok,
+            "overruled": self.overruled,
+            "sentence": self.sentence,
+            "seconds": round(self.seconds, 2),
+            "lifted": self.lifted,
+            "held": self.still_held,
+            "connections": {
+                row.name: {
+                    "peer": row.peer,
+                    "family": row.family,
+                    "stage": row.stage,
+                    "state": row.state,
+                    "up": _good(row),
+                    "reason": row.reason,
+                }
+                for row in self.connections
+            },
+            "problems": list(self.problems),
+        }
+
+    @property
+    def sentence(self) -> str:
+        """Sum up."""
+        if self.overruled:
+            return self.overruled
+        number = len(self.connections) - len(self.trouble)
+        if not self.waited:
+            return f"{len(self.connections)} connections started; {number} are up so far"
+        return f"{number} of {len(self.connections)} connections up in {self.seconds:.1f} s"
+
+
+def _good(row: ConnectionHealth) -> bool:
+    """Whether a connection is up; a duplicate or a silent peer is another matter."""
+    return row.ok or row.state in ("established", "duplicate", "one-way")
+
+
+def up(
+    connections: Sequence[Connection],
+    scope: Scope,
+    who: str,
+    deadline: float = DEADLINE,
+    wait: bool = True,
+    command: Optional[Command] = None,
+    system: Optional[System] = None,
+) -> Up:
+    """Lift the hold of the connections in ``scope`` and bring them up.
+
+    ``connections`` are all of this host. Without ``wait`` it returns as soon as they are started; the keeper
+    starts what was missed. ``command`` is what the fleet was told: where a later one was obeyed already
+    nothing is done.
+    """
+    return _Comeback(connections, scope, who, deadline, wait, command, system or System()).run()
+
+
+@dataclass
+class _Comeback:
+    """One comeback on its way."""
+
+    every: Sequence[Connection]
+    scope: Scope
+    who: str
+    deadline: float
+    wait: bool
+    command: Optional[Command]
+    system: System
+    overruled: str = ""
+    log: Log = field(default_factory=Log)
+    listening: bool = False
+    fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
+    loaded_at: dict[str, float] = field(default_factory=dict)  # connection -> when it was seen loaded first
+    started: dict[str, float] = field(default_factory=dict)  # connection -> when it was started last
+    problems: list[str] = field(default_factory=list)
+    look: Optional[Charon] = None
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.begin = self.system.clock()
+        self.wanted = self.scope.select(self.every)
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return self.system.clock() - self.begin
+
+    def run(self) -> Up:
+        """Lift, start, wait."""
+        before = self.system.holds()
+        held = hold.reasons(before, self.wanted, self.system.now())
+        self.fresh = frozenset(one.name for one in self.wanted if one.stage == "start" and one.name in held)
+        lift = Hold(self.who, self.system.now(), "", scope=self.scope, held=False)
+        try:
+            self.system.lift(lift, self.every, self.command)
+            self._load()
+        except OverruledError as error:
+            self.overruled = str(error)
+            return self._result(lifted=False)
+        except HostIPsecError as error:
+            self.problems.append(str(error))
+            return self._result(bool(before))
+        self._guard()
+        while True:
+            self._step()
+            done = self._all_up() if self.wait else self._all_loaded()
+            if done or self.elapsed > self.deadline or self._held_again():
+                return self._result(bool(before))
+            self.system.sleep(_POLL)
+
+    def _guard(self) -> None:
+        try:
+            self.system.guard(self.every)
+        except HostIPsecError as error:
+            self.problems.append(f"what is in the clear may pass: {error}")
+
+    def _load(self) -> None:
+        if self.system.running():
+            self._listen()
+            self.system.update(CALL)
+        else:
+            self.system.start(CALL)
+
+    def _listen(self) -> None:
+        if not self.listening:
+            self.listening = True
+            self.system.follow(self.log, max(0.1, self.deadline - self.elapsed))
+
+    def _step(self) -> None:
+        """Look, and start what is loaded and missing."""
+        try:
+            self.look = self.system.observe(max(0.2, min(CALL, self.deadline - self.elapsed)))
+            self._listen()
+            names = self._due(self.look)
+            refused = self.system.initiate(names, CALL)
+            self.started.update((name, self.elapsed) for name in names if name not in refused)
+        except CharonError:
+            self.look = None
+
+    def _due(self, look: Charon) -> tuple[str, ...]:
+        """Return what is to be started now: loaded, without an SA, not started just before, and its turn."""
+        loaded = {one.name for one in look.connections}
+        for name in loaded:
+            self.loaded_at.setdefault(name, self.elapsed)
+        # told with the whole fleet, or minded by its keeper, the other end starts what is its to start: both
+        # starting while neither reaches the other makes two IKE SAs once they do
+        turn = self.command is None and self.elapsed > TURN
+        return tuple(
+            one.name
+            for one in self.wanted
+            if one.name in loaded
+            and (one.name not in self.fresh or self.elapsed - self.loaded_at[one.name] >= SETTLE)
+            and one.stage in ("start", "require")
+            and (one.initiator or turn)
+            and not any(health.belongs(sa, one) for sa in look.ike_sas)
+            and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN
+        )
+
+    def _rows(self) -> tuple[ConnectionHealth, ...]:
+        held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
+        return health.evaluate(self.wanted, self.look, held=held).managed
+
+    def _all_up(self) -> bool:
+        return self.look is not None and all(_good(row) for row in self._rows())
+
+    def _all_loaded(self) -> bool:
+        loaded = {one.name for one in self.look.connections} if self.look else set()
+        return {one.name for one in self.wanted} <= loaded
+
+    def _held_again(self) -> bool:
+        """Whether somebody took a hold meanwhile: then down is what is wanted."""
+        return bool(hold.held_names(self.system.holds(), self.wanted, self.system.now()))
+
+    def _result(self, lifted: bool) -> Up:
+        held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
+        if held and not self.problems and not self.overruled:
+            self.problems.append(f"held again {next(iter(held.values()))}")
+        why = reasons.explain(self.log.messages)
+        return Up(
+            connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows()),
+            lifted=lifted,
+            still_held=hold.words(hold.current(self.system.holds(), self.system.now())),
+            seconds=self.elapsed,
+            waited=self.wait,
+            problems=tuple(self.problems),
+            overruled=self.overruled,
+        )
+
+
+def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:
+    """Return the row with charon's own reason, where it is not up."""
+    return row if _good(row) or row.state == "held" or not why else _with_reason(row, why)
+
+
+def _with_reason(row: ConnectionHealth, why: str) -> ConnectionHealth:
+    return replace(row, reason=f"{row.reason}; {why}" if row.state == "no child" else why)

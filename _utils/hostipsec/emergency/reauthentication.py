@@ -1,0 +1,215 @@
+"""IKE SAs authenticated anew, with the certificates and options of now, without a gap.
+
+An IKE SA goes on with the configuration that it was made with, also when it is rekeyed; so does a connection
+that charon starts again by itself. To start a connection whose configuration differs from that of its IKE SA
+makes a new one beside it (``checkout_by_config`` of charon's IKE SA manager compares them); where it is the
+same charon leaves it, and is asked to reauthenticate, which makes before it breaks. The old SA is ended here
+once the new one is up; its peer would do that too, after 10 s (``uniqueids``).
+
+Where the fleet does so at one moment, each host also sees to it that what it sends on the connections that
+it answers keeps to the old SA until the other end has the new one (:mod:`pins`): then no packet is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ..charon import charon
+from ..errors import CharonError
+from ..kernel import kernel
+from ..model import Charon, Connection, IkeSA
+from .pins import PATIENCE, UNCHANGED, Pins
+
+DEADLINE = 30.0
+DIFFERENT = 2.0  # seconds after which no new IKE SA means that the configuration is that of the old one
+DRAIN = 1.0  # seconds in which packets that left by the old SAs arrive
+TAKEN_UP = PATIENCE + 2.0  # seconds after which the other end sends by the new SA, or says nothing
+UNPINNED = UNCHANGED + 2.0  # seconds after the moment; charon ends the old SA with the new one, unasked, then
+_POLL = 0.2
+
+
+class System:
+    """charon of this host, and its clock."""
+
+    clock = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+    def observe(self) -> Charon:
+        """Return one look at charon."""
+        return charon.observe()
+
+    def initiate(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Start connections; returns what was refused."""
+        return charon.initiate(names)
+
+    def reauthenticate(self, ids: Iterable[int]) -> Mapping[int, str]:
+        """Reauthenticate IKE SAs; returns what was refused."""
+        return charon.reauthenticate_ikes(ids)
+
+    def terminate(self, ids: Iterable[int]) -> Mapping[int, str]:
+        """End IKE SAs; returns what was refused."""
+        return charon.terminate(ids)
+
+    def set_policies(self, batch: str) -> None:
+        """Add policies to the kernel's, or renew them."""
+        kernel.set_policies(batch)
+
+    def delete(self, batch: str) -> None:
+        """Take policies away."""
+        kernel.delete(batch)
+
+
+@dataclass(frozen=True)
+class Reauthenticated:
+    """What became of one connection."""
+
+    connection: Connection
+    old: tuple[int, ...]  # ids of its IKE SAs before
+    new: tuple[int, ...] = ()  # and those that it has instead; empty where it stays as it was
+    reason: str = ""  # why it was not done
+
+    @property
+    def ok(self) -> bool:
+        """Whether the connection has an IKE SA of now, and only that."""
+        return not self.reason
+
+
+def run(
+    connections: Sequence[Connection],
+    deadline: float = DEADLINE,
+    answered: Sequence[Connection] = (),
+    wait: Optional[float] = None,
+    system: Optional[System] = None,
+) -> tuple[Reauthenticated, ...]:
+    """Reauthenticate connections; the old IKE SA of each stays where the new one does not come up.
+
+    ``answered``  connections that the peers reauthenticate at the same moment: what this host sends on them
+                  keeps to the old SA until the peer has the new one
+    ``wait``      seconds until that moment; None where this host does it alone
+
+    A connection without an IKE SA has nothing to do: it will start with the configuration of now. Raises
+    CharonError where charon does not answer, and KernelError where the kernel takes no policy: nothing was
+    done then.
+    """
+    return _Run(connections, deadline, answered, wait, system or System()).run()
+
+
+@dataclass
+class _Run:
+    wanted: Sequence[Connection]
+    deadline: float
+    answered: Sequence[Connection]
+    wait: Optional[float]
+    system: System
+    begin: float = field(init=False)
+    pins: Pins = field(init=False)
+    before: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    new: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def run(self) -> tuple[Reauthenticated, ...]:
+        self.begin = self.system.clock() + (self.wait or 0.0)
+        self.pins = Pins(self.system.clock, self.system.set_policies, self.system.delete)
+        try:
+            self.pins.take(self.answered, self.system.observe())
+            self._watch_until(0.0)
+            self._replace()
+            self._until(lambda _: not self.pins.there, max(self.deadline, UNPINNED))
+        finally:
+            self.pins.release([*self.pins.there])
+        return tuple(self._became(one) for one in sorted(self.wanted, key=lambda one: one.name))
+
+    def _replace(self) -> None:
+        look = self.system.observe()
+        names = {one.name for one in self.wanted}
+        for sa in look.ike_sas:
+            if sa.name in names and sa.state == "ESTABLISHED":
+                self.before[sa.name] = (*self.before.get(sa.name, ()), sa.uniqueid)
+        self.refused.update(self.system.initiate(self.before))
+        self._until(lambda look: {*self.before} <= {*self._appeared(look)}, DIFFERENT)
+        self._reauthenticate_the_same()
+        self._until(lambda look: {*self.before} <= {*self._up(look)}, self.deadline)
+        self._end_old()
+
+    def _watch_until(self, moment: float) -> None:
+        """Wait, and keep an eye on the pins."""
+        while self._elapsed < moment:
+            self._look()
+            self.system.sleep(_POLL)
+
+    def _until(self, reached: Callable[[Charon], bool], deadline: float) -> Optional[Charon]:
+        """Look until something is reached, at most so many seconds after the moment; return the last look."""
+        while True:
+            look = self._look()
+            if (look and reached(look)) or self._elapsed > deadline:
+                return look
+            self.system.sleep(_POLL)
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the moment; negative before it."""
+        return self.system.clock() - self.begin
+
+    def _look(self) -> Optional[Charon]:
+        try:
+            look = self.system.observe()
+        except CharonError:
+            return None  # busy: the next look tells
+        self.pins.watch(look, self._elapsed)
+        return look
+
+    def _newer(self, look: Charon) -> list[IkeSA]:
+        return [
+            sa for sa in look.ike_sas if sa.name in self.before and sa.uniqueid > max(self.before[sa.name])
+        ]
+
+    def _appeared(self, look: Charon) -> Collection[str]:
+        return {sa.name for sa in self._newer(look)}
+
+    def _up(self, look: Charon) -> Collection[str]:
+        """Return the connections that have a new IKE SA with a CHILD SA in use."""
+        self.new = {}
+        for sa in self._newer(look):
+            if sa.state == "ESTABLISHED" and any(child.state == "INSTALLED" for child in sa.children):
+                self.new[sa.name] = (*self.new.get(sa.name, ()), sa.uniqueid)
+        return self.new
+
+    def _reauthenticate_the_same(self) -> None:
+        look = self._look()
+        appeared = self._appeared(look) if look else self.before
+        if self.wait is not None and not {*self.before} <= {*appeared}:
+            self._watch_until(UNPINNED)
+        same = {max(ids): name for name, ids in self.before.items() if name not in appeared}
+        why = self.system.reauthenticate(same)
+        self.refused.update({same[number]: text for number, text in why.items()})
+
+    def _end_old(self) -> None:
+        old = [number for name in self.new for number in self.before[name]]
+        if old and self.wait is not None:
+            self._until(self._taken_up, self._elapsed + TAKEN_UP)
+        if old:
+            self._watch_until(self._elapsed + DRAIN)
+        self.system.terminate(old)
+        self._until(
+            lambda look: not {*old} & {sa.uniqueid for sa in look.ike_sas}, self._elapsed + self.deadline
+        )
+
+    def _taken_up(self, look: Charon) -> bool:
+        """Whether the other ends send by every new SA."""
+        ids = {number for numbers in self.new.values() for number in numbers}
+        children = [child for sa in look.ike_sas if sa.uniqueid in ids for child in sa.children]
+        return all(child.packets_in for child in children)
+
+    def _became(self, one: Connection) -> Reauthenticated:
+        old, new = self.before.get(one.name, ()), self.new.get(one.name, ())
+        if not old:
+            return Reauthenticated(one, old, reason="is not established")
+        why = (
+            ""
+            if new
+            else self.refused.get(one.name, f"no new IKE SA within {self.deadline:g} s; see the log")
+        )
+        return Reauthenticated(one, old, new, why)

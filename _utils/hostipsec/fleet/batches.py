@@ -1,0 +1,107 @@
+"""A roll-out as values: which hosts come when, and whether what has been done so far is well.
+
+A pair is started by the host whose id sorts first. So hosts go from the last id to the first: the end that
+answers is configured before the end that starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..model import STAGES, Fleet
+from . import fleetplan
+from .joined import Joined
+
+NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hosts that change together; ``name`` is for people."""
+
+    name: str
+    hosts: tuple[str, ...]
+
+
+def batches(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:
+    """Return one host alone (the canary), then the others by the value of label ``by``, ``size`` at a time.
+
+    With ``size`` 0 a batch has all hosts of its label. Hosts that the pillar does not have (they leave) come
+    last.
+    """
+    labels = {host.id: str(host.labels.get(by, NOWHERE)) for host in fleet.hosts}
+    groups: dict[str, list[str]] = {}
+    for host in sorted(hosts, reverse=True):
+        groups.setdefault(labels.get(host, ""), []).append(host)
+    leaving = groups.pop("", [])
+    found = [
+        Batch(name or "leaving", tuple(part))
+        for name, members in [*groups.items(), *([("", leaving)] if leaving else [])]
+        for part in _parts(members, size)
+    ]
+    if not found or len(found[0].hosts) == 1:
+        return tuple(found)
+    first, rest = found[0], found[1:]
+    return (Batch("canary", first.hosts[:1]), Batch(first.name, first.hosts[1:]), *rest)
+
+
+def _parts(hosts: Sequence[str], size: int) -> list[Sequence[str]]:
+    step = size or len(hosts)
+    return [hosts[start : start + step] for start in range(0, len(hosts), step)]
+
+
+def stages(fleet: Fleet, limit: str = "") -> tuple[str, ...]:
+    """Return the stages to go through, up to ``limit``: those that pairs of this fleet can reach."""
+    last = max((STAGES.index(rule.stage) for rule in fleet.rules), default=0)
+    most = min(last, STAGES.index(limit)) if limit else last
+    return STAGES[1 : most + 1]
+
+
+def to_change(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the hosts that would change something; one that leaves is a matter for state ``ipsec.clean``.
+
+    ``answers`` is what :func:`fleetplan.answer` returned, by minion id.
+    """
+    serving = (host for host, said in answers.items() if said["standing"] in fleetplan.SERVING)
+    return frozenset(host for host in serving if answers[host]["changes"])
+
+
+def fresh(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the connections that an end does not have yet, by :func:`key`; ``answers`` as before."""
+    found = set()
+    for host, said in answers.items():
+        added = said["changes"].get(fleetplan.CONFIGURED, {}).get("connections", {}).get("added", ())
+        for name in added:
+            one = said["connections"][name]
+            first, second = (host, one["peer"]) if one["initiator"] else (one["peer"], host)
+            found.add(f"{first} {second} {one['family']}")
+    return frozenset(found)
+
+
+def trouble(
+    rows: Sequence[Joined], done: Collection[str], pending: Collection[str], known: Collection[str]
+) -> tuple[Joined, ...]:
+    """Return the connections that stop a roll-out: not well, with an end that was changed.
+
+    ``done``     hosts that were changed so far
+    ``pending``  hosts that this stage has not changed yet: nothing is expected of their pairs before
+    ``known``    what was in trouble before, by :func:`key`
+
+    A connection that is held down, by a decision of an operator, stops nothing.
+    """
+    return tuple(
+        row
+        for row in rows
+        if not row.ok
+        and row.state != "held"
+        and (row.one in done or row.other in done)
+        and not (row.one in pending or row.other in pending)
+        and key(row) not in known
+    )
+
+
+def key(row: Joined) -> str:
+    """Return what tells a connection from others."""
+    return f"{row.one} {row.other} {row.family}"

@@ -1,0 +1,236 @@
+"""A plan of the fleet in words: what is alike is told once, so that an operator sees it at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..strongswan import difference
+from .fleetplan import (
+    ADDED,
+    CERTIFICATES,
+    CHANGED,
+    CONFIGURED,
+    ENTERS,
+    GONE,
+    GUARD,
+    LEAVES,
+    MEMBER,
+    NOTHING,
+    PACKAGES,
+    REMOVED,
+    RENAMED,
+    RESTING,
+    RESTS,
+    ROUTES,
+    SERVING,
+    SYSCTL,
+    Fact,
+    FleetPlan,
+    Row,
+    arrow,
+)
+from .hostnames import few, folded, plural
+
+_MOST = 12  # lines of one kind
+_KINDS = {"certs": "certificate", "private": "key", "cacerts": "CA"}  # by the directory of a file
+_IN_CHARON = ("loaded into charon", "unloaded from charon", "SAs ended")
+_SETTINGS = ("all connections", "config setup", "strongswan.conf")
+# parts of the changes of ipsec.configured that have words of their own; others are told as they are
+_TOLD = (*_IN_CHARON, *_SETTINGS, "charon", "configuration", "connections", "modes", "removed lines")
+_ROLE = ("auto", "dpdaction", "keyingtries")  # they follow from stage and role: the ends have different ones
+
+
+def lines(plan: FleetPlan) -> list[str]:
+    """Return the text: the sum, then each thing that changes once, then what is wrong."""
+    return [_headline(plan), *_changes(plan), *_wrong(plan)]
+
+
+def _headline(plan: FleetPlan) -> str:
+    asked = [host for host, found in plan.answers.items() if found["standing"] in SERVING]
+    if plan.status == NOTHING:
+        pairs = {key[:2] for key in plan.keys(asked)}
+        running = f"{plural(len(plan.keys(asked)), 'connection')} of {plural(len(pairs), 'pair')}"
+        return f"nothing to do: {plural(len(asked), 'host')} run what the pillar says, {running}"
+    counts = [f"{len(plan.of(change))} {change}" for change in (ADDED, REMOVED, CHANGED)]
+    counts += [f"{len(plan.of(RENAMED))} renamed"] if plan.of(RENAMED) else []
+    restarts = sum(said != "started" for said in plan.charon.values())
+    told = f"{len(plan.hosts_to_change)} of {plural(len(asked), 'host')}"
+    return f"{told} to change; connections: {', '.join(counts)}; charon restarted on {restarts or 'none'}"
+
+
+def _changes(plan: FleetPlan) -> Iterable[str]:
+    yield from _hosts(plan)
+    yield from _summed(ADDED, plan.of(ADDED))
+    yield from _summed(REMOVED, plan.of(REMOVED))
+    yield from _gone(plan)
+    yield from _summed(RENAMED, plan.of(RENAMED))
+    yield from _changed_rows(plan)
+    yield from _settings(plan)
+    yield from _restarts(plan)
+    yield from _kernel(plan)
+    yield from _beside(plan)
+
+
+def _hosts(plan: FleetPlan) -> Iterable[str]:
+    if enter := plan.standing(ENTERS):
+        verb = "enters" if len(enter) == 1 else "enter"
+        yield f"{plural(len(enter), 'host')} {verb}: {folded(enter)}"
+    if leave := plan.standing(LEAVES):
+        verb = "leaves" if len(leave) == 1 else "leave"
+        has = plural(sum(plan.answers[host]["configured"] for host in leave), "connection")
+        what = f"{has} of ours stay there until ipsec.clean is applied"
+        yield f"{plural(len(leave), 'host')} {verb}: {folded(leave)}; {what}"
+    resting = [host for host in plan.standing(RESTS) if plan.answers[host]["configured"]]
+    if resting and any(row.why == RESTING for row in plan.of(REMOVED)):
+        yield f"{plural(len(resting), 'host')} in maintenance, kept as configured: {folded(resting)}"
+
+
+def _changed_rows(plan: FleetPlan) -> Iterable[str]:
+    groups: dict[frozenset[Fact], list[Row]] = {}
+    for row in plan.of(CHANGED):
+        groups.setdefault(row.facts, []).append(row)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), sorted(item[0])))
+    yield from _limited([_changed_line(facts, rows) for facts, rows in ordered])
+
+
+def _settings(plan: FleetPlan) -> Iterable[str]:
+    for part in _SETTINGS:
+        groups: dict[Fact, list[str]] = {}
+        for host, found in plan.parts(part):
+            for option, change in found.items():
+                later = part == "strongswan.conf" and difference.is_derived(option, plan.chosen)
+                fact = ("", "") if later else (option, arrow(change))
+                groups.setdefault(fact, []).append(host)
+        yield from _limited([_setting(plan, part, *fact, hosts) for fact, hosts in sorted(groups.items())])
+
+
+def _setting(plan: FleetPlan, part: str, option: str, change: str, hosts: Sequence[str]) -> str:
+    where = f"{plural(len({*hosts}), 'host')}: {folded(hosts)}"
+    if not option:
+        follows = "sizes that follow from the number of peers change, taken up at charon's next start"
+        return f"strongswan.conf: {follows}: {where}"
+    if part == "all connections":
+        number = len(plan.keys(hosts))
+        return f"all connections: {option} {change}: {plural(number, 'connection')}, {where}"
+    return f"{part}: {option} {change}: {where}"
+
+
+def _restarts(plan: FleetPlan) -> Iterable[str]:
+    groups: dict[str, list[str]] = {}
+    for host, said in plan.charon.items():
+        if plan.answers[host]["standing"] == MEMBER:
+            groups.setdefault(said, []).append(host)
+    for said, hosts in sorted(groups.items()):
+        after = "it does not run now" if said == "started" else "its tunnels end and come back"
+        yield f"charon {said} on {plural(len(hosts), 'host')}: {folded(hosts)}; {after}"
+
+
+def _kernel(plan: FleetPlan) -> Iterable[str]:
+    for state, noun in ((GUARD, "policy of stage require"), (ROUTES, "route with a locked MTU")):
+        counts: dict[str, int] = {}
+        hosts = [host for host, found in plan.answers.items() if state in found["changes"]]
+        for host in hosts:
+            for verb, found in plan.answers[host]["changes"][state].items():
+                counts[verb] = counts.get(verb, 0) + len(found)
+        for verb, number in sorted(counts.items()):
+            yield f"{plural(number, noun)} {verb} on {plural(len(hosts), 'host')}: {folded(sorted(hosts))}"
+
+
+def _beside(plan: FleetPlan) -> Iterable[str]:
+    """Yield what is neither a connection nor a setting of strongSwan; a new host has all of it new."""
+    groups: dict[str, list[str]] = {}
+    for host, found in sorted(plan.answers.items()):
+        if found["standing"] != ENTERS:
+            for said in dict.fromkeys(_sentences(host, found["changes"])):
+                groups.setdefault(said, []).append(host)
+    yield from _limited(
+        [f"{said}: {plural(len(hosts), 'host')}: {folded(hosts)}" for said, hosts in sorted(groups.items())]
+    )
+
+
+def _wrong(plan: FleetPlan) -> Iterable[str]:
+    if plan.expectations:
+        number = plural(plan.expectations, "assertion")
+        yield f"{number} of `expect` {'holds' if plan.expectations == 1 else 'hold'}"
+    groups: dict[str, list[Row]] = {}
+    for row in plan.misfits:
+        groups.setdefault(row.disagree, []).append(row)
+    for said, rows in sorted(groups.items()):
+        would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
+        yield f"THE ENDS {would} DISAGREE about {plural(len(rows), 'connection')}: {said}"
+    if plan.strangers:
+        yield f"their own pillar does not make them members, the master's does: {folded(plan.strangers)}"
+    for host, found in sorted(plan.answers.items()):
+        yield from (f"{host}: {warning}" for warning in found["warnings"])
+
+
+def _pairs(rows: Sequence[Row]) -> str:
+    return f"of {plural(len({(row.one, row.other) for row in rows}), 'pair')}"
+
+
+def _summed(change: str, rows: Sequence[Row]) -> Iterable[str]:
+    """Yield how many connections, and that by pair of sites and by rule or reason."""
+    if not rows:
+        return
+    named = "; their SAs end and come back" if change == RENAMED else ""
+    yield f"{plural(len(rows), 'connection')} {change} {_pairs(rows)}{named}{_once(rows)}"
+    groups: dict[tuple[tuple[str, str], str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.sites, row.why), []).append(row)
+    width = max(len(" - ".join(sites)) for sites, _ in groups)
+    lines = [
+        f"  {' - '.join(sites):{width}}  {len(found):4} {_pairs(found)}  {why}"
+        for (sites, why), found in sorted(groups.items())
+    ]
+    yield from _limited(lines)
+
+
+def _gone(plan: FleetPlan) -> Iterable[str]:
+    hosts = {host for row in plan.of(REMOVED) if row.why == GONE for host in (row.one, row.other)}
+    if gone := sorted(hosts - plan.members):
+        yield f"  {GONE}: {folded(gone)}"
+
+
+def _once(rows: Sequence[Row]) -> str:
+    """Say where one end would change and the other need not."""
+    number = sum(row.settled for row in rows)
+    whole = "all" if number == len(rows) else f"{number}"
+    return f"; {whole} of them at one end only, the other is so already" if number else ""
+
+
+def _changed_line(facts: Iterable[Fact], rows: Sequence[Row]) -> str:
+    arrows: dict[str, list[str]] = {}
+    for what, change in sorted(facts, key=lambda fact: (fact[0] in _ROLE, fact)):
+        arrows.setdefault(what, []).append(change)
+    said = "; ".join(f"{what} {', '.join(found)}" for what, found in arrows.items())
+    sites = {row.sites for row in rows}
+    where = f", {' - '.join(rows[0].sites)}" if len(sites) == 1 else ""
+    return f"{plural(len(rows), 'connection')} changed {_pairs(rows)}{where}: {said}{_once(rows)}"
+
+
+def _sentences(host: str, changes: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Yield what else changes on a host, in words that are the same on hosts where it is the same."""
+    for path, said in changes.get(CERTIFICATES, {}).items():
+        kind = _KINDS.get(path.split("/")[-2], path)
+        yield f"{kind} read anew, {said.replace(host, 'HOST')}"
+    configured = changes.get(CONFIGURED, {})
+    for part in _IN_CHARON:
+        if part in configured:
+            yield f"{part}: {few(configured[part])}"
+    for part, found in configured.items():
+        if part not in _TOLD:
+            yield f"{part} {few(found) if isinstance(found, list) else found}"
+    if "removed lines" in configured:
+        yield f"lines of ipsec.conf that are not ours are removed: {few(configured['removed lines'])}"
+    for path, said in configured.get("modes", {}).items():
+        yield f"mode of {path} {said}"
+    for name, change in changes.get(SYSCTL, {}).items():
+        yield f"sysctl {name} {arrow(change)}"
+    if PACKAGES in changes:
+        yield f"packages installed: {few(sorted(changes[PACKAGES]))}"
+
+
+def _limited(lines: Sequence[str]) -> Sequence[str]:
+    more = len(lines) - _MOST
+    return lines if more <= 0 else [*lines[:_MOST], f"  and {more} more like these; --out=json has all"]

@@ -1,0 +1,474 @@
+"""The one judge: what shall run, what does, and what is to be said about it.
+
+The check, the metrics, the tables and ``verify`` only present what :func:`evaluate` returns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Optional
+
+from .. import plane as planes
+from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
+
+STATES = (
+    "established",
+    "connecting",
+    "down",
+    "no child",
+    "no xfrm",
+    "duplicate",
+    "one-way",
+    "held",
+    "unmanaged",
+)
+SEVERITIES = ("ok", "warning", "critical")
+
+# An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
+# a pair that speaks nothing but one-sided UDP looks the same, so one-way is a warning.
+ONE_WAY_PACKETS = 5
+ONE_WAY_SECONDS = 30
+
+_SEVERITY = {
+    "established": "ok",
+    "connecting": "warning",
+    "down": "critical",
+    "no child": "critical",
+    "no xfrm": "critical",
+    "duplicate": "warning",
+    "one-way": "warning",
+    "held": "warning",
+    "unmanaged": "warning",
+}
+
+# As charon says. A REKEYED CHILD still carries packets until its successor does.
+_IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
+_IKE_COMING = ("CREATED", "CONNECTING", "PASSIVE")
+_CHILD_UP = ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
+_CHILD_COMING = ("CREATED", "INSTALLING", "RETRYING")
+_NOT_HELD: Mapping[str, str] = {}
+_UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
+
+
+@dataclass(frozen=True)
+class ConnectionHealth:
+    """The verdict on one connection; times in seconds, None where not known."""
+
+    name: str
+    peer: str
+    family: str
+    stage: str
+    state: str  # one of STATES
+    severity: str  # one of SEVERITIES
+    reason: str  # in words, also where all is well
+    initiator: Optional[bool] = None  # whether this host starts it; None where nobody configured it
+    since: Optional[int] = None  # since its IKE SA is up
+    next_rekey: Optional[int] = None  # until the first of its SAs is due
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    ike_ids: tuple[int, ...] = ()
+    child_ids: tuple[int, ...] = ()
+    proposal: str = ""  # of the CHILD SA
+    ike_proposal: str = ""
+    mode: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is to be done about it."""
+        return self.severity == "ok"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on a host: its connections sorted by name, the unmanaged after the expected."""
+
+    connections: tuple[ConnectionHealth, ...]
+    answered: bool  # whether charon did
+    held: Optional[str] = None
+    version: str = ""
+    backend: str = ""
+    plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
+
+    def only(self, peer: str = "*", connection: str = "*") -> Report:
+        """Return the report on those connections whose peer and name match shell patterns."""
+        rows = (row for row in self.connections if fnmatchcase(row.peer, peer))
+        return replace(self, connections=tuple(row for row in rows if fnmatchcase(row.name, connection)))
+
+    @property
+    def managed(self) -> tuple[ConnectionHealth, ...]:
+        """Return the expected connections."""
+        return tuple(row for row in self.connections if row.state != "unmanaged")
+
+    @property
+    def unmanaged(self) -> tuple[ConnectionHealth, ...]:
+        """Return what charon has and nobody configured."""
+        return tuple(row for row in self.connections if row.state == "unmanaged")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of connections by state: every state, zeros as well."""
+        counts = Counter(row.state for row in self.connections)
+        return {state: counts[state] for state in STATES}
+
+    @property
+    def sentence(self) -> str:
+        """Say how many connections there are, and in which states."""
+        number, stray = len(self.managed), self.counts["unmanaged"]
+        parts = [f"{count} {state}" for state, count in self.counts.items() if count and state != "unmanaged"]
+        said = f"{number} connection{'' if number == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+        return f"{said}; {stray} unmanaged" if stray else said
+
+    @property
+    def ok(self) -> bool:
+        """Whether every connection is as it should be, and charon answers where it has any."""
+        return self.severity == "ok"
+
+    @property
+    def severity(self) -> str:
+        """Return the worst severity."""
+        return max((row.severity for row in self.connections), key=SEVERITIES.index, default="ok")
+
+    @property
+    def trouble(self) -> tuple[ConnectionHealth, ...]:
+        """Return the connections that are not ok, the worst first."""
+        rows = (row for row in self.connections if not row.ok)
+        return tuple(sorted(rows, key=lambda row: (-SEVERITIES.index(row.severity), row.name)))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What charon and the kernel show, in tables: a host has thousands of SAs, each asked for once."""
+
+    charon: Optional[Charon]
+    by_remote: Mapping[str, Sequence[IkeSA]]
+    loaded: frozenset[str]
+    kernel_read: bool
+    kernel_pairs: Mapping[tuple[str, str], int]  # SAs by source and destination
+    kernel_spis: frozenset[tuple[str, Optional[str]]]  # destination, SPI
+    kernel_policies: frozenset[tuple[str, Optional[int]]]  # direction, reqid
+    before: Mapping[Optional[int], ChildSA]  # CHILD SAs of the look before, by id
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What there is of one expected connection."""
+
+    connection: Connection
+    ike_sas: tuple[IkeSA, ...]
+    loaded: bool
+    routed: bool
+    kernel_sas: int  # in the kernel, between the two addresses
+
+    @property
+    def up(self) -> tuple[IkeSA, ...]:
+        return tuple(sa for sa in self.ike_sas if sa.state in _IKE_UP)
+
+    @property
+    def children(self) -> tuple[ChildSA, ...]:
+        """The CHILD SAs that carry packets."""
+        every = (child for sa in self.up for child in sa.children)
+        return tuple(
+            child for child in every if child.state in _CHILD_UP and child.name == self.connection.name
+        )
+
+
+def evaluate(
+    expected: Sequence[Connection],
+    charon: Optional[Charon],
+    kernel: Optional[Kernel] = None,
+    held: Mapping[str, str] = _NOT_HELD,
+    maintenance: Sequence[Connection] = (),
+    previous: Optional[Charon] = None,
+) -> Report:
+    """Judge a host.
+
+    ``expected``     what :func:`topology.connections` gives for it
+    ``charon``       one look, None where none answers
+    ``kernel``       one look, taken after charon's; None leaves "no xfrm" out
+    ``held``         connections that are held, and why in words: ``{name: "since ... by ... because ..."}``
+    ``maintenance``  connections left out of ``expected`` since an end is in maintenance: what is
+                     left of them is unmanaged, and no trouble
+    ``previous``     an earlier look at the same charon, for a finer judgement of one-way
+    """
+    plane = planes.observed(charon)
+    look = _look(charon, kernel if plane == planes.KERNEL else None, previous)
+    judged = (_judged(_found(one, look), look, held.get(one.name)) for one in expected)
+    rows = sorted(judged, key=lambda row: row.name)
+    rows.extend(_unmanaged(look, expected, maintenance))
+    return Report(
+        connections=tuple(rows),
+        answered=charon is not None,
+        held="; and ".join(sorted(set(held.values()))) or None,
+        version=charon.version if charon else "",
+        backend=charon.backend if charon else "",
+        plane=plane,
+    )
+
+
+# What belongs to a connection ----------------------------------------------------------------
+
+
+def _look(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optional[Charon]) -> _Look:
+    by_remote: dict[str, list[IkeSA]] = {}
+    for sa in charon.ike_sas if charon else ():
+        by_remote.setdefault(sa.remote_host, []).append(sa)
+    # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
+    states = [state for state in (kernel.states if kernel else ()) if not state.larval]
+    policies = kernel.policies if kernel else ()
+    return _Look(
+        charon=charon,
+        by_remote=by_remote,
+        loaded=frozenset(
+            name for one in (charon.connections if charon else ()) for name in (one.name, *one.children)
+        ),
+        kernel_read=kernel is not None,
+        kernel_pairs=Counter((state.src, state.dst) for state in states),
+        kernel_spis=frozenset((state.dst, state.spi) for state in states),
+        kernel_policies=frozenset((policy.direction, policy.reqid) for policy in policies),
+        before={
+            child.uniqueid: child for sa in (previous.ike_sas if previous else ()) for child in sa.children
+        },
+    )
+
+
+def belongs(sa: IkeSA, connection: Connection) -> bool:
+    """Say whether an IKE SA is of a connection: by name and by the peer's address.
+
+    An SA of that name with another address is left from before a change. One whose name charon
+    does not know yet is told by its addresses.
+    """
+    if sa.remote_host != str(connection.right):
+        return False
+    if sa.name == _UNNAMED:
+        return sa.local_host == str(connection.left)
+    return sa.name == connection.name or any(child.name == connection.name for child in sa.children)
+
+
+def _found(connection: Connection, look: _Look) -> _Found:
+    left, right = str(connection.left), str(connection.right)
+    return _Found(
+        connection,
+        ike_sas=tuple(sa for sa in look.by_remote.get(right, ()) if belongs(sa, connection)),
+        loaded=connection.name in look.loaded,
+        routed=look.charon is not None and connection.name in look.charon.routed,
+        kernel_sas=look.kernel_pairs.get((left, right), 0) + look.kernel_pairs.get((right, left), 0),
+    )
+
+
+# The verdict on an expected connection -------------------------------------------------------
+
+
+def _judged(found: _Found, look: _Look, held: Optional[str]) -> ConnectionHealth:
+    if look.charon is None:
+        state, reason = "down", "charon does not answer" + _left_in_kernel(found)
+    elif found.children:
+        state, reason = _carrying(found, look)
+    else:
+        state, reason = _not_carrying(found)
+    severity = _SEVERITY[state]
+    if held is not None:
+        state, severity, reason = _under_hold(found, state, reason, held)
+    elif look.charon is not None:
+        severity, reason = _by_stage(found, state, severity, reason)
+    return _row(found, state, severity, reason)
+
+
+def _left_in_kernel(found: _Found) -> str:
+    return f"; the kernel still holds {found.kernel_sas} SA(s) of it" if found.kernel_sas else ""
+
+
+def _carrying(found: _Found, look: _Look) -> tuple[str, str]:
+    """Judge a connection that charon says is up; what stops packets comes first."""
+    missing = _missing_in_kernel(found, look) if look.kernel_read else ""
+    if missing:
+        return "no xfrm", missing
+    silent = _one_way(found, look)
+    if silent:
+        return "one-way", silent
+    ikes = [sa for sa in found.up if sa.state == "ESTABLISHED"]
+    installed = [child for child in found.children if child.state == "INSTALLED"]
+    if len(ikes) > 1 or len(installed) > 1:
+        ids = ", ".join(str(sa.uniqueid) for sa in found.up)
+        return "duplicate", f"{len(installed)} CHILD SAs in {len(ikes)} IKE SAs ({ids}), one is meant"
+    child = found.children[0]
+    return (
+        "established",
+        f"{child.mode}, {child.proposal}" if child.proposal else f"{child.mode}, {child.state}",
+    )
+
+
+def _missing_in_kernel(found: _Found, look: _Look) -> str:
+    """Say what the kernel lacks for every CHILD SA; ``""`` where one of them is whole."""
+    left, right = str(found.connection.left), str(found.connection.right)
+    lacking = ""
+    for child in found.children:
+        if child.spi_in is None or child.spi_out is None:
+            continue  # stroke shows no SPIs of a CHILD that is being rekeyed
+        absent = [
+            *([] if (left, child.spi_in) in look.kernel_spis else [f"SA {child.spi_in} in"]),
+            *([] if (right, child.spi_out) in look.kernel_spis else [f"SA {child.spi_out} out"]),
+            *(f"policy {way}" for way in ("in", "out") if (way, child.reqid) not in look.kernel_policies),
+        ]
+        if not absent:
+            return ""
+        lacking = f"charon says {child.state}, but the kernel has no {', no '.join(absent)}"
+    return lacking
+
+
+def _one_way(found: _Found, look: _Look) -> str:
+    """Say that packets go out and none comes in; ``""`` where that is not so, or not known.
+
+    From two looks: over the CHILD SAs that both show, packets out grew by ONE_WAY_PACKETS and
+    packets in not at all. From one: so many went out over SAs of at least ONE_WAY_SECONDS, and
+    none ever came in. A time of use must be there: without it charon shows no packets.
+    """
+    both = [(child, look.before[child.uniqueid]) for child in found.children if child.uniqueid in look.before]
+    if both:
+        sent = sum(now.packets_out - then.packets_out for now, then in both)
+        got = sum(now.packets_in - then.packets_in for now, then in both)
+        return (
+            f"{sent} packets out and none in since the last look"
+            if sent >= ONE_WAY_PACKETS and not got
+            else ""
+        )
+    sent = sum(child.packets_out for child in found.children)
+    got = sum(child.packets_in for child in found.children)
+    used = any(child.use_out is not None for child in found.children)
+    if used and not got and sent >= ONE_WAY_PACKETS and _age(found) >= ONE_WAY_SECONDS:
+        return f"{sent} packets out and none in within {_age(found)} s"
+    return ""
+
+
+def _age(found: _Found) -> int:
+    """Return the age of the youngest SA that carries packets; of the IKE SA where stroke tells no better."""
+    ages = [child.install_time for child in found.children if child.install_time is not None]
+    return (
+        min(ages)
+        if ages
+        else min((sa.established for sa in found.up if sa.established is not None), default=0)
+    )
+
+
+def _not_carrying(found: _Found) -> tuple[str, str]:
+    coming = [sa for sa in found.ike_sas if sa.state in _IKE_COMING]
+    going = [sa for sa in found.ike_sas if sa.state not in (*_IKE_UP, *_IKE_COMING)]
+    if found.up:
+        return _childless(found.up[0])
+    if coming:
+        return "connecting", f"IKE SA {coming[0].uniqueid} is {coming[0].state}: no answer of the peer yet"
+    if going:
+        return "down", f"IKE SA {going[0].uniqueid} is {going[0].state}"
+    if not found.loaded:
+        return "down", "charon has not loaded this connection" + _left_in_kernel(found)
+    if found.routed:
+        return "down", "no traffic yet: the trap waits for the first packet"
+    starter = "this host starts it" if found.connection.initiator else "the peer starts it"
+    return "down", f"loaded, but no SA; {starter}" + _left_in_kernel(found)
+
+
+def _childless(sa: IkeSA) -> tuple[str, str]:
+    if "CHILD_CREATE" in sa.tasks or any(child.state in _CHILD_COMING for child in sa.children):
+        return "connecting", f"IKE SA {sa.uniqueid} is up, its CHILD SA is being negotiated"
+    return "no child", f"IKE SA {sa.uniqueid} is {sa.state}, but has no CHILD SA: nothing is encrypted"
+
+
+def _under_hold(found: _Found, state: str, reason: str, held: str) -> tuple[str, str, str]:
+    """A connection that has no SA is held; one that still has some is the worst of all."""
+    if found.up or found.kernel_sas:
+        return state, "critical", f"held {held}, yet it has SAs: {reason}"
+    return "held", "warning", f"held {held}"
+
+
+def _by_stage(found: _Found, state: str, severity: str, reason: str) -> tuple[str, str]:
+    """Say what a stage makes of a state: passive and idle traps are no trouble, a missing trap is."""
+    stage = found.connection.stage
+    if state == "down" and found.loaded and stage == "passive":
+        return "ok", "passive: nothing starts it"
+    if state == "down" and found.routed and stage == "require":
+        return "ok", reason
+    if stage == "require" and found.loaded and not found.routed:
+        worst = max(severity, "warning", key=SEVERITIES.index)
+        return worst, f"{reason}; no trap: without an SA its traffic goes in the clear"
+    return severity, reason
+
+
+def _row(found: _Found, state: str, severity: str, reason: str) -> ConnectionHealth:
+    one = found.connection
+    row = ConnectionHealth(one.name, one.peer, one.family, one.stage, state, severity, reason, one.initiator)
+    return _measured(row, found.ike_sas, found.children)
+
+
+def _measured(
+    row: ConnectionHealth, ike_sas: Sequence[IkeSA], children: Sequence[ChildSA]
+) -> ConnectionHealth:
+    """Return the row with the sums over its SAs."""
+    times = [*(sa.rekey_time for sa in ike_sas), *(child.rekey_time for child in children)]
+    newest = children[-1:]
+    return replace(
+        row,
+        since=max((sa.established for sa in ike_sas if sa.established is not None), default=None),
+        next_rekey=min((time for time in times if time is not None), default=None),
+        bytes_in=sum(child.bytes_in for child in children),
+        bytes_out=sum(child.bytes_out for child in children),
+        packets_in=sum(child.packets_in for child in children),
+        packets_out=sum(child.packets_out for child in children),
+        ike_ids=tuple(sorted(sa.uniqueid for sa in ike_sas)),
+        child_ids=tuple(sorted(child.uniqueid for child in children if child.uniqueid is not None)),
+        proposal="".join(child.proposal for child in newest),
+        ike_proposal="".join(sa.proposal for sa in ike_sas[-1:]),
+        mode="".join(child.mode for child in newest),
+    )
+
+
+# What nobody has configured ------------------------------------------------------------------
+
+
+def _unmanaged(
+    look: _Look, expected: Sequence[Connection], maintenance: Sequence[Connection]
+) -> list[ConnectionHealth]:
+    """Return a row for each name of which charon has SAs, or a connection, that is not expected."""
+    by_right: dict[str, list[Connection]] = {}
+    for one in expected:
+        by_right.setdefault(str(one.right), []).append(one)
+    stray: dict[str, list[IkeSA]] = {}
+    for sa in look.charon.ike_sas if look.charon else ():
+        if sa.name != _UNNAMED and not any(belongs(sa, one) for one in by_right.get(sa.remote_host, ())):
+            stray.setdefault(sa.name, []).append(sa)
+    wanted = {one.name: one for one in expected}
+    resting = {one.name: one for one in maintenance}
+    loaded = {
+        one.name: one
+        for one in (look.charon.connections if look.charon else ())
+        if one.name not in stray and wanted.keys().isdisjoint((one.name, *one.children))
+    }
+    rows = [_stray_row(name, sas, wanted.get(name), resting.get(name)) for name, sas in stray.items()]
+    rows += [_loaded_row(one, resting.get(one.name)) for one in loaded.values()]
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _stray_row(
+    name: str, sas: Sequence[IkeSA], wanted: Optional[Connection], resting: Optional[Connection]
+) -> ConnectionHealth:
+    reason = f"{len(sas)} IKE SA(s) of no configured connection"
+    if wanted:
+        reason = f"goes to {sas[0].remote_host}; {name} is configured to {wanted.right}"
+    row = _unmanaged_row(name, sas[0].remote_host, resting, reason)
+    return _measured(row, sas, [child for sa in sas for child in sa.children if child.state in _CHILD_UP])
+
+
+def _loaded_row(one: LoadedConnection, resting: Optional[Connection]) -> ConnectionHealth:
+    return _unmanaged_row(one.name, ",".join(one.remote_addrs), resting, "loaded, but not configured")
+
+
+def _unmanaged_row(name: str, remote: str, resting: Optional[Connection], reason: str) -> ConnectionHealth:
+    """What is left of a pair in maintenance is no trouble: its other end may be gone at any time."""
+    if resting:
+        known = (name, resting.peer, resting.family, resting.stage)
+        return ConnectionHealth(*known, "unmanaged", "ok", f"in maintenance: {reason}", resting.initiator)
+    family = "v6" if ":" in remote else "v4"
+    return ConnectionHealth(name, remote, family, "", "unmanaged", "warning", reason)

@@ -1,0 +1,55 @@
+"""The kernel's IPsec state, read by ``ip`` and from ``/proc``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import HostIPsecError
+from ..model import Kernel
+from ..system import processes
+from . import xfrm
+
+XFRM_STAT = Path("/proc/net/xfrm_stat")
+
+
+class KernelError(HostIPsecError):
+    """The kernel's IPsec state cannot be read."""
+
+
+def observe(timeout: float = 5.0, run: processes.Run = processes.run, stat: Path = XFRM_STAT) -> Kernel:
+    """Return the SAs, policies and error counters of this network namespace.
+
+    Keys are left out where ``ip`` can (``nokeys``). A kernel without error counters gives none.
+    """
+    states = _read(["ip", "-s", "xfrm", "state", "list", "nokeys"], timeout, run)
+    policies = _read(["ip", "-s", "xfrm", "policy", "list"], timeout, run)
+    try:
+        errors = stat.read_text()
+    except OSError:
+        errors = ""
+    return xfrm.kernel(states, policies, errors)
+
+
+def set_policies(batch: str, timeout: float = 5.0) -> None:
+    """Run ``ip -batch`` to add, renew or delete policies; raises KernelError where a line of it fails."""
+    result = processes.run(["ip", "-batch", "-"], timeout, stdin=batch)
+    if result.status != 0:
+        raise KernelError(f"the kernel's policies cannot be set: {' '.join(result.text.split())}")
+
+
+def delete(batch: str, timeout: float = 5.0) -> None:
+    """Run ``ip -batch``, all lines of it whatever becomes of one; look again for the effect.
+
+    Raises KernelError where ``ip`` cannot be run, or does not end.
+    """
+    result = processes.run(["ip", "-force", "-batch", "-"], timeout, stdin=batch)
+    if result.status in (processes.TIMED_OUT, processes.NOT_FOUND):
+        raise KernelError(f"the kernel's IPsec state cannot be cleared: {' '.join(result.text.split())}")
+
+
+def _read(argv: list[str], timeout: float, run: processes.Run) -> str:
+    result = run(argv, timeout)
+    if result.status != 0:
+        said = " ".join(result.text.split()) or "no output"
+        raise KernelError(f"{' '.join(argv)}: status {result.status}, {said}; needs root and iproute2")
+    return result.stdout

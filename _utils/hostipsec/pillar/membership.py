@@ -1,0 +1,56 @@
+"""What the fleet's pillar means for one host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from ..errors import HostIPsecError, nearest
+from ..model import Connection, Fleet, Host
+from . import pillar, topology
+
+
+@dataclass(frozen=True)
+class Membership:
+    """One host of a fleet, and the connections that follow for it."""
+
+    fleet: Fleet
+    host: Host
+    connections: tuple[Connection, ...]
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Return the ids of the peers, sorted."""
+        return tuple(sorted({connection.peer for connection in self.connections}))
+
+    @property
+    def subject(self) -> str:
+        """Return the subject that peers expect in this host's certificate."""
+        return topology.subject(self.fleet, self.host)
+
+    def limited(self, stage: str, before: Sequence[Connection]) -> Membership:
+        """Return the membership with connections at no later stage than this, see topology.limited."""
+        return replace(self, connections=topology.limited(self.connections, stage, before))
+
+    @property
+    def lonely(self) -> str:
+        """Say why the host has no peers; empty when it has some."""
+        if self.connections:
+            return ""
+        why = "it is in maintenance" if self.host.maintenance else "no rule pairs it with a host in service"
+        return f"{self.host.id} has no peers: {why}"
+
+
+def read(data: object, minion_id: str, resolved: Optional[pillar.Resolved] = None) -> Membership:
+    """Return what the pillar below ``ipsec`` means for a host.
+
+    Raises :class:`~hostipsec.errors.PillarError`, and
+    :class:`~hostipsec.errors.HostIPsecError` where the host is not in it.
+    """
+    fleet = pillar.read(data, resolved)
+    host = fleet.host(minion_id)
+    if host is None:
+        known = nearest(minion_id, (one.id for one in fleet.hosts))
+        raise HostIPsecError(f"ipsec:hosts: {minion_id} is not there; {known}")
+    return Membership(fleet, host, topology.connections(fleet, host.id))

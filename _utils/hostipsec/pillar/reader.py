@@ -1,0 +1,81 @@
+"""Reads plain data of the pillar, and collects what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Optional
+
+from ..errors import Problem, nearest
+from ..strongswan.kinds import shown
+
+_LABEL = re.compile(r"[^\s,{}\"']{1,128}\Z")
+
+
+class Reader:
+    """Collects problems while it reads; one instance a pillar.
+
+    Each method returns a value of the type it says, whatever it finds, so that all errors come at once.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrong(self, path: str, found: str, allowed: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(path, found, allowed))
+
+    def mapping(self, value: object, path: str, keys: Optional[Iterable[str]] = None) -> dict[str, object]:
+        """Return a mapping with its keys as texts; with ``keys``, others than these are wrong."""
+        if not isinstance(value, Mapping):
+            self.wrong(path, f"found {shown(value)}", "a mapping")
+            return {}
+        result = {str(key): item for key, item in value.items()}
+        known = None if keys is None else (*keys,)
+        for key in sorted(result) if known is not None else ():
+            if key not in (known or ()):
+                self.wrong(f"{path}:{key}", f"unknown key {key!r}", nearest(key, known or ()))
+        return result
+
+    def items(self, value: object, path: str) -> Sequence[object]:
+        """Return the items of a list; none where there is nothing."""
+        if value is None:
+            return ()
+        if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+            self.wrong(path, f"found {shown(value)}", "a list")
+            return ()
+        return value
+
+    def boolean(self, value: object, path: str) -> bool:
+        """Return true or false."""
+        if not isinstance(value, bool):
+            self.wrong(path, f"found {shown(value)}", "true or false")
+        return value is True
+
+    def label(self, value: object, path: str) -> str:
+        """Return the value of a label, which may be written as a number."""
+        scalar = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        if not scalar or not _LABEL.match(str(value)):
+            self.wrong(path, f"found {shown(value)}", "a label: one word or number")
+            return ""
+        return str(value)
+
+    def words(self, value: object, path: str) -> tuple[str, ...]:
+        """Return the labels of a list, or the only one, sorted."""
+        scalar = isinstance(value, (str, int, float))
+        several = [value] if scalar else self.items(value, path)
+        return tuple(sorted({self.label(item, path) for item in several}))
+
+    def one_of(self, value: object, path: str, allowed: Sequence[str]) -> str:
+        """Return one of the allowed words; the first where it is none of them."""
+        if not isinstance(value, str) or value not in allowed:
+            self.wrong(path, f"found {shown(value)}", ", ".join(allowed))
+            return allowed[0]
+        return value
+
+    def count(self, value: object, path: str, low: int, high: int, what: str) -> Optional[int]:
+        """Return a whole number of a range, or None."""
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.wrong(path, f"found {shown(value)}", what)
+            return None
+        return value

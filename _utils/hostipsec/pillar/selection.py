@@ -1,0 +1,67 @@
+"""Which of a host's connections an operator means by a peer and a family, and why some are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Optional
+
+from ..errors import HostIPsecError, nearest
+from ..model import FAMILIES, Connection, Host
+from .membership import Membership
+
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Connections that are meant, and hosts that are meant but have none: why."""
+
+    connections: tuple[Connection, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def select(
+    member: Membership,
+    resting: Sequence[Connection] = (),
+    peer: Optional[str] = None,
+    family: Optional[str] = None,
+) -> Selection:
+    """Return what is meant by a shell pattern for minion ids (or short names) and a family.
+
+    ``resting`` are the connections that there would be if no host were in maintenance. Raises
+    :class:`~hostipsec.errors.HostIPsecError` where the pattern fits no host, or the family is none.
+    """
+    if family is not None and family not in FAMILIES:
+        raise HostIPsecError(f"family={family}: allowed: {', '.join(FAMILIES)}")
+    meant = [host for host in member.fleet.hosts if peer is None or _fits(host, peer)]
+    if not meant:
+        known = nearest(str(peer), (host.id for host in member.fleet.hosts))
+        raise HostIPsecError(f"no host of the pillar is called {peer}; {known}")
+    names = {host.id for host in meant}
+    found = tuple(one for one in member.connections if one.peer in names)
+    expected = {one.peer for one in resting}
+    lacking = [host for host in meant if host.id not in {one.peer for one in found}]
+    by_name = peer is not None and not _WILDCARD.search(peer)
+    skipped = {host.id: _why(member, host) for host in lacking if by_name or host.id in expected}
+    kept = tuple(one for one in found if family in (None, one.family))
+    missing = {one.peer for one in found} - {one.peer for one in kept}
+    if peer is not None and not (found or skipped):
+        raise HostIPsecError(f"no peer of {member.host.id} is called {peer}; {', '.join(member.peers)}")
+    return Selection(kept, {**skipped, **dict.fromkeys(sorted(missing), f"has no connection in {family}")})
+
+
+def _fits(host: Host, pattern: str) -> bool:
+    return fnmatchcase(host.id, pattern) or fnmatchcase(host.short, pattern)
+
+
+def _why(member: Membership, host: Host) -> str:
+    if host.id == member.host.id:
+        return "is this host itself"
+    if host.maintenance:
+        return "is in maintenance, which takes it out of every peer"
+    if member.host.maintenance:
+        return f"is no peer while {member.host.id} is in maintenance"
+    return f"is no peer of {member.host.id}: no rule pairs the two"

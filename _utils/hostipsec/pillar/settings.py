@@ -1,0 +1,144 @@
+"""The pillar's settings: all of it but hosts, rules and expectations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Optional, TypeVar
+
+from ..errors import Problem
+from ..model import Certificates, Settings
+from ..strongswan import defaults, options
+from ..strongswan.kinds import is_safe, shown
+from .reader import Reader
+
+KEYS = ("certificates", "connection", "setup", "charon", "sysctl", "packages", "vici", "mtu")
+CERTIFICATE_KEYS = {
+    "puppet": ("source", "ssldir", "subject", "warn_days"),
+    "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
+}
+WARN_DAYS_RANGE = (1, 3650)
+MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_SYSCTL = re.compile(r"net(\.[A-Za-z0-9_/-]+)+\Z")
+_SYSCTL_VALUE = re.compile(r"-?[0-9]+([ \t]+-?[0-9]+)*\Z")
+T = TypeVar("T")
+_TEMPLATE_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+def read(reader: Reader, top: Mapping[str, object]) -> Settings:
+    """Return the settings below ``ipsec``."""
+    setup = _section(reader, top, "setup")
+    debug = setup.pop("charondebug", defaults.CHARONDEBUG)
+    return Settings(
+        certificates=_certificates(reader, top.get("certificates", {"source": "puppet"})),
+        connection=_connection(reader, top),
+        setup=_kept(reader, options.check_setup(setup, "ipsec:setup")),
+        charondebug=_kept(reader, options.check_charondebug(debug, "ipsec:setup:charondebug")),
+        charon=_kept(reader, options.check_charon(_section(reader, top, "charon"), "ipsec:charon")),
+        sysctl=_sysctls(reader, _section(reader, top, "sysctl")),
+        packages=_packages(reader, top.get("packages")),
+        vici=reader.boolean(top.get("vici", True), "ipsec:vici"),
+        mtu=_mtu(reader, top.get("mtu")),
+    )
+
+
+def _kept(reader: Reader, result: tuple[T, list[Problem]]) -> T:
+    value, problems = result
+    reader.problems += problems
+    return value
+
+
+def _section(reader: Reader, top: Mapping[str, object], key: str) -> dict[str, object]:
+    return {} if top.get(key) is None else reader.mapping(top[key], f"ipsec:{key}")
+
+
+def _connection(reader: Reader, top: Mapping[str, object]) -> dict[str, str]:
+    path = "ipsec:connection"
+    chosen = _kept(reader, options.check_connection(_section(reader, top, "connection"), path))
+    reader.problems += options.check_times({**defaults.CONNECTION, **chosen}, path)
+    return chosen
+
+
+def _certificates(reader: Reader, value: object) -> Certificates:
+    path = "ipsec:certificates"
+    entry = reader.mapping(value, path)
+    source = reader.one_of(entry.get("source", "puppet"), f"{path}:source", tuple(CERTIFICATE_KEYS))
+    reader.mapping(entry, path, CERTIFICATE_KEYS[source])
+    subject = _subject(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
+    low, high = WARN_DAYS_RANGE
+    allowed = f"a whole number of days from {low} to {high}"
+    days = reader.count(entry.get("warn_days", defaults.WARN_DAYS), f"{path}:warn_days", low, high, allowed)
+    days = defaults.WARN_DAYS if days is None else days
+    if source == "files":
+        pem, key, ca = (
+            _file(reader, entry.get(name), f"{path}:{name}") for name in ("certificate", "key", "ca")
+        )
+        crl = _file(reader, entry["crl"], f"{path}:crl") if "crl" in entry else ""
+        return Certificates("files", pem, key, ca, subject, crl, days)
+    top = _file(reader, entry["ssldir"], f"{path}:ssldir") if "ssldir" in entry else "{ssldir}"
+    return Certificates(
+        "puppet",
+        f"{top}/certs/{{id}}.pem",
+        f"{top}/private_keys/{{id}}.pem",
+        f"{top}/certs/ca.pem",
+        subject,
+        f"{top}/crl.pem",
+        days,
+    )
+
+
+def _subject(reader: Reader, value: object, path: str) -> str:
+    subject = _template(reader, value, path)
+    if subject and not ("=" in subject and _TEMPLATE_FIELD.search(subject)):
+        reader.wrong(path, f"found {subject!r}", "a distinguished name that differs by host, as 'CN={id}'")
+    return subject
+
+
+def _file(reader: Reader, value: object, path: str) -> str:
+    name = _template(reader, value, path)
+    if name and not name.startswith("/"):
+        reader.wrong(path, f"found {name!r}", "an absolute path; {id} and {short} are filled in")
+    return name
+
+
+def _template(reader: Reader, value: object, path: str) -> str:
+    if not isinstance(value, str) or not is_safe(_TEMPLATE_FIELD.sub("x", value)):
+        reader.wrong(path, f"found {shown(value)}", "a text without quotes; {id} and {short} are filled in")
+        return ""
+    for name in _TEMPLATE_FIELD.findall(value):
+        if name not in ("id", "short"):
+            reader.wrong(path, f"found {{{name}}}", "{id} and {short}")
+    return value
+
+
+def _sysctls(reader: Reader, entry: Mapping[str, object]) -> dict[str, str]:
+    for key, value in entry.items():
+        path = f"ipsec:sysctl:{key}"
+        if not _SYSCTL.match(key):
+            reader.wrong(path, f"unknown key {key!r}", "a name below 'net.'")
+        elif not _is_sysctl_value(value):
+            reader.wrong(path, f"found {shown(value)}", "a whole number, or several with blanks between")
+    return {key: str(entry[key]) for key in sorted(entry) if _is_sysctl_value(entry[key])}
+
+
+def _is_sysctl_value(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return False
+    return _SYSCTL_VALUE.match(str(value)) is not None
+
+
+def _packages(reader: Reader, value: object) -> tuple[str, ...]:
+    names = set()
+    for name in reader.items(value, "ipsec:packages"):
+        if isinstance(name, str) and _PACKAGE.match(name):
+            names.add(name)
+        else:
+            reader.wrong("ipsec:packages", f"found {shown(name)}", "names of packages")
+    return tuple(sorted(names))
+
+
+def _mtu(reader: Reader, value: object) -> Optional[int]:
+    low, high = MTU_RANGE
+    allowed = f"a whole number from {low} to {high} (bytes)"
+    return None if value is None else reader.count(value, "ipsec:mtu", low, high, allowed)

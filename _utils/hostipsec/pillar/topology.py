@@ -1,0 +1,238 @@
+"""Which hosts pair up, and the connections that follow for each of them.
+
+Symmetric by construction: whether two hosts pair up depends on the unordered pair alone, and
+both ends derive their connection from the same two :class:`~hostipsec.model.Host` values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Optional
+
+from .. import plane
+from ..errors import Problem, nearest
+from ..model import FAMILIES, STAGES, Connection, Fleet, Host, Rule, Selector
+
+Pairs = dict[tuple[str, str], Rule]
+
+
+def _matches(selector: Selector, host: Host) -> bool:
+    return all(host.labels.get(label) in values for label, values in selector)
+
+
+def _joined(rule: Rule, one: Host, other: Host) -> bool:
+    """Whether ``same`` and ``different`` hold; a host without the label is never joined by it."""
+    mine, theirs = one.labels, other.labels
+    if any(label not in mine or mine[label] != theirs.get(label) for label in rule.same):
+        return False
+    return all(label in mine and label in theirs and mine[label] != theirs[label] for label in rule.different)
+
+
+def applies(rule: Rule, one: Host, other: Host) -> bool:
+    """Say whether a rule pairs two hosts up, whichever of them is named first."""
+    if one.id == other.id or not _joined(rule, one, other):
+        return False
+    return (_matches(rule.between, one) and _matches(rule.and_, other)) or (
+        _matches(rule.between, other) and _matches(rule.and_, one)
+    )
+
+
+def rule_for(fleet: Fleet, one: Host, other: Host) -> Optional[Rule]:
+    """Return the first rule that pairs two hosts up, or None."""
+    return next((rule for rule in fleet.rules if applies(rule, one, other)), None)
+
+
+def _rule_pairs(
+    rule: Rule, hosts: Sequence[Host], others: Optional[Sequence[Host]] = None
+) -> Iterator[tuple[Host, Host]]:
+    """Yield the pairs of one rule, its ``and`` side from ``others`` where given.
+
+    An index over ``same`` keeps it near the size of the result.
+    """
+    partners: dict[tuple[Optional[str], ...], list[Host]] = {}
+    for host in hosts if others is None else others:
+        if _matches(rule.and_, host):
+            partners.setdefault(tuple(host.labels.get(label) for label in rule.same), []).append(host)
+    for host in hosts:
+        if _matches(rule.between, host):
+            for other in partners.get(tuple(host.labels.get(label) for label in rule.same), ()):
+                if host.id != other.id and _joined(rule, host, other):
+                    yield host, other
+
+
+def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
+    """Return ``{(id, id): rule}`` for all pairs, the ids of each in order; the first rule wins.
+
+    Hosts in maintenance, and pairs of stage ``off``, are left out; with ``maintenance``
+    such hosts count as if they were in service.
+    """
+    hosts = [host for host in fleet.hosts if maintenance or not host.maintenance]
+    found: Pairs = {}
+    for rule in fleet.rules:
+        for one, other in _rule_pairs(rule, hosts):
+            found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
+    return {pair: rule for pair, rule in sorted(found.items()) if rule.stage != "off"}
+
+
+def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Host, Rule], ...]:
+    """Return the peers of one host with the rule that makes each one, sorted by id."""
+    if host.maintenance and not maintenance:
+        return ()
+    found = (
+        (other, rule_for(fleet, host, other)) for other in fleet.hosts if maintenance or not other.maintenance
+    )
+    chosen = ((other, rule) for other, rule in found if rule and rule.stage != "off")
+    return tuple(sorted(chosen, key=lambda item: item[0].id))
+
+
+def is_initiator(local: str, peer: str) -> bool:
+    """Say whether the local host starts the pair's connections: the id that sorts first does."""
+    return local < peer
+
+
+def names(fleet: Fleet) -> Mapping[str, str]:
+    """Return the name of each host in connections: short where unique in the fleet, else full."""
+    shorts = Counter(host.short for host in fleet.hosts)
+    return {host.id: host.short if shorts[host.short] == 1 else host.id for host in fleet.hosts}
+
+
+def subject(fleet: Fleet, host: Host) -> str:
+    """Return the subject of a host's certificate, its IKE identity."""
+    return fill(fleet.settings.certificates.subject, host.id)
+
+
+def fill(template: str, minion_id: str, **more: str) -> str:
+    """Fill ``{id}``, ``{short}`` and further fields into a template of the pillar."""
+    fields = {"id": minion_id, "short": minion_id.partition(".")[0], **more}
+    for name, value in fields.items():
+        template = template.replace("{" + name + "}", value)
+    return template
+
+
+def connections(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
+    """Return the connections of one host, sorted by name; none for a host that is in no pair."""
+    host = fleet.host(minion_id)
+    if host is None:
+        return ()
+    called = names(fleet)
+    result = [
+        _connection(fleet, host, peer, rule, family, called[peer.id])
+        for peer, rule in peers(fleet, host)
+        for family in FAMILIES
+        if host.address(family) and peer.address(family)
+    ]
+    return tuple(sorted(result, key=lambda connection: connection.name))
+
+
+def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, called: str) -> Connection:
+    left, right = host.address(family), peer.address(family)
+    if left is None or right is None:
+        raise ValueError(f"{host.id} and {peer.id} share no {family} address")
+    return Connection(
+        name=f"{called}_{family}",
+        peer=peer.id,
+        family=family,
+        left=left,
+        right=right,
+        leftid=subject(fleet, host),
+        rightid=subject(fleet, peer),
+        initiator=is_initiator(host.id, peer.id),
+        stage=rule.stage,
+    )
+
+
+def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:
+    """Return connections at no later stage than ``limit``, but for those that are past it already.
+
+    ``before`` are the connections that the host has. A roll-out goes through the stages so: a pair is
+    configured at both ends before one end starts it, and up before anything requires it.
+    """
+    there = {(one.name, one.left, one.right): STAGES.index(one.stage) for one in before}
+    found = []
+    for one in wanted:
+        most = max(STAGES.index(limit), there.get((one.name, one.left, one.right), 0))
+        found.append(one._replace(stage=STAGES[min(most, STAGES.index(one.stage))]))
+    return tuple(found)
+
+
+# What a pillar that reads well can still get wrong -------------------------------------------
+
+
+def problems(fleet: Fleet) -> list[Problem]:
+    """Return what is wrong with rules and expectations of a fleet whose parts are valid."""
+    found = [*_empty_rules(fleet), *_unmet_expectations(fleet), *_familyless_pairs(fleet)]
+    return [*found, *_unguarded(fleet)]
+
+
+def _unguarded(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse what only the kernel can keep: where charon does ESP, its own packets meet the policies, too."""
+    if plane.chosen(fleet.settings) == plane.KERNEL:
+        return
+    for index, rule in enumerate(fleet.rules):
+        if rule.stage == "require":
+            yield Problem(
+                f"ipsec:rules:{index}:stage",
+                "found 'require', while charon does ESP itself (kernel-libipsec)",
+                "off, passive, start",
+            )
+
+
+def _empty_rules(fleet: Fleet) -> Iterator[Problem]:
+    for index, rule in enumerate(fleet.rules):
+        if next(_rule_pairs(rule, fleet.hosts), None) is None:
+            yield Problem(f"ipsec:rules:{index}", *_why_empty(rule, fleet.hosts))
+
+
+def _why_empty(rule: Rule, hosts: Sequence[Host]) -> tuple[str, str]:
+    for side, selector in (("between", rule.between), ("and", rule.and_)):
+        for label, values in selector:
+            known = {host.labels[label] for host in hosts if label in host.labels}
+            if not known:
+                labels = {name for host in hosts for name in host.labels}
+                return (
+                    f"rule {rule.name!r} matches no pair: no host has the label {label!r} of '{side}'",
+                    nearest(label, labels),
+                )
+            if not known & values:
+                return (
+                    f"rule {rule.name!r} matches no pair: no host has {label} {' or '.join(sorted(values))}",
+                    nearest(sorted(values)[0], known),
+                )
+    joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
+    return (
+        f"rule {rule.name!r} matches no pair" + (f" with {' and '.join(joins)}" if joins else ""),
+        "labels that at least two hosts fit",
+    )
+
+
+def _unmet_expectations(fleet: Fleet) -> Iterator[Problem]:
+    """Check the operator's assertions; hosts in maintenance count, or each would break them."""
+    for index, expected in enumerate(fleet.expectations):
+        path = f"ipsec:expect:{index}"
+        host = fleet.host(expected.host)
+        if host is None:
+            continue
+        found = [peer.id for peer, _ in peers(fleet, host, maintenance=True)]
+        if expected.pairs_with is not None and expected.pairs_with not in found:
+            shown = ", ".join(found) or "no host"
+            yield Problem(path, f"{host.id} pairs with {shown}", f"a pair with {expected.pairs_with}")
+        if expected.peers is not None and expected.peers != len(found):
+            yield Problem(path, f"{host.id} has {len(found)} peers", f"{expected.peers} peers")
+
+
+def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
+    """Find pairs that could not be encrypted at all, since they share no address family."""
+    lacking = [[host for host in fleet.hosts if host.address(family) is None] for family in FAMILIES]
+    found: Pairs = {}
+    for rule in fleet.rules:
+        for sides in (lacking, lacking[::-1]):
+            for one, other in _rule_pairs(rule, *sides):
+                found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
+    for (one_id, other_id), rule in sorted(found.items(), key=lambda item: item[0]):
+        if rule.stage != "off":
+            yield Problem(
+                f"ipsec:hosts:{one_id}",
+                f"no address family in common with {other_id}, its peer by rule {rule.name!r}",
+                "'ipv4' at both hosts or 'ipv6' at both",
+            )

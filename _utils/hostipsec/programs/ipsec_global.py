@@ -1,0 +1,259 @@
+"""The command line of ``ipsec-global``: a host's connections down, up, or shown, with no Salt around.
+
+What only one of them needs it imports itself: half of the time of an emergency stop is Python's start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import enum
+import functools
+import json
+import os
+import pwd
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from ..errors import HostIPsecError
+from ..model import Charon, Connection, Kernel
+from ..store import hold, holdfile, record
+from ..store.hold import Hold, Scope
+from ..strongswan import durations
+
+if TYPE_CHECKING:
+    from ..emergency import comeback, emergency
+    from ..health import health
+
+NO_LOGIN = 4294967295  # the loginuid of what nobody logged in for
+
+
+class Exit(enum.IntEnum):
+    """The exit status, by name."""
+
+    OK = 0  # everything is as asked, and proven
+    TROUBLE = 1  # something is left, or did not come up: it is named
+    USAGE = 2
+    NOT_HELD = 3  # down, but the hold could not be written
+    NO_RECORD = 4  # no connections are recorded on this host
+    NOT_ROOT = 77
+
+
+EPILOG = """\
+exit status:
+  0   everything is as asked, and proven
+  1   something is left (down), did not come up (up), or is not well (status); it is named
+  2   the command line is wrong
+  3   everything is down, but the hold could not be written: it does not outlast a restart
+  4   no connections are recorded on this host: state ipsec was never applied here
+  77  only root may do this
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="ipsec-global",
+        description="Take every IPsec connection of this host down, bring them up, or show them. "
+        "Down lasts: neither a reboot nor Salt nor the peers bring a connection back that is held.",
+        epilog=EPILOG,
+        # with a width, or a terminal's is looked up by a module that loads compressors
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=100),
+    )
+    found.add_argument("action", choices=("up", "down", "status", "hold"), metavar="up|down|status|hold")
+    waits = found.add_mutually_exclusive_group()
+    waits.add_argument("-b", "--blocking", action="store_true", help="wait for the effect (default for down)")
+    waits.add_argument(
+        "-n", "--nonblocking", action="store_true", help="do not wait (default for up, status)"
+    )
+    found.add_argument("-v", "--verbose", action="store_true", help="every connection, not only trouble")
+    found.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="default 10 for down, 30 for up")
+    holds = found.add_mutually_exclusive_group()
+    holds.add_argument("--hold", action="store_true", default=True, help="down lasts until up (default)")
+    holds.add_argument("--no-hold", dest="hold", action="store_false", help="peers may bring them back")
+    found.add_argument("--reason", default="", metavar="TEXT", help="why; shown by every status")
+    found.add_argument("--for", dest="span", metavar="TIME", help="hold no longer than this (30m, 2h, 1d)")
+    found.add_argument("--peer", default="*", metavar="GLOB", help="only connections with these peers")
+    found.add_argument("--connection", default="*", metavar="GLOB", help="only connections of these names")
+    found.add_argument("--json", action="store_true", help="print JSON")
+    return found
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 3600")
+    return value
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Do what the command line says."""
+    found = parser()
+    options = found.parse_args(arguments)
+    if options.span and not durations.parse(options.span):
+        found.error(f"--for: {options.span!r} is no time such as 30m, 2h or 1d")
+    if options.action == "hold":
+        return _hold()
+    if os.geteuid() != 0:
+        _complain(f"{options.action}: only root may do this")
+        return Exit.NOT_ROOT
+    actions = {"down": _down, "up": _up, "status": _status}
+    try:
+        return actions[options.action](options)
+    except HostIPsecError as error:
+        _complain(f"{options.action}: {error}")
+        return Exit.TROUBLE
+
+
+def who() -> str:
+    """Return the name of the person at the keyboard, also behind sudo and su."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        login = int(Path("/proc/self/loginuid").read_text())
+        if login != NO_LOGIN:
+            return pwd.getpwuid(login).pw_name
+    return os.environ.get("SUDO_USER") or "root"
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)  # noqa: T201  a command line
+
+
+def _complain(text: str) -> None:
+    print(f"ipsec-global: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _scope(options: argparse.Namespace) -> Scope:
+    return Scope(options.peer, options.connection)
+
+
+def _unrecorded(connections: Sequence[Connection], scope: Scope) -> str:
+    """Say why there is nothing to do; empty where there is."""
+    if not connections:
+        return "no connections are recorded on this host: state ipsec was never applied here"
+    return "" if scope.select(connections) else f"no connection has {scope}"
+
+
+# down ----------------------------------------------------------------------------------------
+
+
+def _down(options: argparse.Namespace) -> int:
+    from ..emergency import emergency
+
+    scope, now = _scope(options), datetime.now(timezone.utc)
+    until = now + timedelta(seconds=durations.parse(options.span) or 0) if options.span else None
+    taking = Hold(who(), now, options.reason or hold.NO_REASON, until, scope) if options.hold else None
+    deadline = options.deadline or emergency.DEADLINE
+    found = emergency.stop_host(scope, taking, deadline, wait=not options.nonblocking)
+    nothing = "" if found.connections or found.problems else _unrecorded(record.read(), scope)
+    if options.json:
+        _say([json.dumps(found.as_dict(), indent=2)])
+    else:
+        _say(_down_lines(found, nothing, options.verbose))
+    if nothing and found.ok:
+        return Exit.NO_RECORD
+    return Exit.NOT_HELD if found.lost_hold and not found.left else Exit.OK if found.ok else Exit.TROUBLE
+
+
+def _down_lines(found: emergency.Down, nothing: str, verbose: bool) -> Iterable[str]:
+    yield nothing or found.sentence
+    for one in found.connections:
+        if one.left:
+            yield f"LEFT  {one.connection.name}: {one.left}"
+        elif verbose:
+            yield f"      {one.connection.name}: {one.how}"
+    yield from (f"NOT AS ASKED: {problem}" for problem in found.problems)
+    yield from found.notes
+    if found.cleared:
+        yield f"only the kernel still had {found.cleared}; deleted"
+    if found.held:
+        yield f"held {found.held}; ipsec-global up lifts it"
+
+
+# up ------------------------------------------------------------------------------------------
+
+
+def _up(options: argparse.Namespace) -> int:
+    from ..emergency import comeback
+
+    scope, connections = _scope(options), record.read()
+    deadline = options.deadline or comeback.DEADLINE
+    found = comeback.up(connections, scope, who(), deadline, wait=options.blocking)
+    nothing = _unrecorded(connections, scope)
+    if options.json:
+        _say([json.dumps(found.as_dict(), indent=2)])
+    else:
+        _say(_up_lines(found, nothing, options.verbose))
+    if nothing and found.ok:
+        return Exit.NO_RECORD
+    return Exit.OK if found.ok else Exit.TROUBLE
+
+
+def _up_lines(found: comeback.Up, nothing: str, verbose: bool) -> Iterable[str]:
+    yield nothing or found.sentence
+    yield from _rows(found.connections if verbose else found.trouble if found.waited else ())
+    yield from (f"NOT AS ASKED: {problem}" for problem in found.problems)
+    if found.still_held:
+        yield f"held {found.still_held}"
+
+
+def _rows(rows: Sequence[health.ConnectionHealth]) -> Iterable[str]:
+    width = max((len(row.name) for row in rows), default=0)
+    return (f"{row.name:{width}}  {row.state:11}  {row.reason}" for row in rows)
+
+
+# status --------------------------------------------------------------------------------------
+
+
+def _status(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    connections, scope, now = record.read(), _scope(options), datetime.now(timezone.utc)
+    report = _judged(connections, now)
+    if options.blocking and report.answered and not report.ok:
+        report = _judged(connections, now)
+    shown = report.only(scope.peer, scope.connection)
+    holds = hold.words(hold.current(holdfile.read(), now))
+    nothing = _unrecorded(connections, scope)
+    if options.json:
+        rows = {row.name: asdict(row) for row in shown.connections}
+        _say([json.dumps({"sentence": shown.sentence, "held": holds, "connections": rows}, indent=2)])
+    else:
+        _say([f"held {holds}"] if holds else [])
+        _say(
+            [nothing or shown.sentence] if report.answered else [f"{shown.sentence}; charon does not answer"]
+        )
+        _say(_rows(shown.connections if options.verbose else shown.trouble))
+    return Exit.NO_RECORD if nothing else Exit.OK if shown.ok else Exit.TROUBLE
+
+
+def _judged(connections: Sequence[Connection], now: datetime) -> health.Report:
+    from ..charon import charon
+    from ..health import health
+    from ..kernel import kernel
+
+    seen: list[Optional[Charon]] = []
+    with contextlib.suppress(HostIPsecError):
+        seen.append(charon.observe())
+    state: Optional[Kernel] = None
+    with contextlib.suppress(HostIPsecError):
+        state = kernel.observe()
+    held = hold.reasons(holdfile.read(), connections, now)
+    return health.evaluate(connections, seen[0] if seen else None, state, held=held)
+
+
+def _hold() -> int:
+    """Print the hold, for whoever logs in; nothing where there is none."""
+    said = hold.words(hold.current(holdfile.read(), datetime.now(timezone.utc)))
+    _say([f"*** IPsec of this host is held down {said}. Lift it by: ipsec-global up ***"] if said else [])
+    return Exit.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

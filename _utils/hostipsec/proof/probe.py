@@ -1,0 +1,267 @@
+"""Echo requests to peers, and a look at what leaves meanwhile: raw sockets, nobody's programs.
+
+Both need the capability CAP_NET_RAW; :class:`NoRightError` says that it is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import selectors
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..errors import HostIPsecError
+from ..model import Address, Connection
+from . import packets
+from .verdict import Captured, Replies
+
+PAYLOAD = 56  # bytes, as ping sends
+GAP = 0.02  # seconds between two rounds: no burst, and no wait worth the name
+_BUFFER = 4 << 20
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+_ETH_P_ALL = 0x0003
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_SOL_RAW, _ICMP_FILTER = 255, 1
+_TOKEN = 8
+_AT_ONCE = 4096  # packets taken from one socket before the others have their turn
+
+
+class NoRightError(HostIPsecError):
+    """This process must not use raw sockets."""
+
+
+@contextlib.contextmanager
+def _rights(what: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError:
+        raise NoRightError(f"no right to {what}: this process lacks the capability CAP_NET_RAW") from None
+    except OSError as error:
+        raise HostIPsecError(f"cannot {what}: {error.strerror}") from None
+
+
+def _prepare(made: socket.socket) -> None:
+    """Wait for nothing, and keep what comes until it is read."""
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max, with CAP_NET_ADMIN
+        made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+
+
+class Prober:
+    """Sends echo requests from left to right of connections, and keeps count of the replies.
+
+    Replies are told by sender, identifier and a token of eight bytes, so that a ping of somebody
+    else at the same moment is not taken for ours.
+    """
+
+    def __init__(self, connections: Sequence[Connection], payload: int = PAYLOAD) -> None:
+        """Open a socket for each local address. Raises NoRightError."""
+        self._identifier = random.randrange(1, 1 << 16)  # noqa: S311  tells replies apart, keeps no secret
+        self.token = os.urandom(_TOKEN)
+        self._payload = self.token + bytes(range(256)) * (payload // 256 + 1)
+        self._length = payload
+        self._sequence = 0
+        self._sent: dict[tuple[Address, int], float] = {}
+        self._times: dict[Address, list[float]] = {one.right: [] for one in connections}
+        self._rights = {str(one.right): one.right for one in connections}
+        self._count: Counter[Address] = Counter()
+        self._errors: dict[Address, str] = {}
+        self._pairs = tuple(dict.fromkeys((one.left, one.right) for one in connections))
+        self.sockets: dict[Address, socket.socket] = {}
+        try:
+            for left in dict.fromkeys(left for left, _ in self._pairs):
+                self._open(left)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, left: Address) -> None:
+        family, protocol = (
+            (socket.AF_INET, socket.IPPROTO_ICMP) if left.version == 4 else (socket.AF_INET6, packets.ICMP6)
+        )
+        with _rights("send echo requests"):
+            made = socket.socket(family, socket.SOCK_RAW, protocol)
+        self.sockets[left] = made
+        _prepare(made)
+        if left.version == 4:
+            made.setsockopt(_SOL_RAW, _ICMP_FILTER, _only(packets.ECHO_REPLY[4], 1))
+        else:
+            made.setsockopt(packets.ICMP6, _ICMP_FILTER, _only(packets.ECHO_REPLY[6], 8))
+        try:
+            made.bind((str(left), 0))
+        except OSError as error:
+            raise HostIPsecError(f"{left} is no address of this host: {error.strerror}") from None
+
+    @property
+    def mark(self) -> bytes:
+        """Return what a capture knows the requests of this prober by."""
+        return struct.pack("!H", self._identifier) + self.token
+
+    def send(self) -> None:
+        """Send one request to each peer."""
+        self._sequence = self._sequence % 0xFFFF + 1
+        payload = self._payload[: self._length]
+        for left, right in self._pairs:
+            request = packets.echo_request(right.version, self._identifier, self._sequence, payload)
+            try:
+                self.sockets[left].sendto(request, (str(right), 0))
+            except OSError as error:
+                self._errors[right] = str(error.strerror)
+            else:
+                self._sent[right, self._sequence] = time.monotonic()
+                self._count[right] += 1
+
+    def receive(self, left: Address) -> None:
+        """Take the replies that wait at the socket of a local address."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_AT_ONCE):
+                data, sender = self.sockets[left].recvfrom(65536)
+                self._take(left, data, sender[0])
+
+    def _take(self, left: Address, data: bytes, sender: str) -> None:
+        reply = packets.echo_reply(left.version, data)
+        if reply is None or reply.identifier != self._identifier or not reply.payload.startswith(self.token):
+            return
+        right = self._rights.get(sender.partition("%")[0])
+        sent = self._sent.pop((right, reply.sequence), None) if right else None
+        if right and sent is not None:
+            self._times[right].append(time.monotonic() - sent)
+
+    def restart(self) -> None:
+        """Count anew; a reply to a request of before is not counted."""
+        self._sent.clear()
+        self._count.clear()
+        self._errors.clear()
+        for times in self._times.values():
+            times.clear()
+
+    @property
+    def waiting(self) -> bool:
+        """Say whether a request has no reply yet."""
+        return bool(self._sent)
+
+    def replies(self, right: Address) -> Replies:
+        """Return what was sent to a peer and what came back."""
+        return Replies(self._count[right], tuple(self._times[right]), self._errors.get(right, ""))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for one in self.sockets.values():
+            one.close()
+
+
+def _only(kind: int, words: int) -> bytes:
+    """Return the filter that blocks every type of ICMP but one (linux/icmp.h, linux/icmpv6.h)."""
+    bits = ~(1 << kind) & ((1 << 32 * words) - 1)
+    return struct.pack(f"={words}I", *(bits >> 32 * index & 0xFFFFFFFF for index in range(words)))
+
+
+class _Program(ctypes.Structure):
+    """``struct sock_fprog``."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+@dataclass
+class _Seen:
+    """What left to one address."""
+
+    esp: Counter[str] = field(default_factory=Counter)  # by SPI
+    clear: int = 0
+    probes: int = 0
+
+
+class Capture:
+    """Counts what leaves to some addresses on one interface. What comes in is never looked at.
+
+    A capture shows what came in after it was decrypted as well, so it proves nothing there.
+    """
+
+    def __init__(self, interface: str, destinations: Sequence[Address], mark: bytes) -> None:
+        """Begin; ``mark`` is that of the prober. Raises NoRightError."""
+        self.interface = interface
+        self._mark = mark
+        self._seen = {one: _Seen() for one in destinations}
+        self._dropped = 0
+        with _rights(f"capture on {interface}"):
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # nothing, until it is bound
+        try:
+            _prepare(self.socket)
+            self._attach(packets.outgoing_filter(destinations))
+            self.socket.bind((interface, _ETH_P_ALL))
+        except OSError as error:
+            self.socket.close()
+            raise HostIPsecError(f"no capture on {interface}: {error.strerror}") from None
+
+    def _attach(self, program: Sequence[packets.Instruction]) -> None:
+        array = ctypes.create_string_buffer(packets.assembled(program))
+        whole = _Program(len(program), ctypes.addressof(array))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(whole))
+
+    def receive(self) -> None:
+        """Take the packets that wait."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_AT_ONCE):
+                packet = packets.parse(self.socket.recv(packets.SNAPLEN))
+                if packet is not None and packet.destination in self._seen:
+                    self._count(self._seen[packet.destination], packet)
+
+    def _count(self, seen: _Seen, packet: packets.Packet) -> None:
+        if packet.kind == "esp":
+            seen.esp[packet.spi] += 1
+        elif packet.kind == "clear":
+            seen.clear += 1
+            seen.probes += packet.echo.startswith(self._mark)
+
+    def captured(self, destination: Address) -> Captured:
+        """Return what was seen on the way to a peer."""
+        _, dropped = struct.unpack("=II", self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        self._dropped += dropped  # asking starts the kernel's count anew
+        seen = self._seen[destination]
+        return Captured(self.interface, dict(seen.esp), seen.clear, seen.probes, self._dropped)
+
+    def close(self) -> None:
+        """End."""
+        self.socket.close()
+
+
+# Both at once --------------------------------------------------------------------------------
+
+
+def send(
+    prober: Prober, captures: Sequence[Capture], enough: Callable[[int], bool], gap: float = GAP
+) -> None:
+    """Send rounds, one every ``gap`` seconds, until ``enough`` (given how many there were) says so."""
+    sent = 0
+    while not enough(sent):
+        prober.send()
+        sent += 1
+        _listen(prober, captures, gap, lambda: False)
+
+
+def collect(prober: Prober, captures: Sequence[Capture], timeout: float) -> None:
+    """Wait for the replies that are missing, ``timeout`` seconds at most."""
+    _listen(prober, captures, timeout, lambda: not prober.waiting)
+    for capture in captures:
+        capture.receive()
+
+
+def _listen(prober: Prober, captures: Sequence[Capture], timeout: float, done: Callable[[], bool]) -> None:
+    end = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for left, one in prober.sockets.items():
+            selector.register(one, selectors.EVENT_READ, partial(prober.receive, left))
+        for capture in captures:
+            selector.register(capture.socket, selectors.EVENT_READ, capture.receive)
+        while not done() and (left_over := end - time.monotonic()) > 0:
+            for key, _ in selector.select(left_over):
+                key.data()

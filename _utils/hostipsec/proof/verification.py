@@ -1,0 +1,299 @@
+"""The proof, carried out: probes, counters before and after, a capture, a rekeying; judged by ``verify``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from .. import plane
+from ..charon import charon
+from ..errors import CharonError, HostIPsecError
+from ..health import health
+from ..kernel import kernel, routing
+from ..model import Charon, Connection, Kernel
+from . import probe, verdict
+from .verdict import Captured, Counters, Rekeying, Verdict
+
+AT_ONCE = 64  # connections: fits the filter of a capture, and is no burst that a peer would limit
+COUNT_MAXIMUM, TIMEOUT_MAXIMUM = 100, 300
+REKEY_GAP = 0.1  # seconds between two probes, and between two looks at charon, while CHILD SAs are rekeyed
+REKEY_AFTER = 3  # rounds of probes after the new SAs are there: the old ones go only then
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the operator asked for."""
+
+    count: int = 3  # echo requests to each peer
+    timeout: float = 5.0  # seconds to wait for replies, and for a rekeying
+    capture: bool = False
+    rekey: bool = False
+    esp: str = ""  # option esp of the connections, to compare a rekeyed SA with
+
+
+def asked(count: object, timeout: object, capture: bool, rekey: bool, esp: str) -> Asked:
+    """Return what was asked for, checked. Raises HostIPsecError."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= COUNT_MAXIMUM:
+        raise HostIPsecError(f"count={count}: allowed: a whole number from 1 to {COUNT_MAXIMUM}")
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, (int, float))
+        or not 0 < timeout <= TIMEOUT_MAXIMUM
+    ):
+        raise HostIPsecError(f"timeout={timeout}: allowed: more than 0, and up to {TIMEOUT_MAXIMUM} seconds")
+    return Asked(count, float(timeout), capture, rekey, esp)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found of one connection."""
+
+    connection: Connection
+    verdict: Verdict
+    tunnel: health.ConnectionHealth  # as the one judge sees it, before the probes
+    round_trip: Optional[float] = None  # seconds, the shortest
+    captured: Optional[Captured] = None
+    rekeying: Optional[Rekeying] = None
+    refused: bool = False  # the kernel did not let in packets in the clear meanwhile, of whichever peer
+    disturbed: bool = False  # an SA came or went meanwhile, and its counter with it
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Say why it is not proven; nothing where it is."""
+        found = list(self.verdict.reasons)
+        if found and not self.tunnel.ok:
+            found.insert(0, f"{self.tunnel.state}: {self.tunnel.reason}")
+        if self.verdict.into == verdict.NO_REPLY and self.refused:
+            found.append("meanwhile the kernel refused packets that came in the clear")
+        return (*found, *(self.rekeying.reasons if self.rekeying else ()))
+
+    @property
+    def ok(self) -> bool:
+        """Say whether it is proven to be encrypted both ways."""
+        return self.verdict.ok and (self.rekeying is None or self.rekeying.ok)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The proofs of a host, in the order of the connections."""
+
+    proofs: tuple[Proof, ...] = ()
+    plane: str = plane.KERNEL  # whose counters were read
+    problems: tuple[str, ...] = ()  # what could not be done for any of them
+
+
+def run(connections: Sequence[Connection], asked: Asked) -> Result:
+    """Prove it of each connection; peers are asked together, :data:`AT_ONCE` at a time.
+
+    Raises HostIPsecError where nothing can be proven: no right to send, no way to read the kernel's SAs.
+    """
+    result = Result()
+    for start in range(0, len(connections), AT_ONCE):
+        part = _twice(connections[start : start + AT_ONCE], asked)
+        problems = tuple(dict.fromkeys((*result.problems, *part.problems)))
+        result = Result((*result.proofs, *part.proofs), part.plane, problems)
+    return result
+
+
+def _twice(connections: Sequence[Connection], asked: Asked) -> Result:
+    """Prove it, and once more where an SA was rekeyed in the midst of it."""
+    first = _proven(connections, asked)
+    again = [one.connection for one in first.proofs if one.disturbed and not one.verdict.ok]
+    if not again:
+        return first
+    second = {one.connection: one for one in _proven(again, replace(asked, rekey=False)).proofs}
+    proofs = (replace(second.get(one.connection, one), rekeying=one.rekeying) for one in first.proofs)
+    return replace(first, proofs=tuple(proofs))
+
+
+def _proven(connections: Sequence[Connection], asked: Asked) -> Result:
+    with contextlib.ExitStack() as stack:
+        prober = stack.enter_context(contextlib.closing(probe.Prober(connections)))
+        devices, problems = _devices(connections) if asked.capture else ({}, ())
+        captures, refused = _captures(stack, devices, prober.mark)
+        rekeyings = _rekeyed(connections, asked, prober, tuple(captures.values())) if asked.rekey else {}
+        before = _Look.now()
+        prober.restart()
+        probe.send(prober, tuple(captures.values()), lambda sent: sent >= asked.count)
+        probe.collect(prober, tuple(captures.values()), asked.timeout)
+        after = _Look.now()
+        rows = {row.name: row for row in before.health(connections).managed}
+        proofs = tuple(
+            _proof(one, prober, before, after, rows[one.name], _captured(one, devices, captures))
+            for one in connections
+        )
+    proofs = tuple(replace(one, rekeying=rekeyings.get(one.connection)) for one in proofs)
+    return Result(proofs, after.plane, (*problems, *refused))
+
+
+def _proof(
+    connection: Connection,
+    prober: probe.Prober,
+    before: _Look,
+    after: _Look,
+    tunnel: health.ConnectionHealth,
+    captured: Optional[Captured],
+) -> Proof:
+    first, second = before.counters(connection), after.counters(connection)
+    replies = prober.replies(connection.right)
+    return Proof(
+        connection,
+        verdict.judge(first, second, replies, captured),
+        tunnel,
+        round_trip=min(replies.times, default=None),
+        captured=captured,
+        refused=after.refused > before.refused,
+        disturbed=first.spis != second.spis,
+    )
+
+
+# Looking -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at charon, and at the kernel where the kernel does ESP."""
+
+    charon: Optional[Charon]
+    kernel: Optional[Kernel]
+    plane: str
+
+    @classmethod
+    def now(cls) -> _Look:
+        seen: Optional[Charon] = None
+        with contextlib.suppress(CharonError):
+            seen = charon.observe()
+        who = plane.observed(seen)
+        return cls(seen, kernel.observe() if who == plane.KERNEL else None, who)
+
+    def counters(self, connection: Connection) -> Counters:
+        if self.kernel:
+            return verdict.kernel_counters(connection, self.kernel.states)
+        return verdict.charon_counters(connection, self.charon) if self.charon else Counters()
+
+    def health(self, connections: Sequence[Connection]) -> health.Report:
+        return health.evaluate(connections, self.charon, self.kernel)
+
+    @property
+    def refused(self) -> int:
+        errors = self.kernel.errors if self.kernel else {}
+        return sum(errors.get(name, 0) for name in verdict.REFUSED)
+
+
+# Capturing -----------------------------------------------------------------------------------
+
+
+def _devices(connections: Sequence[Connection]) -> tuple[dict[Connection, tuple[str, ...]], tuple[str, ...]]:
+    """Return the devices by which packets to each peer leave, and which peers have none."""
+    seen: Optional[Charon] = None
+    with contextlib.suppress(CharonError):
+        seen = charon.observe()
+    found = routing.devices(connections, plane.observed(seen))
+    lost = tuple(f"not captured: no route to {one.right}" for one in connections if not found.get(one))
+    return found, lost
+
+
+def _captures(
+    stack: contextlib.ExitStack, devices: Mapping[Connection, Sequence[str]], mark: bytes
+) -> tuple[dict[str, probe.Capture], tuple[str, ...]]:
+    """Begin to capture on each device; returns also why it cannot be done."""
+    captures: dict[str, probe.Capture] = {}
+    problems = []
+    for device in sorted({name for names in devices.values() for name in names}):
+        rights = [one.right for one, names in devices.items() if device in names]
+        try:
+            made = probe.Capture(device, rights, mark)
+        except HostIPsecError as error:
+            problems.append(f"not captured: {error}")
+        else:
+            captures[device] = stack.enter_context(contextlib.closing(made))
+    return captures, tuple(dict.fromkeys(problems))
+
+
+def _captured(
+    connection: Connection,
+    devices: Mapping[Connection, Sequence[str]],
+    captures: Mapping[str, probe.Capture],
+) -> Optional[Captured]:
+    names = devices.get(connection, ())
+    return verdict.together([captures[name].captured(connection.right) for name in names if name in captures])
+
+
+# Rekeying ------------------------------------------------------------------------------------
+
+
+def _rekeyed(
+    connections: Sequence[Connection],
+    asked: Asked,
+    prober: probe.Prober,
+    captures: Sequence[probe.Capture],
+) -> dict[Connection, Rekeying]:
+    """Rekey the CHILD SAs while probes are under way; say of each how it went."""
+    try:
+        return dict(_Rekeyer(connections, asked).run(prober, captures))
+    except CharonError as error:
+        return {one: Rekeying(False, f"not rekeyed: {error}") for one in connections}
+
+
+class _Rekeyer:
+    """Asks for the rekeying after the first round of probes, and looks for new SAs after each."""
+
+    def __init__(self, connections: Sequence[Connection], asked: Asked) -> None:
+        seen = charon.observe()
+        self._asked = asked
+        self._old = {one: verdict.installed(one, seen) for one in connections}
+        self._new: dict[Connection, Rekeying] = {}
+        self._refused: Mapping[int, str] = {}
+        self._began = 0.0
+        self._last = 0  # rounds there shall be
+
+    def run(
+        self, prober: probe.Prober, captures: Sequence[probe.Capture]
+    ) -> Iterator[tuple[Connection, Rekeying]]:
+        probe.send(prober, captures, self._enough, REKEY_GAP)
+        probe.collect(prober, captures, self._asked.timeout)
+        for connection in self._old:
+            replies = prober.replies(connection.right)
+            found = self._new.get(connection) or Rekeying(False, self._why_not(connection))
+            yield connection, replace(found, sent=replies.sent, lost=replies.lost)
+
+    def _enough(self, sent: int) -> bool:
+        if sent == 0:
+            return False
+        if sent == 1:
+            self._began = time.monotonic()
+            ids = [number for old in self._old.values() for number in old]
+            self._refused = charon.rekey_children(ids)
+        self._look()
+        waiting = any(old and connection not in self._new for connection, old in self._old.items())
+        if waiting and time.monotonic() - self._began < self._asked.timeout:
+            self._last = sent + REKEY_AFTER
+        return sent >= self._last
+
+    def _look(self) -> None:
+        seen, now = charon.observe(), time.monotonic()
+        for connection, old in self._old.items():
+            new = {
+                number: text
+                for number, text in verdict.installed(connection, seen).items()
+                if number not in old
+            }
+            if new and connection not in self._new:
+                proposal = next(iter(new.values()))
+                wrong = verdict.wrong_exchange(proposal, self._asked.esp)
+                self._new[connection] = Rekeying(True, wrong, proposal, now - self._began)
+
+    def _why_not(self, connection: Connection) -> str:
+        old = self._old[connection]
+        if not old:
+            return "not rekeyed: there is no CHILD SA"
+        refused = next((self._refused[number] for number in old if number in self._refused), "")
+        if refused:
+            return f"not rekeyed: {refused}"
+        return (
+            f"no new CHILD SA within {self._asked.timeout:g} s of asking for it; charon's log has the peer's "
+            "answer: NO_PROPOSAL_CHOSEN where the groups of option esp differ"
+        )

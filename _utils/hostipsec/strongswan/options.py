@@ -1,0 +1,276 @@
+"""Options of ipsec.conf and strongswan.conf, as strongSwan documents them: checked, made plain, compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Optional, Union
+
+from ..errors import Problem, nearest
+from . import catalog, durations, proposals
+from .kinds import TEXT, TIME, Kind, checked, matching, one_of, shown, whole
+
+Problems = list[Problem]
+Checked = tuple[Optional[str], Problems]
+
+# Words that starter and charon take for one another (confread.c, starterstroke.c)
+_SAME = {
+    "authby": {"secret": "psk", "rsa": "pubkey", "rsasig": "pubkey", "ecdsa": "pubkey", "ecdsasig": "pubkey"},
+    "leftsendcert": {"yes": "always", "no": "never"},
+    "rightsendcert": {"yes": "always", "no": "never"},
+    "type": {"passthrough": "pass", "reject": "drop"},
+}
+_NUMBER = "(0x[0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9})"
+_PROTOCOL_PORT = "(%any|[a-z0-9-]+)(/(%any|%opaque|[a-z0-9-]+)?)?"
+
+
+def _proposals(protocol: str) -> Kind:
+    return Kind(lambda text: not proposals.faults(text, protocol), "proposals", proposals.canonical)
+
+
+CONNECTION: Mapping[str, Kind] = {
+    **dict.fromkeys(catalog.TEXTS, TEXT),
+    **{key: one_of(words, _SAME.get(key, {})) for key, words in catalog.ENUMS.items()},
+    **dict.fromkeys(catalog.TIMES, TIME),
+    **dict.fromkeys(catalog.LONG_COUNTS, whole(0, 2**63 - 1)),
+    **dict.fromkeys(catalog.COUNTS, whole(0, 2**32 - 1)),
+    **dict.fromkeys(
+        catalog.PERCENTS,
+        matching("[0-9]{1,9}%", "a whole number with %", lambda text: int(text[:-1])),
+    ),
+    **dict.fromkeys(catalog.PORTS, whole(0, 65535)),
+    **dict.fromkeys(
+        catalog.MARKS,
+        matching(f"(%unique|%unique-dir|{_NUMBER})(/{_NUMBER})?", "a mark or mark/mask, such as 0x42"),
+    ),
+    **dict.fromkeys(
+        catalog.PROTOCOL_PORTS, matching(_PROTOCOL_PORT, "protocol or protocol/port, such as tcp/6379")
+    ),
+    "keyingtries": matching(
+        "%forever|[0-9]{1,9}", "%forever, or a whole number", lambda text: int(text.replace("%forever", "0"))
+    ),
+    "tfc": matching("%mtu|[0-9]{1,9}", "%mtu, or a whole number of bytes"),
+    "ikedscp": matching("[01]{6}", "six binary digits, such as 101110"),
+    **{key: _proposals(key) for key in catalog.PROPOSALS},
+}
+SETUP: Mapping[str, Kind] = {key: one_of(words) for key, words in catalog.SETUP.items()}
+
+
+# ipsec.conf ----------------------------------------------------------------------------------
+
+
+def check_connection(given: Mapping[str, object], path: str) -> tuple[dict[str, str], Problems]:
+    """Return the options of a conn section under their main names, and what is wrong with them."""
+    found = {key: _connection_option(key, given[key], f"{path}:{key}") for key in sorted(given)}
+    known = {catalog.SYNONYMS.get(key, key): text for key, (text, _) in found.items() if text is not None}
+    return known, [*_contradictions(given, path), *_problems(found)]
+
+
+def _problems(found: Mapping[str, tuple[object, Problems]]) -> Problems:
+    return [problem for _, problems in found.values() for problem in problems]
+
+
+def _contradictions(given: Mapping[str, object], path: str) -> Iterator[Problem]:
+    for key, main in catalog.SYNONYMS.items():
+        if key in given and main in given:
+            found = f"found {key!r} and {main!r}, which are one option"
+            yield Problem(f"{path}:{key}", found, f"{main!r} only")
+    for side in ("left", "right"):
+        firewall, updown = f"{side}firewall", f"{side}updown"
+        if firewall in given and updown in given:
+            yield Problem(f"{path}:{firewall}", f"found {firewall!r} and {updown!r}", "one of the two")
+
+
+def _connection_option(key: str, value: object, path: str) -> Checked:
+    if key in catalog.COMPUTED:
+        return None, [Problem(path, f"{key!r} is computed for each connection", catalog.COMPUTED[key])]
+    if key in catalog.PROPOSALS:
+        return _proposal(key, value, path)
+    return _option(CONNECTION, key, value, path)
+
+
+def _option(kinds: Mapping[str, Kind], key: str, value: object, path: str) -> Checked:
+    if key not in kinds:
+        return None, [Problem(path, f"unknown key {key!r}", nearest(key, {*kinds, *catalog.COMPUTED}))]
+    return checked(kinds[key], value, path)
+
+
+def _proposal(key: str, value: object, path: str) -> Checked:
+    text, problems = checked(TEXT, value, path)
+    if text is None:
+        return None, problems
+    faults = proposals.faults(text, key)
+    return (None if faults else "".join(text.split())), [Problem(path, *fault) for fault in faults]
+
+
+def check_setup(given: Mapping[str, object], path: str) -> tuple[dict[str, str], Problems]:
+    """Return the options of config setup but ``charondebug``, and what is wrong with them."""
+    found = {key: _setup_option(key, given[key], f"{path}:{key}") for key in sorted(given)}
+    return {key: text for key, (text, _) in found.items() if text is not None}, _problems(found)
+
+
+def _setup_option(key: str, value: object, path: str) -> Checked:
+    if key not in SETUP:
+        return None, [Problem(path, f"unknown key {key!r}", nearest(key, {*SETUP, "charondebug"}))]
+    return checked(SETUP[key], value, path)
+
+
+def check_charondebug(value: object, path: str) -> tuple[dict[str, int], Problems]:
+    """Return the levels by type. An unknown type is fatal: charon prints its usage and ends."""
+    if not isinstance(value, Mapping):
+        known = ", ".join(catalog.CHARONDEBUG)
+        allowed = f"a mapping such as {{cfg: 2, dmn: 2}}, of the types {known} to levels from -1 to 4"
+        return {}, [Problem(path, f"found {shown(value)}", allowed)]
+    found = {str(kind): _debug_level(str(kind), level, f"{path}:{kind}") for kind, level in value.items()}
+    return {kind: found[kind][0] for kind in sorted(found) if not found[kind][1]}, _problems(found)
+
+
+def _debug_level(kind: str, level: object, path: str) -> tuple[int, Problems]:
+    if kind not in catalog.CHARONDEBUG:
+        return 0, [Problem(path, f"unknown type {kind!r}", nearest(kind, catalog.CHARONDEBUG))]
+    if isinstance(level, bool) or not isinstance(level, int) or level not in catalog.CHARONDEBUG_LEVELS:
+        return 0, [Problem(path, f"found {shown(level)}", "a level from -1 to 4")]
+    return level, []
+
+
+# Lifetimes and their margins -------------------------------------------------------------------
+
+# what starter takes where nothing is said (confread.c)
+_LIFETIMES = {"lifetime": "1h", "ikelifetime": "3h", "margintime": "9m", "rekeyfuzz": "100%"}
+
+
+def check_times(effective: Mapping[str, str], path: str) -> Problems:
+    """Return what is wrong with lifetimes and margins together.
+
+    charon rekeys a random time before the end of a lifetime, between the margin and the margin
+    raised by rekeyfuzz per cent (stroke_config.c): that must lie after the beginning.
+    ``effective`` holds the options with the package's defaults in them.
+    """
+    options = {**_LIFETIMES, **effective}
+    if options.get("rekey") == "no":
+        return []
+    shorter = min("lifetime", "ikelifetime", key=lambda life: _amount(options[life]))
+    margins = {"margintime": shorter, "marginbytes": "lifebytes", "marginpackets": "lifepackets"}
+    return [
+        problem
+        for margin, life in margins.items()
+        if life in options
+        for problem in _margin_problems(options, margin, life, f"{path}:{margin}")
+    ]
+
+
+def _margin_problems(options: Mapping[str, str], margin: str, life: str, path: str) -> Iterator[Problem]:
+    before, end = _amount(options.get(margin, "0")), _amount(options[life])
+    fuzz = _amount(options["rekeyfuzz"].rstrip("%"))
+    if before == 0 and end > 0:
+        found = f"found {options.get(margin, 'nothing')}, with {life} {options[life]}"
+        yield Problem(path, found, "more than 0: what is not rekeyed before it ends cuts the pair off")
+    elif before * (100 + fuzz) >= end * 100 > 0 or end == 0 != before:
+        found = f"found {options[margin]}, up to {100 + fuzz}% of it by rekeyfuzz {fuzz}%"
+        yield Problem(path, found, f"less than {100 / (100 + fuzz):.0%} of {life}, which is {options[life]}")
+
+
+def _amount(text: str) -> int:
+    """Return a number or a time, both already checked."""
+    return durations.parse(text) or 0 if text[-1].isalpha() else int(text)
+
+
+# strongswan.conf -----------------------------------------------------------------------------
+
+
+def _base(text: str) -> int:
+    return int(text, 16 if text.startswith("0x") else 10)
+
+
+Tree = dict[str, Union[Kind, "Tree"]]
+_LEVEL = matching("-1|[0-4]", "a level from -1 to 4", int)
+_INT = matching("-?[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", "a whole number", _base)
+_FLOAT = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?", "a number, such as 1.2", float)
+_LOAD = matching("yes|no|[0-9]{1,9}", "yes, no, or a priority")
+
+
+@lru_cache(maxsize=1)
+def settings_tree() -> Tree:
+    """Return the keys below ``charon`` as a tree of kinds; ``*`` stands for any word."""
+    kinds = {
+        **dict.fromkeys(catalog.CHARON_BOOL, one_of(("yes", "no"))),
+        **dict.fromkeys(catalog.CHARON_INT, _INT),
+        **dict.fromkeys(catalog.CHARON_FLOAT, _FLOAT),
+        **dict.fromkeys(catalog.CHARON_TIME, TIME),
+        **dict.fromkeys(catalog.CHARON_TEXT, TEXT),
+        **dict.fromkeys(catalog.CHARON_LEVEL, _LEVEL),
+        **dict.fromkeys((f"plugins.{plugin}.load" for plugin in catalog.PLUGINS), _LOAD),
+    }
+    tree: Tree = {}
+    for name, kind in kinds.items():
+        _put(tree, re.sub("<[^>]*>", "*", name).split("."), kind)
+    return tree
+
+
+def _put(tree: Tree, words: Sequence[str], kind: Kind) -> None:
+    *above, last = words
+    for word in above:
+        below = tree.setdefault(word, {})
+        if isinstance(below, Kind):
+            raise ValueError(f"{'.'.join(words)}: {word} is an option and a section")
+        tree = below
+    tree[last] = kind
+
+
+def _kind(tree: Tree, key: str) -> Union[Kind, Tree, None]:
+    """Return what a key takes; ``include`` would be a statement to the parser, not a name."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", key) and key != "include":
+        return tree.get(key, tree.get("*"))
+    return None
+
+
+def check_charon(given: Mapping[str, object], path: str) -> tuple[dict[str, object], Problems]:
+    """Return the tree below ``charon`` in strongswan.conf as texts, and what is wrong with it."""
+    return _check_section(settings_tree(), given, path)
+
+
+def _check_section(tree: Tree, given: Mapping[str, object], path: str) -> tuple[dict[str, object], Problems]:
+    found = {key: _setting(tree, key, given[key], f"{path}:{key}") for key in sorted(given)}
+    return {key: value for key, (value, _) in found.items() if value is not None}, _problems(found)
+
+
+def _setting(tree: Tree, key: str, value: object, path: str) -> tuple[object, Problems]:
+    kind = _kind(tree, key)
+    if kind is None:
+        return None, [Problem(path, f"unknown key {key!r}", _known(tree, key))]
+    if isinstance(kind, Kind):
+        return checked(kind, value, path)
+    if not isinstance(value, Mapping):
+        return None, [Problem(path, f"found {shown(value)}", f"a mapping of {_some(kind)}")]
+    return _check_section(kind, {str(name): item for name, item in value.items()}, path)
+
+
+def _known(tree: Tree, key: str) -> str:
+    if "." in key:
+        return f"one mapping a level, as {{{key.replace('.', ': {')}: ...{'}' * (1 + key.count('.'))}"
+    return nearest(key, {*tree} - {"*"}) or "a word of letters, digits, '_' and '-'"
+
+
+def _some(tree: Tree) -> str:
+    names = sorted(name for name in tree if name != "*")
+    return "names to values" if not names else ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+# Meaning -------------------------------------------------------------------------------------
+
+
+def canonical(key: str, value: str) -> object:
+    """Return what a value of ipsec.conf means: ``1h`` and ``3600`` are one."""
+    if key == "charondebug":
+        return frozenset(tuple(item.split()) for item in value.split(","))
+    kind = CONNECTION.get(key)
+    return kind.meaning(value) if kind and kind.accepts(value) else value
+
+
+def canonical_setting(name: str, value: str) -> object:
+    """Return what a value of strongswan.conf means; ``name`` is dotted, as ``charon.threads``."""
+    kind: Union[Kind, Tree, None] = {"charon": settings_tree()}
+    for word in name.split("."):
+        kind = _kind(kind, word) if isinstance(kind, dict) else None
+    return kind.meaning(value) if isinstance(kind, Kind) and kind.accepts(value) else value

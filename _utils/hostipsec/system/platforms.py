@@ -1,0 +1,53 @@
+"""What differs from one release to another: packages, units, paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import HostIPsecError
+
+# strongswan-swanctl carries the vici plugin; libstrongswan-standard-plugins carries gcm and openssl,
+# without which charon does neither AES-GCM in IKE nor ECP groups, and is only recommended by Debian.
+PACKAGES = ("libstrongswan-standard-plugins", "strongswan-charon", "strongswan-starter", "strongswan-swanctl")
+
+# Debian's and Ubuntu's init script that stands beside the unit, and where it is put out of the way
+INIT_SCRIPT = "/etc/init.d/ipsec"
+INIT_SCRIPT_DIVERTED = "/etc/init.d/ipsec-disabled"
+
+# release -> unit. Debian 10 and Ubuntu 18.04 still called it strongswan.service.
+UNITS: Mapping[str, Mapping[int, str]] = {
+    "Debian": {
+        10: "strongswan",
+        11: "strongswan-starter",
+        12: "strongswan-starter",
+        13: "strongswan-starter",
+    },
+    "Ubuntu": {
+        18: "strongswan",
+        20: "strongswan-starter",
+        22: "strongswan-starter",
+        24: "strongswan-starter",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a host of one release needs: packages, service, and whether a script is to be diverted."""
+
+    packages: tuple[str, ...]
+    service: str
+    systemd: bool
+
+
+def platform(os: str, release: int, systemd: bool) -> Platform:
+    """Return the platform of grains ``os`` and ``osmajorrelease``; on SysV the service is ipsec.
+
+    Raises :class:`~hostipsec.errors.HostIPsecError` for a release that is not known.
+    """
+    units = UNITS.get(os)
+    if units is None or release not in units:
+        known = ", ".join(f"{name} {number}" for name in sorted(UNITS) for number in sorted(UNITS[name]))
+        raise HostIPsecError(f"{os} {release} is not a release this package knows; known: {known}")
+    return Platform(PACKAGES, units[release] if systemd else "ipsec", systemd)

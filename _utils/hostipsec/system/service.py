@@ -1,0 +1,103 @@
+"""The service that runs charon, and its processes. Nothing here waits longer than it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import HostIPsecError
+from . import processes
+
+PROC = Path("/proc")
+SYSTEMD = Path("/run/systemd/system")  # there while systemd is process 1
+UNIT_DIRECTORIES = (Path("/etc/systemd/system"), Path("/lib/systemd/system"), Path("/usr/lib/systemd/system"))
+UNITS = ("strongswan-starter", "strongswan")  # the second on Debian 10 and Ubuntu 18.04
+INIT_SCRIPT = "/etc/init.d/ipsec"
+CHARON, STARTER = "charon", "starter"
+_POLL = 0.02
+
+
+def kept() -> bool:
+    """Say whether ``hostipsec-keeper`` runs on this host and starts its connections."""
+    return SYSTEMD.is_dir()
+
+
+def pids(*names: str) -> tuple[int, ...]:
+    """Return the processes of those names in this network namespace: those of containers are not ours."""
+    here = _namespace("self")
+    entries = (entry.name for entry in PROC.iterdir() if entry.name.isdigit())
+    return tuple(sorted(int(pid) for pid in entries if _name(pid) in names and _namespace(pid) == here))
+
+
+def _name(pid: str) -> str:
+    """Return the name of a process; nothing for one that has gone, or only waits for its parent."""
+    try:
+        head, _, rest = (PROC / pid / "stat").read_text().rpartition(")")
+    except OSError:
+        return ""
+    return "" if rest.split()[0] in "ZX" else head.partition("(")[2]
+
+
+def _namespace(pid: str) -> str:
+    try:
+        return os.readlink(PROC / pid / "ns/net")  # noqa: PTH115  a text, not a path
+    except OSError:
+        return ""
+
+
+def kill(found: Iterable[int], timeout: float) -> tuple[int, ...]:
+    """Kill processes, stopped ones as well; returns those that are still there after the timeout."""
+    found = tuple(found)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + timeout
+    while True:
+        left = tuple(pid for pid in found if _name(str(pid)))
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(_POLL)
+
+
+def unit() -> str:
+    """Return the name of the unit; empty where systemd does not run, or strongSwan is not installed."""
+    if not SYSTEMD.is_dir():
+        return ""
+    places = ((name, directory / f"{name}.service") for name in UNITS for directory in UNIT_DIRECTORIES)
+    return next((name for name, path in places if path.exists()), "")
+
+
+def start(timeout: float) -> None:
+    """Start the service without waiting for it. Raises HostIPsecError where that is not possible."""
+    _act("start", timeout)
+
+
+def restart(timeout: float) -> None:
+    """Start the service anew, whatever became of its processes."""
+    _act("restart", timeout)
+
+
+def stop(timeout: float) -> None:
+    """Stop the service, so that nothing starts its processes again."""
+    _act("stop", timeout)
+
+
+def _act(verb: str, timeout: float) -> None:
+    name = unit()
+    if name:
+        argv = ["systemctl", "--no-block", verb, name]
+    elif Path(INIT_SCRIPT).exists() and not SYSTEMD.is_dir():
+        argv = [INIT_SCRIPT, verb]
+    else:
+        raise HostIPsecError(f"strongSwan cannot be {_DONE[verb]}: it has no service on this host")
+    done = processes.run(argv, timeout)
+    if done.status != 0:
+        said = " ".join(done.text.split()) or f"status {done.status}"
+        raise HostIPsecError(f"{' '.join(argv)}: {said}; see: journalctl -u {name or 'ipsec'}")
+
+
+_DONE = {"start": "started", "restart": "restarted", "stop": "stopped"}
