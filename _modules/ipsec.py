@@ -21,10 +21,9 @@ try:
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
     from hostipsec.fleet import fleetplan, planwords
     from hostipsec.health import health
-    from hostipsec.kernel import kernel, overhead, routing
+    from hostipsec.kernel import guard, kernel, overhead, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addresses, membership, pillar, selection, topology
-    from hostipsec.programs import guard
     from hostipsec.proof import verification
     from hostipsec.store import hold, holdfile, record
     from hostipsec.strongswan import defaults, durations, render
@@ -1028,7 +1027,7 @@ def rollback_():
     except HostIPsecError as error:
         return _failed(error)
     for act in (
-        lambda: guard.apply(before.connections),
+        lambda: guard.apply(holdfile.free(before.connections)),
         lambda: routing.apply(before.connections, before.mtu),
     ):
         try:

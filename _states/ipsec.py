@@ -13,10 +13,9 @@ try:
     from hostipsec.certificates import certificates
     from hostipsec.charon import daemon, vicicopy
     from hostipsec.errors import HostIPsecError
-    from hostipsec.kernel import capabilities, routing
+    from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addresses, membership, pillar
-    from hostipsec.programs import guard
     from hostipsec.store import holdfile, original
     from hostipsec.strongswan import render
     from hostipsec.system import diversion, platforms
@@ -447,9 +446,9 @@ def guarded(name):
     """
     try:
         connections = _member().connections
-        changes = guard.changes(connections)
+        changes = guard.changes(holdfile.free(connections))
         if changes and not __opts__["test"]:
-            guard.apply(connections)
+            guard.apply(holdfile.free(connections))
     except HostIPsecError as error:
         return _failed(name, error)
     peers = {one.peer for one in connections if one.stage == "require"}

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 import pytest
 
 from hostipsec.health.health import ConnectionHealth
+from hostipsec.health.repair import GRACE, WINDOW, absent, surplus, useless
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
-from hostipsec.programs.keeper import GRACE, SURPLUS, WINDOW, Repair, absent, surplus, useless
+from hostipsec.programs.keeper import SURPLUS, Repair
 
 NAME = "cp3001_v4"
 JUST, LONG = GRACE + 1, WINDOW + 1  # seconds since charon started

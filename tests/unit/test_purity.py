@@ -22,6 +22,7 @@ PURE = (
     "fleet.joined",
     "fleet.planwords",
     "health.health",
+    "health.repair",
     "kernel.kernelnames",
     "kernel.leftovers",
     "kernel.overhead",

@@ -19,8 +19,7 @@ from ..certificates.certificates import Destination
 from ..charon import charon
 from ..emergency import emergency
 from ..errors import CharonError, HostIPsecError
-from ..kernel import kernel, leftovers, routing
-from ..programs import guard
+from ..kernel import guard, kernel, leftovers, routing
 from ..store import original, record
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults, render

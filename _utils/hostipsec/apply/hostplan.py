@@ -10,10 +10,9 @@ from ..certificates import certificates
 from ..charon import daemon
 from ..errors import HostIPsecError
 from ..fleet import fleetplan
-from ..kernel import routing
+from ..kernel import guard, routing
 from ..model import STAGES, Connection, Fleet
 from ..pillar import membership, topology
-from ..programs import guard
 from ..store import holdfile
 from . import configuration
 
@@ -82,7 +81,7 @@ def _changes(
     changes = {
         fleetplan.CONFIGURED: {} if plan.empty else plan.as_changes(),
         fleetplan.CERTIFICATES: copied.changes,
-        fleetplan.GUARD: guard.changes(member.connections),
+        fleetplan.GUARD: guard.changes(holdfile.free(member.connections)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
     return (*copied.warnings, *ways.wanted.errors, *ways.wanted.warnings), changes

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Optional, Protocol
 
 from ..errors import CharonError, ConfigError, HostIPsecError
+from ..health import repair
 from ..model import Charon
-from ..programs import keeper
 from ..strongswan import render
 from ..system import files, service
 from . import configuration, trial
@@ -220,7 +220,7 @@ def _end_outdated(want: Wanted, plan: Plan, daemon: Daemon) -> tuple[str, ...]:
 def _start_absent(want: Wanted, daemon: Daemon) -> tuple[str, ...]:
     """Start what this host has to start and is not there: sooner than the keeper would."""
     charon = _observed(daemon)
-    names = keeper.absent(want.connections, charon) if charon else ()
+    names = repair.absent(want.connections, charon) if charon else ()
     if not names:
         return ()
     try:

@@ -18,8 +18,8 @@ from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
 from ..health import health
 from ..health.health import ConnectionHealth
+from ..kernel import guard
 from ..model import Charon, Connection
-from ..programs import guard
 from ..store import hold, holdfile
 from ..store.hold import Command, Hold, OverruledError, Scope
 from ..system import service
@@ -53,7 +53,7 @@ class System:
 
     def guard(self, connections: Sequence[Connection]) -> None:
         """Block again what is in the clear, where the stage wants it."""
-        guard.apply(connections)
+        guard.apply(holdfile.free(connections))
 
     def holds(self) -> hold.Holds:
         """Return the holds on disk."""

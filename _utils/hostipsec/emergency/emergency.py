@@ -18,11 +18,10 @@ from typing import NamedTuple, Optional
 
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..kernel import kernel
+from ..kernel import guard, kernel
 from ..kernel import leftovers as remains
 from ..kernel.leftovers import Leftovers
 from ..model import Charon, Connection, IkeSA, Kernel
-from ..programs import guard
 from ..store import holdfile, record
 from ..store.hold import Command, Hold, OverruledError, Scope, current, words
 from ..system import service
@@ -70,7 +69,7 @@ class System:
 
     def guard(self, connections: Sequence[Connection]) -> None:
         """Block what is in the clear between this host and the peers of these connections only."""
-        guard.apply(connections)
+        guard.apply(holdfile.free(connections))
 
     def observe(self, timeout: float) -> Charon:
         """Return one look at charon."""
@@ -211,8 +210,8 @@ def down(
 
     ``connections`` are all of this host. With ``hold`` they stay down until
     :func:`hostipsec.emergency.comeback.up`; without, peers may bring them back at once. Without ``wait`` the
-    SAs are asked to end, and nothing is forced or proven. ``command`` is what the fleet was told: where a later one was obeyed already nothing is
-    done, and where one comes meanwhile it counts from then on.
+    SAs are asked to end, and nothing is forced or proven. ``command`` is what the fleet was told: where a
+    later one was obeyed already nothing is done, and where one comes meanwhile it counts from then on.
     """
     stop = _Stop(connections, scope, hold, deadline, wait, command, system or System())
     stop.keep_out()

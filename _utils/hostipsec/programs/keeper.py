@@ -25,50 +25,26 @@ import argparse
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import health
+from ..health import health, repair
 from ..health.health import ConnectionHealth
-from ..kernel import kernel, routes, routing
-from ..model import Charon, Connection, IkeSA
+from ..kernel import guard, kernel, routes, routing
 from ..store import holdfile, mesh
-from . import guard
 
 RECORD = Path("/var/lib/hostipsec/mesh.json")
 INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fleet does not act as one
-GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
-WINDOW = 40  # seconds of charon's life after which a responder no longer acts
-STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
 PID_FILE = Path("/run/charon.pid")
-BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
-
-
-def absent(
-    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Return the connections that this host should start now."""
-    there = {sa.name for sa in observed.ike_sas}
-    loaded = {connection.name for connection in observed.connections}
-    restarted = observed.uptime is not None and GRACE <= observed.uptime <= WINDOW
-    return tuple(
-        one.name
-        for one in connections
-        if one.stage in STARTED
-        and one.name not in held
-        and one.name in loaded
-        and one.name not in there
-        and (one.initiator or restarted)
-    )
 
 
 def look(record: Path = RECORD) -> tuple[str, ...]:
@@ -78,56 +54,13 @@ def look(record: Path = RECORD) -> tuple[str, ...]:
     try:
         connections = mesh.parse(record.read_text())
         held = holdfile.held(connections, datetime.now(timezone.utc))
-        names = absent(connections, charon.observe(), held)
+        names = repair.absent(connections, charon.observe(), held)
         refused = charon.initiate(names)
     except CharonError:
         return ()
     for name in names:
         log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
     return names
-
-
-def useless(
-    earlier: Mapping[str, ConnectionHealth], rows: Sequence[ConnectionHealth]
-) -> tuple[ConnectionHealth, ...]:
-    """Return the connections whose SAs the kernel has lost, at two looks, with nothing that came in between.
-
-    At most BUDGET of all connections, but one at least: the others are for the looks to come.
-    """
-    lost = [
-        row
-        for row in rows
-        if row.state == "no xfrm"
-        and row.name in earlier
-        and (earlier[row.name].state, earlier[row.name].ike_ids) == (row.state, row.ike_ids)
-        and earlier[row.name].packets_in == row.packets_in
-    ]
-    return tuple(lost[: max(1, int(len(rows) * BUDGET))])
-
-
-def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
-    """Return the IKE SAs beside the newest one of each connection that this host starts: name -> ids.
-
-    The newest that carries packets is kept: the kernel sends by the SA that it got last. charon sees a
-    second IKE SA of a peer only where one was up before the other came; of two that are made at the same
-    moment neither end sees the other.
-    """
-    doubled = {row.name: row.ike_ids for row in rows if row.state == "duplicate" and row.initiator}
-    up: dict[str, list[IkeSA]] = {}
-    for sa in observed.ike_sas:
-        if sa.state == "ESTABLISHED" and sa.uniqueid in doubled.get(sa.name, ()):
-            up.setdefault(sa.name, []).append(sa)
-    return {
-        name: tuple(sa.uniqueid for sa in sorted(sas, key=_worth)[:-1])
-        for name, sas in up.items()
-        if len(sas) > 1
-    }
-
-
-def _worth(sa: IkeSA) -> tuple[bool, int, int]:
-    """Order IKE SAs: the last is the one to keep."""
-    carries = any(child.state == "INSTALLED" for child in sa.children)
-    return carries, -(sa.established or 0), sa.uniqueid
 
 
 class Repair:
@@ -147,8 +80,8 @@ class Repair:
         try:
             observed = charon.observe()
             rows = health.evaluate(connections, observed, kernel.observe()).managed
-            lost = useless(earlier, rows)
-            twice = self._lasting(surplus(rows, observed))
+            lost = repair.useless(earlier, rows)
+            twice = self._lasting(repair.surplus(rows, observed))
             doomed = [*(number for row in lost for number in row.ike_ids)]
             charon.terminate([*doomed, *(number for ids in twice.values() for number in ids)])
         except CharonError:
@@ -209,7 +142,7 @@ def keep_guard(record: Path = RECORD) -> int:
     """Make the guard's policies what the record says; returns how many were changed."""
     if not record.exists() or 0 <= time.time() - record.stat().st_mtime < SETTLED:
         return 0
-    changed = guard.apply(mesh.parse(record.read_text()))
+    changed = guard.apply(holdfile.free(mesh.parse(record.read_text())))
     if changed:
         log.info("%d policies that block what is in the clear were not as they should be", changed)
     return changed

@@ -16,8 +16,8 @@ from overhead_pings import ADDRESSES, commands, ping, pinger
 from spaces import batch, hosts, network_of
 from strongswan import line
 
+from hostipsec.kernel import guard
 from hostipsec.model import Connection
-from hostipsec.programs import guard
 
 PORT = 5500
 IPV6_XFRM_POLICY, DIRECTIONS = 35, (0, 1)  # in, out: linux/in6.h, linux/xfrm.h

@@ -1,0 +1,74 @@
+"""What a host may bring back, or end, by itself: which connections, judged from looks at charon. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from ..model import Charon, Connection, IkeSA
+from .health import ConnectionHealth
+
+GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
+WINDOW = 40  # seconds of charon's life after which a responder no longer acts
+STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
+BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+
+
+def absent(
+    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the connections that this host should start now."""
+    there = {sa.name for sa in observed.ike_sas}
+    loaded = {connection.name for connection in observed.connections}
+    restarted = observed.uptime is not None and GRACE <= observed.uptime <= WINDOW
+    return tuple(
+        one.name
+        for one in connections
+        if one.stage in STARTED
+        and one.name not in held
+        and one.name in loaded
+        and one.name not in there
+        and (one.initiator or restarted)
+    )
+
+
+def useless(
+    earlier: Mapping[str, ConnectionHealth], rows: Sequence[ConnectionHealth]
+) -> tuple[ConnectionHealth, ...]:
+    """Return the connections whose SAs the kernel has lost, at two looks, with nothing that came in between.
+
+    At most BUDGET of all connections, but one at least: the others are for the looks to come.
+    """
+    lost = [
+        row
+        for row in rows
+        if row.state == "no xfrm"
+        and row.name in earlier
+        and (earlier[row.name].state, earlier[row.name].ike_ids) == (row.state, row.ike_ids)
+        and earlier[row.name].packets_in == row.packets_in
+    ]
+    return tuple(lost[: max(1, int(len(rows) * BUDGET))])
+
+
+def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
+    """Return the IKE SAs beside the newest one of each connection that this host starts: name -> ids.
+
+    The newest that carries packets is kept: the kernel sends by the SA that it got last. charon sees a
+    second IKE SA of a peer only where one was up before the other came; of two that are made at the same
+    moment neither end sees the other.
+    """
+    doubled = {row.name: row.ike_ids for row in rows if row.state == "duplicate" and row.initiator}
+    up: dict[str, list[IkeSA]] = {}
+    for sa in observed.ike_sas:
+        if sa.state == "ESTABLISHED" and sa.uniqueid in doubled.get(sa.name, ()):
+            up.setdefault(sa.name, []).append(sa)
+    return {
+        name: tuple(sa.uniqueid for sa in sorted(sas, key=_worth)[:-1])
+        for name, sas in up.items()
+        if len(sas) > 1
+    }
+
+
+def _worth(sa: IkeSA) -> tuple[bool, int, int]:
+    """Order IKE SAs: the last is the one to keep."""
+    carries = any(child.state == "INSTALLED" for child in sa.children)
+    return carries, -(sa.established or 0), sa.uniqueid

@@ -1,0 +1,72 @@
+"""Where things are on a host, and how long they may take: each in this one place.
+
+``here`` are the paths that count. A test points all of them elsewhere at once, so that what it tests works on
+real files: ``monkeypatch.setattr(paths, "here", Paths(directory))``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Union
+
+# units, ours and strongSwan's
+KEEPER_UNIT, GUARD_UNIT = "hostipsec-keeper.service", "hostipsec-guard.service"
+STRONGSWAN_UNITS = ("strongswan-starter", "strongswan")  # the second on Debian 10 and Ubuntu 18.04
+
+# seconds
+DOWN_DEADLINE = 10.0  # until every SA is ended, then by force
+UP_DEADLINE = 30.0  # until what comes back is up
+CALL_DEADLINE = 5.0  # of one call to charon, the kernel or a command
+KEEPER_INTERVAL = 5.0  # between two looks of the keeper, give or take a fifth
+
+
+class Paths:
+    """The paths of a host, below ``root``."""
+
+    def __init__(self, root: Union[str, Path] = "/") -> None:
+        self.root = Path(root)
+        etc, run, proc = self.root / "etc", self.root / "run", self.root / "proc"
+        # strongSwan's, as Debian and Ubuntu have them
+        self.conf = etc / "ipsec.conf"
+        self.secrets = etc / "ipsec.secrets"
+        self.ipsec_d = etc / "ipsec.d"  # charon's AppArmor profile lets it read below here only
+        self.strongswan_d = etc / "strongswan.d"
+        self.strongswan = self.strongswan_d / "hostipsec.conf"
+        self.init_script = etc / "init.d/ipsec"
+        self.init_script_diverted = etc / "init.d/ipsec-disabled"
+        self.run = run  # of charon's sockets and pid file
+        self.charon_pid = run / "charon.pid"
+        self.charon_vici = run / "charon.vici"
+        self.ipsec = self.root / "usr/sbin/ipsec"
+        self.starter = self.root / "usr/lib/ipsec/starter"
+        # what we keep: docs/design.md says what each is for
+        self.state = self.root / "var/lib/hostipsec"
+        self.record = self.state / "mesh.json"
+        self.hold = self.state / "hold.json"
+        self.command = self.state / "command.json"
+        self.lock = run / "hostipsec.lock"
+        # what we bring
+        self.engine = self.root / "usr/local/lib/hostipsec"
+        self.sysctl = etc / "sysctl.d/60-ipsec.conf"
+        self.login = etc / "update-motd.d/60-hostipsec-hold"
+        self.ipsec_global = self.root / "usr/local/sbin/ipsec-global"
+        self.completion = self.root / "usr/local/share/bash-completion/completions/ipsec-global"
+        # the operating system's
+        self.units = etc / "systemd/system"
+        self.unit_directories = (
+            self.units,
+            self.root / "lib/systemd/system",
+            self.root / "usr/lib/systemd/system",
+        )
+        self.systemd = run / "systemd/system"  # there while systemd is process 1
+        self.proc = proc
+        self.sysctls = proc / "sys"
+        self.xfrm_stat = proc / "net/xfrm_stat"
+        self.modules = self.root / "lib/modules"
+
+    def kept(self, generation: str, path: Path) -> Path:
+        """Return where a generation of a file is kept: ``/var/lib/hostipsec/previous/etc/ipsec.conf``."""
+        return self.state / generation / path.relative_to(self.root)
+
+
+here = Paths()
