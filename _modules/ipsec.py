@@ -12,7 +12,7 @@ import time
 import salt.pillar
 
 try:
-    from hostipsec import __version__
+    from hostipsec import __version__, paths
     from hostipsec.apply import configuration, hostplan, rollback, transition
     from hostipsec.certificates import certificates, rules
     from hostipsec.charon import charon, daemon
@@ -158,8 +158,8 @@ def host_():
         "packages": sorted({*platform.packages, *settings.packages}),
         "service": platform.service,
         "systemd": platform.systemd,
-        "init_script": platforms.INIT_SCRIPT if platform.systemd else None,
-        "init_script_diverted": platforms.INIT_SCRIPT_DIVERTED if platform.systemd else None,
+        "init_script": str(paths.here.init_script) if platform.systemd else None,
+        "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
         "sysctl": {**defaults.SYSCTL, **settings.sysctl},
         "vici": settings.vici,
     }
@@ -317,15 +317,15 @@ def status(peer=None, connection=None):
 def _certificate():
     """Return when the certificate that charon runs with expires; a usable pillar says more."""
     name = configuration.certificate()
-    ends = certificates.end_of(f"/etc/ipsec.d/certs/{name}") if name else None
+    ends = certificates.end_of(str(paths.here.ipsec_d / "certs" / name)) if name else None
     if ends is None:
         return None
     warn_days, source = defaults.WARN_DAYS, name
     try:
         member = _member()
         warn_days = member.fleet.settings.certificates.warn_days
-        paths = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
-        source = certificates.name_at(paths, member.host.id) or name
+        places = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
+        source = certificates.name_at(places, member.host.id) or name
     except HostIPsecError:
         pass  # said by others: a pillar that cannot be read hides no date
     found = rules.expiry(ends, warn_days, _now())

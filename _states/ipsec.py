@@ -8,7 +8,7 @@ import datetime
 import pathlib
 
 try:
-    from hostipsec import plane
+    from hostipsec import paths, plane
     from hostipsec.apply import clean, configuration, hostplan, rollback, transition
     from hostipsec.certificates import certificates
     from hostipsec.charon import daemon, vicicopy
@@ -25,8 +25,6 @@ except ImportError:
     HAS_ENGINE = False
 
 __virtualname__ = "ipsec"
-
-DIRECTORY = "/etc/ipsec.d"
 
 
 def __virtual__():
@@ -191,7 +189,7 @@ def remembered(name, packages, sysctls):
             original.keep(packages, sysctls, daemon.has_vici())
     except HostIPsecError as error:
         return _failed(name, error)
-    return _result(name, {str(original.FILE): "kept"}, "what the host was before this package")
+    return _result(name, {str(paths.here.before): "kept"}, "what the host was before this package")
 
 
 def cleaned(name):
@@ -350,7 +348,9 @@ def _held(held):
 def _prune(identifier):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
-        certificates.prune(certificates.Destination(DIRECTORY, identifier), configuration.files_in_use())
+        certificates.prune(
+            certificates.Destination(str(paths.here.ipsec_d), identifier), configuration.files_in_use()
+        )
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []

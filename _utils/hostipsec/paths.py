@@ -41,9 +41,11 @@ class Paths:
         self.starter = self.root / "usr/lib/ipsec/starter"
         # what we keep: docs/design.md says what each is for
         self.state = self.root / "var/lib/hostipsec"
-        self.record = self.state / "mesh.json"
+        self.record = self.state / "mesh.json"  # this host's connections, for programs without the pillar
         self.hold = self.state / "hold.json"
         self.command = self.state / "command.json"
+        self.before = self.state / "before.json"
+        self.change = self.state / "previous/change.json"
         self.lock = run / "hostipsec.lock"
         # what we bring
         self.engine = self.root / "usr/local/lib/hostipsec"

@@ -12,6 +12,7 @@ import jinja2
 from figures import median, rounds, table
 
 import fleets
+from hostipsec import paths
 from hostipsec.apply import configuration
 from hostipsec.pillar import membership
 
@@ -44,7 +45,7 @@ def ours(data: dict[str, Any]) -> int:
     """Validate the pillar and render every file of the hub; the number of connections."""
     member = membership.read(data, HUB)
     wanted = configuration.wanted(member.connections, member.fleet.settings, "hub.pem", ("RSA", "hub.pem"))
-    return wanted.files[configuration.CONF].count(b"conn edge")
+    return wanted.files[paths.here.conf].count(b"conn edge")
 
 
 def template(data: dict[str, Any]) -> int:

@@ -7,7 +7,7 @@ from minions import HOST, NOW, Minion
 
 import authorities
 import fleets
-from hostipsec.apply import configuration
+from hostipsec import paths
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def data(source):
 @pytest.fixture
 def minion(tmp_path, data, monkeypatch):
     """Return a member of the example fleet, with no configuration yet, whatever the machine has in /etc."""
-    monkeypatch.setattr(configuration, "CONF", str(tmp_path / "ipsec.conf"))
+    monkeypatch.setattr(paths.here, "conf", tmp_path / "ipsec.conf")
     found = Minion(tmp_path / "minion", HOST, init="systemd", os="Debian", osmajorrelease=12)
     found.pillar(data)
     return found

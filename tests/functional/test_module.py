@@ -10,8 +10,7 @@ import pytest
 from minions import HOST, NOW, Minion, Remote
 
 import authorities
-from hostipsec import __version__
-from hostipsec.apply import configuration
+from hostipsec import __version__, paths
 from hostipsec.strongswan import render
 
 PUBLIC = (
@@ -188,7 +187,7 @@ def test_the_plan_of_a_host_whose_certificate_is_wrong_is_what_is_wrong(minion, 
 def test_the_plan_of_a_host_that_is_no_member(minion, data, ours, standing, status):
     """What runs there stays until somebody applies ipsec.clean: it may be the pillar that is wrong."""
     if ours:
-        Path(configuration.CONF).write_text(f"{render.HEADER}\nconn cp3001_v4\n    auto=start\n")
+        paths.here.conf.write_text(f"{render.HEADER}\nconn cp3001_v4\n    auto=start\n")
     del data["hosts"][HOST], data["expect"]
     minion.pillar(data)
     found = minion.call("ipsec.plan")
@@ -223,8 +222,7 @@ def test_a_moment_that_cannot_be(minion, at):
 
 
 def test_version_where_no_charon_runs(minion, monkeypatch):
-    monkeypatch.setattr("hostipsec.charon.vicisession.SOCKET", "/nowhere")
-    monkeypatch.setattr("hostipsec.charon.vicisession.RUN_SOCKET", "/nowhere")
+    monkeypatch.setattr(paths.here, "charon_vici", Path("/nowhere"))
     found = minion.call("ipsec.version")
     assert found["package"] == __version__
     assert (found["strongswan"], found["backend"]) == (None, None)

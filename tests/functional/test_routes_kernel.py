@@ -14,7 +14,6 @@ from strongswan import wait_for
 
 from hostipsec.kernel import routes, routing
 from hostipsec.model import Connection
-from hostipsec.programs import keeper
 from hostipsec.store import mesh
 from hostipsec.system.processes import Result
 from hostipsec.system.processes import run as process
@@ -202,7 +201,7 @@ def test_rows_tell_what_is_wanted_there_and_used(network):
 @pytest.fixture
 def kept(network, tmp_path):
     """Run the keeper on the host, with a record of long ago, as after a boot: there are no routes."""
-    record = network.host.root / str(keeper.RECORD).lstrip("/")
+    record = network.host.root / "var/lib/hostipsec/mesh.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(mesh.render(PEERS, 1450))
     os.utime(record, (0, 0))

@@ -14,7 +14,7 @@ import strongswan
 from minions import HOST, NOW, Minion, Remote, tree
 
 import authorities
-from hostipsec.apply import configuration
+from hostipsec import paths
 from hostipsec.strongswan import render
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
@@ -41,9 +41,7 @@ def agree(minion, function, name, **arguments):
 
 
 def configured_before(names):
-    Path(configuration.CONF).write_text(
-        render.HEADER + "".join(f"conn {name}\n    auto=add\n" for name in names)
-    )
+    paths.here.conf.write_text(render.HEADER + "".join(f"conn {name}\n    auto=add\n" for name in names))
 
 
 def test_checked(minion):

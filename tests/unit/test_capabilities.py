@@ -30,18 +30,17 @@ class Kernel:
 
 
 @pytest.fixture
-def modules(tmp_path):
+def modules(here):
     """Return a folder like /lib/modules, whose kernel has gcm as a module, esp4 built in, and no esp6."""
-    folder = tmp_path / os.uname().release
-    folder.mkdir()
+    folder = here.modules / os.uname().release
+    folder.mkdir(parents=True)
     (folder / "modules.dep").write_text("kernel/crypto/gcm.ko.xz: kernel/crypto/ctr.ko.xz\n")
     (folder / "modules.builtin").write_text("kernel/net/ipv4/esp4.ko\n")
-    return tmp_path
 
 
 def test_a_kernel_that_can_is_asked_in_namespaces_of_their_own(modules):
     kernel = Kernel()
-    assert capabilities.missing(GCM, ("v4", "v6"), kernel, modules) == ()
+    assert capabilities.missing(GCM, ("v4", "v6"), kernel) == ()
     four, six = kernel.asked
     assert four[:6] == ("unshare", "--net", "ip", "xfrm", "state", "add")
     assert "192.0.2.1" in four
@@ -51,10 +50,10 @@ def test_a_kernel_that_can_is_asked_in_namespaces_of_their_own(modules):
 
 def test_no_esp_for_one_family(modules):
     kernel = Kernel(("2001:db8::1", NO_TYPE))
-    assert capabilities.missing(GCM, ("v4", "v6"), kernel, modules) == (
+    assert capabilities.missing(GCM, ("v4", "v6"), kernel) == (
         "the kernel has no ESP for IPv6: it was built without module esp6",
     )
-    assert capabilities.missing(GCM, ("v4",), kernel, modules) == ()
+    assert capabilities.missing(GCM, ("v4",), kernel) == ()
 
 
 @pytest.mark.parametrize(
@@ -68,14 +67,14 @@ def test_no_esp_for_one_family(modules):
 )
 def test_no_algorithm(modules, said):
     kernel = Kernel(("aead", Result(2, "", f"{said}\n")))
-    assert capabilities.missing(GCM, ("v4", "v6"), kernel, modules) == (
+    assert capabilities.missing(GCM, ("v4", "v6"), kernel) == (
         "the kernel has no AES_GCM_16_128 (rfc4106(gcm(aes))): module gcm does not load; try: modprobe gcm",
     )
 
 
 def test_neither_algorithm_nor_esp(modules):
     """The kernel names the algorithm first; a second question finds that ESP is missing as well."""
-    found = capabilities.missing(GCM, ("v4",), Kernel(("aead", NO_AEAD), ("enc", NO_TYPE)), modules)
+    found = capabilities.missing(GCM, ("v4",), Kernel(("aead", NO_AEAD), ("enc", NO_TYPE)))
     assert [sentence.partition(":")[0] for sentence in found] == [
         "the kernel has no AES_GCM_16_128 (rfc4106(gcm(aes)))",
         "the kernel has no ESP for IPv4",
@@ -86,19 +85,19 @@ def test_neither_algorithm_nor_esp(modules):
     "said", ["Error: Requested type not found.", "RTNETLINK answers: Protocol not supported"]
 )
 def test_no_esp(modules, said):
-    found = capabilities.missing(GCM, ("v4",), Kernel(("ip", Result(2, "", said))), modules)
+    found = capabilities.missing(GCM, ("v4",), Kernel(("ip", Result(2, "", said))))
     assert found == ("the kernel has no ESP for IPv4: module esp4 does not load; try: modprobe esp4",)
 
 
 def test_no_interface(modules):
     said = "Cannot open netlink socket: Protocol not supported\n"
-    found = capabilities.missing(GCM, ("v4", "v6"), Kernel(("ip", Result(1, "", said))), modules)
+    found = capabilities.missing(GCM, ("v4", "v6"), Kernel(("ip", Result(1, "", said))))
     assert found == ("the kernel takes no SAs: it was built without module xfrm_user",)
 
 
-def test_no_modules_of_the_running_kernel(tmp_path):
-    *_, hint = capabilities.missing(GCM, ("v4",), Kernel(("aead", NO_AEAD)), tmp_path)
-    assert hint.startswith(f"there is no {tmp_path / os.uname().release}: reboot after")
+def test_no_modules_of_the_running_kernel(here):
+    *_, hint = capabilities.missing(GCM, ("v4",), Kernel(("aead", NO_AEAD)))
+    assert hint.startswith(f"there is no {here.modules / os.uname().release}: reboot after")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def test_no_modules_of_the_running_kernel(tmp_path):
 )
 def test_what_tells_nothing_is_an_error(modules, answer, said):
     with pytest.raises(capabilities.CapabilityError, match=said):
-        capabilities.missing(GCM, ("v4",), Kernel(("unshare", answer)), modules)
+        capabilities.missing(GCM, ("v4",), Kernel(("unshare", answer)))
 
 
 def test_every_proposal_is_asked_for():
@@ -123,7 +122,7 @@ def test_every_proposal_is_asked_for():
 
 
 def test_what_charon_has_no_kernel_name_for(modules):
-    assert capabilities.missing("camellia128ctr-sha1", ("v4",), Kernel(), modules) == (
+    assert capabilities.missing("camellia128ctr-sha1", ("v4",), Kernel()) == (
         "CAMELLIA_CTR_128 cannot be done by a kernel: charon has no name for it there",
     )
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from hostipsec.charon import charon, daemon
+from hostipsec.charon import charon
 from hostipsec.charon.daemon import Strongswan
 from hostipsec.errors import CharonError
 
 
 @pytest.fixture
-def silent(tmp_path, monkeypatch):
+def silent(here, monkeypatch):
     """Return the pid file of a charon that answers to nothing."""
 
     def refuse():
         raise CharonError("charon cannot be reached")
 
     monkeypatch.setattr(charon, "observe", refuse)
-    monkeypatch.setattr(daemon, "PID_FILE", str(tmp_path / "charon.pid"))
-    return tmp_path / "charon.pid"
+    monkeypatch.setattr(here, "proc", Path("/proc"))
+    return here.charon_pid
 
 
 def strongswan():

@@ -21,16 +21,6 @@ EARLY, LATE = Command("up", 100.0, "ada"), Command("down", 200.0, "bob")
 LIFT = Hold("ada", NOW, "", held=False)
 
 
-@pytest.fixture
-def disk(tmp_path, monkeypatch):
-    """Have the hold of this host in a directory of the test."""
-    for name, file in (("FILE", "hold.json"), ("COMMAND", "command.json"), ("LOCK", "lock")):
-        monkeypatch.setattr(holdfile, name, tmp_path / file)
-    monkeypatch.setattr(holdfile, "STATE", tmp_path)
-    monkeypatch.setattr(holdfile, "CONF", str(tmp_path / "ipsec.conf"))
-    return tmp_path
-
-
 def held():
     return {*holdfile.held(CONNECTIONS, NOW)}
 
@@ -90,13 +80,13 @@ def test_the_order_of_commands():
 # On disk -------------------------------------------------------------------------------------
 
 
-def test_whatever_the_order_of_arrival_the_later_command_counts(disk):
+def test_whatever_the_order_of_arrival_the_later_command_counts(here):
     holdfile.take(ALL, CONNECTIONS, NOW, LATE)
     with pytest.raises(OverruledError):
         holdfile.lift(LIFT, CONNECTIONS, NOW, EARLY)
     assert held() == {one.name for one in CONNECTIONS}
     assert holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")) == ()
-    assert not holdfile.FILE.exists()
+    assert not here.hold.exists()
     with pytest.raises(OverruledError):  # remembered although nothing is held by now
         holdfile.take(ALL, CONNECTIONS, NOW, LATE)
     with pytest.raises(OverruledError):
@@ -104,7 +94,7 @@ def test_whatever_the_order_of_arrival_the_later_command_counts(disk):
     assert held() == set()
 
 
-def test_what_is_decided_at_the_host_counts_when_it_comes(disk):
+def test_what_is_decided_at_the_host_counts_when_it_comes(here):
     holdfile.take(ALL, CONNECTIONS, NOW, LATE)
     holdfile.lift(LIFT, CONNECTIONS, NOW)
     assert held() == set()
@@ -154,7 +144,7 @@ class Stopped(emergency.System):
         return (1,)
 
 
-def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(disk):
+def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(here):
     """It went on to its deadline, ended what came up meanwhile, and killed charon at last."""
     system = Stopped(lambda: holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")))
     found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
@@ -165,7 +155,7 @@ def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(disk):
     assert (found.charon, found.problems, found.lost_hold) == ("runs", (), False)
 
 
-def test_a_stop_that_comes_late_does_nothing(disk):
+def test_a_stop_that_comes_late_does_nothing(here):
     holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve"))
     system = Stopped()
     found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
@@ -173,7 +163,7 @@ def test_a_stop_that_comes_late_does_nothing(disk):
     assert found.overruled.startswith("a later command counts: up by eve, given ")
 
 
-def test_an_up_that_comes_late_does_nothing(disk, monkeypatch):
+def test_an_up_that_comes_late_does_nothing(here, monkeypatch):
     holdfile.take(ALL, CONNECTIONS, NOW, LATE)
     found = comeback.up(CONNECTIONS, Scope(), "ada", 5, True, EARLY, comeback.System())
     assert not found.ok

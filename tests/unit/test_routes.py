@@ -281,9 +281,9 @@ def test_without_ip():
 
 
 @pytest.fixture
-def record(tmp_path):
+def record(here):
     """Return a record that was written an hour ago."""
-    return tmp_path / "mesh.json"
+    return here.record
 
 
 def write(record, mtu, age=3600.0):
@@ -305,15 +305,15 @@ def test_the_keeper_applies_the_record(record, monkeypatch):
     monkeypatch.setattr(routing, "apply", lambda *asked: seen.append(asked) or routes.Difference())
     for mtu, age in ((None, 3600), (1450, 3), (1450, -60), (1450, 3600)):
         write(record, mtu, age)
-        keeper.keep_routes(record)
+        keeper.keep_routes()
     # nothing without an MTU, or while the state that wrote it is at work; a clock may have been set back
     assert [len(connections) for connections, _ in seen] == [len(OURS)] * 2
 
 
 def test_the_keeper_without_a_record_or_with_a_broken_one(record):
-    assert keeper.keep_routes(record).empty
+    assert keeper.keep_routes().empty
     write(record, 1450)
     stamp = record.stat().st_mtime
     record.write_text("{")
     os.utime(record, (stamp, stamp))
-    assert keeper.complaint(lambda: keeper.keep_routes(record)).startswith("mesh.json cannot be read")
+    assert keeper.complaint(lambda: keeper.keep_routes()).startswith("mesh.json cannot be read")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import recordings
-from hostipsec.charon import stroke
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.errors import CharonError
 from hostipsec.system import processes
@@ -101,11 +102,11 @@ def test_reread_and_update():
         StrokeBackend(Ipsec(Result(7, ""))).update()
 
 
-def test_settings_are_reread_by_a_signal_to_charon_alone(tmp_path, monkeypatch):
+def test_settings_are_reread_by_a_signal_to_charon_alone(here, monkeypatch):
     """A pid file that was left behind may name a process of someone else."""
-    monkeypatch.setattr(stroke, "PID_FILE", tmp_path / "charon.pid")
+    monkeypatch.setattr(here, "proc", Path("/proc"))
     with pytest.raises(CharonError, match=r"charon is not running .*charon\.pid"):
         StrokeBackend().reload_settings()
-    stroke.PID_FILE.write_text("1\n")
+    here.charon_pid.write_text("1\n")
     with pytest.raises(CharonError, match=r"process 1 of .* is not charon"):
         StrokeBackend().reload_settings()

@@ -117,18 +117,20 @@ def test_nothing(text):
 # Reading --------------------------------------------------------------------------------------
 
 
-def test_the_kernel_is_asked_without_keys(tmp_path):
+def test_the_kernel_is_asked_without_keys(here):
     asked = []
 
     def run(argv, timeout):
         asked.append((" ".join(argv), timeout))
         return Result(0, recordings.read(f"5.9.8-transport.{'states' if 'state' in argv else 'policies'}"))
 
-    (tmp_path / "stat").write_text("XfrmInError \t5\n")
-    found = kernel.observe(3.0, run, tmp_path / "stat")
+    here.xfrm_stat.parent.mkdir()
+    here.xfrm_stat.write_text("XfrmInError \t5\n")
+    found = kernel.observe(3.0, run)
     assert asked == [("ip -s xfrm state list nokeys", 3.0), ("ip -s xfrm policy list", 3.0)]
     assert (len(found.states), len(found.policies), found.errors) == (4, 6, {"XfrmInError": 5})
-    assert kernel.observe(3.0, run, tmp_path / "none").errors == {}
+    here.xfrm_stat.unlink()
+    assert kernel.observe(3.0, run).errors == {}
 
 
 def test_a_refusal_is_an_error_in_words():

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..certificates.certificates import Destination
 from ..charon import charon
 from ..emergency import emergency
@@ -23,26 +24,10 @@ from ..kernel import guard, kernel, leftovers, routing
 from ..store import original, record
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults, render
-from ..system import diversion, files, packages, platforms, processes, service
+from ..system import diversion, files, packages, processes, service
 from . import configuration
-from .configuration import CONF, SECRETS, STATE, STRONGSWAN
 
-UNITS = ("hostipsec-keeper.service", "hostipsec-guard.service")
-SYSTEMD = Path("/etc/systemd/system")
-SYSCTL = Path("/etc/sysctl.d/60-ipsec.conf")
-DIRECTORY = Path("/etc/ipsec.d")
-COMMANDS = (
-    "/usr/local/sbin/ipsec-global",
-    "/usr/local/share/bash-completion/completions/ipsec-global",
-    "/etc/update-motd.d/60-hostipsec-hold",
-)
-MADE = (  # where they were missing
-    "/usr/local/share/bash-completion/completions",
-    "/usr/local/share/bash-completion",
-    "/etc/update-motd.d",
-)
-ENGINE = Path("/usr/local/lib/hostipsec")
-LOCK = Path("/run/hostipsec.lock")
+UNITS = (paths.KEEPER_UNIT, paths.GUARD_UNIT)
 _OURS = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
 _DEADLINE = 30.0
@@ -169,7 +154,7 @@ def _guard() -> Part:
 
 
 def _units() -> Part:
-    there = [SYSTEMD / unit for unit in UNITS if (SYSTEMD / unit).exists()]
+    there = [paths.here.units / unit for unit in UNITS if (paths.here.units / unit).exists()]
 
     def remove() -> None:
         for path in there:
@@ -181,7 +166,7 @@ def _units() -> Part:
 
 
 def _sysctls(kept: Optional[original.Before]) -> Part:
-    text = (files.read(SYSCTL) or b"").decode("utf-8", "replace")
+    text = (files.read(paths.here.sysctl) or b"").decode("utf-8", "replace")
     keys = [
         line.partition("=")[0].strip() for line in text.splitlines() if "=" in line and line[0] not in "#;"
     ]
@@ -192,58 +177,65 @@ def _sysctls(kept: Optional[original.Before]) -> Part:
         for key, value in back.items():
             if original.live(key) not in (None, value):
                 original.set_live(key, value)
-        files.remove(SYSCTL)
+        files.remove(paths.here.sysctl)
 
     said = {f"sysctl {key}": f"back to {value}" for key, value in back.items() if original.live(key) != value}
-    return Part({**said, str(SYSCTL): "removed"} if text else {}, remove)
+    return Part({**said, str(paths.here.sysctl): "removed"} if text else {}, remove)
 
 
 def _certificates(host_id: str) -> Part:
-    destination = Destination(str(DIRECTORY), host_id)
-    paths = [*destination.own(destination.certs), *destination.own(destination.private)]
+    destination = Destination(str(paths.here.ipsec_d), host_id)
+    found = [*destination.own(destination.certs), *destination.own(destination.private)]
     for directory, pattern in (
         (destination.cacerts, _OURS),
         (destination.crls, _OURS),
         (destination.crls, _FETCHED),
     ):
-        paths += [str(path) for path in sorted(Path(directory).glob("*")) if pattern.match(path.name)]
-    return Part(dict.fromkeys(paths, "removed"), lambda: _remove(paths))
+        found += [str(path) for path in sorted(Path(directory).glob("*")) if pattern.match(path.name)]
+    return Part(dict.fromkeys(found, "removed"), lambda: _remove(found))
 
 
 def _configuration() -> Part:
     """Files of ours are what they were before us: another's, the package's own, or none."""
     header = render.HEADER.encode()
-    ours = [path for path in (CONF, SECRETS, STRONGSWAN) if (files.read(path) or b"").startswith(header)]
-    originals = {path: files.read(f"{STATE}/original{path}") for path in ours}
-    said = {path: "removed" if found is None else "as it was before" for path, found in originals.items()}
+    ours = [
+        path
+        for path in (paths.here.conf, paths.here.secrets, paths.here.strongswan)
+        if (files.read(path) or b"").startswith(header)
+    ]
+    originals = {path: files.read(paths.here.kept("original", path)) for path in ours}
+    said = {
+        str(path): "removed" if found is None else "as it was before" for path, found in originals.items()
+    }
 
     def remove() -> None:
-        files.swap({path: (content, configuration.MODES[path]) for path, content in originals.items()})
+        files.swap({path: (content, configuration.modes()[path]) for path, content in originals.items()})
 
     return Part(said, remove)
 
 
 def _files() -> Part:
-    paths = [path for path in COMMANDS if Path(path).exists()]
+    here = paths.here
+    there = [path for path in (here.ipsec_global, here.completion, here.login, here.engine) if path.exists()]
 
     def remove() -> None:
-        _remove(paths)
-        if ENGINE.exists():
-            shutil.rmtree(ENGINE)
-        for directory in MADE:
-            _empty(Path(directory))
+        _remove(list(map(str, (path for path in there if path != here.engine))))
+        if here.engine.exists():
+            shutil.rmtree(here.engine)
+        for directory in (here.completion.parent, here.completion.parent.parent, here.login.parent):
+            _empty(directory)  # where they were missing
 
-    return Part(dict.fromkeys([*paths, *([str(ENGINE)] if ENGINE.exists() else [])], "removed"), remove)
+    return Part(dict.fromkeys(map(str, there), "removed"), remove)
 
 
 def _state() -> Part:
-    there = [path for path in (STATE, LOCK) if path.exists()]
+    there = [path for path in (paths.here.state, paths.here.lock) if path.exists()]
 
     def remove() -> None:
-        LOCK.unlink(missing_ok=True)
-        shutil.rmtree(STATE, ignore_errors=True)
-        if STATE.exists():
-            raise HostIPsecError(f"{STATE}: cannot be removed")
+        paths.here.lock.unlink(missing_ok=True)
+        shutil.rmtree(paths.here.state, ignore_errors=True)
+        if paths.here.state.exists():
+            raise HostIPsecError(f"{paths.here.state}: cannot be removed")
 
     return Part({str(path): "removed" for path in there}, remove)
 
@@ -267,7 +259,7 @@ def _service(name: str, removal: packages.Removal) -> Part:
     """The service is stopped and disabled where the package stays."""
     running = bool(service.pids(service.CHARON, service.STARTER))
     enabled = processes.run(["systemctl", "is-enabled", name], _DEADLINE).stdout.strip() == "enabled"
-    ours = (STATE / "mesh.json").exists()
+    ours = paths.here.record.exists()
     if removal.purge or not (ours and (running or enabled)):
         return Part({}, lambda: None)
     return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
@@ -280,7 +272,7 @@ def _packages(host: Host, removal: packages.Removal) -> Part:
         left = packages.installed() & {*removal.purge}
         if left:
             raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
-        for path in sorted(Path("/run").glob("charon.*")):  # sockets, which charon does not take with it
+        for path in sorted(paths.here.run.glob("charon.*")):  # sockets, which charon does not take with it
             path.unlink()
         for name in (
             "aacerts",
@@ -293,18 +285,21 @@ def _packages(host: Host, removal: packages.Removal) -> Part:
             "private",
             "reqs",
         ):
-            _empty(DIRECTORY / name)
-        _empty(configuration.STRONGSWAN_D)
+            _empty(paths.here.ipsec_d / name)
+        _empty(paths.here.strongswan_d)
 
     return Part({f"package {name}": "purged" for name in removal.purge}, remove)
 
 
 def _diversion() -> Part:
-    found = diversion.look(platforms.INIT_SCRIPT)
-    if found is None or (found.owner, found.target) != (diversion.LOCAL, platforms.INIT_SCRIPT_DIVERTED):
+    found = diversion.look(str(paths.here.init_script))
+    if found is None or (found.owner, found.target) != (
+        diversion.LOCAL,
+        str(paths.here.init_script_diverted),
+    ):
         return Part({}, lambda: None)
-    said = {f"diversion of {platforms.INIT_SCRIPT}": "taken back"}
-    return Part(said, lambda: diversion.undivert(platforms.INIT_SCRIPT))
+    said = {f"diversion of {paths.here.init_script}": "taken back"}
+    return Part(said, lambda: diversion.undivert(str(paths.here.init_script)))
 
 
 def _vici(host: Host, kept: Optional[original.Before]) -> Part:

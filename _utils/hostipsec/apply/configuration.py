@@ -11,21 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..model import Charon, Connection, IkeSA, Settings
 from ..store import mesh
 from ..strongswan import difference, proposals, render
 from ..system import files, service
 
-CONF = "/etc/ipsec.conf"
-SECRETS = "/etc/ipsec.secrets"
-STRONGSWAN_D = Path("/etc/strongswan.d")
-STRONGSWAN = f"{STRONGSWAN_D}/hostipsec.conf"
-STATE = Path("/var/lib/hostipsec")  # the files that were there before us, and the last good ones
-MESH = str(STATE / "mesh.json")  # what this host's connections are, for programs without the pillar
-MODES: Mapping[str, int] = {CONF: 0o644, SECRETS: 0o600, STRONGSWAN: 0o644, MESH: 0o644}
 _QUOTED = re.compile(r'"([^"]+)"')
 _GOING = ("DELETING", "DESTROYING")
 _ANY = ("%any", "0.0.0.0", "::")  # noqa: S104  what charon shows before it has chosen an address
+
+
+def modes() -> dict[Path, int]:
+    """Return the files that hold a host's configuration, with their modes."""
+    here = paths.here
+    return {here.conf: 0o644, here.secrets: 0o600, here.strongswan: 0o644, here.record: 0o644}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Wanted:
 
     connections: tuple[Connection, ...]
     settings: Settings
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[Path, bytes] = field(repr=False)
 
     @property
     def names(self) -> frozenset[str]:
@@ -115,13 +115,13 @@ def wanted(
     """
     peers = len({connection.peer for connection in connections})
     texts = {
-        CONF: render.with_auto(
+        paths.here.conf: render.with_auto(
             render.ipsec_conf(connections, settings, certificate, service.kept()),
             dict.fromkeys(held, render.HELD),
         ),
-        SECRETS: render.ipsec_secrets(*secrets),
-        STRONGSWAN: render.strongswan_conf(peers, settings),
-        MESH: mesh.render(connections, settings.mtu),
+        paths.here.secrets: render.ipsec_secrets(*secrets),
+        paths.here.strongswan: render.strongswan_conf(peers, settings),
+        paths.here.record: mesh.render(connections, settings.mtu),
     }
     free = tuple(one for one in connections if one.name not in held)
     return Wanted(free, settings, {path: text.encode() for path, text in texts.items()})
@@ -130,9 +130,9 @@ def wanted(
 def plan(want: Wanted, charon: Optional[Charon]) -> Plan:
     """Compare what is wanted with the files on disk and with what charon has loaded."""
     old = {path: _text(files.read(path)) for path in want.files}
-    last_good = _text(files.read(last_good_path(CONF)))
+    last_good = _text(files.read(paths.here.kept("good", paths.here.conf)))
     differs = difference.between(_by_part(old), {k: v or "" for k, v in _by_part(_texts(want)).items()})
-    ours = difference.names(old[CONF]) | difference.names(last_good)
+    ours = difference.names(old[paths.here.conf]) | difference.names(last_good)
     return Plan(
         differs,
         missing(want.connections, charon),
@@ -149,30 +149,35 @@ def plan(want: Wanted, charon: Optional[Charon]) -> Plan:
 
 def recorded() -> tuple[Connection, ...]:
     """Return the connections that were configured last; none where none are on record."""
-    text = _text(files.read(MESH))
+    text = _text(files.read(paths.here.record))
     return mesh.parse(text) if text else ()
 
 
 def configured_names() -> frozenset[str]:
     """Return the names of the connections that files of ours on disk hold."""
-    text = _text(files.read(CONF)) or ""
+    text = _text(files.read(paths.here.conf)) or ""
     return difference.names(text) if text.startswith(render.HEADER) else frozenset()
 
 
 def files_in_use() -> frozenset[str]:
     """Return the certificates and keys that our files name: on disk, the last good ones, those of before."""
     found: set[str] = set()
-    for path in (CONF, last_good_path(CONF), previous_path(CONF)):
+    for path in _generations(paths.here.conf):
         sections = render.parse_ipsec_conf(_text(files.read(path)) or "")
         found.update(options["leftcert"] for options in sections.values() if "leftcert" in options)
-    for path in (SECRETS, last_good_path(SECRETS), previous_path(SECRETS)):
+    for path in _generations(paths.here.secrets):
         found.update(_QUOTED.findall(_text(files.read(path)) or ""))
     return frozenset(found)
 
 
+def _generations(path: Path) -> tuple[Path, ...]:
+    """Return where a file is: in use, the last good one, the one of before."""
+    return path, paths.here.kept("good", path), paths.here.kept("previous", path)
+
+
 def certificate() -> str:
     """Return the name of the certificate that an ipsec.conf of ours on disk has; empty for none."""
-    text = _text(files.read(CONF)) or ""
+    text = _text(files.read(paths.here.conf)) or ""
     sections = render.parse_ipsec_conf(text) if text.startswith(render.HEADER) else {}
     return next((options["leftcert"] for options in sections.values() if "leftcert" in options), "")
 
@@ -224,23 +229,13 @@ def _moved(sa: IkeSA, ends: Optional[tuple[str, str]]) -> bool:
     return any(one != end and one not in _ANY for one, end in zip(found, ends))
 
 
-def last_good_path(path: str) -> str:
-    """Return where the last content of a file that charon ran with is kept."""
-    return f"{STATE}/good{path}"
-
-
-def previous_path(path: str) -> str:
-    """Return where the content of a file before the last change is kept."""
-    return f"{STATE}/previous{path}"
-
-
 def _modes(want: Wanted) -> dict[str, str]:
     """Say which files have another mode than they should."""
     found = {path: files.look(path) for path in want.files}
     return {
-        path: f"{entry.mode:04o} -> {MODES[path]:04o}"
+        str(path): f"{entry.mode:04o} -> {modes()[path]:04o}"
         for path, entry in found.items()
-        if entry is not None and entry.mode != MODES[path]
+        if entry is not None and entry.mode != modes()[path]
     }
 
 
@@ -248,10 +243,15 @@ def _text(content: Optional[bytes]) -> Optional[str]:
     return None if content is None else content.decode("utf-8", "replace")
 
 
-def _texts(want: Wanted) -> dict[str, Optional[str]]:
+def _texts(want: Wanted) -> dict[Path, Optional[str]]:
     return {path: _text(content) for path, content in want.files.items()}
 
 
-def _by_part(texts: Mapping[str, Optional[str]]) -> dict[str, Optional[str]]:
-    parts = {"conf": CONF, "secrets": SECRETS, "strongswan": STRONGSWAN, "mesh": MESH}
+def _by_part(texts: Mapping[Path, Optional[str]]) -> dict[str, Optional[str]]:
+    parts = {
+        "conf": paths.here.conf,
+        "secrets": paths.here.secrets,
+        "strongswan": paths.here.strongswan,
+        "mesh": paths.here.record,
+    }
     return {part: texts[path] for part, path in parts.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Optional
 
+from .. import paths
 from ..certificates import certificates
 from ..charon import daemon
 from ..errors import HostIPsecError
@@ -15,8 +16,6 @@ from ..model import STAGES, Connection, Fleet
 from ..pillar import membership, topology
 from ..store import holdfile
 from . import configuration
-
-DIRECTORY = "/etc/ipsec.d"
 
 
 def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = STAGES[-1]) -> fleetplan.Answer:
@@ -74,7 +73,7 @@ def _changes(
     """Return warnings, and by state the changes that it reports in test mode."""
     held = frozenset(holdfile.held(member.connections, now))
     plan = configuration.plan(wanted(member, now, held), daemon.observe())
-    copied = certificate(member, DIRECTORY, now, apply=False)
+    copied = certificate(member, str(paths.here.ipsec_d), now, apply=False)
     if copied.errors:
         raise HostIPsecError("\n".join(copied.errors))
     ways = routing.plan(member.connections, member.fleet.settings.mtu)

@@ -13,16 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..model import Certificates, Connection, Settings
 from ..store import hold, mesh
 from ..strongswan import difference, render
 from ..system import files, service
 from . import configuration
-from .configuration import CONF, MESH, MODES, SECRETS, STATE, STRONGSWAN, Wanted
-
-FILE = STATE / "previous/change.json"
-PATHS = (CONF, SECRETS, STRONGSWAN, MESH)
+from .configuration import Wanted
 
 
 @dataclass(frozen=True)
@@ -31,26 +29,32 @@ class Previous:
 
     mark: str  # of the change, empty for one that has none
     when: str  # it was changed
-    contents: Mapping[str, str] = field(repr=False)
+    contents: Mapping[Path, str] = field(repr=False)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
         """Return the connections of then; none for a host that was no member."""
-        return mesh.parse(self.contents[MESH]) if MESH in self.contents else ()
+        return mesh.parse(self.contents[paths.here.record]) if paths.here.record in self.contents else ()
 
     @property
     def mtu(self) -> Optional[int]:
         """Return the MTU that was locked then."""
-        return mesh.parse_mtu(self.contents[MESH]) if MESH in self.contents else None
+        return (
+            mesh.parse_mtu(self.contents[paths.here.record]) if paths.here.record in self.contents else None
+        )
 
 
-def look(want: Wanted) -> dict[str, str]:
+def look(want: Wanted) -> dict[Path, str]:
     """Return the contents that a change to ``want`` replaces; of a new host, those without connections."""
-    found = {path: files.read(path) for path in PATHS}
-    conf = found[CONF]
+    found = {path: files.read(path) for path in configuration.modes()}
+    conf = found[paths.here.conf]
     if conf is None or not conf.startswith(render.HEADER.encode()):
         texts = {path: content.decode() for path, content in want.files.items()}
-        return {**texts, CONF: without_connections(texts[CONF]), MESH: mesh.render(())}
+        return {
+            **texts,
+            paths.here.conf: without_connections(texts[paths.here.conf]),
+            paths.here.record: mesh.render(()),
+        }
     return {
         path: content.decode("utf-8", "replace") for path, content in found.items() if content is not None
     }
@@ -62,21 +66,21 @@ def without_connections(conf: str) -> str:
     return head + mark + rest.partition("\n\nconn ")[0].rstrip("\n") + "\n"
 
 
-def keep(contents: Mapping[str, str], mark: str, now: datetime) -> None:
+def keep(contents: Mapping[Path, str], mark: str, now: datetime) -> None:
     """Keep what was there before a change; the later steps of a change with a mark keep nothing."""
     change = _change()
     if mark and change and change.get("mark") == mark:
         return
-    kept: dict[str, files.Change] = {
-        configuration.previous_path(path): (
+    kept: dict[Path, files.Change] = {
+        paths.here.kept("previous", path): (
             contents[path].encode() if path in contents else None,
-            MODES[path],
+            configuration.modes()[path],
         )
-        for path in PATHS
+        for path in configuration.modes()
     }
-    kept[str(FILE)] = (json.dumps({"mark": mark, "when": hold.minute(now)}).encode(), 0o600)
+    kept[paths.here.change] = (json.dumps({"mark": mark, "when": hold.minute(now)}).encode(), 0o600)
     for path in kept:
-        files.ensure_directory(Path(path).parent, 0o700)
+        files.ensure_directory(path.parent, 0o700)
     files.swap(kept)
 
 
@@ -85,7 +89,7 @@ def read() -> Optional[Previous]:
     change = _change()
     if change is None:
         return None
-    found = {path: files.read(configuration.previous_path(path)) for path in PATHS}
+    found = {path: files.read(paths.here.kept("previous", path)) for path in configuration.modes()}
     texts = {
         path: content.decode("utf-8", "replace") for path, content in found.items() if content is not None
     }
@@ -93,18 +97,26 @@ def read() -> Optional[Previous]:
 
 
 def _change() -> Optional[dict[str, object]]:
-    content = files.read(FILE)
+    content = files.read(paths.here.change)
     try:
         found = None if content is None else dict(json.loads(content))
     except (ValueError, TypeError) as error:
-        raise HostIPsecError(f"{FILE} cannot be read ({error!r}); correct the pillar and apply it") from None
+        raise HostIPsecError(
+            f"{paths.here.change} cannot be read ({error!r}); correct the pillar and apply it"
+        ) from None
     return found
 
 
 def forget() -> None:
     """Keep nothing any more: going back twice would go forward."""
     files.swap(
-        {str(FILE): (None, 0o600), **{configuration.previous_path(one): (None, MODES[one]) for one in PATHS}}
+        {
+            paths.here.change: (None, 0o600),
+            **{
+                paths.here.kept("previous", one): (None, configuration.modes()[one])
+                for one in configuration.modes()
+            },
+        }
     )
 
 
@@ -114,10 +126,10 @@ def wanted(previous: Previous, held: Sequence[str] = ()) -> Wanted:
     every = previous.connections
     kept = service.kept()
     autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in every}
-    contents[CONF] = render.with_auto(contents[CONF], autos)
+    contents[paths.here.conf] = render.with_auto(contents[paths.here.conf], autos)
     free = tuple(one for one in every if one.name not in held)
     encoded = {path: text.encode() for path, text in contents.items()}
-    return Wanted(free, settings(contents[CONF], contents.get(STRONGSWAN, "")), encoded)
+    return Wanted(free, settings(contents[paths.here.conf], contents.get(paths.here.strongswan, "")), encoded)
 
 
 def settings(conf: str, strongswan: str) -> Settings:

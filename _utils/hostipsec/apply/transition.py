@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional, Protocol
 
+from .. import paths
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
 from ..model import Charon
 from ..strongswan import render
 from ..system import files, service
 from . import configuration, trial
-from .configuration import CONF, MODES, SECRETS, STATE, STRONGSWAN, STRONGSWAN_D, Plan, Wanted
+from .configuration import Plan, Wanted
 
 LOADED_DEADLINE = 20.0  # seconds, until charon has what the files say
 _POLL = 0.1
@@ -65,7 +65,7 @@ def apply(want: Wanted, plan: Plan, daemon: Daemon) -> Outcome:
     """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well."""
     warnings = _tried(want) if not plan.difference.empty or plan.restart else ()
     _keep_originals(want)
-    undo = files.swap({path: (content, MODES[path]) for path, content in want.files.items()})
+    undo = files.swap({path: (content, configuration.modes()[path]) for path, content in want.files.items()})
     try:
         done = _take_up(want, plan, daemon)
         _wait_loaded(want, plan, daemon)
@@ -82,11 +82,11 @@ def apply(want: Wanted, plan: Plan, daemon: Daemon) -> Outcome:
 def _tried(want: Wanted) -> tuple[str, ...]:
     """Try the new files; return warnings. Raises ConfigError, and then nothing was touched."""
     content = {
-        "ipsec.conf": want.files[CONF],
-        "ipsec.secrets": want.files[SECRETS],
-        "strongswan.d/hostipsec.conf": want.files[STRONGSWAN],
+        "ipsec.conf": want.files[paths.here.conf],
+        "ipsec.secrets": want.files[paths.here.secrets],
+        "strongswan.d/hostipsec.conf": want.files[paths.here.strongswan],
     }
-    with trial.staged(content, STRONGSWAN_D, STATE) as directory:
+    with trial.staged(content, paths.here.strongswan_d, paths.here.state) as directory:
         trial.conftest(directory / "ipsec.conf")
         verdict = trial.run(directory, want.names)
     if verdict.charon is None:
@@ -99,22 +99,22 @@ def _tried(want: Wanted) -> tuple[str, ...]:
 
 def _keep_originals(want: Wanted) -> None:
     """Keep files that somebody else wrote, once, so that removing this package brings them back."""
-    for path in (CONF, SECRETS, STRONGSWAN):
+    for path in (paths.here.conf, paths.here.secrets, paths.here.strongswan):
         content = files.read(path)
-        kept = f"{STATE}/original{path}"
+        kept = paths.here.kept("original", path)
         foreign = content is not None and not content.startswith(render.HEADER.encode())
         if content is not None and foreign and files.read(kept) is None:
-            files.ensure_directory(Path(kept).parent, 0o700)
+            files.ensure_directory(kept.parent, 0o700)
             files.replace(kept, content, 0o600)
     for path in want.files:
-        files.ensure_directory(Path(configuration.last_good_path(path)).parent, 0o700)
+        files.ensure_directory(paths.here.kept("good", path).parent, 0o700)
 
 
 def _keep_last_good(want: Wanted) -> tuple[str, ...]:
     """Keep the files that charon runs with; a disk that is full by now is a warning."""
-    last_good = configuration.last_good_path
+    modes, kept = configuration.modes(), paths.here.kept
     try:
-        files.swap({last_good(path): (content, MODES[path]) for path, content in want.files.items()})
+        files.swap({kept("good", path): (content, modes[path]) for path, content in want.files.items()})
     except HostIPsecError as error:
         return (f"the last good configuration cannot be kept: {error}",)
     return ()

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..charon import statusall
 from ..errors import ConfigError, HostIPsecError
 from ..model import Charon
 from ..system import processes
 
-STARTER = "/usr/lib/ipsec/starter"  # Debian and Ubuntu, all releases
 CONFTEST_OK = "config OK"
 DEADLINE = 15.0  # seconds: charon with 70 connections answers after less than one
 _POLL = 0.05
@@ -53,12 +53,12 @@ class Verdict:
     warning: str = ""
 
 
-def conftest(conf: Path, starter: str = STARTER) -> None:
+def conftest(conf: Path) -> None:
     """Let starter parse ipsec.conf; each warning is fatal, as it drops the connection (exit status 0).
 
     Raises :class:`~hostipsec.errors.ConfigError` with what starter says.
     """
-    done = processes.run([starter, "--conftest", "--conf", str(conf)], 30)
+    done = processes.run([str(paths.here.starter), "--conftest", "--conf", str(conf)], 30)
     said = [line for line in done.text.splitlines() if line.strip() and CONFTEST_OK not in line]
     if done.status != 0 or said or CONFTEST_OK not in done.text:
         raise ConfigError(
@@ -95,7 +95,7 @@ def _sweep(below: Path) -> None:
     """Remove what a process left that was killed in a trial."""
     for directory in below.glob("trial.*.*"):
         pid = directory.name.split(".")[1]
-        if not Path(f"/proc/{pid}").exists():
+        if not (paths.here.proc / str(pid)).exists():
             shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -106,9 +106,7 @@ def _unwritable(path: Path, error: OSError) -> HostIPsecError:
     return HostIPsecError(f"{path}: cannot be written: {error.strerror}; nothing was changed")
 
 
-def run(
-    directory: Path, names: Collection[str], starter: str = STARTER, deadline: float = DEADLINE
-) -> Verdict:
+def run(directory: Path, names: Collection[str], deadline: float = DEADLINE) -> Verdict:
     """Start a charon with the files in ``directory`` and wait until it has loaded ``names``.
 
     Raises :class:`~hostipsec.errors.ConfigError` when it does not start or does not load them all.
@@ -118,7 +116,7 @@ def run(
     log = directory / "charon.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_UNSHARE, "sh", "-c", _SCRIPT, "trial", str(directory), starter],
+            [*_UNSHARE, "sh", "-c", _SCRIPT, "trial", str(directory), str(paths.here.starter)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -6,15 +6,13 @@ import contextlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from ..system import processes
-from . import charon, stroke
-
-PID_FILE = "/var/run/charon.pid"
+from . import charon
 
 
 def has_vici() -> bool:
@@ -32,7 +30,7 @@ def reread() -> None:
 def _alive() -> bool:
     """Say whether the process of charon's pid file lives, answering or not; a zombie does not."""
     with contextlib.suppress(OSError, ValueError):
-        stat = Path(f"/proc/{int(Path(PID_FILE).read_text())}/stat").read_text()
+        stat = (paths.here.proc / f"{int(paths.here.charon_pid.read_text())}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] not in ("Z", "X")  # the name before may hold anything
     return False
 
@@ -63,7 +61,7 @@ class Strongswan:
 
     def reload(self) -> None:
         """Make charon take up all connections anew; SAs stay."""
-        done = processes.run([stroke.IPSEC, "reload"], 10)
+        done = processes.run([str(paths.here.ipsec), "reload"], 10)
         if done.status != 0:
             raise CharonError(f"ipsec reload: status {done.status}, {' '.join(done.text.split())}")
 
@@ -71,7 +69,7 @@ class Strongswan:
         """Make charon read strongswan.conf anew, and set its log levels."""
         charon.reload_settings()
         for kind, level in sorted(charondebug.items()):
-            processes.run([stroke.IPSEC, "stroke", "loglevel", kind, str(level)], 5)
+            processes.run([str(paths.here.ipsec), "stroke", "loglevel", kind, str(level)], 5)
 
     def restart(self) -> None:
         """Start the service, or restart it."""

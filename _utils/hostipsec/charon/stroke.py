@@ -10,15 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
+from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from ..system import processes
 
-IPSEC = "/usr/sbin/ipsec"
-PID_FILE = Path("/var/run/charon.pid")
 Key = TypeVar("Key")
 _NOT_RUNNING = 7  # as ipsec(8) says where charon has no pid file
 _LATE = processes.Result(processes.TIMED_OUT, "")
@@ -80,12 +78,14 @@ class StrokeBackend:
     def reload_settings(self, timeout: float = 5.0) -> None:
         """Have charon read strongswan.conf again, by SIGHUP to charon itself: stroke has no word for it."""
         try:
-            pid = int(PID_FILE.read_text())
-            if Path(f"/proc/{pid}/comm").read_text().strip() != "charon":
-                raise CharonError(f"process {pid} of {PID_FILE} is not charon; is the service running?")
+            pid = int(paths.here.charon_pid.read_text())
+            if (paths.here.proc / f"{pid}/comm").read_text().strip() != "charon":
+                raise CharonError(
+                    f"process {pid} of {paths.here.charon_pid} is not charon; is the service running?"
+                )
             os.kill(pid, signal.SIGHUP)
         except (OSError, ValueError) as error:
-            raise CharonError(f"charon is not running ({PID_FILE}: {error})") from None
+            raise CharonError(f"charon is not running ({paths.here.charon_pid}: {error})") from None
 
     def reread(self, timeout: float = 10.0) -> None:
         """Read keys, certificates and CAs of /etc/ipsec.d and ipsec.secrets again."""
@@ -97,14 +97,14 @@ class StrokeBackend:
 
         Returns as soon as the starter has its signal; look at the loaded connections for the effect.
         """
-        result = self._run([IPSEC, "update"], timeout)
+        result = self._run([str(paths.here.ipsec), "update"], timeout)
         if result.status != 0:
             raise CharonError(
                 f"ipsec update: status {result.status}, {_said(result)}; is the service running?"
             )
 
     def _text(self, command: list[str], timeout: float) -> str:
-        result = self._run([IPSEC, *command], timeout)
+        result = self._run([str(paths.here.ipsec), *command], timeout)
         failure = _failure(result, timeout)
         if failure:
             raise CharonError(f"ipsec {' '.join(command)}: {failure}")
@@ -116,7 +116,7 @@ class StrokeBackend:
         refused: dict[Key, str] = {}
         for key, argv in commands.items():
             left = end - time.monotonic()
-            result = self._run([IPSEC, *argv], left) if left > 0 else _LATE
+            result = self._run([str(paths.here.ipsec), *argv], left) if left > 0 else _LATE
             failure = _failure(result, timeout) or result.text.strip()
             if failure:
                 refused[key] = failure

@@ -12,16 +12,14 @@ import importlib
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Optional
 
+from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from . import vicimessage
 
-SOCKET = "/var/run/charon.vici"
-RUN_SOCKET = "/run/charon.vici"
 SESSIONS = 4  # at once, for many requests
 _NOTHING: Mapping[str, str] = {}
 
@@ -69,7 +67,7 @@ Connect = Callable[[float], "contextlib.AbstractContextManager[Any]"]
 def connect(timeout: float, path: Optional[str] = None) -> Iterator[Any]:
     """Open a session whose calls all end within ``timeout`` seconds, and close it in any case."""
     library = _library()
-    where = path or (SOCKET if Path(SOCKET).exists() else RUN_SOCKET)
+    where = path or str(paths.here.charon_vici)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
         sock.settimeout(timeout)
         try:
@@ -250,12 +248,3 @@ class ViciBackend:
                     except _library().exception.CommandException as refusal:
                         refused[key] = str(refusal)
         return refused
-
-
-def available(sockets: Sequence[str] = (SOCKET, RUN_SOCKET)) -> bool:
-    """Say whether library and socket are there; whether charon answers, only a call can tell."""
-    try:
-        _library()
-    except UnavailableError:
-        return False
-    return any(Path(path).exists() for path in sockets)

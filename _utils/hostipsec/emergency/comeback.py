@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Optional
 
+from .. import paths
 from ..charon import charon, charonlog, reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
@@ -24,7 +25,6 @@ from ..store import hold, holdfile
 from ..store.hold import Command, Hold, OverruledError, Scope
 from ..system import service
 
-DEADLINE = 30.0  # seconds
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
 CALL = 5.0  # seconds, for one call
@@ -149,7 +149,7 @@ def up(
     connections: Sequence[Connection],
     scope: Scope,
     who: str,
-    deadline: float = DEADLINE,
+    deadline: float = paths.UP_DEADLINE,
     wait: bool = True,
     command: Optional[Command] = None,
     system: Optional[System] = None,

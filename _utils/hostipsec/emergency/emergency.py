@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple, Optional
 
+from .. import paths
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard, kernel
@@ -26,7 +27,6 @@ from ..store import holdfile, record
 from ..store.hold import Command, Hold, OverruledError, Scope, current, words
 from ..system import service
 
-DEADLINE = 10.0  # seconds
 GRACE = 1.0  # seconds for force and proof
 HOLD_DEADLINE = 2.0  # seconds, for a disk that hangs
 _POLL, _POLL_MOST = 0.005, 0.1  # seconds between two looks, at first and at most
@@ -184,7 +184,7 @@ class Down(NamedTuple):
 def stop_host(
     scope: Scope,
     hold: Optional[Hold],
-    deadline: float = DEADLINE,
+    deadline: float = paths.DOWN_DEADLINE,
     wait: bool = True,
     command: Optional[Command] = None,
 ) -> Down:
@@ -201,7 +201,7 @@ def down(
     connections: Sequence[Connection],
     scope: Scope,
     hold: Optional[Hold],
-    deadline: float = DEADLINE,
+    deadline: float = paths.DOWN_DEADLINE,
     wait: bool = True,
     command: Optional[Command] = None,
     system: Optional[System] = None,

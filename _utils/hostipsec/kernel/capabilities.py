@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..system import processes
 from . import kernelnames
 
 DEADLINE = 15.0  # seconds, for each SA: the first one loads modules
-MODULES = Path("/lib/modules")
 _ENDS = {"v4": ("192.0.2.1", "192.0.2.2"), "v6": ("2001:db8::1", "2001:db8::2")}  # RFC 5737 and RFC 3849
 _ESP = {"v4": "esp4", "v6": "esp6"}
 
@@ -37,15 +37,13 @@ class CapabilityError(HostIPsecError):
     """It cannot be told what the kernel can."""
 
 
-def missing(
-    esp: str, families: Sequence[str], run: processes.Run = processes.run, modules: Path = MODULES
-) -> tuple[str, ...]:
+def missing(esp: str, families: Sequence[str], run: processes.Run = processes.run) -> tuple[str, ...]:
     """Say what the kernel lacks for option ``esp`` in these families; nothing where it lacks nothing.
 
     Returns sentences such as ``the kernel has no ESP for IPv4: it was built without module esp4``.
     Raises CapabilityError where it cannot be told, without the right to make a namespace, say.
     """
-    folder = modules / os.uname().release
+    folder = paths.here.modules / os.uname().release
     found = [
         f"{name} cannot be done by a kernel: charon has no name for it there"
         for name in kernelnames.unknown(esp)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from .. import paths
 from ..errors import HostIPsecError
 from ..model import Kernel
 from ..system import processes
 from . import xfrm
-
-XFRM_STAT = Path("/proc/net/xfrm_stat")
 
 
 class KernelError(HostIPsecError):
     """The kernel's IPsec state cannot be read."""
 
 
-def observe(timeout: float = 5.0, run: processes.Run = processes.run, stat: Path = XFRM_STAT) -> Kernel:
+def observe(timeout: float = 5.0, run: processes.Run = processes.run) -> Kernel:
     """Return the SAs, policies and error counters of this network namespace.
 
     Keys are left out where ``ip`` can (``nokeys``). A kernel without error counters gives none.
@@ -24,7 +21,7 @@ def observe(timeout: float = 5.0, run: processes.Run = processes.run, stat: Path
     states = _read(["ip", "-s", "xfrm", "state", "list", "nokeys"], timeout, run)
     policies = _read(["ip", "-s", "xfrm", "policy", "list"], timeout, run)
     try:
-        errors = stat.read_text()
+        errors = paths.here.xfrm_stat.read_text()
     except OSError:
         errors = ""
     return xfrm.kernel(states, policies, errors)

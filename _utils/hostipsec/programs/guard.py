@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..kernel import guard
 from ..store import holdfile, record
@@ -16,7 +17,7 @@ from ..store import holdfile, record
 def main() -> int:
     """Set the guard's policies from the record of this host's connections."""
     argparse.ArgumentParser(prog="hostipsec-guard", description=__doc__.splitlines()[0]).parse_args()
-    if not record.MESH.exists():
+    if not paths.here.record.exists():
         return 0
     try:
         guard.apply(holdfile.free(record.read()))

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..model import Charon, Connection, Kernel
 from ..store import hold, holdfile, record
@@ -149,7 +150,7 @@ def _down(options: argparse.Namespace) -> int:
     scope, now = _scope(options), datetime.now(timezone.utc)
     until = now + timedelta(seconds=durations.parse(options.span) or 0) if options.span else None
     taking = Hold(who(), now, options.reason or hold.NO_REASON, until, scope) if options.hold else None
-    deadline = options.deadline or emergency.DEADLINE
+    deadline = options.deadline or paths.DOWN_DEADLINE
     found = emergency.stop_host(scope, taking, deadline, wait=not options.nonblocking)
     nothing = "" if found.connections or found.problems else _unrecorded(record.read(), scope)
     if options.json:
@@ -183,7 +184,7 @@ def _up(options: argparse.Namespace) -> int:
     from ..emergency import comeback
 
     scope, connections = _scope(options), record.read()
-    deadline = options.deadline or comeback.DEADLINE
+    deadline = options.deadline or paths.UP_DEADLINE
     found = comeback.up(connections, scope, who(), deadline, wait=options.blocking)
     nothing = _unrecorded(connections, scope)
     if options.json:

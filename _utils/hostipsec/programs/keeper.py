@@ -27,8 +27,8 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 
+from .. import paths
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..health import health, repair
@@ -36,23 +36,20 @@ from ..health.health import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
 from ..store import holdfile, mesh
 
-RECORD = Path("/var/lib/hostipsec/mesh.json")
-INTERVAL = 5.0  # seconds between two looks, give or take a fifth, so that a fleet does not act as one
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
-PID_FILE = Path("/run/charon.pid")
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
 
 log = logging.getLogger("hostipsec-keeper")
 
 
-def look(record: Path = RECORD) -> tuple[str, ...]:
+def look() -> tuple[str, ...]:
     """Start what is absent; return the names. A charon that does not run, or no record: nothing to do."""
-    if not record.exists():
+    if not paths.here.record.exists():
         return ()
     try:
-        connections = mesh.parse(record.read_text())
+        connections = mesh.parse(paths.here.record.read_text())
         held = holdfile.held(connections, datetime.now(timezone.utc))
         names = repair.absent(connections, charon.observe(), held)
         refused = charon.initiate(names)
@@ -71,12 +68,12 @@ class Repair:
         self.earlier: dict[str, ConnectionHealth] = {}
         self.twice: dict[tuple[int, ...], float] = {}  # ids that are too many -> when they were seen first
 
-    def __call__(self, record: Path = RECORD) -> tuple[str, ...]:
+    def __call__(self) -> tuple[str, ...]:
         """Look, and end; returns the names. A charon that does not run, or no record: nothing to do."""
         earlier, self.earlier = self.earlier, {}
-        if not record.exists():
+        if not paths.here.record.exists():
             return ()
-        connections = holdfile.free(mesh.parse(record.read_text()))
+        connections = holdfile.free(mesh.parse(paths.here.record.read_text()))
         try:
             observed = charon.observe()
             rows = health.evaluate(connections, observed, kernel.observe()).managed
@@ -101,11 +98,11 @@ class Repair:
         return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
 
 
-def keep_hold(record: Path = RECORD) -> tuple[str, ...]:
+def keep_hold() -> tuple[str, ...]:
     """Keep down what is held, and lift a hold that is over; returns what charon had of what is held."""
-    if not holdfile.FILE.exists() or not record.exists():
+    if not paths.here.hold.exists() or not paths.here.record.exists():
         return ()
-    connections, now = mesh.parse(record.read_text()), datetime.now(timezone.utc)
+    connections, now = mesh.parse(paths.here.record.read_text()), datetime.now(timezone.utc)
     changed = holdfile.enforce(connections, now)
     held = holdfile.held(connections, now)
     try:
@@ -120,15 +117,15 @@ def keep_hold(record: Path = RECORD) -> tuple[str, ...]:
     return tuple(loaded)
 
 
-def keep_routes(record: Path = RECORD) -> routes.Difference:
+def keep_routes() -> routes.Difference:
     """Make the routes with a locked MTU what the record says; returns what was changed.
 
     Nothing is done without a record, without an MTU in it (the state removed the routes), or while a state
     that wrote it just now is at work.
     """
-    if not record.exists() or 0 <= time.time() - record.stat().st_mtime < SETTLED:
+    if not paths.here.record.exists() or 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED:
         return routes.Difference()
-    text = record.read_text()
+    text = paths.here.record.read_text()
     connections, mtu = mesh.parse(text), mesh.parse_mtu(text)
     if mtu is None:
         return routes.Difference()
@@ -138,11 +135,11 @@ def keep_routes(record: Path = RECORD) -> routes.Difference:
     return changed
 
 
-def keep_guard(record: Path = RECORD) -> int:
+def keep_guard() -> int:
     """Make the guard's policies what the record says; returns how many were changed."""
-    if not record.exists() or 0 <= time.time() - record.stat().st_mtime < SETTLED:
+    if not paths.here.record.exists() or 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED:
         return 0
-    changed = guard.apply(holdfile.free(mesh.parse(record.read_text())))
+    changed = guard.apply(holdfile.free(mesh.parse(paths.here.record.read_text())))
     if changed:
         log.info("%d policies that block what is in the clear were not as they should be", changed)
     return changed
@@ -168,7 +165,7 @@ def pause(seconds: float) -> None:
 def young() -> bool:
     """Say whether charon was started just now."""
     try:
-        return 0 <= time.time() - PID_FILE.stat().st_mtime < YOUNG
+        return 0 <= time.time() - paths.here.charon_pid.stat().st_mtime < YOUNG
     except OSError:
         return False
 
@@ -185,7 +182,7 @@ def main() -> None:
             if wrong and wrong != said.get(part):  # the next look finds the same
                 log.warning("%s", wrong)
             said[part] = wrong
-        pause(INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
+        pause(paths.KEEPER_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
 from ..strongswan import render
@@ -23,11 +24,6 @@ from ..system import files, service
 from . import hold
 from .hold import Command, Hold, Holds
 
-STATE = Path("/var/lib/hostipsec")
-FILE = STATE / "hold.json"
-COMMAND = STATE / "command.json"  # the last one of the fleet that was obeyed
-CONF = "/etc/ipsec.conf"
-LOCK = Path("/run/hostipsec.lock")
 LOCK_DEADLINE = 1.0  # seconds; an emergency waits for nobody longer
 _POLL = 0.02
 
@@ -35,7 +31,7 @@ _POLL = 0.02
 def read() -> Holds:
     """Return the holds of this host; one that cannot be read holds all of it."""
     try:
-        content = files.read(FILE)
+        content = files.read(paths.here.hold)
         return hold.parse(content.decode("utf-8", "replace")) if content is not None else ()
     except HostIPsecError as error:
         return hold.damaged(error, _changed())
@@ -43,7 +39,7 @@ def read() -> Holds:
 
 def _changed() -> datetime:
     try:
-        return datetime.fromtimestamp(FILE.stat().st_mtime, timezone.utc)
+        return datetime.fromtimestamp(paths.here.hold.stat().st_mtime, timezone.utc)
     except OSError:
         return datetime.fromtimestamp(0, timezone.utc)
 
@@ -51,7 +47,7 @@ def _changed() -> datetime:
 def last_command() -> Optional[Command]:
     """Return the last command of the fleet that this host obeyed."""
     try:
-        content = files.read(COMMAND)
+        content = files.read(paths.here.command)
     except HostIPsecError:
         return None
     return hold.parse_command(content.decode("utf-8", "replace")) if content is not None else None
@@ -61,8 +57,8 @@ def obey(command: Command) -> None:
     """Note a command that neither takes nor lifts a hold. Raises OverruledError where a later one counts."""
     with _locked():
         hold.heed(last_command(), command)
-        files.ensure_directory(STATE, 0o755)
-        files.replace(str(COMMAND), hold.render_command(command).encode(), 0o644)
+        files.ensure_directory(paths.here.state, 0o755)
+        files.replace(paths.here.command, hold.render_command(command).encode(), 0o644)
 
 
 def take(
@@ -108,33 +104,33 @@ def free(connections: Sequence[Connection]) -> tuple[Connection, ...]:
 
 def ignore(connections: Sequence[Connection]) -> None:
     """Keep connections out of charon although the hold itself could not be written."""
-    conf = files.read(CONF)
+    conf = files.read(paths.here.conf)
     if conf is not None:
         autos = {one.name: render.HELD for one in connections}
-        files.replace(CONF, render.with_auto(conf.decode(), autos).encode(), 0o644)
+        files.replace(paths.here.conf, render.with_auto(conf.decode(), autos).encode(), 0o644)
 
 
 def _write(
     holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command]
 ) -> None:
-    files.ensure_directory(STATE, 0o755)  # whoever logs in may read why the host is held
+    files.ensure_directory(paths.here.state, 0o755)  # whoever logs in may read why the host is held
     _swap(holds, connections, now, command)
 
 
 def _swap(
     holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
-) -> tuple[str, ...]:
+) -> tuple[Path, ...]:
     """Write hold.json, command.json and ipsec.conf together; returns the paths that were changed."""
     content = hold.render(holds).encode() if holds else None
-    changes: dict[str, files.Change] = {str(FILE): (content, 0o644)}
+    changes: dict[Path, files.Change] = {paths.here.hold: (content, 0o644)}
     if command is not None:
-        changes[str(COMMAND)] = (hold.render_command(command).encode(), 0o644)
-    conf = files.read(CONF)
+        changes[paths.here.command] = (hold.render_command(command).encode(), 0o644)
+    conf = files.read(paths.here.conf)
     if conf is not None:
         held = hold.held_names(holds, connections, now)
         kept = service.kept()
         autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in connections}
-        changes[CONF] = (render.with_auto(conf.decode(), autos).encode(), 0o644)
+        changes[paths.here.conf] = (render.with_auto(conf.decode(), autos).encode(), 0o644)
     before = {path: files.read(path) for path in changes}
     files.swap(changes)
     return tuple(path for path, (content, _) in changes.items() if before[path] != content)
@@ -145,7 +141,7 @@ def _locked() -> Iterator[None]:
     """Keep out another who reads and writes the hold at this moment, for LOCK_DEADLINE at most."""
     end = time.monotonic() + LOCK_DEADLINE
     try:
-        lock = LOCK.open("a")
+        lock = paths.here.lock.open("a")
     except OSError:
         yield  # a full /run must not keep anybody from an emergency stop
         return

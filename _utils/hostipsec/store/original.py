@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ..apply.configuration import CONF, STATE
+from .. import paths
 from ..errors import HostIPsecError
 from ..strongswan.render import HEADER
 from ..system import files, packages
-
-FILE = STATE / "before.json"
-SYSCTLS = Path("/proc/sys")
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Before:
 
 def read() -> Optional[Before]:
     """Return what was kept; None where this host was set up by a version that kept nothing."""
-    content = files.read(FILE)
+    content = files.read(paths.here.before)
     if content is None:
         return None
     try:
@@ -40,14 +37,16 @@ def read() -> Optional[Before]:
         packages_, asked = frozenset(kept["packages"]), frozenset(kept["asked"])
         return Before(packages_, asked, dict(kept["sysctl"]), bool(kept["vici"]))
     except (ValueError, KeyError, TypeError):
-        raise HostIPsecError(f"{FILE}: is damaged; expected what state ipsec wrote; remove it") from None
+        raise HostIPsecError(
+            f"{paths.here.before}: is damaged; expected what state ipsec wrote; remove it"
+        ) from None
 
 
 def absent(asked: Collection[str], sysctls: Collection[str]) -> bool:
     """Say whether there is something to keep: nothing yet, or not of one of the packages or sysctls."""
     kept = read()
     if kept is None:
-        return not (files.read(CONF) or b"").startswith(HEADER.encode())
+        return not (files.read(paths.here.conf) or b"").startswith(HEADER.encode())
     return not ({*sysctls} <= {*kept.sysctl} and {*asked} <= kept.asked)
 
 
@@ -61,23 +60,23 @@ def keep(asked: Collection[str], sysctls: Collection[str], vici: bool) -> None:
         "sysctl": {**values, **kept.sysctl},
         "vici": kept.vici,
     }
-    files.ensure_directory(STATE, 0o755)
-    files.replace(FILE, json.dumps(content, indent=1).encode(), 0o644)
+    files.ensure_directory(paths.here.state, 0o755)
+    files.replace(paths.here.before, json.dumps(content, indent=1).encode(), 0o644)
 
 
 def live(key: str) -> Optional[str]:
     """Return the live value of a sysctl; None where the kernel has none of that name."""
-    content = files.read(_path(key))
+    content = files.read(_sysctl(key))
     return None if content is None else " ".join(content.decode().split())
 
 
 def set_live(key: str, value: str) -> None:
     """Set the live value of a sysctl."""
     try:
-        _path(key).write_text(value)
+        _sysctl(key).write_text(value)
     except OSError as error:
         raise HostIPsecError(f"sysctl {key} cannot be set to {value}: {error.strerror}") from None
 
 
-def _path(key: str) -> Path:
-    return SYSCTLS / key.replace(".", "/")
+def _sysctl(key: str) -> Path:
+    return paths.here.sysctls / key.replace(".", "/")

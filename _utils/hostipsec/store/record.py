@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import Optional
 
+from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
 from ..strongswan import render
 from ..system import files
 from . import mesh
-
-MESH = Path("/var/lib/hostipsec/mesh.json")
-CONF = Path("/etc/ipsec.conf")
 
 
 def read() -> tuple[Connection, ...]:
@@ -21,7 +18,7 @@ def read() -> tuple[Connection, ...]:
 
     None where there is neither. Raises HostIPsecError where the record is damaged and ipsec.conf no help.
     """
-    content = files.read(MESH)
+    content = files.read(paths.here.record)
     try:
         return mesh.parse(content.decode("utf-8", "replace")) if content is not None else _written()
     except HostIPsecError:
@@ -33,7 +30,7 @@ def read() -> tuple[Connection, ...]:
 
 def _written() -> tuple[Connection, ...]:
     """Return the connections of ipsec.conf where Salt wrote it."""
-    conf = (files.read(CONF) or b"").decode("utf-8", "replace")
+    conf = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
     return of_conf(conf) if conf.startswith(render.HEADER) else ()
 
 

@@ -16,11 +16,13 @@ import stat
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, TypeVar, Union
 
+from .. import paths
 from ..errors import HostIPsecError
 
 PathLike = Union[str, Path]
+Place = TypeVar("Place", str, Path)
 Change = tuple[Optional[bytes], int]  # content (None: no file) and mode
 
 
@@ -154,7 +156,7 @@ class Undo(NamedTuple):
         _exchange(self.before)
 
 
-def swap(changes: Mapping[str, Change], uid: int = 0, gid: int = 0) -> Undo:
+def swap(changes: Mapping[Place, Change], uid: int = 0, gid: int = 0) -> Undo:
     """Give each path its (content, mode), or remove it where the content is None.
 
     All new files are on disk before the first one is renamed, so a full disk changes nothing;
@@ -264,7 +266,7 @@ def _sweep(target: Path) -> None:
 
 
 def _lives(thread: int) -> bool:
-    return thread != threading.get_native_id() and Path(f"/proc/{thread}").exists()
+    return thread != threading.get_native_id() and (paths.here.proc / str(thread)).exists()
 
 
 def _sync(directory: Path) -> None:

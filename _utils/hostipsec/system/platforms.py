@@ -12,8 +12,6 @@ from ..errors import HostIPsecError
 PACKAGES = ("libstrongswan-standard-plugins", "strongswan-charon", "strongswan-starter", "strongswan-swanctl")
 
 # Debian's and Ubuntu's init script that stands beside the unit, and where it is put out of the way
-INIT_SCRIPT = "/etc/init.d/ipsec"
-INIT_SCRIPT_DIVERTED = "/etc/init.d/ipsec-disabled"
 
 # release -> unit. Debian 10 and Ubuntu 18.04 still called it strongswan.service.
 UNITS: Mapping[str, Mapping[int, str]] = {

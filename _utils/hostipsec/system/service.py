@@ -7,36 +7,31 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
+from .. import paths
 from ..errors import HostIPsecError
 from . import processes
 
-PROC = Path("/proc")
-SYSTEMD = Path("/run/systemd/system")  # there while systemd is process 1
-UNIT_DIRECTORIES = (Path("/etc/systemd/system"), Path("/lib/systemd/system"), Path("/usr/lib/systemd/system"))
-UNITS = ("strongswan-starter", "strongswan")  # the second on Debian 10 and Ubuntu 18.04
-INIT_SCRIPT = "/etc/init.d/ipsec"
 CHARON, STARTER = "charon", "starter"
 _POLL = 0.02
 
 
 def kept() -> bool:
     """Say whether ``hostipsec-keeper`` runs on this host and starts its connections."""
-    return SYSTEMD.is_dir()
+    return paths.here.systemd.is_dir()
 
 
 def pids(*names: str) -> tuple[int, ...]:
     """Return the processes of those names in this network namespace: those of containers are not ours."""
     here = _namespace("self")
-    entries = (entry.name for entry in PROC.iterdir() if entry.name.isdigit())
+    entries = (entry.name for entry in paths.here.proc.iterdir() if entry.name.isdigit())
     return tuple(sorted(int(pid) for pid in entries if _name(pid) in names and _namespace(pid) == here))
 
 
 def _name(pid: str) -> str:
     """Return the name of a process; nothing for one that has gone, or only waits for its parent."""
     try:
-        head, _, rest = (PROC / pid / "stat").read_text().rpartition(")")
+        head, _, rest = (paths.here.proc / pid / "stat").read_text().rpartition(")")
     except OSError:
         return ""
     return "" if rest.split()[0] in "ZX" else head.partition("(")[2]
@@ -44,7 +39,7 @@ def _name(pid: str) -> str:
 
 def _namespace(pid: str) -> str:
     try:
-        return os.readlink(PROC / pid / "ns/net")  # noqa: PTH115  a text, not a path
+        return os.readlink(paths.here.proc / pid / "ns/net")  # noqa: PTH115  a text, not a path
     except OSError:
         return ""
 
@@ -65,9 +60,13 @@ def kill(found: Iterable[int], timeout: float) -> tuple[int, ...]:
 
 def unit() -> str:
     """Return the name of the unit; empty where systemd does not run, or strongSwan is not installed."""
-    if not SYSTEMD.is_dir():
+    if not paths.here.systemd.is_dir():
         return ""
-    places = ((name, directory / f"{name}.service") for name in UNITS for directory in UNIT_DIRECTORIES)
+    places = (
+        (name, directory / f"{name}.service")
+        for name in paths.STRONGSWAN_UNITS
+        for directory in paths.here.unit_directories
+    )
     return next((name for name, path in places if path.exists()), "")
 
 
@@ -90,8 +89,8 @@ def _act(verb: str, timeout: float) -> None:
     name = unit()
     if name:
         argv = ["systemctl", "--no-block", verb, name]
-    elif Path(INIT_SCRIPT).exists() and not SYSTEMD.is_dir():
-        argv = [INIT_SCRIPT, verb]
+    elif paths.here.init_script.exists() and not paths.here.systemd.is_dir():
+        argv = [str(paths.here.init_script), verb]
     else:
         raise HostIPsecError(f"strongSwan cannot be {_DONE[verb]}: it has no service on this host")
     done = processes.run(argv, timeout)
