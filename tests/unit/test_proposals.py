@@ -97,7 +97,7 @@ def test_faults_of_several_proposals_are_all_told():
 @given(st.text("aes128gcm-,!_kpr 1\n\x00é", max_size=30), st.sampled_from(["ike", "esp"]))
 def test_any_text_is_faulty_or_can_be_used(text, protocol):
     if not proposals.faults(text, protocol):
-        assert all(proposals.rendered(text) if protocol == "ike" else proposals.rendered_esp(text))
+        assert protocol == "ike" or all(proposals.rendered_esp(text))
         proposals.missing_plugins(text, ())
         proposals.canonical(text)
         assert protocol == "ike" or proposals.esp_geometry(text).block
@@ -109,36 +109,11 @@ def test_any_text_is_faulty_or_can_be_used(text, protocol):
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
 def test_charon_shows_the_proposals_of_the_defaults_as_we_do(file):
     sas = statusall.parse(file.read_text()).ike_sas
-    shown = {sa.proposal for sa in sas if sa.proposal}
-    assert shown == {*proposals.rendered(defaults.CONNECTION["ike"])}
     (first,) = proposals.rendered_esp(defaults.CONNECTION["esp"])
     assert {child.proposal for sa in sas for child in sa.children if child.proposal} <= {
         first,
         first.partition("/")[0],
     }
-
-
-@pytest.mark.parametrize(
-    ("ike", "shown"),
-    [
-        ("aes128gcm16-prfsha384-ecp384bp!", ("AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP",)),
-        ("modp2048-sha256-aes256", ("AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",)),
-        ("aes128gcm16-sha256-x25519", ("AES_GCM_16_128/PRF_HMAC_SHA2_256/CURVE_25519",)),
-        (
-            "3des-md5-modp1024,chacha20poly1305-prfaescmac-ecp521",
-            (
-                "3DES_CBC/HMAC_MD5_96/PRF_HMAC_MD5/MODP_1024",
-                "CHACHA20_POLY1305/PRF_AES128_CMAC/ECP_521",
-            ),
-        ),
-        (
-            "aes256gcm16-prfsha384-ke1_mlkem768-x25519",
-            ("AES_GCM_16_256/PRF_HMAC_SHA2_384/CURVE_25519/KE1_ML_KEM_768",),
-        ),
-    ],
-)
-def test_ike_proposals_in_charons_words(ike, shown):
-    assert proposals.rendered(ike) == shown
 
 
 def test_esp_proposals_in_charons_words():

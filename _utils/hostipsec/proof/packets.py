@@ -130,7 +130,6 @@ _AD_PROTOCOL, _AD_KIND = _AD + 0, _AD + 4
 _OUTGOING = 4  # PACKET_OUTGOING
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _DESTINATION = {4: 16, 6: 24}  # offset in the IP header
-FILTER_MAXIMUM = 4096  # BPF_MAXINSNS
 SNAPLEN = 256  # bytes kept: headers, SPI, and the token of our own echo requests
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand

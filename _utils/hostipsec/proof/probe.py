@@ -39,7 +39,7 @@ class NoRightError(HostIPsecError):
 
 
 @contextlib.contextmanager
-def _rights(what: str) -> Iterator[None]:
+def _permitted(what: str) -> Iterator[None]:
     try:
         yield
     except PermissionError:
@@ -72,7 +72,7 @@ class Prober:
         self._sequence = 0
         self._sent: dict[tuple[Address, int], float] = {}
         self._times: dict[Address, list[float]] = {one.right: [] for one in connections}
-        self._rights = {str(one.right): one.right for one in connections}
+        self._by_right = {str(one.right): one.right for one in connections}
         self._count: Counter[Address] = Counter()
         self._errors: dict[Address, str] = {}
         self._pairs = tuple(dict.fromkeys((one.left, one.right) for one in connections))
@@ -88,7 +88,7 @@ class Prober:
         family, protocol = (
             (socket.AF_INET, socket.IPPROTO_ICMP) if left.version == 4 else (socket.AF_INET6, packets.ICMP6)
         )
-        with _rights("send echo requests"):
+        with _permitted("send echo requests"):
             made = socket.socket(family, socket.SOCK_RAW, protocol)
         self.sockets[left] = made
         _prepare(made)
@@ -131,7 +131,7 @@ class Prober:
         reply = packets.echo_reply(left.version, data)
         if reply is None or reply.identifier != self._identifier or not reply.payload.startswith(self.token):
             return
-        right = self._rights.get(sender.partition("%")[0])
+        right = self._by_right.get(sender.partition("%")[0])
         sent = self._sent.pop((right, reply.sequence), None) if right else None
         if right and sent is not None:
             self._times[right].append(time.monotonic() - sent)
@@ -192,7 +192,7 @@ class Capture:
         self._mark = mark
         self._seen = {one: _Seen() for one in destinations}
         self._dropped = 0
-        with _rights(f"capture on {interface}"):
+        with _permitted(f"capture on {interface}"):
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # nothing, until it is bound
         try:
             _prepare(self.socket)

@@ -257,14 +257,6 @@ def _ike(proposal: Proposal) -> tuple[Algorithm, ...]:
     return (*proposal.of(ENCRYPTION), *_integrity(proposal), *prf, *_exchanges(proposal))
 
 
-def rendered(ike: str) -> tuple[str, ...]:
-    """Return each proposal of option ``ike`` as charon shows it.
-
-    Returns ``("AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP",)``.
-    """
-    return tuple("/".join(map(shown, _ike(proposal))) for proposal in parse(ike))
-
-
 def rendered_esp(esp: str) -> tuple[str, ...]:
     """Return each proposal of option ``esp`` as charon shows it for a rekeyed CHILD SA.
 
