@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from hostipsec.certificates import rules as rules
-from hostipsec.certificates.rules import CertificateFacts, Facts, KeyFacts
+from hostipsec.certificates import chains, names, rules
+from hostipsec.certificates.facts import CertificateFacts, Facts, KeyFacts
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -112,8 +112,8 @@ def test_two_faults_are_two_findings_errors_first():
     ],
 )
 def test_names_are_read_as_strongswan_does(text, name):
-    assert rules.parse_name(text) == name
-    assert rules.parse_name(rules.render_name(name)) == name
+    assert names.parse(text) == name
+    assert names.parse(names.render(name)) == name
 
 
 @pytest.mark.parametrize("text", ["", "cp1.example", "CN=a, XX=b", "CN=a, b", "2.5.4.3=a"])
@@ -141,8 +141,8 @@ def test_intermediate_in_the_ca_file_or_after_the_certificate():
     appended = replace(SUB_LEAF, intermediates=(SUB,))
     for facts in (in_bundle, appended):
         assert codes(facts) == []
-        assert rules.chain(facts, NOW) == (SUB, ROOT)
-        assert set(rules.installable(facts, NOW)) == {SUB, ROOT}
+        assert chains.chain(facts, NOW) == (SUB, ROOT)
+        assert set(chains.installable(facts, NOW)) == {SUB, ROOT}
 
 
 def test_an_intermediate_alone_is_no_trust_anchor():
@@ -154,7 +154,7 @@ def test_a_root_after_the_certificate_is_no_trust_anchor():
     other = certificate("other", (("CN", "Other"),), (("CN", "Other"),), "other", is_ca=True)
     facts = replace(GOOD, cas=(other,), intermediates=(ROOT,))
     assert "ends at 'CN=Root', which is not in the CA file" in only(facts)
-    assert rules.installable(facts, NOW) == (other,)
+    assert chains.installable(facts, NOW) == (other,)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_renewed_ca_beside_the_expired_one_of_the_same_key():
     old = replace(ROOT, fingerprint="old", not_after=NOW - DAY, signed_by=frozenset({"old", "root"}))
     facts = replace(leaf(signed_by=frozenset({"old", "root"})), cas=(old, ROOT))
     assert codes(facts) == [("warning", "ca-expired")]
-    assert rules.installable(facts, NOW) == (ROOT,)
+    assert chains.installable(facts, NOW) == (ROOT,)
 
 
 def test_cross_signed_cas_end():

@@ -9,6 +9,9 @@ import pytest
 from engine import MODULES, imports
 
 PURE = (
+    "certificates.chains",
+    "certificates.facts",
+    "certificates.names",
     "certificates.rules",
     "charon.reasons",
     "charon.statusall",

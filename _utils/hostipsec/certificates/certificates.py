@@ -28,7 +28,7 @@ from ..model import Certificates
 from ..pillar import topology
 from ..strongswan import defaults
 from ..system import files
-from . import rules as rules
+from . import chains, facts, names, rules
 
 PUPPET_SSLDIRS = ("/etc/puppetlabs/puppet/ssl", "/var/lib/puppet/ssl", "/etc/puppet/ssl")
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----[^\n]*\n?", re.DOTALL)
@@ -159,16 +159,16 @@ class Inspection:
 
     def certificate_name(self, host_id: str) -> str:
         """Return the name of the certificate's file below certs."""
-        return rules.file_name(host_id, self.fingerprint)
+        return file_name(host_id, self.fingerprint)
 
     def key_name(self, host_id: str) -> str:
         """Return the name of the key's file below private."""
-        return rules.file_name(host_id, self.key_fingerprint)
+        return file_name(host_id, self.key_fingerprint)
 
     @property
     def secrets_keyword(self) -> str:
         """Return how ipsec.secrets calls the key: RSA, ECDSA or PKCS8; empty where not known."""
-        return rules.SECRETS_KEYWORDS.get(self.key_type, "")
+        return facts.SECRETS_KEYWORDS.get(self.key_type, "")
 
     def messages(self, severity: str) -> tuple[str, ...]:
         """Return the sentences of the findings that are an ``error`` or a ``warning``."""
@@ -220,6 +220,15 @@ def source_paths(
     return SourcePaths(pem, key, ca, crl, named, certificates.warn_days)
 
 
+def file_name(host_id: str, digest: str) -> str:
+    """Return the file name of a certificate or key.
+
+    It differs with the content: charon keeps the certificate that it loaded with a connection, and the
+    starter loads a connection anew only where ipsec.conf differs.
+    """
+    return f"{host_id}-{digest[:12]}.pem"
+
+
 # Inspecting ----------------------------------------------------------------------------------
 
 
@@ -229,20 +238,20 @@ def inspect(paths: SourcePaths, subject: str, now: datetime) -> Inspection:
     bundle, ca_fault, _ = _read_certificates(paths.ca)
     key, key_fault, key_pem = _read_key(paths.key, own[:1])
     everyone = {_fingerprint(certificate): certificate for certificate in (*own, *bundle)}
-    facts = {name: _facts(certificate, (*own[1:], *bundle)) for name, certificate in everyone.items()}
+    described = {name: _facts(certificate, (*own[1:], *bundle)) for name, certificate in everyone.items()}
     cas = _distinct(bundle)
     lists, crl_fault = _read_crls(paths)
-    known = rules.Facts(
+    known = facts.Facts(
         paths.certificate,
         paths.key,
         paths.ca,
-        certificate=facts[_fingerprint(own[0])] if own else None,
+        certificate=described[_fingerprint(own[0])] if own else None,
         certificate_fault=certificate_fault,
         key=key,
         key_fault=key_fault,
-        cas=tuple(facts[name] for name in cas),
+        cas=tuple(described[name] for name in cas),
         ca_fault=ca_fault,
-        intermediates=tuple(facts[name] for name in _distinct(own[1:]) if name not in cas),
+        intermediates=tuple(described[name] for name in _distinct(own[1:]) if name not in cas),
         crl_path=paths.crl,
         crls=tuple(_crl_facts(crl, everyone.values(), own[:1]) for crl in lists),
         crl_fault=crl_fault,
@@ -253,14 +262,14 @@ def inspect(paths: SourcePaths, subject: str, now: datetime) -> Inspection:
         findings=rules.judge(known, subject, now),
         key_type=key.type if key else "",
         key_bits=key.bits if key else 0,
-        subject=rules.render_name(leaf.subject) if leaf else "",
+        subject=names.render(leaf.subject) if leaf else "",
         not_after=leaf.not_after if leaf else None,
         days_left=(leaf.not_after - now).days if leaf else None,
         fingerprint=leaf.fingerprint if leaf else "",
         key_fingerprint=hashlib.sha256(_public(own[0].public_key())).hexdigest() if own else "",
         certificate_pem=certificate_pem,
         key_pem=key_pem,
-        authorities=tuple(_authority(ca, everyone) for ca in rules.installable(known, now)),
+        authorities=tuple(_authority(ca, everyone) for ca in chains.installable(known, now)),
         crls=_newest(known, lists, now),
     )
 
@@ -311,7 +320,7 @@ def _read_crls(paths: SourcePaths) -> tuple[list[x509.CertificateRevocationList]
 
 def _crl_facts(
     crl: x509.CertificateRevocationList, cas: Iterable[x509.Certificate], own: list[x509.Certificate]
-) -> rules.RevocationList:
+) -> facts.CrlFacts:
     signed = [ca for ca in cas if crl.issuer == ca.subject and _signed(crl, ca)]
     signers = frozenset(_fingerprint(ca) for ca in signed)
     named = _key_identifier(crl, x509.AuthorityKeyIdentifier, "key_identifier")
@@ -322,7 +331,7 @@ def _crl_facts(
         one.issuer == crl.issuer and crl.get_revoked_certificate_by_serial_number(one.serial_number)
         for one in own
     )
-    return rules.RevocationList(_name(crl.issuer), _next_update(crl), signers, revokes, found)
+    return facts.CrlFacts(_name(crl.issuer), _next_update(crl), signers, revokes, found)
 
 
 def _key_identifier(holder: Any, kind: Any, attribute: str) -> Optional[bytes]:
@@ -348,25 +357,25 @@ def _next_update(crl: x509.CertificateRevocationList) -> Optional[datetime]:
 
 
 def _newest(
-    known: rules.Facts, lists: list[x509.CertificateRevocationList], now: datetime
+    known: facts.Facts, lists: list[x509.CertificateRevocationList], now: datetime
 ) -> tuple[RevocationList, ...]:
     """Return one list a CA, the one that was made last."""
-    usable = rules.usable_crls(known, now)
+    usable = chains.usable_crls(known, now)
     found: dict[str, tuple[datetime, RevocationList]] = {}
-    for crl, facts in zip(lists, known.crls):
-        if facts not in usable:
+    for crl, described in zip(lists, known.crls):
+        if described not in usable:
             continue
-        made, signer = _moment(crl, "last_update"), min(facts.signed_by)
+        made, signer = _moment(crl, "last_update"), min(described.signed_by)
         if signer not in found or found[signer][0] < made:
             pem = crl.public_bytes(serialization.Encoding.PEM)
-            issuer = rules.render_name(facts.issuer)
-            found[signer] = made, RevocationList(signer, issuer, facts.next_update, pem)
+            issuer = names.render(described.issuer)
+            found[signer] = made, RevocationList(signer, issuer, described.next_update, pem)
     return tuple(one for _, (_, one) in sorted(found.items()))
 
 
 def _read_key(
     path: str, certificate: list[x509.Certificate]
-) -> tuple[Optional[rules.KeyFacts], str, Optional[Secret]]:
+) -> tuple[Optional[facts.KeyFacts], str, Optional[Secret]]:
     """Return the facts of a private key, or what is wrong with its file; and the PEM to copy."""
     content, fault = _read(path)
     if fault:
@@ -377,7 +386,7 @@ def _read_key(
         return None, "holds no private key in PEM ('-----BEGIN PRIVATE KEY-----' or the like)", None
     mode = Path(path).stat().st_mode & 0o7777
     if block[1].startswith(b"ENCRYPTED") or b"ENCRYPTED" in block[0].partition(b"\n\n")[0]:
-        return rules.KeyFacts(mode=mode, encrypted=True), "", None
+        return facts.KeyFacts(mode=mode, encrypted=True), "", None
     try:
         key: Any = serialization.load_pem_private_key(block[0], password=None)
         fits = any(_public(key.public_key()) == _public(one.public_key()) for one in certificate)
@@ -386,7 +395,7 @@ def _read_key(
         return None, "holds a private key that cannot be parsed", None
     name, bits = _key_type(key)
     pem = content if block is blocks[0] else block[0]
-    return rules.KeyFacts(name, bits, mode, fits=fits), "", Secret(pem)
+    return facts.KeyFacts(name, bits, mode, fits=fits), "", Secret(pem)
 
 
 def _key_type(key: object) -> tuple[str, int]:
@@ -407,9 +416,9 @@ def _public(key: Any) -> bytes:
     return encoded
 
 
-def _facts(certificate: x509.Certificate, issuers: Iterable[x509.Certificate]) -> rules.CertificateFacts:
+def _facts(certificate: x509.Certificate, issuers: Iterable[x509.Certificate]) -> facts.CertificateFacts:
     is_ca, path_length = _basic_constraints(certificate)
-    return rules.CertificateFacts(
+    return facts.CertificateFacts(
         fingerprint=_fingerprint(certificate),
         subject=_name(certificate.subject),
         issuer=_name(certificate.issuer),
@@ -439,7 +448,7 @@ def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, Optional[in
     return found.ca, found.path_length
 
 
-def _name(name: x509.Name) -> rules.Name:
+def _name(name: x509.Name) -> names.Name:
     return tuple(_part(sorted(rdn, key=lambda part: part.oid.dotted_string)) for rdn in name.rdns)
 
 
@@ -448,7 +457,7 @@ def _part(attributes: list[Any]) -> tuple[str, str]:
     oids = [attribute.oid.dotted_string for attribute in attributes]
     values = [attribute.value for attribute in attributes]
     texts = [value.hex() if isinstance(value, bytes) else str(value) for value in values]
-    return "+".join(rules.ATTRIBUTE_OIDS.get(oid, oid) for oid in oids), "+".join(texts)
+    return "+".join(names.ATTRIBUTE_OIDS.get(oid, oid) for oid in oids), "+".join(texts)
 
 
 def _moment(certificate: object, attribute: str) -> datetime:
@@ -468,9 +477,9 @@ def _distinct(certificates: Iterable[x509.Certificate]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_fingerprint(certificate) for certificate in certificates))
 
 
-def _authority(ca: rules.CertificateFacts, everyone: Mapping[str, x509.Certificate]) -> Authority:
+def _authority(ca: facts.CertificateFacts, everyone: Mapping[str, x509.Certificate]) -> Authority:
     pem = everyone[ca.fingerprint].public_bytes(serialization.Encoding.PEM)
-    return Authority(ca.fingerprint, rules.render_name(ca.subject), ca.not_after, pem)
+    return Authority(ca.fingerprint, names.render(ca.subject), ca.not_after, pem)
 
 
 # Copying -------------------------------------------------------------------------------------
@@ -545,7 +554,7 @@ def end_of(path: str) -> Optional[datetime]:
 def name_at(paths: SourcePaths, host_id: str) -> str:
     """Return the name that the copy of the certificate at its source has; empty where none can be read."""
     found, _, _ = _read_certificates(paths.certificate)
-    return rules.file_name(host_id, _fingerprint(found[0])) if found else ""
+    return file_name(host_id, _fingerprint(found[0])) if found else ""
 
 
 def _copies(inspection: Inspection, key: Secret, destination: Destination) -> dict[str, _Copy]:

@@ -1,0 +1,94 @@
+"""What a host's certificate, key, CAs and CRLs are, as values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Optional
+
+from ..strongswan import defaults
+from .names import Name
+
+MISSING = "is missing"  # the fault of a file that is not there
+
+# What ipsec.secrets calls a key. All three load PKCS#8 ("BEGIN PRIVATE KEY") files: the pkcs8 plugin
+# registers for each type. RSA also takes PKCS#1, ECDSA SEC1 ("BEGIN EC PRIVATE KEY").
+SECRETS_KEYWORDS: Mapping[str, str] = {"RSA": "RSA", "ECDSA": "ECDSA", "Ed25519": "PKCS8", "Ed448": "PKCS8"}
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """A certificate. ``signed_by`` holds the fingerprints of those whose key verifies its signature."""
+
+    fingerprint: str  # SHA-256 in lower case hexadecimal digits
+    subject: Name
+    issuer: Name
+    not_before: datetime
+    not_after: datetime
+    is_ca: bool = False
+    path_length: Optional[int] = None
+    signed_by: frozenset[str] = frozenset()
+    key_fingerprint: str = ""  # SHA-256 of its public key
+
+    @property
+    def self_signed(self) -> bool:
+        """Say whether the certificate is verified by its own key."""
+        return self.fingerprint in self.signed_by
+
+
+@dataclass(frozen=True)
+class KeyFacts:
+    """A private key, without anything of the key itself."""
+
+    type: str = ""  # RSA, ECDSA, Ed25519, Ed448 or another name; empty where encrypted
+    bits: int = 0
+    mode: int = 0o600
+    encrypted: bool = False
+    fits: bool = False  # the certificate is for this key
+
+    @property
+    def secrets_keyword(self) -> str:
+        """Return how ipsec.secrets calls the key: RSA, ECDSA or PKCS8; empty where not known."""
+        return SECRETS_KEYWORDS.get(self.type, "")
+
+
+@dataclass(frozen=True)
+class CrlFacts:
+    """A revocation list. ``signed_by`` holds the fingerprints of CAs whose key verifies its signature."""
+
+    issuer: Name
+    next_update: Optional[datetime]
+    signed_by: frozenset[str] = frozenset()
+    revokes: bool = False  # the host's own certificate
+    found: bool = True  # charon finds it: by key identifiers in the list and in its CA
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known about the files of a host; a fault says why a part is None or empty."""
+
+    certificate_path: str
+    key_path: str
+    ca_path: str
+    certificate: Optional[CertificateFacts] = None
+    certificate_fault: str = MISSING
+    key: Optional[KeyFacts] = None
+    key_fault: str = MISSING
+    cas: tuple[CertificateFacts, ...] = ()
+    ca_fault: str = MISSING
+    intermediates: tuple[CertificateFacts, ...] = ()  # appended to the certificate's file
+    crl_path: str = ""
+    crls: tuple[CrlFacts, ...] = ()
+    crl_fault: str = ""
+    warn_days: int = defaults.WARN_DAYS
+
+    @property
+    def warning(self) -> timedelta:
+        """Return how long before the end of something it is warned of."""
+        return timedelta(days=self.warn_days)
+
+
+def when(moment: datetime) -> str:
+    """Return a moment in UTC as sentences for the operator have it."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,85 @@
+"""Distinguished names, read, compared and printed as strongSwan does it. Pure.
+
+strongSwan compares names part by part, in the order of the certificate (identification.c, ``compare_dn``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Name = tuple[tuple[str, str], ...]  # (attribute, value) in the order of the DER encoding
+
+# identification.c, x501rdns: every name that strongSwan reads, and one name for each object identifier
+_ATTRIBUTES = (
+    "ND UID DC CN SN serialNumber C L ST STREET O OU organizationIdentifier T D "  # codespell:ignore
+    "postalAddress postalCode N G I dnQualifier dmdName pseudonym ID EN E UN UA TCGID"
+)
+_ALIASES = {
+    "employeenumber": "EN",
+    "email": "E",
+    "emailaddress": "E",
+    "unstructuredname": "UN",
+    "unstructuredaddress": "UA",
+}
+_KNOWN = {**{name.lower(): name for name in _ATTRIBUTES.split()}, **_ALIASES}
+# the same attributes by object identifier, as certificates carry them
+ATTRIBUTE_OIDS: Mapping[str, str] = {
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "STREET",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "T",
+    "2.5.4.13": "D",
+    "2.5.4.16": "postalAddress",
+    "2.5.4.17": "postalCode",
+    "2.5.4.41": "N",
+    "2.5.4.42": "G",
+    "2.5.4.43": "I",
+    "2.5.4.45": "ID",
+    "2.5.4.46": "dnQualifier",
+    "2.5.4.54": "dmdName",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.97": "organizationIdentifier",
+    "2.16.840.1.113730.3.1.3": "EN",
+    "1.2.840.113549.1.9.1": "E",
+    "1.2.840.113549.1.9.2": "UN",
+    "1.2.840.113549.1.9.8": "UA",
+}
+
+
+def parse(text: str) -> Name:
+    """Read a distinguished name as strongSwan does: ``CN=a, O=b`` or ``/CN=a/O=b``.
+
+    Returns ``(("CN", "a"), ("O", "b"))``. Raises ValueError for what strongSwan would not take as
+    a name. There is no escape for the separator: use the form with slashes for a value with a comma.
+    """
+    separator = "/" if text.lstrip().startswith("/") else ","
+    parts = [part.strip(" ") for part in text.split(separator)]
+    name = tuple(_parse_part(part) for part in parts if part)
+    if not name:
+        raise ValueError("it is empty")
+    return name
+
+
+def _parse_part(part: str) -> tuple[str, str]:
+    attribute, equals, value = part.partition("=")
+    known = _KNOWN.get(attribute.strip(" ").lower())
+    if not equals:
+        raise ValueError(f"{part!r} has no '='")
+    if known is None:
+        raise ValueError(f"strongSwan knows no attribute {attribute.strip()!r}")
+    return known, value.lstrip(" =")
+
+
+def render(name: Name) -> str:
+    """Return a name as strongSwan prints it, in the order of the certificate."""
+    separator = "/" if any("," in value for _, value in name) else ", "
+    text = separator.join(f"{attribute}={value}" for attribute, value in name)
+    return f"/{text}" if separator == "/" else text or "(empty)"
