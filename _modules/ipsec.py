@@ -14,7 +14,7 @@ import salt.pillar
 try:
     from hostipsec import __version__, paths
     from hostipsec.apply import configuration, hostplan, rollback, transition
-    from hostipsec.certificates import certificates, rules
+    from hostipsec.certificates import copies, rules, source
     from hostipsec.charon import charon, daemon
     from hostipsec.edition import EDITION
     from hostipsec.emergency import comeback, emergency, reauthentication
@@ -110,13 +110,9 @@ def check():
         found.update(peers=list(member.peers), connections=len(member.connections), lonely=member.lonely)
         if member.connections:
             _platform()
-            inspection = certificates.inspect(
-                certificates.source_paths(member.fleet.settings.certificates, member.host.id),
-                member.subject,
-                datetime.datetime.now(datetime.timezone.utc),
-            )
-            found["problems"] += inspection.messages("error")
-            found["warnings"] += inspection.messages("warning")
+            inspection = source.inspect_member(member, _now())
+            found["problems"] += inspection.errors
+            found["warnings"] += inspection.warnings
     except PillarError as error:
         found["problems"] += [str(problem) for problem in error.problems]
     except HostIPsecError as error:
@@ -317,25 +313,26 @@ def status(peer=None, connection=None):
 def _certificate():
     """Return when the certificate that charon runs with expires; a usable pillar says more."""
     name = configuration.certificate()
-    ends = certificates.end_of(str(paths.here.ipsec_d / "certs" / name)) if name else None
-    if ends is None:
+    used = source.certificate_at(str(paths.here.ipsec_d / "certs" / name)) if name else None
+    if used is None:
         return None
-    warn_days, source = defaults.WARN_DAYS, name
+    warn_days, renewed = defaults.WARN_DAYS, False
     try:
         member = _member()
         warn_days = member.fleet.settings.certificates.warn_days
-        places = certificates.source_paths(member.fleet.settings.certificates, member.host.id)
-        source = certificates.name_at(places, member.host.id) or name
+        where = source.locate(member.fleet.settings.certificates, member.host.id)
+        there = source.certificate_at(where.certificate)
+        renewed = there is not None and copies.certificate_name(member.host.id, there) != name
     except HostIPsecError:
         pass  # said by others: a pillar that cannot be read hides no date
-    found = rules.expiry(ends, warn_days, _now())
-    renewed = "; a renewed one waits for state.apply" if source != name else ""
+    found = rules.expiry(used.not_after, warn_days, _now())
+    waits = "; a renewed one waits for state.apply" if renewed else ""
     return {
-        "not_after": ends.isoformat(),
+        "not_after": used.not_after.isoformat(),
         "days_left": found.days_left,
         "severity": found.severity,
-        "sentence": f"{found.sentence}{renewed}",
-        "renewed": source != name,
+        "sentence": f"{found.sentence}{waits}",
+        "renewed": renewed,
     }
 
 

@@ -10,7 +10,7 @@ import pathlib
 try:
     from hostipsec import paths, plane
     from hostipsec.apply import clean, configuration, hostplan, rollback, transition
-    from hostipsec.certificates import certificates
+    from hostipsec.certificates import copies, source
     from hostipsec.charon import daemon, vicicopy
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
@@ -150,15 +150,15 @@ def certificate_reused(name):
     """
     try:
         member = _member()
-        outcome = hostplan.certificate(member, name, _now(), apply=not __opts__["test"])
-        if outcome.errors:
-            return _failed(name, "\n".join(outcome.errors))
-        if outcome.changes and not __opts__["test"]:
+        inspection = source.inspect_member(member, _now())
+        credentials, difference = inspection.usable(), hostplan.certificate(member, inspection, name)
+        if difference.changes and not __opts__["test"]:
+            copies.write(difference)
             daemon.reread()
     except HostIPsecError as error:
         return _failed(name, error)
-    comment = f"{outcome.key_type} certificate, valid for {outcome.days_left} more days"
-    return _result(name, dict(outcome.changes), comment, outcome.warnings)
+    comment = f"{credentials.key.type} certificate, valid for {credentials.days_left} more days"
+    return _result(name, dict(difference.changes), comment, inspection.warnings)
 
 
 def remembered(name, packages, sysctls):
@@ -348,9 +348,8 @@ def _held(held):
 def _prune(identifier):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
-        certificates.prune(
-            certificates.Destination(str(paths.here.ipsec_d), identifier), configuration.files_in_use()
-        )
+        destination = copies.Destination(str(paths.here.ipsec_d), identifier)
+        copies.prune(destination, configuration.files_in_use())
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []

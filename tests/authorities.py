@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from hostipsec.certificates.certificates import SourcePaths
+from hostipsec.certificates.source import SourcePaths
 
 KEYS = {
     "RSA": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),

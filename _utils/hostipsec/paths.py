@@ -65,6 +65,11 @@ class Paths:
         self.sysctls = proc / "sys"
         self.xfrm_stat = proc / "net/xfrm_stat"
         self.modules = self.root / "lib/modules"
+        self.puppet_ssl = (  # of the Puppet agent, by its age
+            etc / "puppetlabs/puppet/ssl",
+            self.root / "var/lib/puppet/ssl",
+            etc / "puppet/ssl",
+        )
 
     def kept(self, generation: str, path: Path) -> Path:
         """Return where a generation of a file is kept: ``/var/lib/hostipsec/previous/etc/ipsec.conf``."""

@@ -13,8 +13,8 @@ from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 from vici.exception import CommandException
 
 import authorities
-from hostipsec.certificates import certificates
-from hostipsec.certificates.certificates import Destination
+from hostipsec.certificates import copies, source
+from hostipsec.certificates.copies import Destination
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.emergency import reauthentication
@@ -56,28 +56,29 @@ class Pair:
     def give(self, name, issuer, cas, kind="ECDSA", after=b"", key=None, crl=b""):
         """Issue a certificate for a host and copy it as the state does, beside the one in use."""
         issued = authorities.host(f"CN={name}.example", self.now, issuer, kind, key=key)
-        source = authorities.write(self.place / f"{name}-source", issued.pem + after, issued.key_pem(), cas)
+        where = authorities.write(self.place / f"{name}-source", issued.pem + after, issued.key_pem(), cas)
         if crl:
             (self.place / f"{name}-source/crl.pem").write_bytes(crl)
-            source = replace(source, crl=str(self.place / f"{name}-source/crl.pem"))
+            where = replace(where, crl=str(self.place / f"{name}-source/crl.pem"))
         root = f"{self.hosts[name].root}/etc/ipsec.d"
         destination = Destination(root, f"{name}.example")
         used = {
             Path(path).name for part in ("certs", "private") for path in destination.own(f"{root}/{part}")
         }
-        outcome = certificates.reuse(source, destination, f"CN={name}.example", self.now, True, used)
-        assert outcome.errors == ()
-        self.found[name] = certificates.inspect(source, f"CN={name}.example", self.now)
+        inspection = source.inspect(where, f"CN={name}.example", self.now)
+        copies.write(copies.difference(inspection, destination, used))
+        self.found[name] = inspection.usable()
         return issued
 
     def conf(self, name):
         peer = "west" if name == "east" else "east"
         ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "setup": self.setup}
-        certificate = self.found[name].certificate_name(f"{name}.example")
+        certificate = copies.certificate_name(f"{name}.example", self.found[name].certificate)
         return CONN.format(me=name, peer=peer, certificate=certificate, **ends)
 
     def secrets(self, name):
-        return f": {self.found[name].secrets_keyword} {self.found[name].key_name(f'{name}.example')}\n"
+        mine = self.found[name]
+        return f": {mine.key.secrets_keyword} {copies.key_name(f'{name}.example', mine.certificate)}\n"
 
     def start(self, *names):
         for name in names:
@@ -154,7 +155,7 @@ def ca():
 def test_every_kind_of_key(pair, ca, kind):
     for name, mine in (("west", "RSA"), ("east", kind)):
         pair.give(name, ca, ca.pem, mine)
-        assert pair.found[name].key_type == mine
+        assert pair.found[name].key.type == mine
         pair.start(name)
     assert pair.initiate() == ["INSTALLED"]
 

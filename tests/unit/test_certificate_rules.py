@@ -3,42 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pytest
 
-from hostipsec.certificates import chains, names, rules
-from hostipsec.certificates.facts import CertificateFacts, Facts, KeyFacts
-
-NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
-DAY = timedelta(days=1)
-NAME = (("CN", "cp1.example"),)
-ROOT_NAME = (("CN", "Root"),)
-
-
-def certificate(fingerprint, subject, issuer, *signed_by, **other):
-    dates = {"not_before": NOW - 100 * DAY, "not_after": NOW + 1000 * DAY, **other}
-    return CertificateFacts(fingerprint, subject, issuer, signed_by=frozenset(signed_by), **dates)
-
-
-ROOT = certificate("root", ROOT_NAME, ROOT_NAME, "root", is_ca=True)
-SUB = certificate("sub", (("CN", "Sub"),), ROOT_NAME, "root", is_ca=True)
-LEAF = certificate("leaf", NAME, ROOT_NAME, "root")
-KEY = KeyFacts("RSA", 2048, 0o600, fits=True)
-GOOD = Facts("/c.pem", "/k.pem", "/ca.pem", certificate=LEAF, key=KEY, cas=(ROOT,))
-
-
-def codes(facts, expected="CN=cp1.example", now=NOW):
-    return [(finding.severity, finding.code) for finding in rules.judge(facts, expected, now)]
-
-
-def only(facts, expected="CN=cp1.example"):
-    (finding,) = rules.judge(facts, expected, NOW)
-    return str(finding)
-
-
-def leaf(**other):
-    return replace(GOOD, certificate=replace(LEAF, **other))
+from certificate_facts import DAY, GOOD, KEY, NOW, ROOT, SUB, codes, leaf, only
+from hostipsec.certificates import rules
+from hostipsec.certificates.facts import CrlFacts, KeyFacts
 
 
 def test_good_files_have_no_findings():
@@ -100,22 +71,6 @@ def test_two_faults_are_two_findings_errors_first():
 # Subjects ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("CN=a", (("CN", "a"),)),
-        ("cn = a ,O=b", (("CN", "a"), ("O", "b"))),
-        ("/CN=a/O=b, c", (("CN", "a"), ("O", "b, c"))),
-        ("CN=a, emailAddress=r@b", (("CN", "a"), ("E", "r@b"))),
-        ("CN=a b ", (("CN", "a b"),)),
-        ("CN=a=b", (("CN", "a=b"),)),
-    ],
-)
-def test_names_are_read_as_strongswan_does(text, name):
-    assert names.parse(text) == name
-    assert names.parse(names.render(name)) == name
-
-
 @pytest.mark.parametrize("text", ["", "cp1.example", "CN=a, XX=b", "CN=a, b", "2.5.4.3=a"])
 def test_what_is_no_name_is_an_error(text):
     assert codes(GOOD, expected=text) == [("error", "bad-identity")]
@@ -131,66 +86,25 @@ def test_case_matters_and_is_said():
     assert "upper and lower case" in only(leaf(subject=(("CN", "CP1.example"),)))
 
 
-# Chains --------------------------------------------------------------------------------------
+# CRLs ----------------------------------------------------------------------------------------
 
-SUB_LEAF = replace(GOOD, certificate=replace(LEAF, issuer=SUB.subject, signed_by=frozenset({"sub"})))
-
-
-def test_intermediate_in_the_ca_file_or_after_the_certificate():
-    in_bundle = replace(SUB_LEAF, cas=(SUB, ROOT))
-    appended = replace(SUB_LEAF, intermediates=(SUB,))
-    for facts in (in_bundle, appended):
-        assert codes(facts) == []
-        assert chains.chain(facts, NOW) == (SUB, ROOT)
-        assert set(chains.installable(facts, NOW)) == {SUB, ROOT}
-
-
-def test_an_intermediate_alone_is_no_trust_anchor():
-    """strongSwan accepts only a self-signed CA as the end of a chain."""
-    assert "'CN=Sub' was issued by 'CN=Root', and the file has: CN=Sub" in only(replace(SUB_LEAF, cas=(SUB,)))
-
-
-def test_a_root_after_the_certificate_is_no_trust_anchor():
-    other = certificate("other", (("CN", "Other"),), (("CN", "Other"),), "other", is_ca=True)
-    facts = replace(GOOD, cas=(other,), intermediates=(ROOT,))
-    assert "ends at 'CN=Root', which is not in the CA file" in only(facts)
-    assert chains.installable(facts, NOW) == (other,)
+LIST = CrlFacts(ROOT.subject, NOW + DAY, frozenset({"root"}))
 
 
 @pytest.mark.parametrize(
-    ("sub", "said"),
+    ("crl", "findings"),
     [
-        ({"is_ca": False}, "is not a CA"),
-        ({"not_after": NOW - DAY}, "expired on"),
-        ({"not_before": NOW + DAY}, "is not valid before"),
+        (LIST, []),
+        (replace(LIST, next_update=None), []),
+        (replace(LIST, signed_by=frozenset()), [("warning", "crl-ignored")]),
+        (replace(LIST, revokes=True), [("error", "revoked")]),
+        (replace(LIST, found=False), [("warning", "crl-not-found")]),
+        (replace(LIST, next_update=NOW - DAY), [("warning", "crl-outdated")]),
+        (replace(LIST, next_update=NOW - DAY, revokes=True, found=False), [("error", "revoked")]),
     ],
 )
-def test_an_intermediate_that_cannot_vouch_is_named(sub, said):
-    assert f"its CA 'CN=Sub' {said}" in only(replace(SUB_LEAF, intermediates=(replace(SUB, **sub),)))
-
-
-def test_path_length():
-    facts = replace(SUB_LEAF, cas=(replace(ROOT, path_length=0),), intermediates=(SUB,))
-    assert "allows 0 CA(s) below it where there are 1" in only(facts)
-
-
-def test_an_expired_ca_that_is_needed():
-    facts = replace(GOOD, cas=(replace(ROOT, not_after=NOW - DAY),))
-    assert codes(facts) == [("error", "chain-broken"), ("warning", "ca-expired")]
-
-
-def test_a_renewed_ca_beside_the_expired_one_of_the_same_key():
-    """The charon that got both took the first and did not try the other."""
-    old = replace(ROOT, fingerprint="old", not_after=NOW - DAY, signed_by=frozenset({"old", "root"}))
-    facts = replace(leaf(signed_by=frozenset({"old", "root"})), cas=(old, ROOT))
-    assert codes(facts) == [("warning", "ca-expired")]
-    assert chains.installable(facts, NOW) == (ROOT,)
-
-
-def test_cross_signed_cas_end():
-    one = certificate("a", (("CN", "A"),), (("CN", "B"),), "b", is_ca=True)
-    two = certificate("b", (("CN", "B"),), (("CN", "A"),), "a", is_ca=True)
-    assert codes(replace(leaf(signed_by=frozenset({"a"})), cas=(one, two))) == [("error", "chain-broken")]
+def test_a_list_has_one_finding_the_gravest(crl, findings):
+    assert codes(replace(GOOD, crls=(crl,))) == findings
 
 
 # Expiry of what is in use ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
-from ..certificates.certificates import Destination
+from ..certificates.copies import Destination
 from ..charon import charon
 from ..emergency import emergency
 from ..errors import CharonError, HostIPsecError
@@ -28,7 +28,6 @@ from ..system import diversion, files, packages, processes, service
 from . import configuration
 
 UNITS = (paths.KEEPER_UNIT, paths.GUARD_UNIT)
-_OURS = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
 _DEADLINE = 30.0
 
@@ -186,12 +185,8 @@ def _sysctls(kept: Optional[original.Before]) -> Part:
 def _certificates(host_id: str) -> Part:
     destination = Destination(str(paths.here.ipsec_d), host_id)
     found = [*destination.own(destination.certs), *destination.own(destination.private)]
-    for directory, pattern in (
-        (destination.cacerts, _OURS),
-        (destination.crls, _OURS),
-        (destination.crls, _FETCHED),
-    ):
-        found += [str(path) for path in sorted(Path(directory).glob("*")) if pattern.match(path.name)]
+    found += [*destination.shared(destination.cacerts), *destination.shared(destination.crls)]
+    found += [str(path) for path in sorted(Path(destination.crls).glob("*")) if _FETCHED.match(path.name)]
     return Part(dict.fromkeys(found, "removed"), lambda: _remove(found))
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Optional
 
 from .. import paths
-from ..certificates import certificates
+from ..certificates import copies, source
 from ..charon import daemon
 from ..errors import HostIPsecError
 from ..fleet import fleetplan
@@ -43,28 +43,18 @@ def wanted(
 ) -> configuration.Wanted:
     """Return what a host shall run. The key's type is read at the source: test mode copied nothing yet."""
     identifier, settings = member.host.id, member.fleet.settings
-    source = certificates.source_paths(settings.certificates, identifier)
-    inspection = certificates.inspect(source, member.subject, now)
-    if inspection.messages("error"):
-        raise HostIPsecError("\n".join(inspection.messages("error")))
-    secrets = (inspection.secrets_keyword, inspection.key_name(identifier))
-    return configuration.wanted(
-        member.connections, settings, inspection.certificate_name(identifier), secrets, held
-    )
+    credentials = source.inspect_member(member, now).usable()
+    certificate_name = copies.certificate_name(identifier, credentials.certificate)
+    secrets = (credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
+    return configuration.wanted(member.connections, settings, certificate_name, secrets, held)
 
 
 def certificate(
-    member: membership.Membership, directory: str, now: datetime, apply: bool
-) -> certificates.Outcome:
-    """Copy certificate, key and CA to where charon reads; without ``apply`` only say what would change."""
-    return certificates.reuse(
-        certificates.source_paths(member.fleet.settings.certificates, member.host.id),
-        certificates.Destination(directory, member.host.id),
-        member.subject,
-        now,
-        apply=apply,
-        in_use=configuration.files_in_use(),
-    )
+    member: membership.Membership, inspection: source.Inspection, directory: str
+) -> copies.Difference:
+    """Return what has to change below a directory so that charon reads there what was inspected."""
+    destination = copies.Destination(directory, member.host.id)
+    return copies.difference(inspection, destination, configuration.files_in_use())
 
 
 def _changes(
@@ -73,9 +63,8 @@ def _changes(
     """Return warnings, and by state the changes that it reports in test mode."""
     held = frozenset(holdfile.held(member.connections, now))
     plan = configuration.plan(wanted(member, now, held), daemon.observe())
-    copied = certificate(member, str(paths.here.ipsec_d), now, apply=False)
-    if copied.errors:
-        raise HostIPsecError("\n".join(copied.errors))
+    inspection = source.inspect_member(member, now)
+    copied = certificate(member, inspection, str(paths.here.ipsec_d))
     ways = routing.plan(member.connections, member.fleet.settings.mtu)
     changes = {
         fleetplan.CONFIGURED: {} if plan.empty else plan.as_changes(),
@@ -83,7 +72,7 @@ def _changes(
         fleetplan.GUARD: guard.changes(holdfile.free(member.connections)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
-    return (*copied.warnings, *ways.wanted.errors, *ways.wanted.warnings), changes
+    return (*inspection.warnings, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 
 def _recorded(there: frozenset[str]) -> tuple[Connection, ...]:

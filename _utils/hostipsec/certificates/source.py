@@ -1,0 +1,246 @@
+"""A host's certificate, key, CAs and CRLs where they come from: found, read once, and judged.
+
+One inspection serves a whole run: what it found is a value, from which copies and configuration are made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Optional
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from .. import paths
+from ..errors import CertificateError
+from ..model import Certificates
+from ..pillar import topology
+from ..pillar.membership import Membership
+from ..strongswan import defaults
+from . import chains, names, pem, rules, x509facts
+from .facts import MISSING, CertificateFacts, CrlFacts, Facts, KeyFacts
+
+# Values --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourcePaths:
+    """Where a host's files are found."""
+
+    certificate: str
+    key: str
+    ca: str
+    crl: str = ""  # empty: none is looked for
+    crl_required: bool = False  # the pillar names it: a file that is missing is warned of
+    warn_days: int = defaults.WARN_DAYS
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA certificate that charon shall have."""
+
+    fingerprint: str
+    subject: str
+    not_after: datetime
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RevocationList:
+    """A CRL that charon shall have."""
+
+    signer: str  # fingerprint of its CA
+    issuer: str
+    next_update: Optional[datetime]
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What charon shall have of a host's files."""
+
+    certificate: CertificateFacts
+    days_left: int  # until the certificate expires
+    key: KeyFacts
+    authorities: tuple[Authority, ...]
+    crls: tuple[RevocationList, ...]
+    ca_path: str  # the file that the authorities are from
+    certificate_pem: bytes = field(repr=False)
+    key_pem: pem.Secret = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a host's files are, and what is wrong with them."""
+
+    findings: tuple[rules.Finding, ...]
+    credentials: Optional[Credentials]  # judged or not; None where certificate or key cannot be read
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Return the sentences of what forbids to use the files."""
+        return self._sentences(rules.ERROR)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the sentences of what deserves a look and forbids nothing."""
+        return self._sentences(rules.WARNING)
+
+    def usable(self) -> Credentials:
+        """Return what charon shall have. Raises CertificateError with every error, where there is one."""
+        if self.errors or self.credentials is None:
+            raise CertificateError("\n".join(self.errors))
+        return self.credentials
+
+    def _sentences(self, severity: str) -> tuple[str, ...]:
+        return tuple(str(finding) for finding in self.findings if finding.severity == severity)
+
+
+# Where they are ------------------------------------------------------------------------------
+
+
+def puppet_ssldir(host_id: str) -> str:
+    """Return the first of Puppet's ssl directories that has the host's certificate."""
+    for directory in paths.here.puppet_ssl:
+        if os.path.exists(f"{directory}/certs/{host_id}.pem"):  # noqa: PTH110 - Path.exists raises for some
+            return str(directory)
+    looked = ", ".join(f"{directory}/certs" for directory in paths.here.puppet_ssl)
+    raise CertificateError(
+        f"no certificate {host_id}.pem of the Puppet agent in {looked}; expected one; run the agent, "
+        "or set ipsec:certificates:ssldir, or ipsec:certificates:source to files, in the pillar"
+    )
+
+
+def locate(
+    certificates: Certificates, minion_id: str, ssldir: Callable[[str], str] = puppet_ssldir
+) -> SourcePaths:
+    """Return where a host's files are; ``ssldir`` finds Puppet's directory where the pillar names none.
+
+    Raises :class:`~hostipsec.errors.CertificateError` where it is needed and not found.
+    """
+    templates = (certificates.certificate, certificates.key, certificates.ca, certificates.crl)
+    needed = any("{ssldir}" in template for template in templates)
+    fields = {"ssldir": ssldir(minion_id)} if needed else {}
+    certificate, key, ca, crl = (topology.fill(template, minion_id, **fields) for template in templates)
+    named = certificates.source == "files" and bool(crl)
+    return SourcePaths(certificate, key, ca, crl, named, certificates.warn_days)
+
+
+# Inspecting ----------------------------------------------------------------------------------
+
+
+def inspect_member(member: Membership, now: datetime) -> Inspection:
+    """Read and judge the files of a member of the fleet. Raises CertificateError as :func:`locate` does."""
+    return inspect(locate(member.fleet.settings.certificates, member.host.id), member.subject, now)
+
+
+def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:
+    """Read a host's files and judge them. ``subject`` is its identity; ``now`` has a time zone."""
+    read = _read(where)
+    facts = _facts(where, read)
+    return Inspection(rules.judge(facts, subject, now), _credentials(facts, read, now))
+
+
+def certificate_at(path: str) -> Optional[CertificateFacts]:
+    """Return the certificate in a file, without a look at who signed it; None where none can be read."""
+    found = pem.read_certificates(path).first
+    return x509facts.certificate_facts(found) if found else None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the files of a host hold."""
+
+    own: pem.CertificateFile
+    bundle: pem.CertificateFile  # of CAs
+    key: pem.KeyFile
+    crls: pem.CrlFile
+
+    @property
+    def appended(self) -> tuple[x509.Certificate, ...]:
+        """Return the certificates after the host's own in its file."""
+        return self.own.certificates[1:]
+
+    @property
+    def everyone(self) -> dict[str, x509.Certificate]:
+        """Return all certificates by fingerprint."""
+        return x509facts.distinct((*self.own.certificates, *self.bundle.certificates))
+
+
+def _read(where: SourcePaths) -> _Read:
+    own, bundle = pem.read_certificates(where.certificate), pem.read_certificates(where.ca)
+    return _Read(own, bundle, pem.read_key(where.key, own.first), _read_crls(where))
+
+
+def _read_crls(where: SourcePaths) -> pem.CrlFile:
+    """Return the CRLs; a file that is missing is no fault where the pillar does not name it."""
+    found = pem.read_crls(where.crl) if where.crl else pem.CrlFile()
+    return pem.CrlFile() if found.fault == MISSING and not where.crl_required else found
+
+
+def _facts(where: SourcePaths, read: _Read) -> Facts:
+    """Return what was read as values; each certificate is compared with all that may have signed it."""
+    everyone, issuers = read.everyone, (*read.appended, *read.bundle.certificates)
+    known = {name: x509facts.certificate_facts(one, issuers) for name, one in everyone.items()}
+    own, cas = read.own.first, x509facts.distinct(read.bundle.certificates)
+    return Facts(
+        certificate_path=where.certificate,
+        key_path=where.key,
+        ca_path=where.ca,
+        certificate=known[x509facts.fingerprint(own)] if own else None,
+        certificate_fault=read.own.fault,
+        key=read.key.key,
+        key_fault=read.key.fault,
+        cas=tuple(known[name] for name in cas),
+        ca_fault=read.bundle.fault,
+        intermediates=tuple(known[name] for name in x509facts.distinct(read.appended) if name not in cas),
+        crl_path=where.crl,
+        crls=tuple(x509facts.crl_facts(crl, everyone.values(), own) for crl in read.crls.crls),
+        crl_fault=read.crls.fault,
+        warn_days=where.warn_days,
+    )
+
+
+# What charon shall have ----------------------------------------------------------------------
+
+
+def _credentials(facts: Facts, read: _Read, now: datetime) -> Optional[Credentials]:
+    if facts.certificate is None or facts.key is None or read.key.pem is None:
+        return None
+    everyone = read.everyone
+    return Credentials(
+        certificate=facts.certificate,
+        days_left=(facts.certificate.not_after - now).days,
+        key=facts.key,
+        authorities=tuple(_authority(ca, everyone) for ca in chains.installable(facts, now)),
+        crls=_newest(facts, read.crls.crls, now),
+        ca_path=facts.ca_path,
+        certificate_pem=read.own.pem,
+        key_pem=read.key.pem,
+    )
+
+
+def _authority(ca: CertificateFacts, everyone: Mapping[str, x509.Certificate]) -> Authority:
+    encoded = everyone[ca.fingerprint].public_bytes(serialization.Encoding.PEM)
+    return Authority(ca.fingerprint, names.render(ca.subject), ca.not_after, encoded)
+
+
+def _newest(
+    facts: Facts, crls: Iterable[x509.CertificateRevocationList], now: datetime
+) -> tuple[RevocationList, ...]:
+    """Return one list a CA, the one that was made last."""
+    usable = chains.usable_crls(facts, now)
+    pairs = [(crl, known) for crl, known in zip(crls, facts.crls) if known in usable]
+    pairs.sort(key=lambda pair: x509facts.moment(pair[0], "last_update"), reverse=True)
+    newest: dict[str, RevocationList] = {}
+    for crl, known in pairs:
+        newest.setdefault(min(known.signed_by), _revocation_list(crl, known))
+    return tuple(newest[signer] for signer in sorted(newest))
+
+
+def _revocation_list(crl: x509.CertificateRevocationList, known: CrlFacts) -> RevocationList:
+    encoded = crl.public_bytes(serialization.Encoding.PEM)
+    return RevocationList(min(known.signed_by), names.render(known.issuer), known.next_update, encoded)

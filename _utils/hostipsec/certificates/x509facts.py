@@ -1,0 +1,173 @@
+"""What certificates, CRLs and keys are, as values: from objects of the library cryptography."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from . import names
+from .facts import CertificateFacts, CrlFacts
+
+UNPARSED = (ValueError, TypeError, UnsupportedAlgorithm)  # what the library raises for what it cannot read
+_UNVERIFIED = (InvalidSignature, *UNPARSED)
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of a certificate in lower case hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def distinct(certificates: Iterable[x509.Certificate]) -> dict[str, x509.Certificate]:
+    """Return certificates by fingerprint, each once, in their order."""
+    return {fingerprint(certificate): certificate for certificate in certificates}
+
+
+def public_key(holder: Any) -> bytes:
+    """Return the public key of a certificate or private key, encoded so that two can be compared."""
+    der, spki = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    encoded: bytes = holder.public_key().public_bytes(der, spki)
+    return encoded
+
+
+def moment(holder: object, attribute: str) -> datetime:
+    """Return a time of a certificate or CRL with its zone: cryptography has ``..._utc`` from version 42."""
+    found: Optional[datetime] = getattr(holder, f"{attribute}_utc", None)
+    if found is not None:
+        return found
+    naive: datetime = getattr(holder, attribute)
+    return naive.replace(tzinfo=timezone.utc)
+
+
+# Certificates --------------------------------------------------------------------------------
+
+
+def certificate_facts(
+    certificate: x509.Certificate, issuers: Iterable[x509.Certificate] = ()
+) -> CertificateFacts:
+    """Return what a certificate is, and which of ``issuers`` signed it."""
+    is_ca, path_length = _basic_constraints(certificate)
+    return CertificateFacts(
+        fingerprint=fingerprint(certificate),
+        subject=_name(certificate.subject),
+        issuer=_name(certificate.issuer),
+        not_before=moment(certificate, "not_valid_before"),
+        not_after=moment(certificate, "not_valid_after"),
+        is_ca=is_ca,
+        path_length=path_length,
+        signed_by=frozenset(fingerprint(ca) for ca in issuers if _verifies(certificate, ca)),
+        key_fingerprint=_key_fingerprint(certificate),
+    )
+
+
+def _key_fingerprint(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of the public key; empty for a kind of key that the library does not know."""
+    try:
+        return hashlib.sha256(public_key(certificate)).hexdigest()
+    except UNPARSED:
+        return ""
+
+
+def _verifies(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    if certificate.issuer != ca.subject:
+        return False
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except _UNVERIFIED:
+        return False
+    return True
+
+
+def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, Optional[int]]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return False, None
+    return found.ca, found.path_length
+
+
+def _name(name: x509.Name) -> names.Name:
+    return tuple(_part(sorted(rdn, key=lambda part: part.oid.dotted_string)) for rdn in name.rdns)
+
+
+def _part(attributes: list[Any]) -> tuple[str, str]:
+    """Return one part of a name; several attributes in one part are joined by '+'."""
+    oids = [attribute.oid.dotted_string for attribute in attributes]
+    values = [attribute.value for attribute in attributes]
+    texts = [value.hex() if isinstance(value, bytes) else str(value) for value in values]
+    return "+".join(names.ATTRIBUTE_OIDS.get(oid, oid) for oid in oids), "+".join(texts)
+
+
+# CRLs ----------------------------------------------------------------------------------------
+
+
+def crl_facts(
+    crl: x509.CertificateRevocationList,
+    cas: Iterable[x509.Certificate],
+    own: Optional[x509.Certificate],
+) -> CrlFacts:
+    """Return what a CRL is, which of ``cas`` signed it, and whether it revokes the host's ``own``."""
+    signers = [ca for ca in cas if crl.issuer == ca.subject and _signs(ca, crl)]
+    return CrlFacts(
+        issuer=_name(crl.issuer),
+        next_update=_next_update(crl),
+        signed_by=frozenset(fingerprint(ca) for ca in signers),
+        revokes=own is not None and _revokes(crl, own),
+        found=_is_found(crl, signers),
+    )
+
+
+def _signs(ca: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
+    try:
+        return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
+    except _UNVERIFIED:
+        return False
+
+
+def _next_update(crl: x509.CertificateRevocationList) -> Optional[datetime]:
+    attribute = "next_update_utc" if hasattr(crl, "next_update_utc") else "next_update"
+    return None if getattr(crl, attribute) is None else moment(crl, "next_update")
+
+
+def _revokes(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    if certificate.issuer != crl.issuer:
+        return False
+    return crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+
+
+def _is_found(crl: x509.CertificateRevocationList, signers: Collection[x509.Certificate]) -> bool:
+    """Say whether charon finds a list, which it looks for by the key identifier of its CA."""
+    named = _key_identifier(crl, x509.AuthorityKeyIdentifier, "key_identifier")
+    theirs = (_key_identifier(ca, x509.SubjectKeyIdentifier, "digest") for ca in signers)
+    return named is not None and named in theirs
+
+
+def _key_identifier(holder: Any, kind: Any, attribute: str) -> Optional[bytes]:
+    try:
+        extension = holder.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    identifier: Optional[bytes] = getattr(extension, attribute)
+    return identifier
+
+
+# Keys ----------------------------------------------------------------------------------------
+
+
+def key_type(key: object) -> tuple[str, int]:
+    """Return the type of a private key as KeyFacts names it, and its bits (0 for an unknown type)."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "RSA", key.key_size
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return "ECDSA", key.curve.key_size
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "Ed25519", 256
+    if isinstance(key, ed448.Ed448PrivateKey):
+        return "Ed448", 456
+    return type(key).__name__.replace("PrivateKey", "").strip("_"), 0
