@@ -75,6 +75,15 @@ def test_test_mode_says_the_same_and_writes_nothing(place):
     assert place.found == before
 
 
+def test_what_was_inspected_is_copied_whatever_the_source_is_by_now(place):
+    """One inspection serves a whole run: the configuration names the certificate that is copied."""
+    inspection = place.inspect()
+    place.give(b"", b"", b"")
+    copies.write(copies.difference(inspection, place.destination))
+    assert (place.found[cert_file()], place.found[key_file()]) == ((0o644, HOST.pem), (0o600, KEY))
+    assert place.found[ca_file(CA)] == (0o644, CA.pem)
+
+
 def test_a_renewed_certificate_and_the_way_back(place):
     place.copy()
     before = place.found

@@ -110,7 +110,7 @@ class _Copy:
 
 @dataclass(frozen=True)
 class _Directory:
-    """A directory to make or to close, in words."""
+    """A directory to make, or to give its mode and owner, and how that is told."""
 
     mode: int
     change: str
@@ -266,7 +266,7 @@ def _change(path: str, copy: _Copy, destination: Destination) -> str:
 
 
 def _directories(destination: Destination, copies: Iterable[str]) -> dict[str, _Directory]:
-    """Return by path the directories that are missing, and that of keys where others can look into it."""
+    """Return by path the directories that are missing, and that of keys if its mode or owner is wrong."""
     parents = {str(Path(copy).parent) for copy in copies} - {destination.private}
     modes = {path: 0o755 for path in sorted(parents) if not Path(path).is_dir()}
     modes[destination.private] = 0o700

@@ -85,7 +85,7 @@ class Facts:
 
     @property
     def warning(self) -> timedelta:
-        """Return how long before the end of something it is warned of."""
+        """Return how long before something expires a warning is due."""
         return timedelta(days=self.warn_days)
 
 

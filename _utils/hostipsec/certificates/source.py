@@ -77,20 +77,20 @@ class Inspection:
     """What a host's files are, and what is wrong with them."""
 
     findings: tuple[rules.Finding, ...]
-    credentials: Optional[Credentials]  # judged or not; None where certificate or key cannot be read
+    credentials: Optional[Credentials]  # None where certificate or key cannot be read; see usable()
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Return the sentences of what forbids to use the files."""
+        """Return a sentence for each thing that forbids using the files."""
         return self._sentences(rules.ERROR)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return the sentences of what deserves a look and forbids nothing."""
+        """Return a sentence for each thing that deserves a look and forbids nothing."""
         return self._sentences(rules.WARNING)
 
     def usable(self) -> Credentials:
-        """Return what charon shall have. Raises CertificateError with every error, where there is one."""
+        """Return what charon shall have. If there are errors, raises CertificateError with all of them."""
         if self.errors or self.credentials is None:
             raise CertificateError("\n".join(self.errors))
         return self.credentials
@@ -176,7 +176,7 @@ def _read(where: SourcePaths) -> _Read:
 
 
 def _read_crls(where: SourcePaths) -> pem.CrlFile:
-    """Return the CRLs; a file that is missing is no fault where the pillar does not name it."""
+    """Return the CRLs. A missing file is no fault unless the pillar names it: Puppet may have none."""
     found = pem.read_crls(where.crl) if where.crl else pem.CrlFile()
     return pem.CrlFile() if found.fault == MISSING and not where.crl_required else found
 
