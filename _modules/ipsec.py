@@ -20,7 +20,7 @@ try:
     from hostipsec.emergency import comeback, emergency, reauthentication
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
     from hostipsec.fleet import fleetplan, planwords
-    from hostipsec.health import health
+    from hostipsec.health import judge
     from hostipsec.kernel import guard, kernel, overhead, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addresses, membership, pillar, selection, topology
@@ -365,7 +365,7 @@ def _look(wanted, resting):
             seen.append(None)
             silent.append(str(error))
     held = holdfile.held(wanted, _now())
-    return health.evaluate(wanted, *seen, held=held, maintenance=resting), silent
+    return judge.evaluate(wanted, *seen, held=held, maintenance=resting), silent
 
 
 def _now():

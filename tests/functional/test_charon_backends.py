@@ -16,7 +16,7 @@ from hostipsec.charon import charon
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.errors import CharonError
-from hostipsec.health import health
+from hostipsec.health import judge
 from hostipsec.model import Connection
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
@@ -77,7 +77,7 @@ class Pair:
         return self.backends["vici"].observe()
 
     def states(self):
-        return {row.name: row.state for row in health.evaluate(EXPECTED, self.look).managed}
+        return {row.name: row.state for row in judge.evaluate(EXPECTED, self.look).managed}
 
     def up(self):
         """Have west_v4 and west_v6 established, each once, and nothing else."""
@@ -195,7 +195,7 @@ def test_both_ends_start_at_once(pair):
     ViciBackend(pair.west.vici).initiate(["east_v4"])
     pair.backends["vici"].initiate(["west_v4"])
     wait_for(lambda: pair.states()["west_v4"] in ("established", "duplicate"), "SA")
-    state = health.evaluate(EXPECTED, pair.agree()).connections[0].state
+    state = judge.evaluate(EXPECTED, pair.agree()).connections[0].state
     assert state in ("established", "duplicate")
 
 

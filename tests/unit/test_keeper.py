@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from hostipsec.health.health import ConnectionHealth
 from hostipsec.health.repair import GRACE, WINDOW, absent, surplus, useless
+from hostipsec.health.report import ConnectionHealth
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
 from hostipsec.programs.keeper import SURPLUS, Repair
 

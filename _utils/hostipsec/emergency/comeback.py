@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Optional
 
@@ -17,8 +17,8 @@ from .. import paths
 from ..charon import charon, charonlog, reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
-from ..health import health
-from ..health.health import ConnectionHealth
+from ..health import found, judge
+from ..health.report import ConnectionHealth
 from ..kernel import guard
 from ..model import Charon, Connection
 from ..store import hold, holdfile
@@ -260,13 +260,13 @@ class _Comeback:
             and (one.name not in self.fresh or self.elapsed - self.loaded_at[one.name] >= SETTLE)
             and one.stage in ("start", "require")
             and (one.initiator or turn)
-            and not any(health.belongs(sa, one) for sa in look.ike_sas)
+            and not any(found.belongs(sa, one) for sa in look.ike_sas)
             and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN
         )
 
     def _rows(self) -> tuple[ConnectionHealth, ...]:
         held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
-        return health.evaluate(self.wanted, self.look, held=held).managed
+        return judge.evaluate(self.wanted, self.look, held=held).managed
 
     def _all_up(self) -> bool:
         return self.look is not None and all(_good(row) for row in self._rows())
@@ -301,4 +301,4 @@ def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:
 
 
 def _with_reason(row: ConnectionHealth, why: str) -> ConnectionHealth:
-    return replace(row, reason=f"{row.reason}; {why}" if row.state == "no child" else why)
+    return row._replace(reason=f"{row.reason}; {why}" if row.state == "no child" else why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ..model import Charon, Connection, IkeSA
-from .health import ConnectionHealth
+from .report import ConnectionHealth
 
 GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts

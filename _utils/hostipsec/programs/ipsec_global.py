@@ -27,7 +27,7 @@ from ..strongswan import durations
 
 if TYPE_CHECKING:
     from ..emergency import comeback, emergency
-    from ..health import health
+    from ..health.report import ConnectionHealth, Report
 
 NO_LOGIN = 4294967295  # the loginuid of what nobody logged in for
 
@@ -204,7 +204,7 @@ def _up_lines(found: comeback.Up, nothing: str, verbose: bool) -> Iterable[str]:
         yield f"held {found.still_held}"
 
 
-def _rows(rows: Sequence[health.ConnectionHealth]) -> Iterable[str]:
+def _rows(rows: Sequence[ConnectionHealth]) -> Iterable[str]:
     width = max((len(row.name) for row in rows), default=0)
     return (f"{row.name:{width}}  {row.state:11}  {row.reason}" for row in rows)
 
@@ -213,8 +213,6 @@ def _rows(rows: Sequence[health.ConnectionHealth]) -> Iterable[str]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     connections, scope, now = record.read(), _scope(options), datetime.now(timezone.utc)
     report = _judged(connections, now)
     if options.blocking and report.answered and not report.ok:
@@ -223,7 +221,7 @@ def _status(options: argparse.Namespace) -> int:
     holds = hold.words(hold.current(holdfile.read(), now))
     nothing = _unrecorded(connections, scope)
     if options.json:
-        rows = {row.name: asdict(row) for row in shown.connections}
+        rows = {row.name: row._asdict() for row in shown.connections}
         _say([json.dumps({"sentence": shown.sentence, "held": holds, "connections": rows}, indent=2)])
     else:
         _say([f"held {holds}"] if holds else [])
@@ -234,9 +232,9 @@ def _status(options: argparse.Namespace) -> int:
     return Exit.NO_RECORD if nothing else Exit.OK if shown.ok else Exit.TROUBLE
 
 
-def _judged(connections: Sequence[Connection], now: datetime) -> health.Report:
+def _judged(connections: Sequence[Connection], now: datetime) -> Report:
     from ..charon import charon
-    from ..health import health
+    from ..health import judge
     from ..kernel import kernel
 
     seen: list[Optional[Charon]] = []
@@ -246,7 +244,7 @@ def _judged(connections: Sequence[Connection], now: datetime) -> health.Report:
     with contextlib.suppress(HostIPsecError):
         state = kernel.observe()
     held = hold.reasons(holdfile.read(), connections, now)
-    return health.evaluate(connections, seen[0] if seen else None, state, held=held)
+    return judge.evaluate(connections, seen[0] if seen else None, state, held=held)
 
 
 def _hold() -> int:

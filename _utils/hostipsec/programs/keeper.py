@@ -31,8 +31,8 @@ from datetime import datetime, timezone
 from .. import paths
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import health, repair
-from ..health.health import ConnectionHealth
+from ..health import judge, repair
+from ..health.report import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
 from ..store import holdfile, mesh
 
@@ -76,7 +76,7 @@ class Repair:
         connections = holdfile.free(mesh.parse(paths.here.record.read_text()))
         try:
             observed = charon.observe()
-            rows = health.evaluate(connections, observed, kernel.observe()).managed
+            rows = judge.evaluate(connections, observed, kernel.observe()).managed
             lost = repair.useless(earlier, rows)
             twice = self._lasting(repair.surplus(rows, observed))
             doomed = [*(number for row in lost for number in row.ike_ids)]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..health.health import belongs
+from ..health.found import belongs
 from ..model import Charon, Connection, KernelState
 from ..strongswan.proposals import rendered_esp
 

@@ -11,7 +11,8 @@ from typing import Optional
 from .. import plane
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import health
+from ..health import judge
+from ..health.report import ConnectionHealth, Report
 from ..kernel import kernel, routing
 from ..model import Charon, Connection, Kernel
 from . import probe, verdict
@@ -53,7 +54,7 @@ class Proof:
 
     connection: Connection
     verdict: Verdict
-    tunnel: health.ConnectionHealth  # as the one judge sees it, before the probes
+    tunnel: ConnectionHealth  # as the one judge sees it, before the probes
     round_trip: Optional[float] = None  # seconds, the shortest
     captured: Optional[Captured] = None
     rekeying: Optional[Rekeying] = None
@@ -134,7 +135,7 @@ def _proof(
     prober: probe.Prober,
     before: _Look,
     after: _Look,
-    tunnel: health.ConnectionHealth,
+    tunnel: ConnectionHealth,
     captured: Optional[Captured],
 ) -> Proof:
     first, second = before.counters(connection), after.counters(connection)
@@ -174,8 +175,8 @@ class _Look:
             return verdict.kernel_counters(connection, self.kernel.states)
         return verdict.charon_counters(connection, self.charon) if self.charon else Counters()
 
-    def health(self, connections: Sequence[Connection]) -> health.Report:
-        return health.evaluate(connections, self.charon, self.kernel)
+    def health(self, connections: Sequence[Connection]) -> Report:
+        return judge.evaluate(connections, self.charon, self.kernel)
 
     @property
     def refused(self) -> int:

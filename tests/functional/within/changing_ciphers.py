@@ -19,7 +19,7 @@ from strongswan import line, unpacked, wait_for
 
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.emergency import reauthentication
-from hostipsec.health import health
+from hostipsec.health import judge
 from hostipsec.model import Connection
 
 CIPHERS = ("aes128gcm16-prfsha384-ecp384bp", "aes256gcm16-prfsha384-ecp384")
@@ -79,7 +79,7 @@ class End(reauthentication.System):
     @property
     def states(self):
         """What the judge says of the connections, and their ciphers."""
-        rows = health.evaluate(self.connections, self.backend.observe()).managed
+        rows = judge.evaluate(self.connections, self.backend.observe()).managed
         return {(row.state, row.proposal.split("/")[0]) for row in rows}
 
 

@@ -18,7 +18,7 @@ from spaces import batch, hosts
 from strongswan import STRONGSWAN_CONF, line, unpacked, wait_for
 
 from hostipsec.charon.vicisession import ViciBackend
-from hostipsec.health import health
+from hostipsec.health import judge
 from hostipsec.model import Connection
 from hostipsec.store import mesh
 
@@ -83,7 +83,7 @@ class Mesh:
 
     def states(self):
         """Return what the judge says of the pair."""
-        return [row.state for row in health.evaluate(PAIR, self.backend.observe()).managed]
+        return [row.state for row in judge.evaluate(PAIR, self.backend.observe()).managed]
 
     def packets(self):
         """Return how many packets left east by SAs."""

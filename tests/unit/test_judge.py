@@ -7,7 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 import recordings
-from hostipsec.health import health
+from hostipsec.health.judge import evaluate
+from hostipsec.health.report import STATES
 from hostipsec.model import (
     Charon,
     ChildSA,
@@ -70,7 +71,7 @@ def test_moments(version, moment, backend):
     expected = MOMENTS[moment]
     if (version, moment) in TWO_CHILDREN:
         expected = {**expected, "west_v4": "duplicate"}
-    report = health.evaluate(OF_EAST, look)
+    report = evaluate(OF_EAST, look)
     assert states(report) == expected
     assert (report.version, report.backend, report.plane) == (version, backend, "charon")
     assert (row(report, "trap_v4").severity, row(report, "trap_v4").reason) == (
@@ -82,7 +83,7 @@ def test_moments(version, moment, backend):
 @pytest.mark.parametrize("backend", recordings.BACKENDS)
 @pytest.mark.parametrize("version", recordings.VERSIONS)
 def test_the_other_end(version, backend):
-    report = health.evaluate(OF_WEST, recordings.BACKENDS[backend](f"{version}-up-responder"))
+    report = evaluate(OF_WEST, recordings.BACKENDS[backend](f"{version}-up-responder"))
     assert [(row.name, row.state) for row in report.managed] == [
         ("east_v4", "established"),
         ("east_v6", "established"),
@@ -100,16 +101,14 @@ KERNEL_MOMENTS = {"transport": "established", "transport-rekeyed": "established"
 def test_moments_with_the_kernel(version, moment, backend):
     """A state of west_v6 was deleted behind charon's back: charon goes on saying INSTALLED."""
     name = f"{version}-{moment}"
-    report = health.evaluate(
-        (WEST_V4, WEST_V6, TRAP), recordings.BACKENDS[backend](name), recordings.kernel(name)
-    )
+    report = evaluate((WEST_V4, WEST_V6, TRAP), recordings.BACKENDS[backend](name), recordings.kernel(name))
     assert states(report) == {"west_v4": "established", "west_v6": KERNEL_MOMENTS[moment], "trap_v4": "down"}
     assert report.plane == "kernel"
     assert report.ok == (moment != "transport-lost")
 
 
 def test_what_is_lost_is_named():
-    report = health.evaluate(
+    report = evaluate(
         (WEST_V6,), recordings.vici("5.9.8-transport-lost"), recordings.kernel("5.9.8-transport-lost")
     )
     lost = next(
@@ -122,7 +121,7 @@ def test_what_is_lost_is_named():
 
 
 def test_measures():
-    measured = row(health.evaluate((WEST_V4,), recordings.vici("5.9.8-transport")))
+    measured = row(evaluate((WEST_V4,), recordings.vici("5.9.8-transport")))
     (sa,) = (sa for sa in recordings.vici("5.9.8-transport").ike_sas if sa.name == "west_v4")
     assert (measured.bytes_in, measured.bytes_out, measured.packets_in, measured.packets_out) == (
         126,
@@ -137,7 +136,7 @@ def test_measures():
 
 
 def test_measures_of_a_duplicate_are_sums():
-    measured = row(health.evaluate((WEST_V4,), recordings.vici("5.9.8-duplicate")))
+    measured = row(evaluate((WEST_V4,), recordings.vici("5.9.8-duplicate")))
     assert measured.reason == "2 CHILD SAs in 2 IKE SAs (7, 6), one is meant"
     assert (measured.ike_ids, measured.child_ids) == ((6, 7), (7, 8))
 
@@ -164,7 +163,7 @@ def charon(*sas, loaded=(LOADED,), **more):
 
 def judge(*sas, one=WEST_V4, seen=None, **more):
     look = charon(*sas, loaded=(LOADED,), **more)
-    found = row(health.evaluate((one,), look, seen))
+    found = row(evaluate((one,), look, seen))
     return found.state, found.severity, found.reason
 
 
@@ -232,16 +231,16 @@ def test_down():
 
 
 def test_not_loaded():
-    found = row(health.evaluate((WEST_V6,), charon()), "west_v6")
+    found = row(evaluate((WEST_V6,), charon()), "west_v6")
     assert (found.state, found.reason) == ("down", "charon has not loaded this connection")
 
 
 def test_charon_does_not_answer():
-    report = health.evaluate((WEST_V4, GONE), None, KERNEL)
+    report = evaluate((WEST_V4, GONE), None, KERNEL)
     assert (report.answered, report.version, report.severity) == (False, "", "critical")
     assert row(report).reason == "charon does not answer; the kernel still holds 2 SA(s) of it"
     assert row(report, "gone_v4").reason == "charon does not answer"
-    assert health.evaluate((), None).ok
+    assert evaluate((), None).ok
 
 
 # Stages --------------------------------------------------------------------------------------
@@ -251,7 +250,7 @@ def test_passive_is_down_and_well():
     passive = WEST_V4._replace(stage="passive")
     assert judge(one=passive) == ("down", "ok", "passive: nothing starts it")
     assert judge(SA, one=passive)[:2] == ("established", "ok")
-    assert row(health.evaluate((passive,), charon(loaded=()))).severity == "critical"
+    assert row(evaluate((passive,), charon(loaded=()))).severity == "critical"
 
 
 def test_require_without_a_trap_is_a_warning():
@@ -296,13 +295,13 @@ def test_one_way_is_said_in_words():
 def test_one_way_from_two_looks():
     before = charon(sent(100, packets_in=50))
     for now, state in ((sent(105, packets_in=50), "one-way"), (sent(105, packets_in=51), "established")):
-        report = health.evaluate((WEST_V4,), charon(now), previous=before)
+        report = evaluate((WEST_V4,), charon(now), previous=before)
         assert row(report).state == state
 
 
 def test_a_new_child_is_not_compared_with_the_old_one():
     before = charon(sent(100, packets_in=50))
-    report = health.evaluate((WEST_V4,), charon(sent(3, age=2, uniqueid=12)), previous=before)
+    report = evaluate((WEST_V4,), charon(sent(3, age=2, uniqueid=12)), previous=before)
     assert row(report).state == "established"
 
 
@@ -336,16 +335,14 @@ def test_a_child_whose_spis_are_not_shown_proves_nothing():
 
 
 def test_held_and_down():
-    found = row(
-        health.evaluate((WEST_V4,), charon(), Kernel(), held={"west_v4": "since noon by ada because T1"})
-    )
+    found = row(evaluate((WEST_V4,), charon(), Kernel(), held={"west_v4": "since noon by ada because T1"}))
     assert (found.state, found.severity) == ("held", "warning")
     assert found.reason == "held since noon by ada because T1"
 
 
 @pytest.mark.parametrize(("look", "seen"), [(charon(SA), None), (charon(), KERNEL), (None, KERNEL)])
 def test_held_and_yet_there(look, seen):
-    found = row(health.evaluate((WEST_V4,), look, seen, held={"west_v4": "since noon"}))
+    found = row(evaluate((WEST_V4,), look, seen, held={"west_v4": "since noon"}))
     assert (found.severity, found.reason.startswith("held since noon, yet it has SAs: ")) == (
         "critical",
         True,
@@ -356,7 +353,7 @@ def test_held_and_yet_there(look, seen):
 
 
 def test_unmanaged():
-    report = health.evaluate((), charon(SA))
+    report = evaluate((), charon(SA))
     (found,) = report.unmanaged
     assert (found.name, found.peer, found.family, found.initiator) == ("west_v4", "10.9.0.2", "v4", None)
     assert (found.state, found.severity) == ("unmanaged", "warning")
@@ -364,19 +361,19 @@ def test_unmanaged():
 
 
 def test_unmanaged_without_an_sa():
-    (found,) = health.evaluate((), charon()).unmanaged
+    (found,) = evaluate((), charon()).unmanaged
     assert found.reason == "loaded, but not configured"
 
 
 def test_left_from_before_a_change_of_address():
-    report = health.evaluate((WEST_V4,), charon(SA._replace(remote_host="10.9.0.77")))
+    report = evaluate((WEST_V4,), charon(SA._replace(remote_host="10.9.0.77")))
     assert [found.state for found in report.connections] == ["down", "unmanaged"]
     assert report.unmanaged[0].reason == "goes to 10.9.0.77; west_v4 is configured to 10.9.0.2"
 
 
 def test_left_of_a_peer_in_maintenance():
     for look in (charon(SA), charon()):
-        report = health.evaluate((), look, maintenance=(WEST_V4,))
+        report = evaluate((), look, maintenance=(WEST_V4,))
         (found,) = report.unmanaged
         assert (found.peer, found.severity, report.ok) == ("west.example", "ok", True)
         assert found.reason.startswith("in maintenance: ")
@@ -384,13 +381,13 @@ def test_left_of_a_peer_in_maintenance():
 
 def test_half_an_ike_sa_of_a_stranger_is_not_listed():
     stranger = IkeSA("(unnamed)", 9, "CONNECTING", EAST["v4"], "192.0.2.1")
-    assert states(health.evaluate((WEST_V4,), charon(SA, stranger))) == {"west_v4": "established"}
+    assert states(evaluate((WEST_V4,), charon(SA, stranger))) == {"west_v4": "established"}
 
 
 # The report ----------------------------------------------------------------------------------
 
 
-REPORT = health.evaluate(OF_EAST, recordings.vici("5.9.8-up"))
+REPORT = evaluate(OF_EAST, recordings.vici("5.9.8-up"))
 
 
 def test_the_report_sums_up():
@@ -400,18 +397,18 @@ def test_the_report_sums_up():
         "connecting": 1,
         "down": 1,
     }
-    assert (*REPORT.counts,) == health.STATES
+    assert (*REPORT.counts,) == STATES
     assert (REPORT.severity, REPORT.ok, [row.name for row in REPORT.trouble]) == (
         "warning",
         False,
         ["gone_v4"],
     )
-    assert health.evaluate((), charon(SA)).sentence == "0 connections; 1 unmanaged"
-    assert health.evaluate((WEST_V4,), charon(SA)).sentence == "1 connection: 1 established"
+    assert evaluate((), charon(SA)).sentence == "0 connections; 1 unmanaged"
+    assert evaluate((WEST_V4,), charon(SA)).sentence == "1 connection: 1 established"
 
 
 def test_the_worst_comes_first():
-    report = health.evaluate((WEST_V4, WEST_V6, GONE), recordings.vici("5.9.8-duplicate"))
+    report = evaluate((WEST_V4, WEST_V6, GONE), recordings.vici("5.9.8-duplicate"))
     assert [row.name for row in report.trouble] == ["gone_v4", "west_v6", "trap_v4", "west_v4"]
     assert report.severity == "critical"
 
@@ -440,5 +437,5 @@ def test_thousands_of_peers_are_judged_in_a_moment():
         )
         for number, right in ends
     ]
-    report = health.evaluate(wanted, charon(*sas, loaded=()))
+    report = evaluate(wanted, charon(*sas, loaded=()))
     assert report.sentence == "5000 connections: 5000 established"

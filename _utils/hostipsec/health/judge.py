@@ -5,176 +5,23 @@ The check, the metrics, the tables and ``verify`` only present what :func:`evalu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Optional
 
 from .. import plane as planes
 from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
-
-STATES = (
-    "established",
-    "connecting",
-    "down",
-    "no child",
-    "no xfrm",
-    "duplicate",
-    "one-way",
-    "held",
-    "unmanaged",
-)
-SEVERITIES = ("ok", "warning", "critical")
+from .found import CHILD_UP, IKE_UP, UNNAMED, Found, Tables, belongs, find, tabled
+from .report import SEVERITIES, SEVERITY, ConnectionHealth, Report
 
 # An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
 # a pair that speaks nothing but one-sided UDP looks the same, so one-way is a warning.
 ONE_WAY_PACKETS = 5
 ONE_WAY_SECONDS = 30
 
-_SEVERITY = {
-    "established": "ok",
-    "connecting": "warning",
-    "down": "critical",
-    "no child": "critical",
-    "no xfrm": "critical",
-    "duplicate": "warning",
-    "one-way": "warning",
-    "held": "warning",
-    "unmanaged": "warning",
-}
-
-# As charon says. A REKEYED CHILD still carries packets until its successor does.
-_IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
+# as charon says
 _IKE_COMING = ("CREATED", "CONNECTING", "PASSIVE")
-_CHILD_UP = ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
 _CHILD_COMING = ("CREATED", "INSTALLING", "RETRYING")
 _NOT_HELD: Mapping[str, str] = {}
-_UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
-
-
-@dataclass(frozen=True)
-class ConnectionHealth:
-    """The verdict on one connection; times in seconds, None where not known."""
-
-    name: str
-    peer: str
-    family: str
-    stage: str
-    state: str  # one of STATES
-    severity: str  # one of SEVERITIES
-    reason: str  # in words, also where all is well
-    initiator: Optional[bool] = None  # whether this host starts it; None where nobody configured it
-    since: Optional[int] = None  # since its IKE SA is up
-    next_rekey: Optional[int] = None  # until the first of its SAs is due
-    bytes_in: int = 0
-    bytes_out: int = 0
-    packets_in: int = 0
-    packets_out: int = 0
-    ike_ids: tuple[int, ...] = ()
-    child_ids: tuple[int, ...] = ()
-    proposal: str = ""  # of the CHILD SA
-    ike_proposal: str = ""
-    mode: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is to be done about it."""
-        return self.severity == "ok"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdict on a host: its connections sorted by name, the unmanaged after the expected."""
-
-    connections: tuple[ConnectionHealth, ...]
-    answered: bool  # whether charon did
-    held: Optional[str] = None
-    version: str = ""
-    backend: str = ""
-    plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
-
-    def only(self, peer: str = "*", connection: str = "*") -> Report:
-        """Return the report on those connections whose peer and name match shell patterns."""
-        rows = (row for row in self.connections if fnmatchcase(row.peer, peer))
-        return replace(self, connections=tuple(row for row in rows if fnmatchcase(row.name, connection)))
-
-    @property
-    def managed(self) -> tuple[ConnectionHealth, ...]:
-        """Return the expected connections."""
-        return tuple(row for row in self.connections if row.state != "unmanaged")
-
-    @property
-    def unmanaged(self) -> tuple[ConnectionHealth, ...]:
-        """Return what charon has and nobody configured."""
-        return tuple(row for row in self.connections if row.state == "unmanaged")
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Return the number of connections by state: every state, zeros as well."""
-        counts = Counter(row.state for row in self.connections)
-        return {state: counts[state] for state in STATES}
-
-    @property
-    def sentence(self) -> str:
-        """Say how many connections there are, and in which states."""
-        number, stray = len(self.managed), self.counts["unmanaged"]
-        parts = [f"{count} {state}" for state, count in self.counts.items() if count and state != "unmanaged"]
-        said = f"{number} connection{'' if number == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
-        return f"{said}; {stray} unmanaged" if stray else said
-
-    @property
-    def ok(self) -> bool:
-        """Whether every connection is as it should be, and charon answers where it has any."""
-        return self.severity == "ok"
-
-    @property
-    def severity(self) -> str:
-        """Return the worst severity."""
-        return max((row.severity for row in self.connections), key=SEVERITIES.index, default="ok")
-
-    @property
-    def trouble(self) -> tuple[ConnectionHealth, ...]:
-        """Return the connections that are not ok, the worst first."""
-        rows = (row for row in self.connections if not row.ok)
-        return tuple(sorted(rows, key=lambda row: (-SEVERITIES.index(row.severity), row.name)))
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What charon and the kernel show, in tables: a host has thousands of SAs, each asked for once."""
-
-    charon: Optional[Charon]
-    by_remote: Mapping[str, Sequence[IkeSA]]
-    loaded: frozenset[str]
-    kernel_read: bool
-    kernel_pairs: Mapping[tuple[str, str], int]  # SAs by source and destination
-    kernel_spis: frozenset[tuple[str, Optional[str]]]  # destination, SPI
-    kernel_policies: frozenset[tuple[str, Optional[int]]]  # direction, reqid
-    before: Mapping[Optional[int], ChildSA]  # CHILD SAs of the look before, by id
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What there is of one expected connection."""
-
-    connection: Connection
-    ike_sas: tuple[IkeSA, ...]
-    loaded: bool
-    routed: bool
-    kernel_sas: int  # in the kernel, between the two addresses
-
-    @property
-    def up(self) -> tuple[IkeSA, ...]:
-        return tuple(sa for sa in self.ike_sas if sa.state in _IKE_UP)
-
-    @property
-    def children(self) -> tuple[ChildSA, ...]:
-        """The CHILD SAs that carry packets."""
-        every = (child for sa in self.up for child in sa.children)
-        return tuple(
-            child for child in every if child.state in _CHILD_UP and child.name == self.connection.name
-        )
 
 
 def evaluate(
@@ -196,10 +43,10 @@ def evaluate(
     ``previous``     an earlier look at the same charon, for a finer judgement of one-way
     """
     plane = planes.observed(charon)
-    look = _look(charon, kernel if plane == planes.KERNEL else None, previous)
-    judged = (_judged(_found(one, look), look, held.get(one.name)) for one in expected)
+    tables = tabled(charon, kernel if plane == planes.KERNEL else None, previous)
+    judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
-    rows.extend(_unmanaged(look, expected, maintenance))
+    rows.extend(_unmanaged(tables, expected, maintenance))
     return Report(
         connections=tuple(rows),
         answered=charon is not None,
@@ -210,84 +57,34 @@ def evaluate(
     )
 
 
-# What belongs to a connection ----------------------------------------------------------------
-
-
-def _look(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optional[Charon]) -> _Look:
-    by_remote: dict[str, list[IkeSA]] = {}
-    for sa in charon.ike_sas if charon else ():
-        by_remote.setdefault(sa.remote_host, []).append(sa)
-    # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
-    states = [state for state in (kernel.states if kernel else ()) if not state.larval]
-    policies = kernel.policies if kernel else ()
-    return _Look(
-        charon=charon,
-        by_remote=by_remote,
-        loaded=frozenset(
-            name for one in (charon.connections if charon else ()) for name in (one.name, *one.children)
-        ),
-        kernel_read=kernel is not None,
-        kernel_pairs=Counter((state.src, state.dst) for state in states),
-        kernel_spis=frozenset((state.dst, state.spi) for state in states),
-        kernel_policies=frozenset((policy.direction, policy.reqid) for policy in policies),
-        before={
-            child.uniqueid: child for sa in (previous.ike_sas if previous else ()) for child in sa.children
-        },
-    )
-
-
-def belongs(sa: IkeSA, connection: Connection) -> bool:
-    """Say whether an IKE SA is of a connection: by name and by the peer's address.
-
-    An SA of that name with another address is left from before a change. One whose name charon
-    does not know yet is told by its addresses.
-    """
-    if sa.remote_host != str(connection.right):
-        return False
-    if sa.name == _UNNAMED:
-        return sa.local_host == str(connection.left)
-    return sa.name == connection.name or any(child.name == connection.name for child in sa.children)
-
-
-def _found(connection: Connection, look: _Look) -> _Found:
-    left, right = str(connection.left), str(connection.right)
-    return _Found(
-        connection,
-        ike_sas=tuple(sa for sa in look.by_remote.get(right, ()) if belongs(sa, connection)),
-        loaded=connection.name in look.loaded,
-        routed=look.charon is not None and connection.name in look.charon.routed,
-        kernel_sas=look.kernel_pairs.get((left, right), 0) + look.kernel_pairs.get((right, left), 0),
-    )
-
-
 # The verdict on an expected connection -------------------------------------------------------
 
 
-def _judged(found: _Found, look: _Look, held: Optional[str]) -> ConnectionHealth:
-    if look.charon is None:
+def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHealth:
+    if tables.charon is None:
         state, reason = "down", "charon does not answer" + _left_in_kernel(found)
     elif found.children:
-        state, reason = _carrying(found, look)
+        state, reason = _carrying(found, tables)
     else:
         state, reason = _not_carrying(found)
-    severity = _SEVERITY[state]
+    severity = SEVERITY[state]
     if held is not None:
         state, severity, reason = _under_hold(found, state, reason, held)
-    elif look.charon is not None:
+    elif tables.charon is not None:
         severity, reason = _by_stage(found, state, severity, reason)
     return _row(found, state, severity, reason)
 
 
-def _left_in_kernel(found: _Found) -> str:
+def _left_in_kernel(found: Found) -> str:
     return f"; the kernel still holds {found.kernel_sas} SA(s) of it" if found.kernel_sas else ""
 
 
-def _carrying(found: _Found, look: _Look) -> tuple[str, str]:
+def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
     """Judge a connection that charon says is up; what stops packets comes first."""
-    missing = _missing_in_kernel(found, look) if look.kernel_read else ""
+    missing = _missing_in_kernel(found, tables) if tables.kernel_read else ""
     if missing:
         return "no xfrm", missing
-    silent = _one_way(found, look)
+    silent = _one_way(found, tables)
     if silent:
         return "one-way", silent
     ikes = [sa for sa in found.up if sa.state == "ESTABLISHED"]
@@ -302,7 +99,7 @@ def _carrying(found: _Found, look: _Look) -> tuple[str, str]:
     )
 
 
-def _missing_in_kernel(found: _Found, look: _Look) -> str:
+def _missing_in_kernel(found: Found, tables: Tables) -> str:
     """Say what the kernel lacks for every CHILD SA; ``""`` where one of them is whole."""
     left, right = str(found.connection.left), str(found.connection.right)
     lacking = ""
@@ -310,9 +107,9 @@ def _missing_in_kernel(found: _Found, look: _Look) -> str:
         if child.spi_in is None or child.spi_out is None:
             continue  # stroke shows no SPIs of a CHILD that is being rekeyed
         absent = [
-            *([] if (left, child.spi_in) in look.kernel_spis else [f"SA {child.spi_in} in"]),
-            *([] if (right, child.spi_out) in look.kernel_spis else [f"SA {child.spi_out} out"]),
-            *(f"policy {way}" for way in ("in", "out") if (way, child.reqid) not in look.kernel_policies),
+            *([] if (left, child.spi_in) in tables.kernel_spis else [f"SA {child.spi_in} in"]),
+            *([] if (right, child.spi_out) in tables.kernel_spis else [f"SA {child.spi_out} out"]),
+            *(f"policy {way}" for way in ("in", "out") if (way, child.reqid) not in tables.kernel_policies),
         ]
         if not absent:
             return ""
@@ -320,14 +117,16 @@ def _missing_in_kernel(found: _Found, look: _Look) -> str:
     return lacking
 
 
-def _one_way(found: _Found, look: _Look) -> str:
+def _one_way(found: Found, tables: Tables) -> str:
     """Say that packets go out and none comes in; ``""`` where that is not so, or not known.
 
     From two looks: over the CHILD SAs that both show, packets out grew by ONE_WAY_PACKETS and
     packets in not at all. From one: so many went out over SAs of at least ONE_WAY_SECONDS, and
     none ever came in. A time of use must be there: without it charon shows no packets.
     """
-    both = [(child, look.before[child.uniqueid]) for child in found.children if child.uniqueid in look.before]
+    both = [
+        (child, tables.before[child.uniqueid]) for child in found.children if child.uniqueid in tables.before
+    ]
     if both:
         sent = sum(now.packets_out - then.packets_out for now, then in both)
         got = sum(now.packets_in - then.packets_in for now, then in both)
@@ -344,7 +143,7 @@ def _one_way(found: _Found, look: _Look) -> str:
     return ""
 
 
-def _age(found: _Found) -> int:
+def _age(found: Found) -> int:
     """Return the age of the youngest SA that carries packets; of the IKE SA where stroke tells no better."""
     ages = [child.install_time for child in found.children if child.install_time is not None]
     return (
@@ -354,9 +153,9 @@ def _age(found: _Found) -> int:
     )
 
 
-def _not_carrying(found: _Found) -> tuple[str, str]:
+def _not_carrying(found: Found) -> tuple[str, str]:
     coming = [sa for sa in found.ike_sas if sa.state in _IKE_COMING]
-    going = [sa for sa in found.ike_sas if sa.state not in (*_IKE_UP, *_IKE_COMING)]
+    going = [sa for sa in found.ike_sas if sa.state not in (*IKE_UP, *_IKE_COMING)]
     if found.up:
         return _childless(found.up[0])
     if coming:
@@ -377,14 +176,14 @@ def _childless(sa: IkeSA) -> tuple[str, str]:
     return "no child", f"IKE SA {sa.uniqueid} is {sa.state}, but has no CHILD SA: nothing is encrypted"
 
 
-def _under_hold(found: _Found, state: str, reason: str, held: str) -> tuple[str, str, str]:
+def _under_hold(found: Found, state: str, reason: str, held: str) -> tuple[str, str, str]:
     """A connection that has no SA is held; one that still has some is the worst of all."""
     if found.up or found.kernel_sas:
         return state, "critical", f"held {held}, yet it has SAs: {reason}"
     return "held", "warning", f"held {held}"
 
 
-def _by_stage(found: _Found, state: str, severity: str, reason: str) -> tuple[str, str]:
+def _by_stage(found: Found, state: str, severity: str, reason: str) -> tuple[str, str]:
     """Say what a stage makes of a state: passive and idle traps are no trouble, a missing trap is."""
     stage = found.connection.stage
     if state == "down" and found.loaded and stage == "passive":
@@ -397,7 +196,7 @@ def _by_stage(found: _Found, state: str, severity: str, reason: str) -> tuple[st
     return severity, reason
 
 
-def _row(found: _Found, state: str, severity: str, reason: str) -> ConnectionHealth:
+def _row(found: Found, state: str, severity: str, reason: str) -> ConnectionHealth:
     one = found.connection
     row = ConnectionHealth(one.name, one.peer, one.family, one.stage, state, severity, reason, one.initiator)
     return _measured(row, found.ike_sas, found.children)
@@ -409,8 +208,7 @@ def _measured(
     """Return the row with the sums over its SAs."""
     times = [*(sa.rekey_time for sa in ike_sas), *(child.rekey_time for child in children)]
     newest = children[-1:]
-    return replace(
-        row,
+    return row._replace(
         since=max((sa.established for sa in ike_sas if sa.established is not None), default=None),
         next_rekey=min((time for time in times if time is not None), default=None),
         bytes_in=sum(child.bytes_in for child in children),
@@ -429,21 +227,21 @@ def _measured(
 
 
 def _unmanaged(
-    look: _Look, expected: Sequence[Connection], maintenance: Sequence[Connection]
+    tables: Tables, expected: Sequence[Connection], maintenance: Sequence[Connection]
 ) -> list[ConnectionHealth]:
     """Return a row for each name of which charon has SAs, or a connection, that is not expected."""
     by_right: dict[str, list[Connection]] = {}
     for one in expected:
         by_right.setdefault(str(one.right), []).append(one)
     stray: dict[str, list[IkeSA]] = {}
-    for sa in look.charon.ike_sas if look.charon else ():
-        if sa.name != _UNNAMED and not any(belongs(sa, one) for one in by_right.get(sa.remote_host, ())):
+    for sa in tables.charon.ike_sas if tables.charon else ():
+        if sa.name != UNNAMED and not any(belongs(sa, one) for one in by_right.get(sa.remote_host, ())):
             stray.setdefault(sa.name, []).append(sa)
     wanted = {one.name: one for one in expected}
     resting = {one.name: one for one in maintenance}
     loaded = {
         one.name: one
-        for one in (look.charon.connections if look.charon else ())
+        for one in (tables.charon.connections if tables.charon else ())
         if one.name not in stray and wanted.keys().isdisjoint((one.name, *one.children))
     }
     rows = [_stray_row(name, sas, wanted.get(name), resting.get(name)) for name, sas in stray.items()]
@@ -458,7 +256,7 @@ def _stray_row(
     if wanted:
         reason = f"goes to {sas[0].remote_host}; {name} is configured to {wanted.right}"
     row = _unmanaged_row(name, sas[0].remote_host, resting, reason)
-    return _measured(row, sas, [child for sa in sas for child in sa.children if child.state in _CHILD_UP])
+    return _measured(row, sas, [child for sa in sas for child in sa.children if child.state in CHILD_UP])
 
 
 def _loaded_row(one: LoadedConnection, resting: Optional[Connection]) -> ConnectionHealth:

@@ -1,0 +1,109 @@
+"""What a verdict is, as values: on a connection, and on a host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import NamedTuple, Optional
+
+# what each state means, where stage, trap and hold say nothing else
+SEVERITY: Mapping[str, str] = {
+    "established": "ok",
+    "connecting": "warning",
+    "down": "critical",
+    "no child": "critical",
+    "no xfrm": "critical",
+    "duplicate": "warning",
+    "one-way": "warning",
+    "held": "warning",
+    "unmanaged": "warning",
+}
+STATES = tuple(SEVERITY)
+CARRYING = ("established", "duplicate", "one-way")  # states in which an SA is there, and used
+SEVERITIES = ("ok", "warning", "critical")
+
+
+class ConnectionHealth(NamedTuple):
+    """The verdict on one connection; times in seconds, None where not known."""
+
+    name: str
+    peer: str
+    family: str
+    stage: str
+    state: str  # one of STATES
+    severity: str  # one of SEVERITIES
+    reason: str  # in words, also where all is well
+    initiator: Optional[bool] = None  # whether this host starts it; None where nobody configured it
+    since: Optional[int] = None  # since its IKE SA is up
+    next_rekey: Optional[int] = None  # until the first of its SAs is due
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    ike_ids: tuple[int, ...] = ()
+    child_ids: tuple[int, ...] = ()
+    proposal: str = ""  # of the CHILD SA
+    ike_proposal: str = ""
+    mode: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is to be done about it."""
+        return self.severity == "ok"
+
+
+class Report(NamedTuple):
+    """The verdict on a host: its connections sorted by name, the unmanaged after the expected."""
+
+    connections: tuple[ConnectionHealth, ...]
+    answered: bool  # whether charon did
+    held: Optional[str] = None
+    version: str = ""
+    backend: str = ""
+    plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
+
+    def only(self, peer: str = "*", connection: str = "*") -> Report:
+        """Return the report on those connections whose peer and name match shell patterns."""
+        rows = (row for row in self.connections if fnmatchcase(row.peer, peer))
+        return self._replace(connections=tuple(row for row in rows if fnmatchcase(row.name, connection)))
+
+    @property
+    def managed(self) -> tuple[ConnectionHealth, ...]:
+        """Return the expected connections."""
+        return tuple(row for row in self.connections if row.state != "unmanaged")
+
+    @property
+    def unmanaged(self) -> tuple[ConnectionHealth, ...]:
+        """Return what charon has and nobody configured."""
+        return tuple(row for row in self.connections if row.state == "unmanaged")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of connections by state: every state, zeros as well."""
+        counts = Counter(row.state for row in self.connections)
+        return {state: counts[state] for state in STATES}
+
+    @property
+    def sentence(self) -> str:
+        """Say how many connections there are, and in which states."""
+        number, stray = len(self.managed), self.counts["unmanaged"]
+        parts = [f"{count} {state}" for state, count in self.counts.items() if count and state != "unmanaged"]
+        said = f"{number} connection{'' if number == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+        return f"{said}; {stray} unmanaged" if stray else said
+
+    @property
+    def ok(self) -> bool:
+        """Whether every connection is as it should be, and charon answers where it has any."""
+        return self.severity == "ok"
+
+    @property
+    def severity(self) -> str:
+        """Return the worst severity."""
+        return max((row.severity for row in self.connections), key=SEVERITIES.index, default="ok")
+
+    @property
+    def trouble(self) -> tuple[ConnectionHealth, ...]:
+        """Return the connections that are not ok, the worst first."""
+        rows = (row for row in self.connections if not row.ok)
+        return tuple(sorted(rows, key=lambda row: (-SEVERITIES.index(row.severity), row.name)))
