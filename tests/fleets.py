@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+
+from hostipsec.model import Fleet, Host
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "pillar" / "ipsec.sls"
@@ -59,6 +62,46 @@ def star(peers: int) -> dict:
     hosts["hub.core.example"] = {"site": "core", "ipv4": "10.255.0.2", "ipv6": "2001:db8::2"}
     rule = {"name": "spokes", "between": {"site": "edge"}, "and": {"site": "core"}}
     return {"hosts": hosts, "rules": [rule]}
+
+
+def sites(number: int) -> dict:
+    """Return a fleet of so many hosts at four sites: each pairs with all of other sites, by IPv4."""
+    hosts = {
+        f"h{host:05d}.site{host % 4}.example": {
+            "site": f"site{host % 4}",
+            "role": "all",
+            "ipv4": f"10.{host // 65536}.{host // 256 % 256}.{host % 256}",
+        }
+        for host in range(1, number + 1)
+    }
+    everywhere = {"role": "all"}
+    rule = {"name": "sites", "between": everywhere, "and": everywhere, "different": ["site"]}
+    return {"hosts": hosts, "rules": [rule]}
+
+
+class Counted(Host):
+    """A host that counts how often its id and its labels are asked for, over all hosts."""
+
+    looks = 0
+
+    @property
+    def id(self) -> str:
+        """Return its id."""
+        Counted.looks += 1
+        return self[0]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Return its labels."""
+        Counted.looks += 1
+        return self[1]
+
+
+def counted(fleet: Fleet) -> Fleet:
+    """Return the fleet with hosts that count, from zero."""
+    hosts = tuple(Counted(*host) for host in fleet.hosts)
+    Counted.looks = 0
+    return fleet._replace(hosts=hosts)
 
 
 def with_drmrs(data: dict) -> dict:

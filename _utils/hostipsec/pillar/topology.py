@@ -15,6 +15,7 @@ from ..errors import Problem, nearest
 from ..model import FAMILIES, STAGES, Connection, Fleet, Host, Rule, Selector
 
 Pairs = dict[tuple[str, str], Rule]
+_Values = tuple[str, ...]  # of some labels of a host
 
 
 def _matches(selector: Selector, host: Host) -> bool:
@@ -48,17 +49,28 @@ def _rule_pairs(
 ) -> Iterator[tuple[Host, Host]]:
     """Yield the pairs of one rule, its ``and`` side from ``others`` where given.
 
-    An index over ``same`` keeps it near the size of the result.
+    Indexes over ``same`` and ``different`` keep it near the size of the result.
     """
-    partners: dict[tuple[Optional[str], ...], list[Host]] = {}
+    partners: dict[_Values, dict[_Values, list[Host]]] = {}
     for host in hosts if others is None else others:
-        if _matches(rule.and_, host):
-            partners.setdefault(tuple(host.labels.get(label) for label in rule.same), []).append(host)
+        if _labelled(rule, host) and _matches(rule.and_, host):
+            alike = partners.setdefault(_values(host, rule.same), {})
+            alike.setdefault(_values(host, rule.different), []).append(host)
     for host in hosts:
-        if _matches(rule.between, host):
-            for other in partners.get(tuple(host.labels.get(label) for label in rule.same), ()):
-                if host.id != other.id and _joined(rule, host, other):
-                    yield host, other
+        if _labelled(rule, host) and _matches(rule.between, host):
+            mine = _values(host, rule.different)
+            for theirs, some in partners.get(_values(host, rule.same), {}).items():
+                if all(one != other for one, other in zip(mine, theirs)):
+                    yield from ((host, other) for other in some if other.id != host.id)
+
+
+def _labelled(rule: Rule, host: Host) -> bool:
+    """Whether a host has the labels of ``same`` and ``different``; without one it is never joined."""
+    return all(label in host.labels for label in (*rule.same, *rule.different))
+
+
+def _values(host: Host, labels: Sequence[str]) -> _Values:
+    return tuple(host.labels[label] for label in labels)
 
 
 def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
