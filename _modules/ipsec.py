@@ -68,9 +68,9 @@ def mined(hosts):
     return found
 
 
-def _member():
+def _member(items=None):
     """Return the membership of this host; the pillar's items are read here and nowhere else."""
-    data = __pillar__.get("ipsec")
+    data = (__pillar__ if items is None else items).get("ipsec")
     resolved = addresses.resolve(pillar.unaddressed(data), mined)
     return membership.read(data, __grains__["id"], resolved)
 
@@ -208,7 +208,7 @@ def _failed(error):
     return {"error": str(error)}
 
 
-def status(peer=None, connection=None):
+def status(peer=None, connection=None, stage=None):
     """
     What is up between this host and its peers, and why something is not. Changes nothing.
 
@@ -219,6 +219,9 @@ def status(peer=None, connection=None):
         only connections with peers whose minion id matches this shell pattern
     connection
         only connections whose name matches this shell pattern
+    stage
+        ``passive``, ``start`` or ``require``: judge by what a step of ``salt-run ipsec.rollout`` up to this
+        stage leaves behind, from the pillar as a state run gets it; by default by all that the pillar says
 
     Returns a dictionary:
 
@@ -236,6 +239,8 @@ def status(peer=None, connection=None):
             ``ok``, ``warning`` or ``critical``; a passive connection that is down is ``ok``
         ``reason``
             why it is in this state, a sentence; empty where it is established and well
+        ``held``
+            whether an operator holds it down, whatever its state
         ``since``
             seconds since its IKE SA was established, None where there is none
         ``rekey_in``
@@ -280,7 +285,9 @@ def status(peer=None, connection=None):
         salt cp1001.eqiad.example ipsec.status peer='cp3*'
         salt cp1001.eqiad.example ipsec.status connection='*_v6'
     """
-    wanted, resting, lonely, warnings = _wanted()
+    if stage not in (None, *STAGES[1:]):
+        return _failed(HostIPsecError(f"stage: found {stage!r}; allowed: {', '.join(STAGES[1:])}"))
+    wanted, resting, lonely, warnings = _wanted(stage)
     if wanted is None:
         return _failed(warnings[0])
     report, silent = _look(wanted, resting)
@@ -340,19 +347,28 @@ def _worse(*severities):
     return next(one for one in ("critical", "warning", "ok") if one in severities)
 
 
-def _wanted():
+def _wanted(stage):
     """Return what should run here, what maintenance takes away, why there are no peers, and warnings.
 
-    A pillar that cannot be read hides no tunnel: what was configured last is looked at then.
+    With a stage, what should run here is what a roll-out up to that stage brings. A pillar that cannot be
+    read hides no tunnel: what was configured last is looked at then.
     """
     try:
-        member = _member()
+        member = _member(_fresh_pillar() if stage else None)
     except HostIPsecError as error:
         recorded = configuration.recorded()
         if not recorded:
             return None, [], "", [error]
         return recorded, [], "", [f"this is what was configured last; the pillar is not usable: {error}"]
-    return member.connections, _resting(member), member.lonely, []
+    return _limited(member, stage).connections, _resting(member), member.lonely, []
+
+
+def _limited(member, stage):
+    """Return the membership as far as a stage brings this host, which has what is on record."""
+    try:
+        return member.limited(stage, configuration.recorded()) if stage else member
+    except HostIPsecError:
+        return member.limited(stage, ())
 
 
 def _look(wanted, resting):
@@ -399,6 +415,7 @@ def _plain_health(row):
         "state": row.state,
         "severity": row.severity,
         "reason": "" if row.ok and row.state == "established" else row.reason,
+        "held": row.held,
         "since": row.since,
         "rekey_in": row.next_rekey,
         "bytes_in": row.bytes_in,
@@ -675,7 +692,8 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
         since when, by whom and why other connections are still held; empty where none is
     ``connections``
         by name: ``peer``, ``family``, ``stage``, ``state`` as :py:func:`status` says it, ``up`` and
-        ``reason``; for one that is not up, why: what charon or the peer said
+        ``reason``; for one that is not up, why: what charon or the peer said; ``cause`` of it, where the
+        other end knows more: ``waits`` (the peer is to start it), ``refused`` (it took none of the proposals)
     ``problems``
         what else is not as asked, sentences
     ``edition``

@@ -23,6 +23,7 @@ try:
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
     from hostipsec.fleet import batches, fleetplan, fleetrollout, joined, planwords
+    from hostipsec.fleet.ends import because
     from hostipsec.model import STAGES
     from hostipsec.pillar import addresses, pillar, topology
 
@@ -36,7 +37,12 @@ TELL_EDITION = ("ipsec.status", "ipsec.down", "ipsec.up")
 OUTPUTTER = "ipsec"  # _output/ipsec.py
 TIMEOUT = 15  # seconds
 JITTER = 2  # seconds
-NEWER = frozenset({"asked", "jitter"})  # arguments that hosts with older modules refuse
+# arguments that hosts with older modules refuse, and can do without
+NEWER = {
+    "ipsec.status": frozenset({"stage"}),
+    "ipsec.down": frozenset({"asked"}),
+    "ipsec.up": frozenset({"asked", "jitter"}),
+}
 INTERRUPTED = 130
 POLL = 0.02  # seconds between two looks for answers
 
@@ -85,7 +91,8 @@ def status(
 
     ``connections``
         a list of dictionaries: ``one`` and ``other`` (minion ids, the initiator first), ``family``,
-        ``stage``, ``state``, ``reason``, ``sites``, ``ok``
+        ``stage``, ``state``, ``severity`` (``ok``, ``warning`` or ``critical``: the worse of both ends', or
+        more), ``reason``, ``sites``, ``ok``
     ``counts``
         connections by state
     ``certificates``
@@ -140,6 +147,7 @@ def status(
                 "family": row.family,
                 "stage": row.stage,
                 "state": row.state,
+                "severity": row.severity,
                 "reason": row.reason,
                 "sites": list(row.sites),
                 "ok": row.ok,
@@ -782,7 +790,7 @@ def _know_better(found, timeout):
         ends.update(_ask(sorted(others), "ipsec.status", {}, timeout, lambda one: "")["answers"])
     for host, row in lacking:
         end = ends.get(row["peer"])
-        row["reason"] = joined.because(host, row, end and end["connections"])
+        row["reason"] = because(host, row, end and end["connections"])
 
 
 _DONE = {
@@ -884,7 +892,7 @@ def _collect(found, hosts, function, arguments, timeout, line):
     gather = min(timeout, __opts__["gather_job_timeout"])
     for host, value in _returns(hosts, function, timeout, kwarg=arguments, gather_job_timeout=gather):
         unknown = _unknown(value)
-        if unknown and unknown <= NEWER & {*arguments}:
+        if unknown and unknown <= NEWER.get(function, frozenset()) & {*arguments}:
             older.setdefault(unknown, []).append(host)
         elif isinstance(value, dict) and "connections" in value:
             found["answers"][host] = value
@@ -929,9 +937,11 @@ def _ctrl_c():
 
 
 def _unknown(value):
-    """Return the arguments that a host does not know, if that is what it says."""
+    """Return the arguments that a host does not know, if that is what it, or Salt there, says."""
     said = re.fullmatch(r"unknown argument (.*); nothing was done", str(_error(value)))
-    return frozenset(said.group(1).split(", ")) if said else frozenset()
+    if isinstance(value, str):
+        said = re.search(r"The following keyword arguments are not valid: (.*)", value)
+    return frozenset(one.partition("=")[0] for one in said.group(1).split(", ")) if said else frozenset()
 
 
 def _error(value):

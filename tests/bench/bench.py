@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|apply|plan|down|dead|up|status|fleet ...]
+.build/venv/bin/python tests/bench/bench.py [render|join|apply|plan|down|dead|up|status|fleet ...]
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ sys.path[:0] = [str(ROOT / place) for place in PLACES]
 
 import fleet  # noqa: E402  (the paths have to be set first)
 import fleet_plan  # noqa: E402
+import join  # noqa: E402
 import one_host  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
 
 BENCHMARKS = {
     "render": validate_render.main,
+    "join": join.main,
     "apply": second_apply.main,
     "plan": fleet_plan.main,
     "down": one_host.down,

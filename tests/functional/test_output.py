@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import salt.config
 import salt.loader
+import salt.minion
 import salt.output
+import salt.pillar
+from salt.exceptions import SaltInvocationError
 
 import fleets
 from hostipsec.charon import charon
@@ -101,6 +106,7 @@ def test_all_is_well(minion):
         "state": "established",
         "severity": "ok",
         "reason": "",
+        "held": False,
         "since": 11520,
         "rekey_in": 300,
         "bytes_in": 1234,
@@ -188,6 +194,22 @@ def test_filters(minion):
     nothing = minion.status(connection="cp9*")
     assert (minion.retcode, nothing["connections"]) == (0, {})
     assert nothing["summary"]["sentence"] == "nothing asked for, of 6 connections: 5 established, 1 down"
+
+
+def test_a_trap_that_a_roll_out_has_not_brought_yet_is_not_missing(minion, monkeypatch):
+    for rule in minion.data["rules"]:
+        rule["stage"] = "require"
+    edited = SimpleNamespace(compile_pillar=lambda data=minion.data: {"ipsec": data})
+    monkeypatch.setattr(salt.pillar, "get_pillar", lambda *_, **__: edited)
+    assert minion.status()["summary"]["severity"] == "warning"
+    assert minion.retcode == 1
+    minion.data = fleets.example()  # in memory: a roll-out goes by what the master has
+    for stage, severity in (("passive", "ok"), ("start", "ok"), ("require", "warning")):
+        found = minion.status(stage=stage)
+        assert (found["summary"]["severity"], found["unmanaged"]) == (severity, {})
+        assert {row["stage"] for row in found["connections"].values()} == {stage}
+    assert minion.status(stage="all")["error"] == "stage: found 'all'; allowed: passive, start, require"
+    assert minion.retcode == 2
 
 
 def test_what_is_left_of_a_peer_in_maintenance_is_no_trouble(minion):
@@ -294,6 +316,21 @@ def test_spans_and_sizes(minion):
 
 
 # The runner ----------------------------------------------------------------------------------
+
+
+def test_the_runner_knows_what_hosts_with_older_modules_refuse():
+    """Of a function that takes no more than it names it is Salt that refuses, in words of its own."""
+    spec = spec_from_file_location("runner", ROOT / "_runners/ipsec.py")
+    runner = module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    with pytest.raises(SaltInvocationError) as error:
+        salt.minion.load_args_and_kwargs(lambda peer=None: peer, [{"__kwarg__": True, "stage": "start"}])
+    assert runner._unknown(f"ERROR executing 'ipsec.status': {error.value}") == {"stage"}
+    assert runner._unknown({"error": "unknown argument asked, jitter; nothing was done"}) == {
+        "asked",
+        "jitter",
+    }
+    assert runner._unknown({"connections": {}}) == runner._unknown("Minion did not return") == set()
 
 
 def test_the_runner_s_lines_are_printed_as_they_are(minion):

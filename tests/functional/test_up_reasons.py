@@ -60,6 +60,8 @@ def test_what_the_peer_or_the_line_does(make):
     answer, found = told(peers, 6)
     assert answer.status == 1
     assert answer.data["connections"][name(0)]["up"] is True
+    causes = {key: row["cause"] for key, row in answer.data["connections"].items()}
+    assert causes == {**dict.fromkeys(causes, ""), name(1): "refused", name(4): "refused"}
     assert found == {
         name(1): reasons.REFUSED,
         name(2): found[name(2)],

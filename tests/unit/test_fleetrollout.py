@@ -60,16 +60,26 @@ class Hosts:
         changes = {fleetplan.CONFIGURED: {"connections": connections} if want != there else {}}
         return fleetplan.answer(fleetplan.MEMBER, want, there, changes)
 
-    def status(self, host):
-        rows = {}
-        for one in topology.connections(self.fleet, host):
-            up = self.is_up(host, one)
-            rows[one.name] = {
-                "state": "established" if up else "down",
-                "reason": "" if up else "no SA",
-                "peer": one.peer,
-            }
-        return {"connections": rows}
+    def status(self, host, stage):
+        return {"connections": {one.name: self.row(host, one) for one in self.wanted(host, stage)}}
+
+    def row(self, host, one):
+        """Return what the host's judge says of a connection that is wanted there."""
+        there = {mine.name: mine.stage for mine in self.has.get(host, ())}
+        state, severity, reason = ("established", "ok", "")
+        if not self.is_up(host, one):
+            waits = one.stage == "passive" and one.name in there
+            state, severity, reason = ("down", "ok", "passive") if waits else ("down", "critical", "no SA")
+        elif one.stage == "require" != there.get(one.name):
+            severity, reason = "warning", "no trap"
+        return {
+            "state": state,
+            "severity": severity,
+            "reason": reason,
+            "stage": one.stage,
+            "initiator": one.initiator,
+            "peer": one.peer,
+        }
 
     def is_up(self, host, one):
         mine = next((x for x in self.has.get(host, ()) if x.name == one.name), None)
@@ -185,6 +195,54 @@ def test_what_was_in_trouble_before_is_told_and_stops_nothing():
     rolling = roll(hosts)
     assert any("in trouble before: cp1001.eqiad.example - cp2001" in one for one in rolling.said)
     assert not any("cp1001.eqiad.example - cp2001" in one for one in rolling.stopped)
+
+
+def doubled():
+    """Return a settled fleet with an edit at one host, of whose connections there are two IKE SAs each."""
+    hosts = settled("require")
+    hosts.has[CODFW[0]] = tuple(one._replace(leftid="CN=new") for one in hosts.has[CODFW[0]])
+    plain = hosts.row
+
+    def row(host, one):
+        found = plain(host, one)
+        twice = found["state"] == "established" and CODFW[0] in (host, one.peer)
+        return {**found, "state": "duplicate", "severity": "warning"} if twice else found
+
+    hosts.row = row
+    return hosts
+
+
+def test_what_was_up_before_with_a_warning_may_stay_so():
+    rolling = roll(doubled())
+    assert rolling.stopped == []
+    assert any(
+        "before: cp1001.eqiad.example - cp2001.codfw.example v4: duplicate" in one for one in rolling.said
+    )
+
+
+def test_what_was_up_before_with_a_warning_is_judged_all_the_same():
+    hosts = doubled()
+    plain = hosts.apply
+    hosts.apply = lambda *told: (hosts.lame.add(CODFW[0]), plain(*told))[1]
+    assert any("cp1001.eqiad.example - cp2001.codfw.example v4: down" in one for one in roll(hosts).stopped)
+
+
+def test_what_is_up_and_critical_is_not_required():
+    """A connection that is held and still has SAs was up, and no more was asked."""
+    hosts = settled("start")
+    hosts.fleet = fleet("require")
+    assert roll(hosts).stopped == []
+    hosts = settled("start")
+    hosts.fleet = fleet("require")
+    plain = hosts.row
+    hosts.row = lambda host, one: {
+        **plain(host, one),
+        "severity": "critical",
+        "reason": "held, yet it has SAs",
+    }
+    rolling = roll(hosts)
+    assert hosts.done == []
+    assert all(text.startswith("not up, so not required: ") for text in rolling.stopped)
 
 
 def test_a_host_that_does_not_answer_stops_it_before_anything_is_done():

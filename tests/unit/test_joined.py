@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fleets
-from hostipsec.charon import reasons
-from hostipsec.fleet import joined
+from hostipsec.fleet import ends, joined
+from hostipsec.health import judge, report
+from hostipsec.model import STAGES, Charon, ChildSA, IkeSA, Kernel, KernelState, LoadedConnection
 from hostipsec.pillar import pillar, topology
 
 ONE, OTHER = "cp1001.eqiad.example", "cp3001.esams.example"
@@ -112,6 +116,9 @@ def test_a_passive_connection_may_be_down():
     said = answers(fleet)
     said[ONE]["cp3001_v4"] = said[OTHER]["cp1001_v4"] = {"state": "down", "reason": "passive"}
     assert found(said, fleet).ok
+    for row in (said[ONE]["cp3001_v4"], said[OTHER]["cp1001_v4"]):
+        row.update(severity="ok", stage="passive")
+    assert found(said, fleet).ok
 
 
 def test_what_no_pillar_gives_is_trouble():
@@ -162,37 +169,252 @@ def test_filters():
     assert view.only(state="held").rows == ()
 
 
-ROW = {"peer": OTHER, "family": "v4", "reason": reasons.REFUSED, "state": "down"}
+# The verdicts of both ends, as the judge of each host gives them -------------------------------
+
+
+def of_stage(stage):
+    data = copy.deepcopy(fleets.example())
+    for rule in data["rules"]:
+        rule["stage"] = stage
+    return pillar.read(data)
+
+
+def charon(fleet, host, routed=False, up=False):
+    """Return a charon that has loaded all, with all of them up or none."""
+    wanted = topology.connections(fleet, host)
+    sas = [
+        IkeSA(
+            one.name, number, "ESTABLISHED", str(one.left), str(one.right),
+            children=(ChildSA(one.name, "INSTALLED", "TRANSPORT", number),),
+        )
+        for number, one in enumerate(wanted, 1)
+    ]  # fmt: skip
+    return Charon(
+        "5.9.8",
+        "vici",
+        connections=tuple(LoadedConnection(one.name, children=(one.name,)) for one in wanted),
+        ike_sas=tuple(sas) if up else (),
+        routed=tuple(one.name for one in wanted) if routed else (),
+    )
+
+
+def says(fleet, host, look, kernel=None, why=None):
+    """Return what a host says, all of it held where there is a reason."""
+    wanted = topology.connections(fleet, host)
+    held = dict.fromkeys((one.name for one in wanted), why) if why else {}
+    return {row.name: row._asdict() for row in judge.evaluate(wanted, look, kernel, held).managed}
+
+
+def both(fleet, **look):
+    """Return the verdict on the pair, all hosts with the same sight."""
+    said = {host.id: says(fleet, host.id, charon(fleet, host.id, **look)) for host in fleet.hosts}
+    return found(said, fleet)
+
+
+def test_a_held_connection_that_still_has_sas_is_critical():
+    """Both hosts said critical, and the fleet said up, and OK."""
+    fleet = of_stage("start")
+    said = {
+        one.id: says(fleet, one.id, charon(fleet, one.id, up=True), why="since noon") for one in fleet.hosts
+    }
+    row = found(said, fleet)
+    assert (row.state, row.severity, row.ok) == ("up", "critical", False)
+    said = "says established: held since noon, yet it has SAs: TRANSPORT, INSTALLED"
+    assert row.reason == f"{ONE} {said}; {OTHER} {said}"
+
+
+def test_a_held_connection_with_sas_in_one_kernel_is_critical():
+    """It was held by both, as the fleet said; that one of them failed to end it was not told."""
+    fleet = of_stage("start")
+    said = {one.id: says(fleet, one.id, charon(fleet, one.id), why="since noon") for one in fleet.hosts}
+    here, there = str(fleet.host(ONE).ipv4), str(fleet.host(OTHER).ipv4)
+    left = Kernel((KernelState(here, there, "c0000001", "transport", 1, algorithm="gcm"),))
+    said[ONE] = says(fleet, ONE, charon(fleet, ONE), left, "since noon")
+    row = found(said, fleet)
+    assert (row.state, row.severity) == ("held", "critical")
+    assert row.reason == (
+        f"{ONE} says down: held since noon, yet it has SAs: loaded, but no SA; this host starts it; "
+        f"the kernel still holds 1 SA(s) of it; {OTHER} held since noon"
+    )
+
+
+def test_require_without_its_trap_is_a_warning():
+    """Both hosts warned, and the fleet said OK."""
+    row = both(of_stage("require"), up=True)
+    assert (row.state, row.severity, row.ok) == ("up", "warning", False)
+    assert row.reason.count("no trap: without an SA its traffic goes in the clear") == 2
+
+
+def test_a_dead_charon_at_both_ends_of_a_passive_pair_is_critical():
+    """A passive pair that was down was OK whatever the reason."""
+    fleet = of_stage("passive")
+    row = found({host.id: says(fleet, host.id, None) for host in fleet.hosts}, fleet)
+    assert (row.state, row.severity, row.ok) == ("down", "critical", False)
+    assert row.reason == "charon does not answer"
+    assert both(fleet).ok
+
+
+def test_an_idle_pair_in_require_is_well():
+    """Each host said OK, its trap waits for a packet; to the fleet it was trouble."""
+    row = both(of_stage("require"), routed=True)
+    assert (row.state, row.severity, row.ok) == ("down", "ok", True)
+    assert row.reason == "no traffic yet: the trap waits for the first packet"
+
+
+def test_held_at_one_end_and_established_at_the_other_disagree():
+    """The other end sends into an SA that nobody has: that was told as held."""
+    said = answers()
+    said[ONE]["cp3001_v4"] = {"state": "held", "severity": "warning", "reason": "held since noon"}
+    row = found(said)
+    assert (row.state, row.severity) == ("ends disagree", "critical")
+    assert row.reason == f"{ONE} says held: held since noon; {OTHER} has it"
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("here", "there", "reason"),
     [
-        (None, f"{reasons.REFUSED}; {OTHER} does not answer Salt either"),
-        ({}, f"{OTHER} does not have it"),
-        ({"cp1001_v6": {"peer": ONE, "family": "v6"}}, f"{OTHER} does not have it"),
-        (
-            {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "held", "reason": "held since then"}},
-            f"held at {OTHER}: held since then",
-        ),
-        (
-            {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}},
-            f"the peer refused (NO_PROPOSAL_CHOSEN): {OTHER} has it and does not hold it, so the two share "
-            "no IKE proposal, or it was lifted just then",
-        ),
+        ({"stage": "start"}, {"stage": "require"}, f"stage start at {ONE}, require at {OTHER}"),
+        ({"initiator": True}, {"initiator": True}, "each end is to start it"),
+        ({"initiator": False}, {"initiator": False}, "neither end is to start it"),
     ],
 )
-def test_why_one_end_could_not_bring_it_up(there, said):
-    assert joined.because(ONE, ROW, there) == said
+def test_ends_that_are_configured_otherwise(here, there, reason):
+    said = answers()
+    said[ONE]["cp3001_v4"].update(here)
+    said[OTHER]["cp1001_v4"].update(there)
+    row = found(said)
+    assert (row.state, row.severity, row.reason) == ("up", "warning", reason)
 
 
-def test_who_only_waits_says_what_the_other_end_does():
-    row = {**ROW, "reason": "loaded, but no SA; the peer starts it"}
-    there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "connecting", "reason": "no answer"}}
-    assert joined.because(ONE, row, there) == f"{OTHER} starts it, and says: no answer"
+def test_an_end_that_has_a_pair_in_maintenance_and_is_not_well_counts():
+    """Its pillar does not know of the maintenance yet: it said critical, and the fleet said OK."""
+    data = copy.deepcopy(fleets.example())
+    data["hosts"][OTHER]["maintenance"] = True
+    fleet, said = pillar.read(data), answers()
+    assert found(said, fleet).ok
+    said[ONE]["cp3001_v4"] = {"state": "down", "severity": "critical", "reason": "no SA"}
+    row = found(said, fleet)
+    assert (row.state, row.severity) == ("maintenance", "critical")
+    assert row.reason == f"{OTHER} in maintenance; {ONE} says down: no SA"
 
 
-def test_a_reason_that_is_no_guess_stands():
-    row = {**ROW, "reason": "no answer"}
-    there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}}
-    assert joined.because(ONE, row, there) == "no answer"
+def test_a_silent_host_is_as_bad_as_its_peer_says_at_least():
+    said = answers()
+    del said[OTHER]
+    assert found(said).severity == "warning"
+    said[ONE]["cp3001_v4"] = {"state": "down", "severity": "critical", "reason": "no SA"}
+    assert found(said).severity == "critical"
+    assert found({}).severity == "critical"
+
+
+def test_the_view_is_as_bad_as_its_worst():
+    said = answers()
+    assert joined.join(FLEET, said).severity == "ok"
+    assert joined.join(FLEET, said, {ONE: ["old_v4"]}).severity == "warning"
+    said[ONE]["cp3001_v4"]["state"] = "down"
+    assert joined.join(FLEET, said).severity == "critical"
+
+
+SAID = st.one_of(
+    st.none(),  # does not answer
+    st.just({}),  # does not know it
+    st.fixed_dictionaries(
+        {"state": st.sampled_from((*report.STATES, "of a later version"))},
+        optional={
+            "severity": st.sampled_from(report.SEVERITIES),
+            "reason": st.sampled_from(("", "because", "therefore")),
+            "stage": st.sampled_from(STAGES),
+            "initiator": st.sampled_from((True, False, None)),
+            "held": st.booleans(),
+        },
+    ),
+)
+
+
+def an_end(host, said, stage):
+    rows = None if said is None else {"x_v4": said} if said else {}
+    return ends.end(host, rows, "x_v4", stage)
+
+
+@settings(max_examples=1000)
+@given(SAID, SAID, st.sampled_from(STAGES), st.booleans())
+def test_a_pair_is_never_better_than_its_ends(here, there, stage, resting):
+    one, other = an_end(ONE, here, stage), an_end(OTHER, there, stage)
+    heard = [end for end in (one, other) if end.known]
+    found = joined.at_rest([OTHER], one, other) if resting else joined.judged(one, other)
+    assert found.state in joined.STATES
+    rank = report.SEVERITIES.index
+    assert all(rank(found.severity) >= rank(end.severity) for end in heard)
+    assert resting or found.severity != "ok" or len(heard) == 2
+    assert found.severity == "ok" or found.said
+
+
+@given(SAID, SAID, st.sampled_from(STAGES))
+def test_it_does_not_matter_which_end_is_named_first(here, there, stage):
+    one, other = an_end(ONE, here, stage), an_end(OTHER, there, stage)
+    assert joined.judged(one, other)[:2] == joined.judged(other, one)[:2]
+
+
+# Work in proportion ---------------------------------------------------------------------------
+
+
+def looks(number):
+    """Return how often hosts are looked at for each connection of a fleet of so many."""
+    fleet = pillar.read(fleets.sites(number))
+    counted = fleets.counted(fleet)
+    rows = joined.join(counted, answers(fleet)).rows
+    assert len(rows) > number
+    return fleets.Counted.looks / len(rows)
+
+
+def test_each_pair_looks_at_its_own_hosts_only():
+    """All hosts were looked through for each pair: 800 of them took 20 s."""
+    assert looks(80) <= looks(20)
+
+
+class Row:
+    """A row that counts how often it is looked at."""
+
+    looks = 0
+
+    def __init__(self, one, other):
+        self.ends = (one, other)
+
+    @property
+    def one(self):
+        Row.looks += 1
+        return self.ends[0]
+
+    @property
+    def other(self):
+        return self.ends[1]
+
+
+def test_culprits_are_found_without_looking_at_all_rows_for_each():
+    def looked(number):
+        rows = [Row(f"a{one}", f"b{other}") for one in range(number) for other in range(number)]
+        Row.looks = 0
+        assert len(joined.culprits(rows)) == number
+        return Row.looks / len(rows)
+
+    assert looked(40) <= looked(10)
+
+
+def slowly(rows):
+    """Return the culprits as their docstring says it."""
+    left, found = list(rows), []
+    while left:
+        count = Counter(host for row in left for host in row.ends)
+        worst = min(count, key=lambda host: (-count[host], host))
+        found.append((worst, tuple(row for row in left if worst in row.ends)))
+        left = [row for row in left if worst not in row.ends]
+    return found
+
+
+PAIRS = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=2, unique=True), max_size=40)
+
+
+@given(PAIRS)
+def test_culprits_are_the_hosts_with_most_rows_left(pairs):
+    rows = [Row(*pair) for pair in pairs]
+    assert joined.culprits(rows) == slowly(rows)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import ip_address
 
 import pytest
 
 import recordings
 from hostipsec.health.judge import evaluate
-from hostipsec.health.report import STATES
+from hostipsec.health.report import SEVERITIES, STATES, WAITS, worst
 from hostipsec.model import (
     Charon,
     ChildSA,
@@ -349,6 +350,39 @@ def test_held_and_yet_there(look, seen):
     )
 
 
+def test_a_hold_is_said_whatever_the_state():
+    for look in (charon(), charon(SA), None):
+        assert row(evaluate((WEST_V4,), look, held={"west_v4": "since noon"})).held is True
+        assert row(evaluate((WEST_V4,), look)).held is False
+
+
+# Why it is not up, where the other end knows more ---------------------------------------------
+
+
+ANSWERS = WEST_V4._replace(initiator=False)
+
+
+@pytest.mark.parametrize(
+    ("one", "look", "seen", "cause"),
+    [
+        (ANSWERS, charon(), None, WAITS),
+        (WEST_V4, charon(), None, ""),
+        (ANSWERS, charon(loaded=()), None, ""),
+        (ANSWERS, None, None, ""),
+        (ANSWERS, charon(SA._replace(state="CONNECTING", children=())), None, ""),
+        (ANSWERS, charon(), KERNEL, ""),
+        (ANSWERS._replace(stage="passive"), charon(), None, ""),
+        (ANSWERS._replace(stage="require"), charon(), None, ""),
+        (ANSWERS._replace(stage="require"), charon(routed=("west_v4",)), None, ""),
+    ],
+)
+def test_who_waits_for_the_peer(one, look, seen, cause):
+    found = row(evaluate((one,), look, seen))
+    assert found.cause == cause
+    assert (cause == WAITS) == found.reason.endswith("; the peer starts it")
+    assert row(evaluate((one,), look, seen, held={"west_v4": "since noon"})).cause == ""
+
+
 # What nobody configured ----------------------------------------------------------------------
 
 
@@ -405,6 +439,13 @@ def test_the_report_sums_up():
     )
     assert evaluate((), charon(SA)).sentence == "0 connections; 1 unmanaged"
     assert evaluate((WEST_V4,), charon(SA)).sentence == "1 connection: 1 established"
+
+
+@pytest.mark.parametrize("severities", [*itertools.product(SEVERITIES, SEVERITIES)])
+def test_the_worst_of_two(severities):
+    assert worst(*severities) in severities
+    assert SEVERITIES.index(worst(*severities)) == max(map(SEVERITIES.index, severities))
+    assert worst() == "ok"
 
 
 def test_the_worst_comes_first():

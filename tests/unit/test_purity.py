@@ -19,6 +19,7 @@ PURE = (
     "emergency.pins",
     "errors",
     "fleet.batches",
+    "fleet.ends",
     "fleet.fleetplan",
     "fleet.fleetrollout",
     "fleet.hostnames",

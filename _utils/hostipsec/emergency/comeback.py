@@ -18,7 +18,7 @@ from ..charon import charon, charonlog, reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
 from ..health import found, judge
-from ..health.report import ConnectionHealth
+from ..health.report import CARRYING, REFUSED, ConnectionHealth
 from ..kernel import guard
 from ..model import Charon, Connection
 from ..store import hold, holdfile
@@ -123,6 +123,7 @@ class Up:
                     "state": row.state,
                     "up": _good(row),
                     "reason": row.reason,
+                    "cause": row.cause,
                 }
                 for row in self.connections
             },
@@ -142,7 +143,7 @@ class Up:
 
 def _good(row: ConnectionHealth) -> bool:
     """Whether a connection is up; a duplicate or a silent peer is another matter."""
-    return row.ok or row.state in ("established", "duplicate", "one-way")
+    return row.ok or row.state in CARRYING
 
 
 def up(
@@ -301,4 +302,5 @@ def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:
 
 
 def _with_reason(row: ConnectionHealth, why: str) -> ConnectionHealth:
-    return row._replace(reason=f"{row.reason}; {why}" if row.state == "no child" else why)
+    reason = f"{row.reason}; {why}" if row.state == "no child" else why
+    return row._replace(reason=reason, cause=REFUSED if reason == reasons.REFUSED else "")

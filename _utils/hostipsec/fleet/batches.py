@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..health.report import SEVERITIES, worst
 from ..model import STAGES, Fleet
 from . import fleetplan
 from .joined import Joined
@@ -81,25 +82,32 @@ def fresh(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
 
 
 def trouble(
-    rows: Sequence[Joined], done: Collection[str], pending: Collection[str], known: Collection[str]
+    rows: Sequence[Joined], done: Collection[str], pending: Collection[str], known: Mapping[str, str]
 ) -> tuple[Joined, ...]:
     """Return the connections that stop a roll-out: not well, with an end that was changed.
 
     ``done``     hosts that were changed so far
     ``pending``  hosts that this stage has not changed yet: nothing is expected of their pairs before
-    ``known``    what was in trouble before, by :func:`key`
+    ``known``    what was in trouble before, by :func:`known`: only what is worse now counts
 
     A connection that is held down, by a decision of an operator, stops nothing.
     """
     return tuple(
         row
         for row in rows
-        if not row.ok
-        and row.state != "held"
+        if row.state != "held"
         and (row.one in done or row.other in done)
         and not (row.one in pending or row.other in pending)
-        and key(row) not in known
+        and worst(row.severity, known.get(key(row), "ok")) != known.get(key(row), "ok")
     )
+
+
+def known(rows: Sequence[Joined]) -> Mapping[str, str]:
+    """Return by :func:`key` the worst that stops nothing, of connections that are in trouble already.
+
+    One that is up may stay as it is; of one that is not nothing is expected.
+    """
+    return {key(row): row.severity if row.up else SEVERITIES[-1] for row in rows}
 
 
 def key(row: Joined) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ..health.report import SEVERITIES
 from ..model import STAGES, Fleet
 from ..pillar import topology
 from . import batches, joined
@@ -47,7 +48,7 @@ class Rollout:
         self.changed: list[str] = []  # hosts, in their order
         self.stopped: list[str] = []  # what stops it, sentences
         self.said: list[str] = []
-        self._known: frozenset[str] = frozenset()  # connections that were in trouble before
+        self._known: Mapping[str, str] = {}  # connections that were in trouble before -> the worst expected
         self._fresh: frozenset[str] = frozenset()  # connections that an end does not have yet
 
     def run(self, stages: Sequence[str]) -> None:
@@ -56,8 +57,8 @@ class Rollout:
         if self.stopped or not batches.to_change(last):
             return
         self._fresh = batches.fresh(last)
-        before = [row for row in self._look().trouble if batches.key(row) not in self._fresh]
-        self._known = frozenset(map(batches.key, before))
+        before = [row for row in self._look(stages[0]).trouble if batches.key(row) not in self._fresh]
+        self._known = batches.known(before)
         self.said += joined.capped([f"in trouble before: {row}" for row in before])
         for stage in stages:
             plans = self._plans(stage) if self.changed or stage != stages[-1] else last
@@ -94,11 +95,14 @@ class Rollout:
         self.stopped += lost
         return plans
 
-    def _look(self, hosts: Collection[str] = ()) -> joined.View:
-        """Return both ends of every pair, asked at these hosts or all that are in service."""
+    def _look(self, stage: str, hosts: Collection[str] = ()) -> joined.View:
+        """Return both ends of every pair, asked at these hosts or all that are in service.
+
+        They are judged as far as a stage brings them: a trap that is yet to come is not missing.
+        """
         serving = [one.id for one in self.fleet.hosts if not one.maintenance]
         asked = sorted({*serving} & {*hosts} if hosts else serving)
-        answers, _ = self.hands.ask("status", asked)
+        answers, _ = self.hands.ask("status", asked, stage=stage)
         return joined.join(self.fleet, {host: found["connections"] for host, found in answers.items()})
 
     def _apply(self, stage: str, hosts: Sequence[str]) -> None:
@@ -110,11 +114,12 @@ class Rollout:
 
     def _judge(self, stage: str, hosts: Sequence[str], pending: Collection[str]) -> None:
         """Wait until both ends of every pair of these hosts are well, as far as this stage brings them."""
-        known = self._known | (self._fresh if stage == STAGES[1] else frozenset())
+        fresh = self._fresh if stage == STAGES[1] else ()
+        known = {**self._known, **dict.fromkeys(fresh, SEVERITIES[-1])}
         asked = {end for pair in topology.pairs(self.fleet) if {*pair} & {*hosts} for end in pair}
         end = self.hands.clock() + self.deadline
         while True:
-            rows = self._look(asked).rows if asked else ()
+            rows = self._look(stage, asked).rows if asked else ()
             wrong = batches.trouble(rows, hosts, pending, known)
             if not wrong or self.hands.clock() > end:
                 break
@@ -125,10 +130,11 @@ class Rollout:
         """Ask both ends for the SA, and verify, before anything requires it."""
         rows = [
             row
-            for row in self._look().rows
+            for row in self._look(STAGES[-2]).rows
             if row.stage == STAGES[-1] and {row.one, row.other} & {*hosts} and row.state != "held"
         ]
-        self.stopped += [f"not up, so not required: {row}" for row in rows if row.state != "up"]
+        bad = [row for row in rows if row.state != "up" or row.severity == SEVERITIES[-1]]
+        self.stopped += [f"not up, so not required: {row}" for row in bad]
         if self.stopped or not rows:
             return
         answers, lost = self.hands.ask("verify", sorted({row.one for row in rows}))

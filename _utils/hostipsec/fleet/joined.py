@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
-from ..charon import reasons
-from ..model import FAMILIES, Fleet, Host
+from ..health.report import SEVERITY, worst
+from ..model import FAMILIES, Fleet, Host, Rule
 from ..pillar import topology
+from . import ends
+from .ends import End
 
 STATES = ("up", "down", "ends disagree", "held", "maintenance", "one-way", "duplicate", "not answering")
-_UP = ("established", "duplicate", "one-way")  # of one end
+_WORSE = ("one-way", "duplicate")  # of those that are up at both ends, the worse first
+_LEAST = {"ends disagree": "critical", "not answering": "warning"}  # severities that neither end can know
 _NO_SITE = "no site"
 SCREEN = 30  # lines of trouble in full; what is more is told in groups
 _FEW = 3  # rows of a group, and hosts, that are told one by one all the same
 
-Answers = Mapping[str, Mapping[str, Mapping[str, object]]]  # minion id -> connections of its ipsec.status
+Answers = Mapping[str, ends.Rows]  # minion id -> connections of its ipsec.status
+Said = tuple[tuple[str, str], ...]  # who, empty for nobody in particular, and what
 
 
-@dataclass(frozen=True)
-class Joined:
+class Verdict(NamedTuple):
+    """What both ends together are."""
+
+    state: str  # one of STATES
+    severity: str  # one of health's, never better than the worse of both ends
+    said: Said = ()  # why
+
+
+class Joined(NamedTuple):
     """One connection of a pair, as both its ends see it."""
 
     one: str  # minion ids; the first is the initiator
     other: str
     family: str
     stage: str
-    state: str  # one of STATES
-    reason: str = ""
-    sites: tuple[str, str] = (_NO_SITE, _NO_SITE)
+    sites: tuple[str, str]
+    state: str  # these three are of the verdict
+    severity: str
+    said: Said = ()
+
+    @property
+    def reason(self) -> str:
+        """Return why, in words; empty where all is well."""
+        return _sentence(self.said)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is to be done about it; a passive connection may be down."""
-        return self.state in ("up", "maintenance") or (self.state == "down" and self.stage == "passive")
+        """Whether nothing is to be done about it."""
+        return self.severity == "ok"
+
+    @property
+    def up(self) -> bool:
+        """Whether both ends have an SA that is used."""
+        return self.state in ("up", *_WORSE)
 
     def __str__(self) -> str:
         """Say it on a line."""
@@ -51,9 +74,15 @@ class View:
     stray: tuple[str, ...] = field(default=())
 
     @property
+    def severity(self) -> str:
+        """Return the worst severity."""
+        stray = SEVERITY["unmanaged"] if self.stray else "ok"
+        return worst(stray, *{row.severity for row in self.rows})
+
+    @property
     def ok(self) -> bool:
         """Whether every connection is as it should be."""
-        return all(row.ok for row in self.rows) and not self.stray
+        return self.severity == "ok"
 
     @property
     def trouble(self) -> tuple[Joined, ...]:
@@ -123,12 +152,27 @@ class View:
 
 def culprits(rows: Sequence[Joined]) -> list[tuple[str, tuple[Joined, ...]]]:
     """Return the fewest hosts, roughly, that have all of these rows, each with those not told before it."""
-    left, found = list(rows), []
-    while left:
-        ends = Counter(host for row in left for host in (row.one, row.other))
-        worst = min(ends, key=lambda host: (-ends[host], host))
-        found.append((worst, tuple(row for row in left if worst in (row.one, row.other))))
-        left = [row for row in left if worst not in (row.one, row.other)]
+    at: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        for host in (row.one, row.other):
+            at.setdefault(host, []).append(number)
+    left = {host: len(numbers) for host, numbers in at.items()}
+    queue = [(-count, host) for host, count in left.items()]
+    heapq.heapify(queue)
+    told: set[int] = set()
+    found = []
+    while queue:
+        count, host = heapq.heappop(queue)
+        if left[host] < -count:  # some of its rows were told since: its turn comes later, if at all
+            if left[host]:
+                heapq.heappush(queue, (-left[host], host))
+            continue
+        mine = [number for number in at[host] if number not in told]
+        told.update(mine)
+        for number in mine:
+            left[rows[number].one] -= 1
+            left[rows[number].other] -= 1
+        found.append((host, tuple(rows[number] for number in mine)))
     return found
 
 
@@ -148,8 +192,16 @@ def capped(lines: Sequence[str]) -> list[str]:
 
 def _anybody(row: Joined) -> str:
     """Return the reason without the names of the two hosts, so that those of many rows are one."""
-    parts = row.reason.replace(row.one, "host").replace(row.other, "host").split("; ")
-    return "; ".join(dict.fromkeys(parts))
+
+    def nameless(text: str) -> str:
+        return text.replace(row.one, "host").replace(row.other, "host")
+
+    said = [(nameless(who), nameless(what)) for who, what in row.said]
+    return _sentence(tuple(dict.fromkeys(said)))
+
+
+def _sentence(said: Said) -> str:
+    return "; ".join(f"{who} {what}" if who else what for who, what in said)
 
 
 def _counts(rows: Sequence[Joined]) -> Mapping[str, int]:
@@ -162,6 +214,9 @@ def _listed(counts: Mapping[str, int]) -> str:
     return f": {parts}" if parts else ""
 
 
+# Both ends ------------------------------------------------------------------------------------
+
+
 def join(fleet: Fleet, answers: Answers, unmanaged: Optional[Mapping[str, Sequence[str]]] = None) -> View:
     """Bring both ends of every pair of the fleet together.
 
@@ -169,102 +224,97 @@ def join(fleet: Fleet, answers: Answers, unmanaged: Optional[Mapping[str, Sequen
                    answer
     ``unmanaged``  by minion id the names of what its charon has and no pillar gives it
     """
-    called = topology.names(fleet)
-    serving = topology.pairs(fleet)
-    rows = []
-    for pair, rule in topology.pairs(fleet, maintenance=True).items():
-        ends = [host for host in fleet.hosts if host.id in pair]
-        one, other = sorted(ends, key=lambda host: not topology.is_initiator(host.id, _peer(ends, host).id))
-        sites = tuple(sorted(str(host.labels.get("site", _NO_SITE)) for host in ends))
-        for family in FAMILIES:
-            if not (one.address(family) and other.address(family)):
-                continue
-            if pair in serving:
-                state, reason = _judged(
-                    (one.id, _row(answers, one, f"{called[other.id]}_{family}")),
-                    (other.id, _row(answers, other, f"{called[one.id]}_{family}")),
-                )
-            else:
-                resting = " and ".join(host.id for host in ends if host.maintenance)
-                state, reason = "maintenance", f"{resting} in maintenance"
-            rows.append(Joined(one.id, other.id, family, rule.stage, state, reason, (sites[0], sites[1])))
+    called, hosts = topology.names(fleet), {host.id: host for host in fleet.hosts}
+    rows = [
+        row
+        for (one, other), rule in topology.pairs(fleet, maintenance=True).items()
+        for row in _rows(hosts[one], hosts[other], rule, called, answers)
+    ]
     stray = [
         f"{host}: {name} is not in the pillar" for host, names in (unmanaged or {}).items() for name in names
     ]
     return View(tuple(sorted(rows, key=lambda row: (row.one, row.other, row.family))), tuple(sorted(stray)))
 
 
-def _peer(ends: Sequence[Host], host: Host) -> Host:
-    return ends[1] if ends[0] is host else ends[0]
+def _rows(
+    one: Host, other: Host, rule: Rule, called: Mapping[str, str], answers: Answers
+) -> Iterator[Joined]:
+    """Yield what two hosts, in the order of their ids, are to each other, by family."""
+    if not topology.is_initiator(one.id, other.id):
+        one, other = other, one
+    low, high = sorted((_site(one), _site(other)))
+    resting = [host.id for host in (one, other) if host.maintenance]
+    for family in FAMILIES:
+        if not (one.address(family) and other.address(family)):
+            continue
+        mine = ends.end(one.id, answers.get(one.id), f"{called[other.id]}_{family}", rule.stage)
+        theirs = ends.end(other.id, answers.get(other.id), f"{called[one.id]}_{family}", rule.stage)
+        verdict = at_rest(resting, mine, theirs) if resting else judged(mine, theirs)
+        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict)
 
 
-def _row(answers: Answers, host: Host, name: str) -> Optional[tuple[str, str]]:
-    """Return state and reason at one end; None where the host did not answer."""
-    if host.id not in answers:
-        return None
-    row = answers[host.id].get(name)
-    if row is None:
-        return "unknown", "does not know it"
-    return str(row.get("state", "unknown")), str(row.get("reason", ""))
+def _site(host: Host) -> str:
+    return str(host.labels.get("site", _NO_SITE))
 
 
-def _judged(*ends: tuple[str, Optional[tuple[str, str]]]) -> tuple[str, str]:
-    """Return one state, and why, of what both ends say."""
-    silent = [host for host, row in ends if row is None]
-    heard = [(host, *row) for host, row in ends if row is not None]
-    if silent:
-        said = [f"{host} does not answer" for host in silent]
-        said += [f"{host} {_worded(state, reason)}" for host, state, reason in heard]
-        return "not answering", "; ".join(said)
-    states = [state for _, state, _ in heard]
+def judged(one: End, other: End) -> Verdict:
+    """Return the verdict on a pair: the worse of both ends', and what needs both of them to be seen."""
+    both = (one, other)
+    state, differing = _state(both), _differing(both)
+    severity = worst(
+        one.severity,
+        other.severity,
+        _LEAST.get(state, "ok"),
+        "warning" if differing else "ok",
+        "ok" if one.answered or other.answered else "critical",
+    )
+    return Verdict(state, severity, (*_why(state, both), *differing))
+
+
+def at_rest(resting: Sequence[str], one: End, other: End) -> Verdict:
+    """Return the verdict on a pair with hosts in maintenance: an end that has it all the same counts."""
+    having = [end for end in (one, other) if end.known and not end.ok]
+    said = [("", f"{' and '.join(resting)} in maintenance"), *((end.host, str(end)) for end in having)]
+    return Verdict("maintenance", worst(*(end.severity for end in having)), tuple(said))
+
+
+def _state(both: tuple[End, End]) -> str:
+    if not all(end.answered for end in both):
+        return "not answering"
+    states = {end.state for end in both}
+    if all(end.up for end in both):
+        return next((state for state in _WORSE if state in states), "up")
+    if any(end.up for end in both):
+        return "ends disagree"
     if "held" in states:
-        holding = [(host, reason) for host, state, reason in heard if state == "held"]
-        if len(holding) == len(ends) and len({reason for _, reason in holding}) == 1:
-            return "held", f"both {holding[0][1]}"
-        return "held", "; ".join(f"{host} {reason}" for host, reason in holding)
-    said = [f"{host} {_worded(state, reason)}" for host, state, reason in heard]
-    up = [state in _UP for state in states]
-    if all(up):
-        worst = next((state for state in ("one-way", "duplicate") if state in states), "")
-        return (worst, "; ".join(said)) if worst else ("up", "")
-    if any(up) or "unknown" in states:
-        return "ends disagree", "; ".join(said)
-    return "down", "; ".join(dict.fromkeys(reason or state for _, state, reason in heard))
+        return "held"
+    return "down" if all(end.known for end in both) else "ends disagree"
 
 
-def _worded(state: str, reason: str) -> str:
-    """Say what one end says, after its name."""
-    if state == "unknown":
-        return reason
-    if state == "established":
-        return "has it"
-    return f"says {state}: {reason}" if reason else f"says {state}"
-
-
-# Why one end could not bring it up ------------------------------------------------------------
-
-
-def because(host: str, row: Mapping[str, object], rows: Optional[Mapping[str, Mapping[str, object]]]) -> str:
-    """Say why a connection of ``host`` did not come up, from what its peer says where charon can but guess.
-
-    ``row``   the connection, as ``ipsec.up`` of the host tells it
-    ``rows``  connections of the peer, as its ``ipsec.up`` or ``ipsec.status`` tells them; None where it did
-              not answer
-    """
-    peer, reason = str(row["peer"]), str(row["reason"])
-    if rows is None:
-        return f"{reason}; {peer} does not answer Salt either"
-    there = [one for one in rows.values() if (one["peer"], one["family"]) == (host, row["family"])]
-    if not there:
-        return f"{peer} does not have it"
-    state, said = str(there[0]["state"]), str(there[0]["reason"])
+def _why(state: str, both: tuple[End, End]) -> Said:
+    if state == "up" and all(end.ok for end in both):
+        return ()
+    if state == "down":
+        return tuple(dict.fromkeys(("", end.reason or end.state) for end in both))
     if state == "held":
-        return f"held at {peer}: {said}"
-    if reason.endswith("; the peer starts it") and said:
-        return f"{peer} starts it, and says: {said}"
-    if reason == reasons.REFUSED:
-        return (
-            f"the peer refused (NO_PROPOSAL_CHOSEN): {peer} has it and does not hold it, so the two share no "
-            "IKE proposal, or it was lifted just then"
-        )
-    return reason
+        return _holding(both)
+    return tuple((end.host, str(end)) for end in sorted(both, key=lambda end: end.answered))
+
+
+def _holding(both: tuple[End, End]) -> Said:
+    """Say who holds it, and who does and has SAs of it all the same; that the other end is down follows."""
+    if both[0].state == both[1].state and both[0].reason == both[1].reason:
+        return (("both", both[0].reason),)
+    having = [end for end in both if end.held or not end.known]
+    return tuple((end.host, end.reason if end.state == "held" else str(end)) for end in having)
+
+
+def _differing(both: tuple[End, End]) -> Said:
+    """Say in what the configurations of both ends do not fit each other."""
+    one, other = both
+    said = []
+    if one.stage and other.stage and one.stage != other.stage:
+        said.append(("", f"stage {one.stage} at {one.host}, {other.stage} at {other.host}"))
+    if one.initiator is not None and one.initiator == other.initiator:
+        said.append(("", "each end is to start it" if one.initiator else "neither end is to start it"))
+    return tuple(said)

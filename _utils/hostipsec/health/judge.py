@@ -11,7 +11,7 @@ from typing import Optional
 from .. import plane as planes
 from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
 from .found import CHILD_UP, IKE_UP, UNNAMED, Found, Tables, belongs, find, tabled
-from .report import SEVERITIES, SEVERITY, ConnectionHealth, Report
+from .report import SEVERITY, WAITS, ConnectionHealth, Report, worst
 
 # An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
 # a pair that speaks nothing but one-sided UDP looks the same, so one-way is a warning.
@@ -72,7 +72,15 @@ def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHeal
         state, severity, reason = _under_hold(found, state, reason, held)
     elif tables.charon is not None:
         severity, reason = _by_stage(found, state, severity, reason)
-    return _row(found, state, severity, reason)
+    cause = WAITS if held is None and tables.charon is not None and _waits(found) else ""
+    return _row(found, state, severity, reason)._replace(held=held is not None, cause=cause)
+
+
+def _waits(found: Found) -> bool:
+    """Whether all is ready here, and it is the peer that has to start it."""
+    one = found.connection
+    ready = found.loaded and not (found.routed or found.ike_sas or found.kernel_sas)
+    return ready and one.stage == "start" and not one.initiator
 
 
 def _left_in_kernel(found: Found) -> str:
@@ -191,8 +199,7 @@ def _by_stage(found: Found, state: str, severity: str, reason: str) -> tuple[str
     if state == "down" and found.routed and stage == "require":
         return "ok", reason
     if stage == "require" and found.loaded and not found.routed:
-        worst = max(severity, "warning", key=SEVERITIES.index)
-        return worst, f"{reason}; no trap: without an SA its traffic goes in the clear"
+        return worst(severity, "warning"), f"{reason}; no trap: without an SA its traffic goes in the clear"
     return severity, reason
 
 

@@ -22,6 +22,21 @@ SEVERITY: Mapping[str, str] = {
 STATES = tuple(SEVERITY)
 CARRYING = ("established", "duplicate", "one-way")  # states in which an SA is there, and used
 SEVERITIES = ("ok", "warning", "critical")
+# causes of not being up, of which the other end knows more
+WAITS = "waits"  # the peer is to start it
+REFUSED = "refused"  # the peer chose none of the proposals
+
+
+def worst(*severities: str) -> str:
+    """Return the worst of some severities; ``ok`` for none."""
+    return max(severities, key=SEVERITIES.index, default="ok")
+
+
+def severity(state: str, stage: str) -> str:
+    """Return the severity of a state that came without one, from modules that are older than severities."""
+    if state == "down" and stage == "passive":
+        return "ok"
+    return SEVERITY.get(state, "critical")
 
 
 class ConnectionHealth(NamedTuple):
@@ -46,6 +61,8 @@ class ConnectionHealth(NamedTuple):
     proposal: str = ""  # of the CHILD SA
     ike_proposal: str = ""
     mode: str = ""
+    held: bool = False  # by an operator's decision, whatever its state
+    cause: str = ""  # WAITS, REFUSED, or nothing of the kind
 
     @property
     def ok(self) -> bool:
@@ -100,7 +117,7 @@ class Report(NamedTuple):
     @property
     def severity(self) -> str:
         """Return the worst severity."""
-        return max((row.severity for row in self.connections), key=SEVERITIES.index, default="ok")
+        return worst(*(row.severity for row in self.connections))
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:
