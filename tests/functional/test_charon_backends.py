@@ -173,11 +173,11 @@ def test_a_child_is_rekeyed(pair, name):
     assert pair.states() == {"west_v4": "established", "west_v6": "established"}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_an_ike_sa_is_rekeyed(pair, name):
+def test_an_ike_sa_is_rekeyed(pair):
     before = {sa.name: sa for sa in pair.look.ike_sas}
     old = before["west_v4"].uniqueid
-    assert pair.backends[name].rekey_ikes([old]) == {}
+    with pair.east.vici(10) as session:
+        session.request("rekey", {"ike-id": str(old)})
     wait_for(lambda: old not in [sa.uniqueid for sa in pair.look.ike_sas], "new IKE SA")
     found = {sa.name: sa for sa in pair.agree().ike_sas}
     assert [child.uniqueid for child in found["west_v4"].children] == [
@@ -309,7 +309,6 @@ def test_a_charon_that_was_killed(alone):
     pid = host.run("cat", "/run/charon.pid").strip()
     host.run("kill", "-KILL", starter, pid)
     wait_for(lambda: "charon is not running" in why_silent(host), "word that charon is not running")
-    assert not charon.running(backends=backends_of(host))
 
 
 def why_silent(host):

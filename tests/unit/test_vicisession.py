@@ -82,13 +82,13 @@ def test_other_requests():
     session = Session({"b": "CHILD_SA config 'b' not found"})
     backend = ViciBackend(session.connect)
     assert backend.initiate(["a", "b"]) == {"b": "CHILD_SA config 'b' not found"}
-    assert backend.rekey_children([3]) == backend.rekey_ikes([4]) == {}
+    assert backend.rekey_children([3]) == backend.reauthenticate_ikes([4]) == {}
     backend.reload_settings()
     assert session.asked == [
         ("initiate", {"child": "a", "timeout": "-1"}),
         ("initiate", {"child": "b", "timeout": "-1"}),
         ("rekey", {"child-id": "3"}),
-        ("rekey", {"ike-id": "4"}),
+        ("rekey", {"ike-id": "4", "reauth": "yes"}),
         ("reload-settings", {}),
     ]
 
@@ -149,17 +149,17 @@ def refuse(caller, ended):
 @pytest.mark.parametrize(
     ("behave", "said"),
     [
-        (hang, r"charon did not answer within 0\.2 s over vici \(version\)"),
-        (trickle, r"charon did not answer within 0\.2 s over vici \(version\)"),
-        (close, r"charon ended the vici call \(version\)"),
-        (refuse, r"charon refused the vici call \(version\): Unexpected response type 2"),
+        (hang, r"charon did not answer within 0\.2 s over vici \(list-sas\)"),
+        (trickle, r"charon did not answer within 0\.2 s over vici \(list-sas\)"),
+        (close, r"charon ended the vici call \(list-sas\)"),
+        (refuse, r"charon refused the vici call \(list-sas\): Unexpected response type 2"),
     ],
 )
 def test_a_call_ends_in_time_and_in_words(charon_that, behave, said):
     """The library lifts a socket's timeout after the first byte of an answer."""
     backend, start = charon_that(behave), time.monotonic()
     with pytest.raises(CharonError, match=said):
-        backend.version(timeout=0.2)
+        backend.glance(timeout=0.2)
     assert time.monotonic() - start < 5
 
 
@@ -217,8 +217,6 @@ class Other:
             raise self.answer
         return self.answer
 
-    version = observe
-
 
 def test_stroke_is_asked_where_vici_is_not_there():
     found = charon.observe(
@@ -238,9 +236,8 @@ def test_neither_is_there():
     backends = (Other(UnavailableError("no vici")), Other(UnavailableError("no stroke")))
     with pytest.raises(CharonError, match="charon cannot be reached: no vici; no stroke"):
         charon.observe(backends=backends)
-    assert not charon.running(backends=backends)
 
 
 def test_nothing_to_do_asks_no_one():
     assert charon.terminate([], backends=()) == charon.initiate([], backends=()) == {}
-    assert charon.rekey_children([], backends=()) == charon.rekey_ikes([], backends=()) == {}
+    assert charon.rekey_children([], backends=()) == charon.reauthenticate_ikes([], backends=()) == {}

@@ -22,9 +22,6 @@ class Backend(Protocol):
 
     name: str
 
-    def version(self, timeout: float = ...) -> str:
-        """Return charon's version."""
-
     def observe(self, timeout: float = ...) -> Charon:
         """Return one look at charon."""
 
@@ -39,9 +36,6 @@ class Backend(Protocol):
 
     def rekey_children(self, child_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
         """Rekey CHILD SAs; returns what was refused, and why."""
-
-    def rekey_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
-        """Rekey IKE SAs; returns what was refused, and why."""
 
     def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = ...) -> Mapping[int, str]:
         """Reauthenticate IKE SAs; returns what was refused, and why."""
@@ -61,20 +55,6 @@ def observe(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon
 def glance(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon:
     """Return a look at the IKE SAs alone, the quickest there is; all else in it may be missing."""
     return _first(backends, lambda backend: backend.glance(timeout=timeout))
-
-
-def version(timeout: float = 5.0, backends: Optional[Backends] = None) -> str:
-    """Return charon's version, such as ``5.9.8``."""
-    return _first(backends, lambda backend: backend.version(timeout=timeout))
-
-
-def running(timeout: float = 5.0, backends: Optional[Backends] = None) -> bool:
-    """Say whether a charon answers."""
-    try:
-        version(timeout, backends)
-    except CharonError:
-        return False
-    return True
 
 
 def terminate(
@@ -109,14 +89,6 @@ def rekey_children(
     """Rekey CHILD SAs by unique id; returns ``{id: why}`` for the refused."""
     ids = sorted(set(child_ids))
     return _first(backends, lambda backend: backend.rekey_children(ids, timeout=timeout)) if ids else {}
-
-
-def rekey_ikes(
-    ike_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
-) -> Mapping[int, str]:
-    """Rekey IKE SAs by unique id; returns ``{id: why}`` for the refused."""
-    ids = sorted(set(ike_ids))
-    return _first(backends, lambda backend: backend.rekey_ikes(ids, timeout=timeout)) if ids else {}
 
 
 def reauthenticate_ikes(

@@ -30,10 +30,6 @@ class StrokeBackend:
     def __init__(self, run: processes.Run = processes.run) -> None:
         self._run = run
 
-    def version(self, timeout: float = 5.0) -> str:
-        """Return charon's version, such as ``5.9.8``."""
-        return self.observe(timeout).version
-
     def observe(self, timeout: float = 5.0) -> Charon:
         """Return one look at charon.
 
@@ -66,10 +62,6 @@ class StrokeBackend:
     def rekey_children(self, child_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
         """Rekey CHILD SAs by unique id; returns ``{id: why it was not asked}``."""
         return self._each({number: ["stroke", "rekey", f"{{{number}}}"] for number in child_ids}, timeout)
-
-    def rekey_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
-        """Rekey IKE SAs by unique id; returns ``{id: why it was not asked}``."""
-        return self._each({number: ["stroke", "rekey", f"[{number}]"] for number in ike_ids}, timeout)
 
     def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
         """Refuse every SA, in words: stroke has no word for it."""

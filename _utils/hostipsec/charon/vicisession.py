@@ -164,12 +164,6 @@ class ViciBackend:
         with _told(action, timeout), self._connect(timeout) as session:
             yield Requests(session)
 
-    def version(self, timeout: float = 5.0) -> str:
-        """Return charon's version, such as ``5.9.8``."""
-        with self._session("version", timeout) as session:
-            session.ask("version")
-            return str(session.answer()["version"].decode())
-
     def observe(self, timeout: float = 5.0) -> Charon:
         """Return one look at charon: five questions in one session."""
         with self._session("list", timeout) as session:
@@ -213,10 +207,6 @@ class ViciBackend:
     def rekey_children(self, child_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
         """Rekey CHILD SAs by unique id; returns ``{id: why charon refused}``."""
         return self._each("rekey", {number: {"child-id": str(number)} for number in child_ids}, timeout)
-
-    def rekey_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
-        """Rekey IKE SAs by unique id; returns ``{id: why charon refused}``."""
-        return self._each("rekey", {number: {"ike-id": str(number)} for number in ike_ids}, timeout)
 
     def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
         """Authenticate IKE SAs anew by unique id; returns ``{id: why charon refused}``."""
