@@ -15,9 +15,10 @@ try:
     from hostipsec import __version__, paths
     from hostipsec.apply import configuration, hostplan, rollback, transition
     from hostipsec.certificates import copies, rules, source
-    from hostipsec.charon import charon, daemon
+    from hostipsec.charon import charon
     from hostipsec.edition import EDITION
-    from hostipsec.emergency import comeback, emergency, reauthentication
+    from hostipsec.emergency import comeback, reauthentication, stop
+    from hostipsec.emergency.host import Host
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
     from hostipsec.fleet import fleetplan, planwords
     from hostipsec.health import judge
@@ -27,7 +28,7 @@ try:
     from hostipsec.proof import verification
     from hostipsec.store import hold, holdfile, record
     from hostipsec.strongswan import defaults, durations, render
-    from hostipsec.system import platforms, service
+    from hostipsec.system import platforms
 
     HAS_ENGINE = True
 except ImportError:
@@ -36,8 +37,6 @@ except ImportError:
 __virtualname__ = "ipsec"
 __func_alias__ = {"host_": "host", "overhead_": "overhead", "rollback_": "rollback"}
 __outputter__ = {"plan": "ipsec", "status": "ipsec"}  # _output/ipsec.py, where the printing process has it
-
-RESTART = 10.0  # seconds, for the service manager to take the order
 
 
 def __virtual__():
@@ -650,7 +649,7 @@ def down(
         _no_more(kwargs)
     except HostIPsecError as error:
         return _failed(error)
-    found = emergency.stop_host(_scope(peer, connection), taking, seconds, wait, command)
+    found = stop.down_host(_scope(peer, connection), taking, seconds, wait, command)
     if not found.ok:
         __context__["retcode"] = 1
     return {**found.as_dict(), "edition": EDITION}
@@ -1035,9 +1034,9 @@ def rollback_():
         if before is None:
             raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
         want = rollback.wanted(before, sorted(holdfile.held(before.connections, _now())))
-        strongswan = daemon.Strongswan(lambda: service.restart(RESTART))
-        plan = configuration.plan(want, strongswan.observe())
-        outcome = transition.apply(want, plan, strongswan) if not plan.empty else transition.Outcome()
+        host = Host()
+        plan = configuration.plan(want, host.observe_if_running())
+        outcome = transition.apply(want, plan, host) if not plan.empty else transition.Outcome()
         rollback.forget()
     except HostIPsecError as error:
         return _failed(error)

@@ -7,11 +7,14 @@ The SLS files in ``states/ipsec`` put these in order; see docs/states.md.
 import datetime
 import pathlib
 
+from salt.exceptions import SaltException
+
 try:
     from hostipsec import paths, plane
     from hostipsec.apply import clean, configuration, hostplan, rollback, transition
     from hostipsec.certificates import copies, source
     from hostipsec.charon import daemon, vicicopy
+    from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
@@ -223,11 +226,19 @@ def cleaned(name):
 
 
 def _purge(packages):
-    __salt__["pkg.purge"](pkgs=list(packages))
+    _salt("pkg.purge", pkgs=list(packages))
 
 
 def _remove_vici():
-    __salt__["pip.uninstall"](pkgs=["vici"])
+    _salt("pip.uninstall", pkgs=["vici"])
+
+
+def _salt(function, *arguments, **named):
+    """Call a function of Salt's own; what it raises becomes a sentence, where Salt would show a traceback."""
+    try:
+        return __salt__[function](*arguments, **named)
+    except SaltException as error:
+        raise HostIPsecError(f"{function}: {error}") from error
 
 
 def vici_present(name):
@@ -246,7 +257,10 @@ def vici_present(name):
         return _result(name, {}, "is importable")
     if __opts__["test"]:
         return _result(name, {"vici": "installed"}, "would be installed for Salt's Python")
-    done = __salt__["pip.install"](pkgs=[name])  # a text would be split at its commas
+    try:
+        done = _salt("pip.install", pkgs=[name])  # a text would be split at its commas
+    except HostIPsecError as error:
+        done = {"stderr": str(error)}
     if daemon.has_vici():
         return _result(name, {"vici": "installed"}, "installed for Salt's Python")
     said = (done.get("stderr") or done.get("stdout") or "").strip().splitlines()
@@ -314,15 +328,15 @@ def configured(name):
         member = _member()
         held = holdfile.held(member.connections, _now())
         want = hostplan.wanted(member, _now(), frozenset(held))
-        strongswan = daemon.Strongswan(lambda: _restart(name))
-        plan = configuration.plan(want, strongswan.observe())
+        host = Host(lambda: _restart(name))
+        plan = configuration.plan(want, host.observe_if_running())
         if plan.empty:
             return _result(name, {}, f"charon runs with exactly {_counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
             return _result(name, plan.as_changes(), _would(plan) + _held(held))
         if not plan.difference.empty:
             rollback.keep(rollback.look(want), _step("mark"), _now())
-        outcome = transition.apply(want, plan, strongswan)
+        outcome = transition.apply(want, plan, host)
     except HostIPsecError as error:
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
@@ -357,8 +371,8 @@ def _prune(identifier):
 
 def _restart(service):
     """Start or restart the service through the service manager."""
-    act = "restart" if __salt__["service.status"](service) else "start"
-    if not __salt__[f"service.{act}"](service):
+    act = "restart" if _salt("service.status", service) else "start"
+    if not _salt(f"service.{act}", service):
         raise HostIPsecError(f"service {service} cannot be {act}ed; see: journalctl -u {service}")
 
 

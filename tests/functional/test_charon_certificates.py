@@ -17,6 +17,7 @@ from hostipsec.certificates import copies, source
 from hostipsec.certificates.copies import Destination
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.emergency import host as adapter
 from hostipsec.emergency import reauthentication
 from hostipsec.model import Connection
 
@@ -120,7 +121,7 @@ class Pair:
     def reauthenticate(self, name):
         ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
         connection = Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
-        (found,) = reauthentication.run([connection], 15, system=System(self.hosts[name]))
+        (found,) = reauthentication.run([connection], 15, host=End(self.hosts[name]))
         return found
 
     def stop(self):
@@ -128,7 +129,7 @@ class Pair:
             host.stop()
 
 
-class System(reauthentication.System):
+class End(adapter.Host):
     """charon of a host of the test."""
 
     def __init__(self, host):

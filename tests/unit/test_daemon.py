@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostipsec.charon import charon
-from hostipsec.charon.daemon import Strongswan
+from hostipsec.charon import charon, daemon
 from hostipsec.errors import CharonError
 
 
@@ -25,14 +24,10 @@ def silent(here, monkeypatch):
     return here.charon_pid
 
 
-def strongswan():
-    return Strongswan(lambda: None)
-
-
 def test_one_that_lives_and_does_not_answer_is_an_error(silent):
     silent.write_text(f"{os.getpid()}\n")
     with pytest.raises(CharonError):
-        strongswan().observe()
+        daemon.observe()
 
 
 def test_a_zombie_does_not_run(silent):
@@ -40,7 +35,7 @@ def test_a_zombie_does_not_run(silent):
     child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     silent.write_text(f"{child.pid}\n")
-    assert strongswan().observe() is None
+    assert daemon.observe() is None
     child.wait()
 
 
@@ -48,4 +43,4 @@ def test_a_zombie_does_not_run(silent):
 def test_no_process_does_not_run(silent, text):
     if text is not None:
         silent.write_text(text)
-    assert strongswan().observe() is None
+    assert daemon.observe() is None

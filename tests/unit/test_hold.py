@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import fleets
-from hostipsec.emergency import comeback, emergency
+from hostipsec.emergency import comeback, stop
+from hostipsec.emergency.host import Host
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar, topology
 from hostipsec.store import hold, holdfile
@@ -105,7 +106,7 @@ def test_what_is_decided_at_the_host_counts_when_it_comes(here):
 # Meanwhile -----------------------------------------------------------------------------------
 
 
-class Stopped(emergency.System):
+class Stopped(Host):
     """A fake: no charon; the hold is on disk."""
 
     def __init__(self, lifted_by=None):
@@ -140,14 +141,14 @@ class Stopped(emergency.System):
     def kill(self, pids, timeout):
         raise AssertionError("charon is killed although up is what is wanted")
 
-    def daemons(self, *names):
+    def pids(self, *names):
         return (1,)
 
 
 def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(here):
     """It went on to its deadline, ended what came up meanwhile, and killed charon at last."""
-    system = Stopped(lambda: holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")))
-    found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
+    host = Stopped(lambda: holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve")))
+    found = stop.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, host)
     assert not found.ok
     assert (
         found.overruled == found.sentence == "the hold was lifted meanwhile: what was not down yet stays up"
@@ -157,15 +158,15 @@ def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(here):
 
 def test_a_stop_that_comes_late_does_nothing(here):
     holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", 300.0, "eve"))
-    system = Stopped()
-    found = emergency.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, system)
-    assert (found.ok, system.looks, found.lost_hold) == (False, 0, False)
+    host = Stopped()
+    found = stop.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, host)
+    assert (found.ok, host.looks, found.lost_hold) == (False, 0, False)
     assert found.overruled.startswith("a later command counts: up by eve, given ")
 
 
 def test_an_up_that_comes_late_does_nothing(here, monkeypatch):
     holdfile.take(ALL, CONNECTIONS, NOW, LATE)
-    found = comeback.up(CONNECTIONS, Scope(), "ada", 5, True, EARLY, comeback.System())
+    found = comeback.up(CONNECTIONS, Scope(), "ada", 5, True, EARLY, Host())
     assert not found.ok
     assert found.overruled.startswith("a later command counts: down by bob, given ")
     assert {row.state for row in found.connections} == {"held"}

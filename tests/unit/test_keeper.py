@@ -6,13 +6,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from hostipsec.health.repair import GRACE, WINDOW, absent, surplus, useless
+from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, surplus, useless
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
 from hostipsec.programs.keeper import SURPLUS, Repair
 
 NAME = "cp3001_v4"
-JUST, LONG = GRACE + 1, WINDOW + 1  # seconds since charon started
+JUST, LONG = INITIATORS_TURN + 1, WINDOW + 1  # seconds since charon started
 
 
 def connection(stage, initiator):
@@ -32,7 +32,7 @@ def charon(uptime=LONG, loaded=True, up=False):
     [
         (True, 0, True),
         (True, LONG, True),
-        (False, GRACE - 1, False),
+        (False, INITIATORS_TURN - 1, False),
         (False, JUST, True),  # its peer sends into an SA of before, which has no other end
         (False, LONG, False),
         (False, None, False),

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from hostipsec.emergency import host as adapter
 from hostipsec.emergency import pins, reauthentication
 from hostipsec.emergency.pins import LEASE, PATIENCE, UNCHANGED, Pin, Pins, pin
 from hostipsec.emergency.reauthentication import DRAIN, TAKEN_UP, UNPINNED
@@ -31,7 +32,7 @@ def look(*sas, plugins=()):
     return Charon("5.9.8", "vici", ike_sas=sas, plugins=plugins)
 
 
-class Host(reauthentication.System):
+class Host(adapter.Host):
     """A charon whose connection gets a new SA when it is asked, and packets over it some seconds later."""
 
     def __init__(self, answers=1.0, differs=True):
@@ -169,7 +170,7 @@ def test_it_goes_where_no_new_sa_comes(policies):
 
 def test_alone_the_old_one_ends_when_the_new_one_is_up():
     host = Host()
-    (found,) = reauthentication.run([connection()], system=host)
+    (found,) = reauthentication.run([connection()], host=host)
     assert (found.old, found.new, found.ok) == ((1,), (2,), True)
     assert host.what == [("start", NAME), ("end", 1)]
     assert host.events[1][0] >= DRAIN
@@ -177,7 +178,7 @@ def test_alone_the_old_one_ends_when_the_new_one_is_up():
 
 def test_at_one_moment_it_ends_when_the_other_end_sends_by_the_new_one():
     host = Host(answers=2.0)
-    (found,) = reauthentication.run([connection()], wait=7.0, system=host)
+    (found,) = reauthentication.run([connection()], wait=7.0, host=host)
     assert found.ok
     begun, ended = (time for time, *_ in host.events)
     assert 7.0 <= begun < 8.0
@@ -186,7 +187,7 @@ def test_at_one_moment_it_ends_when_the_other_end_sends_by_the_new_one():
 
 def test_or_after_a_while_where_the_other_end_says_nothing():
     host = Host(answers=60.0)
-    (found,) = reauthentication.run([connection()], wait=0.0, system=host)
+    (found,) = reauthentication.run([connection()], wait=0.0, host=host)
     assert found.ok
     assert TAKEN_UP + DRAIN <= host.events[-1][0] < TAKEN_UP + DRAIN + 2
 
@@ -201,7 +202,7 @@ def test_the_end_that_answers_pins_and_unpins_and_starts_nothing():
             host.begin()  # the peer does
 
     host.sleep = sleep
-    assert reauthentication.run([], answered=[connection(initiator=False)], wait=5.0, system=host) == ()
+    assert reauthentication.run([], answered=[connection(initiator=False)], wait=5.0, host=host) == ()
     assert [text.startswith(ADD) for (text,) in host.what] == [True] * (len(host.what) - 1) + [False]
     assert host.what[-1][0].startswith(DELETE)
     assert 6.0 <= host.events[-1][0] < 7.0
@@ -210,7 +211,7 @@ def test_the_end_that_answers_pins_and_unpins_and_starts_nothing():
 def test_the_same_configuration_comes_when_the_other_end_has_unpinned():
     """charon ends the old SA in the moment that the new one is up: a pin would stop packets."""
     host = Host(differs=False)
-    (found,) = reauthentication.run([connection()], wait=0.0, system=host)
+    (found,) = reauthentication.run([connection()], wait=0.0, host=host)
     assert found.ok
     assert host.what[:2] == [("start", NAME), ("anew", 1)]
     assert host.events[1][0] >= UNPINNED > UNCHANGED
@@ -224,6 +225,6 @@ def test_a_pin_is_gone_whatever_happens():
 
     host.initiate = broken
     with pytest.raises(reauthentication.CharonError):
-        reauthentication.run([], answered=[connection(initiator=False)], wait=0.0, system=host)
+        reauthentication.run([], answered=[connection(initiator=False)], wait=0.0, host=host)
     assert host.what[-1][0].startswith(DELETE)
     assert pins.LEASE <= TAKEN_UP  # and where nobody could take it away, before the old SA ends

@@ -15,10 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
-from .. import paths
+from .. import owner, paths
 from ..certificates.copies import Destination
 from ..charon import charon
-from ..emergency import emergency
+from ..emergency import stop
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard, kernel, leftovers, routing
 from ..store import original, record
@@ -110,11 +110,12 @@ def _tunnels() -> Part:
     names = {one.name for one in connections}
     try:
         seen = charon.observe()
-        loaded = {one.name for one in seen.connections} | {sa.name for sa in seen.ike_sas}
+        up = {name for name, sas in owner.shares(connections, seen.ike_sas).items() if sas}
+        there = names & {one.name for one in seen.connections} | up
     except CharonError:
-        loaded = names if service.pids(service.CHARON) else set()
-    said = {f"connection {name}": "ended" for name in sorted(names & loaded)}
-    left = leftovers.leftovers(kernel.observe(), leftovers.pairs(connections)) if connections else None
+        there = names if service.pids(service.CHARON) else set()
+    said = {f"connection {name}": "ended" for name in sorted(there)}
+    left = leftovers.leftovers(kernel.observe(), owner.ours(connections)) if connections else None
     if left and not said:
         said = {"what a charon that was killed left": f"{left} deleted"}
 
@@ -122,7 +123,7 @@ def _tunnels() -> Part:
         for unit in UNITS:
             _systemctl("stop", unit)
         now = datetime.now(timezone.utc)
-        done = emergency.stop_host(
+        done = stop.down_host(
             Scope(), Hold("root (ipsec.clean)", now, "this package is removed", None, Scope())
         )
         if not done.ok:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from .. import paths
+from .. import owner, paths
 from ..model import Charon, Connection, IkeSA, Settings
 from ..store import mesh
 from ..strongswan import difference, proposals, render
@@ -19,7 +19,6 @@ from ..system import files, service
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _GOING = ("DELETING", "DESTROYING")
-_ANY = ("%any", "0.0.0.0", "::")  # noqa: S104  what charon shows before it has chosen an address
 
 
 def modes() -> dict[Path, int]:
@@ -116,7 +115,7 @@ def wanted(
     peers = len({connection.peer for connection in connections})
     texts = {
         paths.here.conf: render.with_auto(
-            render.ipsec_conf(connections, settings, certificate, service.kept()),
+            render.ipsec_conf(connections, settings, certificate, service.systemd_runs()),
             dict.fromkeys(held, render.HELD),
         ),
         paths.here.secrets: render.ipsec_secrets(*secrets),
@@ -216,17 +215,10 @@ def outdated(want: Wanted, ours: frozenset[str], charon: Optional[Charon]) -> tu
 
     strongSwan leaves them up when their connection goes or gets other addresses.
     """
-    ends = {one.name: (str(one.left), str(one.right)) for one in want.connections}
+    now = {one.name: one for one in want.connections}
     gone = ours - want.names
     there = [sa for sa in (charon.ike_sas if charon else ()) if sa.state not in _GOING]
-    return tuple(sa for sa in there if sa.name in gone or _moved(sa, ends.get(sa.name)))
-
-
-def _moved(sa: IkeSA, ends: Optional[tuple[str, str]]) -> bool:
-    if ends is None:
-        return False
-    found = (sa.local_host, sa.remote_host)
-    return any(one != end and one not in _ANY for one, end in zip(found, ends))
+    return tuple(sa for sa in there if sa.name in gone or (sa.name in now and owner.moved(sa, now[sa.name])))
 
 
 def _modes(want: Wanted) -> dict[str, str]:

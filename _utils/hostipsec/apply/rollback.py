@@ -124,7 +124,7 @@ def wanted(previous: Previous, held: Sequence[str] = ()) -> Wanted:
     """Return what the host shall run to be as before; the connections in ``held`` stay down."""
     contents = dict(previous.contents)
     every = previous.connections
-    kept = service.kept()
+    kept = service.systemd_runs()
     autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in every}
     contents[paths.here.conf] = render.with_auto(contents[paths.here.conf], autos)
     free = tuple(one for one in every if one.name not in held)

@@ -6,12 +6,12 @@ charon take them up, then charon itself is asked whether it has exactly the conn
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional, Protocol
+from typing import Optional
 
 from .. import paths
+from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
 from ..model import Charon
@@ -24,34 +24,6 @@ LOADED_DEADLINE = 20.0  # seconds, until charon has what the files say
 _POLL = 0.1
 
 
-class Daemon(Protocol):
-    """What the flow needs of charon and of the service manager."""
-
-    def observe(self) -> Optional[Charon]:
-        """Return what charon shows, None where none runs. Raises CharonError for one that hangs."""
-
-    def update(self) -> None:
-        """Make charon take up the connections that differ (``ipsec update``)."""
-
-    def reload(self) -> None:
-        """Make charon take up all connections anew (``ipsec reload``); SAs stay."""
-
-    def settings(self, charondebug: Mapping[str, int]) -> None:
-        """Make charon read strongswan.conf anew, and set its log levels."""
-
-    def restart(self) -> None:
-        """Start the service, or restart it, through the service manager."""
-
-    def reread(self) -> None:
-        """Make charon read keys, certificates and CAs again."""
-
-    def initiate(self, names: Collection[str]) -> None:
-        """Start connections, waiting for no peer."""
-
-    def terminate(self, ike_sas: Sequence[int]) -> None:
-        """End IKE SAs by unique id."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What was done, or would be."""
@@ -61,18 +33,18 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def apply(want: Wanted, plan: Plan, daemon: Daemon) -> Outcome:
+def apply(want: Wanted, plan: Plan, host: Host) -> Outcome:
     """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well."""
     warnings = _tried(want) if not plan.difference.empty or plan.restart else ()
     _keep_originals(want)
     undo = files.swap({path: (content, configuration.modes()[path]) for path, content in want.files.items()})
     try:
-        done = _take_up(want, plan, daemon)
-        _wait_loaded(want, plan, daemon)
+        done = _take_up(want, plan, host)
+        _wait_loaded(want, plan, host)
     except HostIPsecError as error:
-        raise ConfigError(f"{error}; {_bring_back(undo, plan, daemon)}") from None
-    ended = _end_outdated(want, plan, daemon)
-    started = _start_absent(want, daemon) if service.kept() else ()
+        raise ConfigError(f"{error}; {_bring_back(undo, plan, host)}") from None
+    ended = _end_outdated(want, plan, host)
+    started = _start_absent(want, host) if service.systemd_runs() else ()
     return Outcome(plan.as_changes(), (*done, *ended, *started), (*warnings, *_keep_last_good(want)))
 
 
@@ -123,57 +95,57 @@ def _keep_last_good(want: Wanted) -> tuple[str, ...]:
 # Acting --------------------------------------------------------------------------------------
 
 
-def _take_up(want: Wanted, plan: Plan, daemon: Daemon) -> tuple[str, ...]:
+def _take_up(want: Wanted, plan: Plan, host: Host) -> tuple[str, ...]:
     if not plan.running or plan.restart:
-        daemon.restart()
+        host.restart()
         return ("charon restarted" if plan.running else "charon started",)
     differs = plan.difference
     done = []
     if differs.charon or differs.setup:
-        daemon.settings(want.settings.charondebug)
+        host.settings(want.settings.charondebug)
         done.append("settings read anew")
     if differs.secrets:  # before connections whose certificate belongs to another key
-        daemon.reread()
+        host.reread()
         done.append("keys read anew")
     if plan.lost:  # starter believes that charon has them, so that an update would do nothing
-        daemon.reload()
+        host.reload()
         done.append("all connections loaded anew")
     elif (
         differs.added or differs.removed or differs.changed or differs.defaults or plan.missing or plan.stale
     ):
-        daemon.update()
+        host.update()
         done.append("connections updated")
     return tuple(done)
 
 
-def _wait_loaded(want: Wanted, plan: Plan, daemon: Daemon) -> None:
+def _wait_loaded(want: Wanted, plan: Plan, host: Host) -> None:
     gone = {*plan.stale, *plan.difference.removed} - want.names
 
     def exactly(charon: Charon) -> bool:
         return not configuration.missing(want.connections, charon) and not configuration.loaded(charon) & gone
 
-    charon, reached = _wait(daemon, exactly)
+    charon, reached = _wait(host, exactly)
     if not reached:
         missing = configuration.missing(want.connections, charon)
         raise CharonError(_not_as_expected(charon, missing, sorted(configuration.loaded(charon) & gone)))
 
 
-def _wait(daemon: Daemon, reached: Callable[[Charon], bool]) -> tuple[Optional[Charon], bool]:
+def _wait(host: Host, reached: Callable[[Charon], bool]) -> tuple[Optional[Charon], bool]:
     """Look until charon has reached something, or the time is over; return the last look."""
-    deadline = time.monotonic() + LOADED_DEADLINE
+    deadline = host.clock() + LOADED_DEADLINE
     while True:
-        charon = _observed(daemon)
+        charon = _observed(host)
         if charon and reached(charon):
             return charon, True
-        if time.monotonic() > deadline:
+        if host.clock() > deadline:
             return charon, False
-        time.sleep(_POLL)
+        host.sleep(_POLL)
 
 
-def _observed(daemon: Daemon) -> Optional[Charon]:
+def _observed(host: Host) -> Optional[Charon]:
     """Return what charon shows; one that is just starting does not answer yet."""
     try:
-        return daemon.observe()
+        return host.observe_if_running()
     except CharonError:
         return None
 
@@ -190,41 +162,44 @@ def _not_as_expected(charon: Optional[Charon], missing: Sequence[str], extra: Se
     return f"charon does not run with exactly the expected connections: it {found}"
 
 
-def _bring_back(undo: files.Undo, plan: Plan, daemon: Daemon) -> str:
+def _bring_back(undo: files.Undo, plan: Plan, host: Host) -> str:
     try:
         undo.restore()
         if not plan.running:
             return "the files are as they were"
         if plan.restart:
-            daemon.restart()
+            host.restart()
         else:
-            daemon.settings({})
-            daemon.reread()
-            daemon.update()
+            host.settings({})
+            host.reread()
+            host.update()
     except HostIPsecError as error:
         return f"bringing back the last good configuration failed as well: {error}"
-    if _wait(daemon, lambda charon: plan.loaded <= configuration.loaded(charon))[1]:
+    if _wait(host, lambda charon: plan.loaded <= configuration.loaded(charon))[1]:
         return "the last good configuration is back"
     return "the files are as they were, but charon does not run with them either"
 
 
-def _end_outdated(want: Wanted, plan: Plan, daemon: Daemon) -> tuple[str, ...]:
+def _end_outdated(want: Wanted, plan: Plan, host: Host) -> tuple[str, ...]:
     """End the SAs of connections of ours that are no longer configured, or have other addresses now."""
-    doomed = [sa.uniqueid for sa in configuration.outdated(want, plan.ours, daemon.observe())]
+    doomed = [sa.uniqueid for sa in configuration.outdated(want, plan.ours, host.observe_if_running())]
     if not doomed:
         return ()
-    daemon.terminate(doomed)
+    refused = host.terminate(doomed)
+    if refused:
+        why = "; ".join(sorted({*refused.values()}))
+        raise CharonError(f"charon does not end {len(refused)} IKE SA(s): {why}")
     return (f"{len(doomed)} IKE SA(s) of removed or changed connections ended",)
 
 
-def _start_absent(want: Wanted, daemon: Daemon) -> tuple[str, ...]:
+def _start_absent(want: Wanted, host: Host) -> tuple[str, ...]:
     """Start what this host has to start and is not there: sooner than the keeper would."""
-    charon = _observed(daemon)
+    charon = _observed(host)
     names = repair.absent(want.connections, charon) if charon else ()
     if not names:
         return ()
     try:
-        daemon.initiate(names)
+        host.initiate(names)
     except CharonError as error:
         return (f"{len(names)} connections left to the keeper: {error}",)
     return (f"{len(names)} connections started",)

@@ -112,6 +112,18 @@ def reread(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> Non
     (stroke or StrokeBackend()).reread(timeout)
 
 
+def reload(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+    """Load all connections of ipsec.conf anew (SIGUSR1 to the starter); SAs stay."""
+    (stroke or StrokeBackend()).reload(timeout)
+
+
+def set_log_levels(
+    levels: Mapping[str, int], timeout: float = 5.0, stroke: Optional[StrokeBackend] = None
+) -> None:
+    """Set the level of each type of ``charondebug``, as long as charon runs; only stroke can."""
+    (stroke or StrokeBackend()).set_log_levels(levels, timeout)
+
+
 def update(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
     """Load what ipsec.conf has changed (SIGHUP to the starter), and leave alone what is equal.
 

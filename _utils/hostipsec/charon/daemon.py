@@ -1,17 +1,15 @@
-"""charon and its service, as the configuration flow needs them."""
+"""charon's process: whether there is one, and what is asked of one that need not be there."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Optional
 
 from .. import paths
 from ..errors import CharonError
 from ..model import Charon
-from ..system import processes
 from . import charon
 
 
@@ -43,49 +41,3 @@ def observe() -> Optional[Charon]:
         if _alive():
             raise
         return None
-
-
-class Strongswan:
-    """The charon of this host. ``restart`` goes through the service manager, whichever it is."""
-
-    def __init__(self, restart: Callable[[], None]) -> None:
-        self._restart = restart
-
-    def observe(self) -> Optional[Charon]:
-        """Return what charon shows, None where none runs. Raises CharonError for one that hangs."""
-        return observe()
-
-    def update(self) -> None:
-        """Make charon take up the connections that differ."""
-        charon.update()
-
-    def reload(self) -> None:
-        """Make charon take up all connections anew; SAs stay."""
-        done = processes.run([str(paths.here.ipsec), "reload"], 10)
-        if done.status != 0:
-            raise CharonError(f"ipsec reload: status {done.status}, {' '.join(done.text.split())}")
-
-    def settings(self, charondebug: Mapping[str, int]) -> None:
-        """Make charon read strongswan.conf anew, and set its log levels."""
-        charon.reload_settings()
-        for kind, level in sorted(charondebug.items()):
-            processes.run([str(paths.here.ipsec), "stroke", "loglevel", kind, str(level)], 5)
-
-    def restart(self) -> None:
-        """Start the service, or restart it."""
-        self._restart()
-
-    def reread(self) -> None:
-        """Make charon read keys, certificates and CAs again."""
-        charon.reread()
-
-    def initiate(self, names: Collection[str]) -> None:
-        """Start connections, waiting for no peer; what is refused is the keeper's to try again."""
-        charon.initiate(names)
-
-    def terminate(self, ike_sas: Sequence[int]) -> None:
-        """End IKE SAs by unique id; one that has gone by itself is no error."""
-        refused = charon.terminate(ike_sas)
-        if refused:
-            why = "; ".join(sorted({*refused.values()}))
-            raise CharonError(f"charon does not end {len(refused)} IKE SA(s): {why}")

@@ -89,10 +89,23 @@ class StrokeBackend:
 
         Returns as soon as the starter has its signal; look at the loaded connections for the effect.
         """
-        result = self._run([str(paths.here.ipsec), "update"], timeout)
+        self._tell_starter("update", timeout)
+
+    def reload(self, timeout: float = 10.0) -> None:
+        """Have the starter load all connections anew, whatever charon has; SAs stay."""
+        self._tell_starter("reload", timeout)
+
+    def set_log_levels(self, levels: Mapping[str, int], timeout: float = 5.0) -> None:
+        """Set the level of each type of ``charondebug``; one that charon refuses stays as it was."""
+        self._each(
+            {kind: ["stroke", "loglevel", kind, str(levels[kind])] for kind in sorted(levels)}, timeout
+        )
+
+    def _tell_starter(self, what: str, timeout: float) -> None:
+        result = self._run([str(paths.here.ipsec), what], timeout)
         if result.status != 0:
             raise CharonError(
-                f"ipsec update: status {result.status}, {_said(result)}; is the service running?"
+                f"ipsec {what}: status {result.status}, {_said(result)}; is the service running?"
             )
 
     def _text(self, command: list[str], timeout: float) -> str:

@@ -7,81 +7,26 @@ deadline is told with the reason that charon gave.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Optional
 
-from .. import paths
-from ..charon import charon, charonlog, reasons
+from .. import owner, paths
+from ..charon import reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
-from ..health import found, judge
+from ..health import judge
 from ..health.report import CARRYING, REFUSED, ConnectionHealth
-from ..kernel import guard
 from ..model import Charon, Connection
-from ..store import hold, holdfile
+from ..store import hold
 from ..store.hold import Command, Hold, OverruledError, Scope
 from ..system import service
+from .host import CALL, Host
 
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
-CALL = 5.0  # seconds, for one call
 SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
 _POLL = 0.1
-
-
-class System:
-    """The host, as a comeback uses it."""
-
-    def now(self) -> datetime:
-        """Return the time of day."""
-        return datetime.now(timezone.utc)
-
-    def clock(self) -> float:
-        """Return seconds that only grow."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-    def lift(self, lift: Hold, connections: Sequence[Connection], command: Optional[Command]) -> hold.Holds:
-        """Lift holds; returns those that are left."""
-        return holdfile.lift(lift, connections, lift.when, command)
-
-    def guard(self, connections: Sequence[Connection]) -> None:
-        """Block again what is in the clear, where the stage wants it."""
-        guard.apply(holdfile.free(connections))
-
-    def holds(self) -> hold.Holds:
-        """Return the holds on disk."""
-        return holdfile.read()
-
-    def observe(self, timeout: float) -> Charon:
-        """Return one look at charon."""
-        return charon.observe(timeout)
-
-    def initiate(self, names: Iterable[str], timeout: float) -> Mapping[str, str]:
-        """Start connections."""
-        return charon.initiate(names, timeout)
-
-    def update(self, timeout: float) -> None:
-        """Have the starter take up ipsec.conf."""
-        charon.update(timeout)
-
-    def start(self, timeout: float) -> None:
-        """Start the service."""
-        service.start(timeout)
-
-    def running(self) -> bool:
-        """Whether there is a starter, which starts charon."""
-        return bool(service.pids(service.STARTER))
-
-    def follow(self, log: Log, timeout: float) -> None:
-        """Listen to charon in the background."""
-        charonlog.follow(log, timeout)
 
 
 @dataclass(frozen=True)
@@ -153,7 +98,7 @@ def up(
     deadline: float = paths.UP_DEADLINE,
     wait: bool = True,
     command: Optional[Command] = None,
-    system: Optional[System] = None,
+    host: Optional[Host] = None,
 ) -> Up:
     """Lift the hold of the connections in ``scope`` and bring them up.
 
@@ -161,7 +106,7 @@ def up(
     starts what was missed. ``command`` is what the fleet was told: where a later one was obeyed already
     nothing is done.
     """
-    return _Comeback(connections, scope, who, deadline, wait, command, system or System()).run()
+    return _Comeback(connections, scope, who, deadline, wait, command, host or Host()).run()
 
 
 @dataclass
@@ -174,7 +119,7 @@ class _Comeback:
     deadline: float
     wait: bool
     command: Optional[Command]
-    system: System
+    host: Host
     overruled: str = ""
     log: Log = field(default_factory=Log)
     listening: bool = False
@@ -186,22 +131,22 @@ class _Comeback:
 
     def __post_init__(self) -> None:
         """Start the clock."""
-        self.begin = self.system.clock()
+        self.begin = self.host.clock()
         self.wanted = self.scope.select(self.every)
 
     @property
     def elapsed(self) -> float:
         """Return the seconds since the start."""
-        return self.system.clock() - self.begin
+        return self.host.clock() - self.begin
 
     def run(self) -> Up:
         """Lift, start, wait."""
-        before = self.system.holds()
-        held = hold.reasons(before, self.wanted, self.system.now())
+        before = self.host.holds()
+        held = hold.reasons(before, self.wanted, self.host.now())
         self.fresh = frozenset(one.name for one in self.wanted if one.stage == "start" and one.name in held)
-        lift = Hold(self.who, self.system.now(), "", scope=self.scope, held=False)
+        lift = Hold(self.who, self.host.now(), "", scope=self.scope, held=False)
         try:
-            self.system.lift(lift, self.every, self.command)
+            self.host.lift(lift, self.every, self.command)
             self._load()
         except OverruledError as error:
             self.overruled = str(error)
@@ -215,33 +160,33 @@ class _Comeback:
             done = self._all_up() if self.wait else self._all_loaded()
             if done or self.elapsed > self.deadline or self._held_again():
                 return self._result(bool(before))
-            self.system.sleep(_POLL)
+            self.host.sleep(_POLL)
 
     def _guard(self) -> None:
         try:
-            self.system.guard(self.every)
+            self.host.guard(self.every)
         except HostIPsecError as error:
             self.problems.append(f"what is in the clear may pass: {error}")
 
     def _load(self) -> None:
-        if self.system.running():
+        if self.host.pids(service.STARTER):
             self._listen()
-            self.system.update(CALL)
+            self.host.update(CALL)
         else:
-            self.system.start(CALL)
+            self.host.start(CALL)
 
     def _listen(self) -> None:
         if not self.listening:
             self.listening = True
-            self.system.follow(self.log, max(0.1, self.deadline - self.elapsed))
+            self.host.follow(self.log, max(0.1, self.deadline - self.elapsed))
 
     def _step(self) -> None:
         """Look, and start what is loaded and missing."""
         try:
-            self.look = self.system.observe(max(0.2, min(CALL, self.deadline - self.elapsed)))
+            self.look = self.host.observe(max(0.2, min(CALL, self.deadline - self.elapsed)))
             self._listen()
             names = self._due(self.look)
-            refused = self.system.initiate(names, CALL)
+            refused = self.host.initiate(names, CALL)
             self.started.update((name, self.elapsed) for name in names if name not in refused)
         except CharonError:
             self.look = None
@@ -254,6 +199,7 @@ class _Comeback:
         # told with the whole fleet, or minded by its keeper, the other end starts what is its to start: both
         # starting while neither reaches the other makes two IKE SAs once they do
         turn = self.command is None and self.elapsed > TURN
+        there = owner.present(self.wanted, look.ike_sas)
         return tuple(
             one.name
             for one in self.wanted
@@ -261,12 +207,12 @@ class _Comeback:
             and (one.name not in self.fresh or self.elapsed - self.loaded_at[one.name] >= SETTLE)
             and one.stage in ("start", "require")
             and (one.initiator or turn)
-            and not any(found.belongs(sa, one) for sa in look.ike_sas)
+            and one.name not in there
             and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN
         )
 
     def _rows(self) -> tuple[ConnectionHealth, ...]:
-        held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
+        held = hold.reasons(self.host.holds(), self.wanted, self.host.now())
         return judge.evaluate(self.wanted, self.look, held=held).managed
 
     def _all_up(self) -> bool:
@@ -278,17 +224,17 @@ class _Comeback:
 
     def _held_again(self) -> bool:
         """Whether somebody took a hold meanwhile: then down is what is wanted."""
-        return bool(hold.held_names(self.system.holds(), self.wanted, self.system.now()))
+        return bool(hold.held_names(self.host.holds(), self.wanted, self.host.now()))
 
     def _result(self, lifted: bool) -> Up:
-        held = hold.reasons(self.system.holds(), self.wanted, self.system.now())
+        held = hold.reasons(self.host.holds(), self.wanted, self.host.now())
         if held and not self.problems and not self.overruled:
             self.problems.append(f"held again {next(iter(held.values()))}")
         why = reasons.explain(self.log.messages)
         return Up(
             connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows()),
             lifted=lifted,
-            still_held=hold.words(hold.current(self.system.holds(), self.system.now())),
+            still_held=hold.words(hold.current(self.host.holds(), self.host.now())),
             seconds=self.elapsed,
             waited=self.wait,
             problems=tuple(self.problems),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from .. import plane
+from .. import owner, plane
 from ..model import Charon, ChildSA, Connection
 
 PRIORITY = 74  # charon's begin above 100,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
@@ -57,7 +57,7 @@ class Pin:
 
 def pin(connection: Connection, look: Charon) -> Optional[Pin]:
     """Return the pin to the SA that a connection has now; None where it has none, or more than one."""
-    children = _installed(connection.name, look)
+    children = _installed(connection, look)
     if plane.observed(look) != plane.KERNEL or len(children) != 1:
         return None
     child = children[0]
@@ -67,9 +67,9 @@ def pin(connection: Connection, look: Charon) -> Optional[Pin]:
     return Pin(connection.name, *ends, child.spi_out, child.reqid, child.mode.lower())
 
 
-def _installed(name: str, look: Charon) -> Sequence[ChildSA]:
-    every = (child for sa in look.ike_sas for child in sa.children)
-    return [child for child in every if child.name == name and child.state == "INSTALLED"]
+def _installed(connection: Connection, look: Charon) -> Sequence[ChildSA]:
+    """Return the SAs that packets go by; one that is left from another address of the peer carries none."""
+    return [child for child in owner.children(connection, look.ike_sas) if child.state == "INSTALLED"]
 
 
 class Pins:
@@ -83,12 +83,14 @@ class Pins:
     ) -> None:
         self.clock, self.set, self.delete = clock, set_, delete
         self.there: dict[str, Pin] = {}  # by connection
+        self.connections: dict[str, Connection] = {}
         self.successors: dict[str, float] = {}  # connection -> when it was seen to have a new SA
         self.renewed = 0.0
 
     def take(self, connections: Iterable[Connection], look: Charon) -> None:
         """Pin what these connections send."""
-        found = (pin(one, look) for one in connections)
+        self.connections = {one.name: one for one in connections}
+        found = (pin(one, look) for one in self.connections.values())
         self.there = {one.name: one for one in found if one is not None}
         self._renew()
 
@@ -115,7 +117,7 @@ class Pins:
             self.set("".join(f"{one.line}\n" for one in self.there.values()))
 
     def _useless(self, one: Pin, look: Charon, elapsed: float) -> bool:
-        children = _installed(one.name, look)
+        children = _installed(self.connections[one.name], look)
         newer = [child for child in children if child.spi_out != one.spi]
         if len(newer) == len(children):
             return True

@@ -12,15 +12,13 @@ it answers keeps to the old SA until the other end has the new one (:mod:`pins`)
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..charon import charon
 from ..errors import CharonError
-from ..kernel import kernel
 from ..model import Charon, Connection, IkeSA
+from .host import Host
 from .pins import PATIENCE, UNCHANGED, Pins
 
 DEADLINE = 30.0
@@ -29,37 +27,6 @@ DRAIN = 1.0  # seconds in which packets that left by the old SAs arrive
 TAKEN_UP = PATIENCE + 2.0  # seconds after which the other end sends by the new SA, or says nothing
 UNPINNED = UNCHANGED + 2.0  # seconds after the moment; charon ends the old SA with the new one, unasked, then
 _POLL = 0.2
-
-
-class System:
-    """charon of this host, and its clock."""
-
-    clock = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
-
-    def observe(self) -> Charon:
-        """Return one look at charon."""
-        return charon.observe()
-
-    def initiate(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Start connections; returns what was refused."""
-        return charon.initiate(names)
-
-    def reauthenticate(self, ids: Iterable[int]) -> Mapping[int, str]:
-        """Reauthenticate IKE SAs; returns what was refused."""
-        return charon.reauthenticate_ikes(ids)
-
-    def terminate(self, ids: Iterable[int]) -> Mapping[int, str]:
-        """End IKE SAs; returns what was refused."""
-        return charon.terminate(ids)
-
-    def set_policies(self, batch: str) -> None:
-        """Add policies to the kernel's, or renew them."""
-        kernel.set_policies(batch)
-
-    def delete(self, batch: str) -> None:
-        """Take policies away."""
-        kernel.delete(batch)
 
 
 @dataclass(frozen=True)
@@ -82,7 +49,7 @@ def run(
     deadline: float = DEADLINE,
     answered: Sequence[Connection] = (),
     wait: Optional[float] = None,
-    system: Optional[System] = None,
+    host: Optional[Host] = None,
 ) -> tuple[Reauthenticated, ...]:
     """Reauthenticate connections; the old IKE SA of each stays where the new one does not come up.
 
@@ -94,7 +61,7 @@ def run(
     CharonError where charon does not answer, and KernelError where the kernel takes no policy: nothing was
     done then.
     """
-    return _Run(connections, deadline, answered, wait, system or System()).run()
+    return _Run(connections, deadline, answered, wait, host or Host()).run()
 
 
 @dataclass
@@ -103,7 +70,7 @@ class _Run:
     deadline: float
     answered: Sequence[Connection]
     wait: Optional[float]
-    system: System
+    host: Host
     begin: float = field(init=False)
     pins: Pins = field(init=False)
     before: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -111,10 +78,10 @@ class _Run:
     new: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def run(self) -> tuple[Reauthenticated, ...]:
-        self.begin = self.system.clock() + (self.wait or 0.0)
-        self.pins = Pins(self.system.clock, self.system.set_policies, self.system.delete)
+        self.begin = self.host.clock() + (self.wait or 0.0)
+        self.pins = Pins(self.host.clock, self.host.set_policies, self.host.delete)
         try:
-            self.pins.take(self.answered, self.system.observe())
+            self.pins.take(self.answered, self.host.observe())
             self._watch_until(0.0)
             self._replace()
             self._until(lambda _: not self.pins.there, max(self.deadline, UNPINNED))
@@ -123,12 +90,12 @@ class _Run:
         return tuple(self._became(one) for one in sorted(self.wanted, key=lambda one: one.name))
 
     def _replace(self) -> None:
-        look = self.system.observe()
+        look = self.host.observe()
         names = {one.name for one in self.wanted}
         for sa in look.ike_sas:
             if sa.name in names and sa.state == "ESTABLISHED":
                 self.before[sa.name] = (*self.before.get(sa.name, ()), sa.uniqueid)
-        self.refused.update(self.system.initiate(self.before))
+        self.refused.update(self.host.initiate(self.before))
         self._until(lambda look: {*self.before} <= {*self._appeared(look)}, DIFFERENT)
         self._reauthenticate_the_same()
         self._until(lambda look: {*self.before} <= {*self._up(look)}, self.deadline)
@@ -138,7 +105,7 @@ class _Run:
         """Wait, and keep an eye on the pins."""
         while self._elapsed < moment:
             self._look()
-            self.system.sleep(_POLL)
+            self.host.sleep(_POLL)
 
     def _until(self, reached: Callable[[Charon], bool], deadline: float) -> Optional[Charon]:
         """Look until something is reached, at most so many seconds after the moment; return the last look."""
@@ -146,16 +113,16 @@ class _Run:
             look = self._look()
             if (look and reached(look)) or self._elapsed > deadline:
                 return look
-            self.system.sleep(_POLL)
+            self.host.sleep(_POLL)
 
     @property
     def _elapsed(self) -> float:
         """Seconds since the moment; negative before it."""
-        return self.system.clock() - self.begin
+        return self.host.clock() - self.begin
 
     def _look(self) -> Optional[Charon]:
         try:
-            look = self.system.observe()
+            look = self.host.observe()
         except CharonError:
             return None  # busy: the next look tells
         self.pins.watch(look, self._elapsed)
@@ -183,7 +150,7 @@ class _Run:
         if self.wait is not None and not {*self.before} <= {*appeared}:
             self._watch_until(UNPINNED)
         same = {max(ids): name for name, ids in self.before.items() if name not in appeared}
-        why = self.system.reauthenticate(same)
+        why = self.host.reauthenticate(same)
         self.refused.update({same[number]: text for number, text in why.items()})
 
     def _end_old(self) -> None:
@@ -192,7 +159,7 @@ class _Run:
             self._until(self._taken_up, self._elapsed + TAKEN_UP)
         if old:
             self._watch_until(self._elapsed + DRAIN)
-        self.system.terminate(old)
+        self.host.terminate(old)
         self._until(
             lambda look: not {*old} & {sa.uniqueid for sa in look.ike_sas}, self._elapsed + self.deadline
         )

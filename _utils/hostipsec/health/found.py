@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
+from .. import owner
 from ..model import Charon, ChildSA, Connection, IkeSA, Kernel
 
 # As charon says. A REKEYED CHILD still carries packets until its successor does.
 IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
 CHILD_UP = ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
-UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
 
 
 class Tables(NamedTuple):
@@ -74,25 +74,12 @@ def tabled(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optiona
     )
 
 
-def belongs(sa: IkeSA, connection: Connection) -> bool:
-    """Say whether an IKE SA is of a connection: by name and by the peer's address.
-
-    An SA of that name with another address is left from before a change. One whose name charon
-    does not know yet is told by its addresses.
-    """
-    if sa.remote_host != str(connection.right):
-        return False
-    if sa.name == UNNAMED:
-        return sa.local_host == str(connection.left)
-    return sa.name == connection.name or any(child.name == connection.name for child in sa.children)
-
-
 def find(connection: Connection, tables: Tables) -> Found:
     """Return what there is of a connection."""
     left, right = str(connection.left), str(connection.right)
     return Found(
         connection,
-        ike_sas=tuple(sa for sa in tables.by_remote.get(right, ()) if belongs(sa, connection)),
+        ike_sas=tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection)),
         loaded=connection.name in tables.loaded,
         routed=tables.charon is not None and connection.name in tables.charon.routed,
         kernel_sas=tables.kernel_pairs.get((left, right), 0) + tables.kernel_pairs.get((right, left), 0),

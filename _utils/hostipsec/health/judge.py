@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
+from .. import owner
 from .. import plane as planes
 from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
-from .found import CHILD_UP, IKE_UP, UNNAMED, Found, Tables, belongs, find, tabled
+from .found import CHILD_UP, IKE_UP, Found, Tables, find, tabled
 from .report import SEVERITY, WAITS, ConnectionHealth, Report, worst
 
 # An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
@@ -242,7 +243,8 @@ def _unmanaged(
         by_right.setdefault(str(one.right), []).append(one)
     stray: dict[str, list[IkeSA]] = {}
     for sa in tables.charon.ike_sas if tables.charon else ():
-        if sa.name != UNNAMED and not any(belongs(sa, one) for one in by_right.get(sa.remote_host, ())):
+        there = by_right.get(sa.remote_host, ())
+        if sa.name != owner.UNNAMED and not any(owner.belongs(sa, one) for one in there):
             stray.setdefault(sa.name, []).append(sa)
     wanted = {one.name: one for one in expected}
     resting = {one.name: one for one in maintenance}

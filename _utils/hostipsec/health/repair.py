@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from .. import owner
 from ..model import Charon, Connection, IkeSA
 from .report import ConnectionHealth
 
-GRACE = 9  # seconds of charon's life before a responder acts: the initiator had its turn
+INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
@@ -17,9 +18,9 @@ def absent(
     connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the connections that this host should start now."""
-    there = {sa.name for sa in observed.ike_sas}
+    there = owner.present(connections, observed.ike_sas)
     loaded = {connection.name for connection in observed.connections}
-    restarted = observed.uptime is not None and GRACE <= observed.uptime <= WINDOW
+    restarted = observed.uptime is not None and INITIATORS_TURN <= observed.uptime <= WINDOW
     return tuple(
         one.name
         for one in connections

@@ -1,16 +1,16 @@
 """What the kernel still has of connections that should be down, and how ``ip`` is told to delete it.
 
-Only states and policies between the two addresses of a connection are ours; those of others stay.
+What of it is ours says :mod:`hostipsec.owner`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ..model import Charon, Connection, IkeSA, Kernel, KernelPolicy, KernelState
-
-Pairs = frozenset[tuple[str, str]]  # this host's address and a peer's
+from .. import owner
+from ..model import Charon, Connection, Kernel, KernelPolicy, KernelState
+from ..owner import Ours, Pair
 
 
 class Leftovers(NamedTuple):
@@ -27,10 +27,6 @@ class Leftovers(NamedTuple):
         """Say how many there are of what."""
         return f"{len(self.states)} SA(s) and {len(self.policies)} policies in the kernel"
 
-    def of(self, connection: Connection) -> Leftovers:
-        """Return those of one connection."""
-        return leftovers(Kernel(self.states, self.policies), pairs([connection]))
-
     def batch(self) -> str:
         """Return the commands for ``ip -batch`` that delete them; what is gone by then is no error."""
         states = (
@@ -44,34 +40,30 @@ class Leftovers(NamedTuple):
         return "".join([*policies, *states])  # policies first: without a state they would drop packets
 
 
-def pairs(connections: Iterable[Connection]) -> Pairs:
-    """Return the address pairs of connections."""
-    return frozenset((str(one.left), str(one.right)) for one in connections)
-
-
-def owns(sa: IkeSA, between: Pairs, names: frozenset[str]) -> bool:
-    """Whether an IKE SA is of one of the connections: between its addresses, or by its name."""
-    return (sa.local_host, sa.remote_host) in between or sa.name in names
-
-
-def leftovers(kernel: Kernel, between: Pairs) -> Leftovers:
-    """Return what the kernel has between the addresses, in either direction."""
-    both = between | {(right, left) for left, right in between}
+def leftovers(kernel: Kernel, ours: Ours) -> Leftovers:
+    """Return what the kernel has of connections."""
     return Leftovers(
-        states=tuple(one for one in kernel.states if (one.src, one.dst) in both),
-        policies=tuple(one for one in kernel.policies if _ends(one) in both),
+        states=tuple(one for one in kernel.states if owner.owns_state(one, ours)),
+        policies=tuple(one for one in kernel.policies if owner.owns_policy(one, ours)),
     )
 
 
-def _ends(policy: KernelPolicy) -> tuple[str, str]:
-    """Return the addresses that a policy protects; those of its template where it is not for two hosts."""
-    src, dst = (_host(selector) for selector in (policy.src, policy.dst))
-    return (src, dst) if src and dst else (policy.template_src, policy.template_dst)
-
-
-def _host(selector: str) -> str:
-    address, _, length = selector.partition("/")
-    return address if length in ("", "128" if ":" in address else "32") else ""
+def shares(connections: Iterable[Connection], found: Leftovers) -> Mapping[str, Leftovers]:
+    """Return what of it is of each connection, by its name."""
+    states: dict[Pair, list[KernelState]] = {}
+    policies: dict[Pair, list[KernelPolicy]] = {}
+    for state in found.states:
+        states.setdefault((state.src, state.dst), []).append(state)
+    for policy in found.policies:
+        policies.setdefault(owner.protected(policy), []).append(policy)
+    ways = {one.name: sorted(owner.ours([one]).both_ways) for one in connections}
+    return {
+        name: Leftovers(
+            states=tuple(state for way in both for state in states.get(way, ())),
+            policies=tuple(policy for way in both for policy in policies.get(way, ())),
+        )
+        for name, both in ways.items()
+    }
 
 
 def besides(found: Leftovers, observed: Charon, connections: Iterable[Connection]) -> Leftovers:
@@ -81,10 +73,10 @@ def besides(found: Leftovers, observed: Charon, connections: Iterable[Connection
     """
     children = [child for sa in observed.ike_sas for child in sa.children]
     spis = {spi for child in children for spi in (child.spi_in, child.spi_out)}
-    routed = {pair for one in connections if one.name in observed.routed for pair in pairs([one])}
-    used = {(sa.local_host, sa.remote_host) for sa in observed.ike_sas if sa.children} | routed
-    both = used | {(right, left) for left, right in used}
+    routed = owner.ours(one for one in connections if one.name in observed.routed).both_ways
+    used = {(sa.local_host, sa.remote_host) for sa in observed.ike_sas if sa.children}
+    known = routed | used | {(right, left) for left, right in used}
     return Leftovers(
         states=tuple(one for one in found.states if one.spi not in spis),
-        policies=tuple(one for one in found.policies if _ends(one) not in both),
+        policies=tuple(one for one in found.policies if owner.protected(one) not in known),
     )

@@ -26,7 +26,7 @@ from ..store.hold import Hold, Scope
 from ..strongswan import durations
 
 if TYPE_CHECKING:
-    from ..emergency import comeback, emergency
+    from ..emergency import comeback, stopped
     from ..health.report import ConnectionHealth, Report
 
 NO_LOGIN = 4294967295  # the loginuid of what nobody logged in for
@@ -145,13 +145,13 @@ def _unrecorded(connections: Sequence[Connection], scope: Scope) -> str:
 
 
 def _down(options: argparse.Namespace) -> int:
-    from ..emergency import emergency
+    from ..emergency import stop
 
     scope, now = _scope(options), datetime.now(timezone.utc)
     until = now + timedelta(seconds=durations.parse(options.span) or 0) if options.span else None
     taking = Hold(who(), now, options.reason or hold.NO_REASON, until, scope) if options.hold else None
     deadline = options.deadline or paths.DOWN_DEADLINE
-    found = emergency.stop_host(scope, taking, deadline, wait=not options.nonblocking)
+    found = stop.down_host(scope, taking, deadline, wait=not options.nonblocking)
     nothing = "" if found.connections or found.problems else _unrecorded(record.read(), scope)
     if options.json:
         _say([json.dumps(found.as_dict(), indent=2)])
@@ -162,7 +162,7 @@ def _down(options: argparse.Namespace) -> int:
     return Exit.NOT_HELD if found.lost_hold and not found.left else Exit.OK if found.ok else Exit.TROUBLE
 
 
-def _down_lines(found: emergency.Down, nothing: str, verbose: bool) -> Iterable[str]:
+def _down_lines(found: stopped.Down, nothing: str, verbose: bool) -> Iterable[str]:
     yield nothing or found.sentence
     for one in found.connections:
         if one.left:

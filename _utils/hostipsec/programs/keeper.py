@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-from .. import paths
+from .. import owner, paths
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..health import judge, repair
@@ -111,7 +111,7 @@ def keep_hold() -> tuple[str, ...]:
         if changed or loaded:
             log.info("ipsec.conf was not as the hold says; charon had: %s", ", ".join(loaded) or "none of it")
             charon.update()
-        charon.terminate(sa.uniqueid for sa in observed.ike_sas if sa.name in held)
+        charon.terminate(sa.uniqueid for sa in observed.ike_sas if owner.named(sa, held))
     except CharonError:
         return ()
     return tuple(loaded)

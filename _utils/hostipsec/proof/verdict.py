@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..health.found import belongs
+from .. import owner
 from ..model import Charon, Connection, KernelState
 from ..strongswan.proposals import rendered_esp
 
@@ -155,8 +155,8 @@ def _into(packets: int, replies: Replies) -> tuple[str, tuple[str, ...]]:
 
 def kernel_counters(connection: Connection, states: Iterable[KernelState]) -> Counters:
     """Return a connection's counters from the kernel's SAs."""
-    left, right = str(connection.left), str(connection.right)
-    found = [state for state in states if state.proto == "esp" and {state.src, state.dst} == {left, right}]
+    left, right, ours = str(connection.left), str(connection.right), owner.ours([connection])
+    found = [state for state in states if state.proto == "esp" and owner.owns_state(state, ours)]
     return Counters(
         {state.spi: state.packets for state in found if state.src == left},
         {state.spi: state.packets for state in found if state.src == right},
@@ -165,10 +165,8 @@ def kernel_counters(connection: Connection, states: Iterable[KernelState]) -> Co
 
 def charon_counters(connection: Connection, charon: Charon) -> Counters:
     """Return a connection's counters from charon's SAs, for where charon itself does ESP."""
-    ends = (str(connection.left), str(connection.right))
-    children = [
-        child for sa in charon.ike_sas if (sa.local_host, sa.remote_host) == ends for child in sa.children
-    ]
+    mine = (sa for sa in charon.ike_sas if owner.between(sa, connection))
+    children = [child for sa in mine for child in sa.children]
     return Counters(
         {child.spi_out: child.packets_out for child in children if child.spi_out},
         {child.spi_in: child.packets_in for child in children if child.spi_in},
@@ -205,9 +203,8 @@ def installed(connection: Connection, charon: Charon) -> dict[int, str]:
     """Return a connection's CHILD SAs that carry packets: unique id and proposal."""
     return {
         child.uniqueid: child.proposal
-        for sa in charon.ike_sas
-        for child in sa.children
-        if belongs(sa, connection) and child.state == "INSTALLED" and child.uniqueid is not None
+        for child in owner.children(connection, charon.ike_sas)
+        if child.state == "INSTALLED" and child.uniqueid is not None
     }
 
 

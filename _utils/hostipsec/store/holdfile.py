@@ -128,7 +128,7 @@ def _swap(
     conf = files.read(paths.here.conf)
     if conf is not None:
         held = hold.held_names(holds, connections, now)
-        kept = service.kept()
+        kept = service.systemd_runs()
         autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in connections}
         changes[paths.here.conf] = (render.with_auto(conf.decode(), autos).encode(), 0o644)
     before = {path: files.read(path) for path in changes}

@@ -16,8 +16,8 @@ CHARON, STARTER = "charon", "starter"
 _POLL = 0.02
 
 
-def kept() -> bool:
-    """Say whether ``hostipsec-keeper`` runs on this host and starts its connections."""
+def systemd_runs() -> bool:
+    """Say whether systemd is process 1: then a unit of ours, the keeper, starts this host's connections."""
     return paths.here.systemd.is_dir()
 
 
@@ -60,7 +60,7 @@ def kill(found: Iterable[int], timeout: float) -> tuple[int, ...]:
 
 def unit() -> str:
     """Return the name of the unit; empty where systemd does not run, or strongSwan is not installed."""
-    if not paths.here.systemd.is_dir():
+    if not systemd_runs():
         return ""
     places = (
         (name, directory / f"{name}.service")
@@ -89,7 +89,7 @@ def _act(verb: str, timeout: float) -> None:
     name = unit()
     if name:
         argv = ["systemctl", "--no-block", verb, name]
-    elif paths.here.init_script.exists() and not paths.here.systemd.is_dir():
+    elif paths.here.init_script.exists() and not systemd_runs():
         argv = [str(paths.here.init_script), verb]
     else:
         raise HostIPsecError(f"strongSwan cannot be {_DONE[verb]}: it has no service on this host")

@@ -19,6 +19,7 @@ from strongswan import line, unpacked, wait_for
 
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.emergency import reauthentication
+from hostipsec.emergency.host import Host
 from hostipsec.health import judge
 from hostipsec.model import Connection
 
@@ -30,7 +31,7 @@ ROUNDS = 3
 IKE = "    ike=aes128gcm16-prfsha384-ecp384bp!\n"
 
 
-class End(reauthentication.System):
+class End(Host):
     """One end: its charon and its kernel, from outside."""
 
     def __init__(self, host, peer, left, right, initiator):

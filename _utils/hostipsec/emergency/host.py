@@ -1,0 +1,169 @@
+"""This host, as an emergency stop, a comeback and a change of configuration use it: one seam for all of it.
+
+Whatever they find out or do goes through a :class:`Host`. Each call ends in bounded time, and tells what is
+wrong by a HostIPsecError. Tests put another host in its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Optional
+
+from .. import paths
+from ..charon import charon
+from ..kernel import guard, kernel
+from ..model import Charon, Connection, Kernel
+from ..store import holdfile
+from ..store.hold import Command, Hold, Holds
+from ..system import service
+
+if TYPE_CHECKING:
+    from ..charon.charonlog import Log
+
+CALL, ORDER = paths.CALL_DEADLINE, paths.ORDER_DEADLINE
+
+
+class Host:
+    """Where things happen: the clock, charon, its service, the kernel, and the holds on disk."""
+
+    def __init__(self, restart: Optional[Callable[[], None]] = None) -> None:
+        """Take another way to start the service, or start it anew: Salt has its own."""
+        self._restart = restart
+
+    # the clock
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(timezone.utc)
+
+    def clock(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    # charon
+
+    def observe(self, timeout: float = CALL) -> Charon:
+        """Return one look at charon. Raises CharonError where none answers."""
+        return charon.observe(timeout)
+
+    def observe_if_running(self) -> Optional[Charon]:
+        """Return one look at charon, None where none runs. Raises CharonError for one that hangs."""
+        from ..charon import daemon  # here: an emergency stop has no use for it
+
+        return daemon.observe()
+
+    def glance(self, timeout: float = CALL) -> Charon:
+        """Return a look at the IKE SAs alone."""
+        return charon.glance(timeout)
+
+    def terminate(self, ids: Iterable[int], force: bool = False, timeout: float = CALL) -> Mapping[int, str]:
+        """Ask for the end of IKE SAs; returns what was refused, and why."""
+        return charon.terminate(ids, force, timeout)
+
+    def initiate(self, names: Iterable[str], timeout: float = CALL) -> Mapping[str, str]:
+        """Start connections, waiting for no peer; returns what was refused, and why."""
+        return charon.initiate(names, timeout)
+
+    def reauthenticate(self, ids: Iterable[int], timeout: float = CALL) -> Mapping[int, str]:
+        """Authenticate IKE SAs anew; returns what was refused, and why."""
+        return charon.reauthenticate_ikes(ids, timeout)
+
+    def update(self, timeout: float = ORDER) -> None:
+        """Have the starter take up what differs in ipsec.conf."""
+        charon.update(timeout)
+
+    def reload(self, timeout: float = ORDER) -> None:
+        """Have the starter take up all connections anew; SAs stay."""
+        charon.reload(timeout)
+
+    def reread(self, timeout: float = ORDER) -> None:
+        """Make charon read keys, certificates and CAs again."""
+        charon.reread(timeout)
+
+    def settings(self, charondebug: Mapping[str, int], timeout: float = CALL) -> None:
+        """Make charon read strongswan.conf anew, and set its log levels."""
+        charon.reload_settings(timeout)
+        charon.set_log_levels(charondebug, timeout)
+
+    def follow(self, log: Log, timeout: float) -> None:
+        """Listen to what charon says, in the background."""
+        from ..charon import charonlog  # here: an emergency stop has no use for it
+
+        charonlog.follow(log, timeout)
+
+    # its service
+
+    def start(self, timeout: float = ORDER) -> None:
+        """Start the service."""
+        service.start(timeout)
+
+    def restart(self, timeout: float = ORDER) -> None:
+        """Start the service, or start it anew, whatever became of its processes."""
+        if self._restart is not None:
+            self._restart()
+        else:
+            service.restart(timeout)
+
+    def stop(self, timeout: float = ORDER) -> None:
+        """Stop the service."""
+        service.stop(timeout)
+
+    def pids(self, *names: str) -> tuple[int, ...]:
+        """Return the processes of charon, of the starter, or both."""
+        return service.pids(*names)
+
+    def kill(self, pids: Iterable[int], timeout: float) -> tuple[int, ...]:
+        """Kill processes; returns those that are left."""
+        return service.kill(pids, timeout)
+
+    # the kernel
+
+    def kernel(self, timeout: float = CALL) -> Kernel:
+        """Return one look at the kernel's IPsec state."""
+        return kernel.observe(timeout)
+
+    def set_policies(self, batch: str) -> None:
+        """Add policies to the kernel's, or renew them."""
+        kernel.set_policies(batch)
+
+    def delete(self, batch: str, timeout: float = CALL) -> None:
+        """Delete states and policies in the kernel; what is gone by then is no error."""
+        kernel.delete(batch, timeout)
+
+    def guard(self, connections: Sequence[Connection]) -> None:
+        """Block what is in the clear where these connections, unless they are held, want it; nothing else."""
+        guard.apply(holdfile.free(connections))
+
+    # the holds on disk
+
+    def holds(self) -> Holds:
+        """Return all of them."""
+        return holdfile.read()
+
+    def held(self, connections: Sequence[Connection], now: datetime) -> Mapping[str, str]:
+        """Return ``{name: "since ... by ... because ..."}`` of the connections that are held."""
+        return holdfile.held(connections, now)
+
+    def take(
+        self, hold: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command]
+    ) -> Holds:
+        """Write a hold; returns all. Raises OverruledError where a later command was obeyed."""
+        return holdfile.take(hold, connections, now, command)
+
+    def lift(self, lift: Hold, connections: Sequence[Connection], command: Optional[Command]) -> Holds:
+        """Lift holds; returns those that are left. Raises OverruledError as well."""
+        return holdfile.lift(lift, connections, lift.when, command)
+
+    def obey(self, command: Command) -> None:
+        """Note a command that takes no hold. Raises OverruledError as well."""
+        holdfile.obey(command)
+
+    def ignore(self, connections: Sequence[Connection]) -> None:
+        """Keep connections out of ipsec.conf, without a hold."""
+        holdfile.ignore(connections)

@@ -1,0 +1,80 @@
+"""What an emergency stop did, as a value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from ..kernel.leftovers import Leftovers
+from ..model import Connection
+
+_NOTHING = Leftovers()
+
+
+class Ended(NamedTuple):
+    """What became of one connection."""
+
+    connection: Connection
+    sas: int = 0  # IKE SAs that were asked to end
+    how: str = "was down"  # was down, ended, forced, killed, cleared (in the kernel only), asked, left
+    left: str = ""  # what is left of it, in words
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        one = self.connection
+        return {"peer": one.peer, "family": one.family, "sas": self.sas, "how": self.how, "left": self.left}
+
+
+class Down(NamedTuple):
+    """What an emergency stop did."""
+
+    connections: tuple[Ended, ...] = ()
+    held: str = ""  # since when, by whom, why; empty where no hold was asked for or could be kept
+    seconds: float = 0.0
+    charon: str = "runs"  # runs, not running, killed
+    cleared: Leftovers = _NOTHING  # what only the kernel still had
+    problems: tuple[str, ...] = ()  # what is not as asked
+    notes: tuple[str, ...] = ()
+    lost_hold: bool = False  # asked for, and could not be written
+    proven: bool = True  # False: the SAs were asked to end, and nobody waited
+    overruled: str = ""  # the later command of the fleet that counts instead
+
+    @property
+    def left(self) -> tuple[Ended, ...]:
+        """Return the connections of which something is left."""
+        return tuple(one for one in self.connections if one.left)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as asked, and proven."""
+        return not self.problems and not self.left and not self.overruled
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "ok": self.ok,
+            "overruled": self.overruled,
+            "sentence": self.sentence,
+            "seconds": round(self.seconds, 2),
+            "held": self.held,
+            "hold_lost": self.lost_hold,
+            "charon": self.charon,
+            "connections": {one.connection.name: one.as_dict() for one in self.connections},
+            "cleared": {"states": len(self.cleared.states), "policies": len(self.cleared.policies)},
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
+    @property
+    def sentence(self) -> str:
+        """Sum up."""
+        if self.overruled:
+            return self.overruled
+        counts = Counter(one.how for one in self.connections)
+        hows = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()) if how != "left")
+        number = len(self.connections) - len(self.left)
+        if not self.proven:
+            asked = sum(one.sas for one in self.connections)
+            return f"{asked} IKE SAs of {len(self.connections)} connections asked to end; not proven"
+        said = f"{number} of {len(self.connections)} connections down in {self.seconds:.1f} s"
+        return f"{said}: {hows}" if hows else said

@@ -1,0 +1,172 @@
+"""Whose is it: the one module that says whether an SA, a state or a policy belongs to connections of ours.
+
+Each question that is asked has one rule; where two rules would differ, the one that does least harm there:
+
+=============================================  =====================  =====================================
+question                                       function               rule
+=============================================  =====================  =====================================
+Is this IKE SA a connection's, as it is        :func:`belongs`,       by name **and** addresses; one that
+configured now? (judge, start, pin)            :func:`present`        has no name yet by its addresses
+Which CHILD SAs are a connection's?            :func:`children`       of such an IKE SA, by name
+Is this IKE SA one of a name that is held?     :func:`named`          by name, whatever its addresses
+(keep it down)
+Is it left from before an address changed?     :func:`moved`          by name, with another address
+(end it when the change is applied)
+Is it one that an emergency stop ends?         :func:`claimed`,       by name **or** addresses
+                                               :func:`shares`
+Does it carry packets between the two hosts?   :func:`between`,       by addresses, whatever its name
+(count them, clear it in the kernel)           :func:`owns_state`,
+                                               :func:`owns_policy`
+Did somebody else than charon make it?         :func:`foreign`        by reqid
+=============================================  =====================  =====================================
+
+To judge by less than name and addresses would call a host encrypted whose packets go in the clear. To stop by
+more than one of them would leave a tunnel up: an SA of our name to another address is left from before a
+change, and one between our addresses with a name that we do not know may have been ours under another name,
+or be one that a peer is just bringing up, before charon knows who calls. What runs unattended (a change that
+is applied, the keeper) goes by name: it must not end, again and again, what somebody else has configured.
+
+The kernel knows no names. What it has between two of our addresses is charon's, or was: after charon was
+killed nobody else can say. Only what others are known to mark as their own is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Union
+
+from .model import ChildSA, Connection, IkeSA, KernelPolicy, KernelState
+
+UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
+_NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before it has chosen
+# Docker Swarm's, for its encrypted networks (libnetwork, drivers/overlay/encryption.go): it takes every state
+# with this reqid for its own. charon counts from 1, and gives again what is free (kernel_interface.c,
+# alloc_reqid). Others cannot be told so: Cilium's states have reqid 1, as the first ones of charon.
+SWARM = 0xD0C4E3
+
+Pair = tuple[str, str]
+
+
+class Ours(NamedTuple):
+    """Connections as tables, for hosts with thousands of SAs, each asked for once."""
+
+    names: frozenset[str]
+    pairs: frozenset[Pair]  # this host's address and a peer's
+    both_ways: frozenset[Pair]
+
+
+def ours(connections: Iterable[Connection]) -> Ours:
+    """Return the tables of connections."""
+    every = tuple(connections)
+    pairs = frozenset(_ends(one) for one in every)
+    return Ours(frozenset(one.name for one in every), pairs, pairs | _reversed(pairs))
+
+
+def _ends(connection: Connection) -> Pair:
+    return str(connection.left), str(connection.right)
+
+
+def _reversed(pairs: Iterable[Pair]) -> frozenset[Pair]:
+    return frozenset((right, left) for left, right in pairs)
+
+
+# SAs of charon -------------------------------------------------------------------------------
+
+
+def belongs(sa: IkeSA, connection: Connection) -> bool:
+    """Say whether an IKE SA is a connection's as it is configured now: by its name and its addresses.
+
+    An SA of that name with another address, of the peer or of this host, is left from before a change. One
+    whose name charon does not know yet is told by its addresses. strongSwan gives connections of equal IKE
+    options one IKE SA, under the name of the first: the name of a CHILD SA counts as well.
+    """
+    if sa.name == UNNAMED:
+        return between(sa, connection)
+    if sa.remote_host != str(connection.right) or sa.local_host not in (str(connection.left), *_NOT_CHOSEN):
+        return False
+    return named(sa, (connection.name,))
+
+
+def present(connections: Iterable[Connection], sas: Iterable[IkeSA]) -> frozenset[str]:
+    """Return the names of the connections that have an IKE SA which belongs to them, in whatever state."""
+    by_remote: dict[str, list[IkeSA]] = {}
+    for sa in sas:
+        by_remote.setdefault(sa.remote_host, []).append(sa)
+    return frozenset(
+        one.name for one in connections if any(belongs(sa, one) for sa in by_remote.get(str(one.right), ()))
+    )
+
+
+def children(connection: Connection, sas: Iterable[IkeSA]) -> Sequence[ChildSA]:
+    """Return a connection's CHILD SAs: those of its name, in IKE SAs that belong to it."""
+    mine = (sa for sa in sas if belongs(sa, connection))
+    return [child for sa in mine for child in sa.children if child.name == connection.name]
+
+
+def named(sa: IkeSA, names: Collection[str]) -> bool:
+    """Say whether an IKE SA, or a CHILD SA in it, has one of the names; with whatever addresses."""
+    return sa.name in names or any(child.name in names for child in sa.children)
+
+
+def between(sa: IkeSA, connection: Connection) -> bool:
+    """Say whether an IKE SA is between the two addresses of a connection, under whatever name."""
+    return (sa.local_host, sa.remote_host) == _ends(connection)
+
+
+def claimed(sa: IkeSA, ours: Ours) -> bool:
+    """Say whether an emergency stop ends an IKE SA: it has a name of ours, or is between our addresses."""
+    return (sa.local_host, sa.remote_host) in ours.pairs or named(sa, ours.names)
+
+
+def shares(connections: Iterable[Connection], sas: Iterable[IkeSA]) -> Mapping[str, Sequence[IkeSA]]:
+    """Return the IKE SAs of each connection, by its name and by the same rule; some are of two of them."""
+    by_key: dict[object, dict[int, IkeSA]] = {}
+    for sa in sas:
+        for key in (sa.name, *(child.name for child in sa.children), (sa.local_host, sa.remote_host)):
+            by_key.setdefault(key, {})[sa.uniqueid] = sa
+    both = {one.name: {**by_key.get(one.name, {}), **by_key.get(_ends(one), {})} for one in connections}
+    return {name: [found[number] for number in sorted(found)] for name, found in both.items()}
+
+
+def moved(sa: IkeSA, connection: Connection) -> bool:
+    """Say whether an IKE SA has the name of a connection, and an address that the connection has no more.
+
+    An address that charon has not chosen yet is none. The name is that of the IKE SA itself: one that
+    somebody else's connection shares with a CHILD SA of ours is not ended for it.
+    """
+    if sa.name != connection.name:
+        return False
+    ends = zip((sa.local_host, sa.remote_host), _ends(connection))
+    return any(found not in (end, *_NOT_CHOSEN) for found, end in ends)
+
+
+# What the kernel has -------------------------------------------------------------------------
+
+
+def owns_state(one: KernelState, ours: Ours) -> bool:
+    """Say whether charon made a state for one of the connections: between their addresses, not foreign."""
+    return (one.src, one.dst) in ours.both_ways and not foreign(one)
+
+
+def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
+    """Say the same of a policy; our pins, whose templates name these addresses, are among them."""
+    return protected(one) in ours.both_ways and not foreign(one)
+
+
+def foreign(one: Union[KernelState, KernelPolicy]) -> bool:
+    """Say whether somebody else than charon made it, who tells his own by a reqid that charon never gives.
+
+    That is so of Docker Swarm. A state without a reqid of its kind is not told from charon's.
+    """
+    return one.reqid == SWARM
+
+
+def protected(policy: KernelPolicy) -> Pair:
+    """Return the addresses that a policy protects; those of its template where it is not for two hosts."""
+    src, dst = (_host(selector) for selector in (policy.src, policy.dst))
+    return (src, dst) if src and dst else (policy.template_src, policy.template_dst)
+
+
+def _host(selector: str) -> str:
+    address, _, length = selector.partition("/")
+    return address if length in ("", "128" if ":" in address else "32") else ""
