@@ -33,7 +33,7 @@ killed nobody else can say. Only what others are known to mark as their own is l
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Union
+from typing import Union
 
 from .model import ChildSA, Connection, IkeSA, KernelPolicy, KernelState
 
@@ -47,27 +47,18 @@ SWARM = 0xD0C4E3
 Pair = tuple[str, str]
 
 
-class Ours(NamedTuple):
+class Ours:
     """Connections as tables, for hosts with thousands of SAs, each asked for once."""
 
-    names: frozenset[str]
-    pairs: frozenset[Pair]  # this host's address and a peer's
-    both_ways: frozenset[Pair]
-
-
-def ours(connections: Iterable[Connection]) -> Ours:
-    """Return the tables of connections."""
-    every = tuple(connections)
-    pairs = frozenset(_ends(one) for one in every)
-    return Ours(frozenset(one.name for one in every), pairs, pairs | _reversed(pairs))
+    def __init__(self, connections: Iterable[Connection]) -> None:
+        every = tuple(connections)
+        self.names = frozenset(one.name for one in every)
+        self.pairs = frozenset(_ends(one) for one in every)  # this host's address and a peer's
+        self.both_ways = self.pairs | {(right, left) for left, right in self.pairs}
 
 
 def _ends(connection: Connection) -> Pair:
     return str(connection.left), str(connection.right)
-
-
-def _reversed(pairs: Iterable[Pair]) -> frozenset[Pair]:
-    return frozenset((right, left) for left, right in pairs)
 
 
 # SAs of charon -------------------------------------------------------------------------------

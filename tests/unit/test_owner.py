@@ -66,7 +66,7 @@ def test_each_question_has_its_rule(found, said):
         "belongs": owner.belongs(found, ONE),
         "named": owner.named(found, {NAME}),
         "moved": owner.moved(found, ONE),
-        "claimed": owner.claimed(found, owner.ours([ONE])),
+        "claimed": owner.claimed(found, owner.Ours([ONE])),
         "between": owner.between(found, ONE),
     }
     assert [question for question, answer in answers.items() if answer] == said.split()
@@ -77,7 +77,7 @@ def test_an_sa_is_never_both_of_now_and_of_before():
 
 
 def test_an_emergency_stop_ends_whatever_any_other_question_calls_ours():
-    ours = owner.ours([ONE])
+    ours = owner.Ours([ONE])
     for found, _ in CASES.values():
         others = owner.belongs(found, ONE) or owner.moved(found, ONE) or owner.between(found, ONE)
         assert owner.claimed(found, ours) or not others
@@ -90,10 +90,10 @@ def test_tables_say_the_same_as_the_rules():
     shared, present = owner.shares(every, sas), owner.present(every, sas)
     assert [*shared] == [one.name for one in every]
     for one in every:
-        assert shared[one.name] == [found for found in sas if owner.claimed(found, owner.ours([one]))]
+        assert shared[one.name] == [found for found in sas if owner.claimed(found, owner.Ours([one]))]
         assert (one.name in present) == any(owner.belongs(found, one) for found in sas)
     together = {found.uniqueid for mine in shared.values() for found in mine}
-    assert together == {found.uniqueid for found in sas if owner.claimed(found, owner.ours(every))}
+    assert together == {found.uniqueid for found in sas if owner.claimed(found, owner.Ours(every))}
 
 
 # What follows from it ------------------------------------------------------------------------
@@ -153,10 +153,10 @@ def test_docker_swarm_between_the_same_hosts_is_left_alone():
     assert (len(theirs.states), len(theirs.policies)) == (2, 1)
     assert all(owner.foreign(one) for one in (*theirs.states, *theirs.policies))
     both = Kernel(theirs.states + mine.states, theirs.policies + mine.policies)
-    found = leftovers.leftovers(both, owner.ours([ONE]))
+    found = leftovers.leftovers(both, owner.Ours([ONE]))
     assert found == leftovers.Leftovers(mine.states, mine.policies)
     assert "f4faae1b" not in found.batch()
-    assert not leftovers.leftovers(theirs, owner.ours([ONE]))
+    assert not leftovers.leftovers(theirs, owner.Ours([ONE]))
 
 
 def test_what_docker_swarm_sends_proves_nothing():
@@ -171,7 +171,7 @@ def test_what_is_not_known_to_be_somebody_elses_is_cleared(reqid):
     made = of_charon()
     states = tuple(one._replace(reqid=reqid) for one in made.states)
     policies = tuple(one._replace(reqid=reqid) for one in made.policies)
-    assert leftovers.leftovers(Kernel(states, policies), owner.ours([ONE])) == (states, policies)
+    assert leftovers.leftovers(Kernel(states, policies), owner.Ours([ONE])) == (states, policies)
 
 
 def test_what_is_left_in_the_kernel_is_told_by_connection():

@@ -115,7 +115,7 @@ def _tunnels() -> Part:
     except CharonError:
         there = names if service.pids(service.CHARON) else set()
     said = {f"connection {name}": "ended" for name in sorted(there)}
-    left = leftovers.leftovers(kernel.observe(), owner.ours(connections)) if connections else None
+    left = leftovers.leftovers(kernel.observe(), owner.Ours(connections)) if connections else None
     if left and not said:
         said = {"what a charon that was killed left": f"{left} deleted"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .. import owner
 from ..errors import CharonError, HostIPsecError
@@ -21,16 +21,21 @@ _POLL, _POLL_MOST = 0.005, 0.1  # seconds between two looks, at first and at mos
 _SLOWER = 1.5  # healthy peers answer at once, and each look takes charon's time
 
 
-class Order(NamedTuple):
-    """What was asked for, of which host, and since when."""
+class Order:
+    """What was asked for, of which host, and since when. Nothing in it changes."""
 
-    every: Sequence[Connection]  # of the host
-    scope: Scope
-    hold: Optional[Hold]
-    deadline: float
-    command: Optional[Command]
-    host: Host
-    begin: float  # by the host's clock
+    def __init__(
+        self,
+        every: Sequence[Connection],
+        scope: Scope,
+        hold: Optional[Hold],
+        deadline: float,
+        command: Optional[Command],
+        host: Host,
+    ) -> None:
+        """Take all connections of the host, and what is meant of them."""
+        self.every, self.scope, self.hold, self.command = every, scope, hold, command
+        self.deadline, self.host, self.begin = deadline, host, host.clock()
 
     def until(self, end: float) -> float:
         """Return the seconds until ``end`` seconds after the start."""
@@ -54,7 +59,7 @@ class Course:
     def mean(self, wanted: Sequence[Connection]) -> None:
         """Set which connections are to be down."""
         self.wanted = sorted(wanted, key=lambda one: one.name)
-        self.ours = owner.ours(self.wanted)
+        self.ours = owner.Ours(self.wanted)
 
 
 class KeepingOut:

@@ -9,13 +9,12 @@ make no difference to the bound: ``deadline`` plus OVERTIME seconds. How it goes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Sequence
+from typing import Optional
 
 from .. import owner, paths
 from ..errors import HostIPsecError
 from ..kernel import leftovers
-from ..kernel.leftovers import Leftovers
 from ..model import Connection, IkeSA
 from ..store import record
 from ..store.hold import Command, Hold, Scope
@@ -56,8 +55,7 @@ def down(
     SAs are asked to end, and nothing is forced or proven. ``command`` is what the fleet was told: where a
     later one was obeyed already nothing is done, and where one comes meanwhile it counts from then on.
     """
-    host = host or Host()
-    stop = _Stop(Order(connections, scope, hold, deadline, command, host, host.clock()))
+    stop = _Stop(Order(connections, scope, hold, deadline, command, host or Host()))
     stop.keeping_out.begin()
     if not stop.course.overruled:
         if wait:
@@ -86,17 +84,8 @@ class _Stop:
 
     def proven(self) -> Down:
         """Return what became of each connection, and what is left."""
-        wanted, ending, last = self.course.wanted, self.ending, self.ending.last
-        account = _Account(
-            asked=owner.shares(wanted, ending.asked.values()),
-            there=owner.shares(wanted, ending.there(last) if last and not self.course.overruled else ()),
-            loaded=ending.loaded(last) if last else frozenset(),
-            in_kernel=leftovers.shares(wanted, self.clearing.left),
-            cleared=leftovers.shares(wanted, self.clearing.cleared),
-            forced=ending.forced,
-            killed=ending.killed,
-        )
-        return self._down([account.row(one) for one in wanted])
+        account = _Account(self.course, self.ending, self.clearing)
+        return self._down([account.row(one) for one in self.course.wanted])
 
     def _down(self, rows: Sequence[Ended]) -> Down:
         course, ending, holder = self.course, self.ending, self.keeping_out.holder
@@ -113,16 +102,17 @@ class _Stop:
         )
 
 
-class _Account(NamedTuple):
+class _Account:
     """What was done, and what is left, by the name of the connection."""
 
-    asked: Mapping[str, Sequence[IkeSA]]
-    there: Mapping[str, Sequence[IkeSA]]
-    loaded: frozenset[str]
-    in_kernel: Mapping[str, Leftovers]
-    cleared: Mapping[str, Leftovers]
-    forced: frozenset[int]
-    killed: bool
+    def __init__(self, course: Course, ending: Ending, clearing: Clearing) -> None:
+        wanted, last = course.wanted, ending.last
+        self.forced, self.killed = ending.forced, ending.killed
+        self.asked = owner.shares(wanted, ending.asked.values())
+        self.there = owner.shares(wanted, ending.there(last) if last and not course.overruled else ())
+        self.loaded = ending.loaded(last) if last else frozenset()
+        self.in_kernel = leftovers.shares(wanted, clearing.left)
+        self.cleared = leftovers.shares(wanted, clearing.cleared)
 
     def row(self, one: Connection) -> Ended:
         """Return what became of a connection."""

@@ -56,7 +56,7 @@ def shares(connections: Iterable[Connection], found: Leftovers) -> Mapping[str, 
         states.setdefault((state.src, state.dst), []).append(state)
     for policy in found.policies:
         policies.setdefault(owner.protected(policy), []).append(policy)
-    ways = {one.name: sorted(owner.ours([one]).both_ways) for one in connections}
+    ways = {one.name: sorted(owner.Ours([one]).both_ways) for one in connections}
     return {
         name: Leftovers(
             states=tuple(state for way in both for state in states.get(way, ())),
@@ -73,7 +73,7 @@ def besides(found: Leftovers, observed: Charon, connections: Iterable[Connection
     """
     children = [child for sa in observed.ike_sas for child in sa.children]
     spis = {spi for child in children for spi in (child.spi_in, child.spi_out)}
-    routed = owner.ours(one for one in connections if one.name in observed.routed).both_ways
+    routed = owner.Ours(one for one in connections if one.name in observed.routed).both_ways
     used = {(sa.local_host, sa.remote_host) for sa in observed.ike_sas if sa.children}
     known = routed | used | {(right, left) for left, right in used}
     return Leftovers(

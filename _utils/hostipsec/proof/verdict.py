@@ -155,7 +155,7 @@ def _into(packets: int, replies: Replies) -> tuple[str, tuple[str, ...]]:
 
 def kernel_counters(connection: Connection, states: Iterable[KernelState]) -> Counters:
     """Return a connection's counters from the kernel's SAs."""
-    left, right, ours = str(connection.left), str(connection.right), owner.ours([connection])
+    left, right, ours = str(connection.left), str(connection.right), owner.Ours([connection])
     found = [state for state in states if state.proto == "esp" and owner.owns_state(state, ours)]
     return Counters(
         {state.spi: state.packets for state in found if state.src == left},
