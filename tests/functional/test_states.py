@@ -15,6 +15,8 @@ from minions import HOST, NOW, Minion, Remote, tree
 
 import authorities
 from hostipsec import paths
+from hostipsec.apply import transition
+from hostipsec.paths import Paths
 from hostipsec.strongswan import render
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
@@ -194,6 +196,38 @@ def test_a_full_disk_changes_nothing(minion, etc):
         assert agree(minion, "ipsec.certificate_reused", str(etc))["result"] is True
     finally:
         subprocess.run(["umount", etc], check=True)
+
+
+# configured; what needs a charon is in test_configured.py ------------------------------------
+
+MASKED = """
+from salt.exceptions import CommandExecutionError
+
+
+def status(name):
+    return False
+
+
+def start(name):
+    raise CommandExecutionError(f"Unit {name}.service is masked")
+"""
+
+
+def test_a_masked_unit_is_a_sentence_and_the_files_are_as_they_were(minion, tmp_path, monkeypatch):
+    """Salt's own ``service.start`` raises: the operator saw a traceback, and the new files stayed."""
+    here = Paths(tmp_path / "host")
+    here.strongswan_d.mkdir(parents=True)
+    monkeypatch.setattr(paths, "here", here)
+    monkeypatch.setattr(transition, "_tried", lambda want: ())
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/service.py").write_text(MASKED)
+    minion.opts["module_dirs"] = [*minion.opts["module_dirs"], str(tmp_path / "modules")]
+    found = minion.state("ipsec.configured", "strongswan-starter")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"] == (
+        "service.start: Unit strongswan-starter.service is masked; the files are as they were"
+    )
+    assert not here.conf.exists()
 
 
 # diverted ------------------------------------------------------------------------------------
