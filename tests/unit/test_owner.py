@@ -99,10 +99,18 @@ def test_tables_say_the_same_as_the_rules():
 # What follows from it ------------------------------------------------------------------------
 
 
-def test_what_goes_to_another_address_is_not_up():
-    for moved in (sa(NAME, LEFT, ELSEWHERE, child(NAME)), sa(NAME, ELSEWHERE, RIGHT, child(NAME))):
-        rows = judge.evaluate([ONE], charon(moved)).connections
-        assert [(row.name, row.state) for row in rows] == [(NAME, "down"), (NAME, "unmanaged")]
+@pytest.mark.parametrize(
+    ("local", "remote", "said"),
+    [
+        (LEFT, ELSEWHERE, f"goes to {ELSEWHERE}; {NAME} is configured to {RIGHT}"),
+        (ELSEWHERE, RIGHT, f"comes from {ELSEWHERE}; {NAME} is configured from {LEFT}"),
+    ],
+)
+def test_what_has_another_address_is_not_up(local, remote, said):
+    """From an address that this host no longer had, it counted as up: the new one sent in the clear."""
+    rows = judge.evaluate([ONE], charon(sa(NAME, local, remote, child(NAME)))).connections
+    assert [(row.name, row.state) for row in rows] == [(NAME, "down"), (NAME, "unmanaged")]
+    assert rows[1].reason == said
 
 
 def test_it_is_started_beside_what_goes_to_another_address_and_not_beside_an_attempt_of_the_peer():
@@ -163,6 +171,13 @@ def test_what_docker_swarm_sends_proves_nothing():
     """Its packets counted as the pair's: echo requests in the clear would have passed for encrypted."""
     counters = verdict.kernel_counters(ONE, (*swarm().states, *of_charon().states[:2]))
     assert counters == verdict.Counters({"c0000000": 5}, {"c0000001": 5})
+
+
+def test_a_host_that_is_held_has_no_sas_because_of_docker_swarm():
+    rows = judge.evaluate([ONE], charon(), swarm(), held={NAME: "since today"}).connections
+    assert [(row.state, row.severity) for row in rows] == [("held", "warning")]
+    rows = judge.evaluate([ONE], charon(), of_charon(), held={NAME: "since today"}).connections
+    assert [(row.state, row.severity) for row in rows] == [("down", "critical")]
 
 
 @pytest.mark.parametrize("reqid", [0, 1, 2, 16385])

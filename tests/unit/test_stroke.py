@@ -95,9 +95,18 @@ def test_reread_and_update():
     ipsec = Ipsec(Result(0, ""))
     StrokeBackend(ipsec).reread()
     StrokeBackend(ipsec).update()
-    assert ipsec.asked == ["rereadsecrets", "rereadall", "update"]
+    StrokeBackend(ipsec).reload()
+    assert ipsec.asked == ["rereadsecrets", "rereadall", "update", "reload"]
     with pytest.raises(CharonError, match="ipsec update: status 7, no output; is the service running"):
         StrokeBackend(Ipsec(Result(7, ""))).update()
+    with pytest.raises(CharonError, match="ipsec reload: status 7, no output; is the service running"):
+        StrokeBackend(Ipsec(Result(7, ""))).reload()
+
+
+def test_log_levels_are_set_one_by_one():
+    ipsec = Ipsec(Result(0, ""))
+    StrokeBackend(ipsec).set_log_levels({"ike": 2, "cfg": -1})
+    assert ipsec.asked == ["stroke loglevel cfg -1", "stroke loglevel ike 2"]
 
 
 def test_settings_are_reread_by_a_signal_to_charon_alone(here, monkeypatch):

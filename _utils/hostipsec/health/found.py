@@ -56,7 +56,8 @@ def tabled(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optiona
     for sa in charon.ike_sas if charon else ():
         by_remote.setdefault(sa.remote_host, []).append(sa)
     # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
-    states = [state for state in (kernel.states if kernel else ()) if not state.larval]
+    every = kernel.states if kernel else ()
+    states = [state for state in every if not state.larval and not owner.foreign(state)]
     policies = kernel.policies if kernel else ()
     return Tables(
         charon=charon,

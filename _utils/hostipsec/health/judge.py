@@ -263,7 +263,10 @@ def _stray_row(
 ) -> ConnectionHealth:
     reason = f"{len(sas)} IKE SA(s) of no configured connection"
     if wanted:
-        reason = f"goes to {sas[0].remote_host}; {name} is configured to {wanted.right}"
+        found = sas[0]
+        reason = f"goes to {found.remote_host}; {name} is configured to {wanted.right}"
+        if found.remote_host == str(wanted.right):
+            reason = f"comes from {found.local_host}; {name} is configured from {wanted.left}"
     row = _unmanaged_row(name, sas[0].remote_host, resting, reason)
     return _measured(row, sas, [child for sa in sas for child in sa.children if child.state in CHILD_UP])
 
