@@ -1,0 +1,542 @@
+"""The fleet's commands as Salt loads them on a master, over hosts that a test makes up."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+
+import pytest
+import salt.client
+import salt.config
+import salt.exceptions
+import salt.loader
+import salt.utils.minions
+
+import fleets
+from hostipsec.edition import EDITION
+from hostipsec.pillar import pillar, topology
+
+ROOT = Path(__file__).parents[2]
+FLEET = pillar.read(fleets.example())
+HUB, SPOKE = "cp1001.eqiad.example", "cp3001.esams.example"
+HOSTS = sorted({host for pair in topology.pairs(FLEET) for host in pair})
+EVERYBODY = sorted(host.id for host in FLEET.hosts)  # one has no peers
+NONSENSE = [
+    {"connections": []},
+    {"connections": {}, "ok": "yes"},
+    {"connections": {5: {}}, "summary": {"sentence": "well"}, "unmanaged": {}},
+    {1: 2},
+    ["a", "list"],
+    [],
+    {},
+    None,
+    5,
+    True,
+    "",
+]
+
+
+class Client:
+    """Salt's client: asks hosts that are functions of what they are asked."""
+
+    def __init__(self, hosts):
+        self.hosts, self.asked, self.error, self.pressed = hosts, [], None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+    def cmd_iter_no_block(self, hosts, function, timeout=None, tgt_type="glob", kwarg=None, arg=(), **_):
+        assert tgt_type == "list"
+        self.asked.append((function, list(hosts), dict(kwarg or {})))
+        for host in hosts:
+            yield None
+            if self.pressed == host:
+                raise KeyboardInterrupt
+            answer = self.hosts[host](function, dict(kwarg or {}))
+            if answer is not SILENT:
+                yield {host: {"ret": answer}}
+        if self.error:
+            raise self.error
+
+
+SILENT = object()
+
+
+def rows(host, **more):
+    return {
+        one.name: {"peer": one.peer, "family": one.family, "stage": one.stage, **more}
+        for one in topology.connections(FLEET, host)
+    }
+
+
+def well(host):
+    """Return a host on which everything is as it should be."""
+
+    def answers(function, arguments):
+        verb, sentence = function.partition(".")[2], f"{len(rows(host))} connections"
+        plain = {"ok": True, "sentence": sentence, "problems": [], "overruled": "", "edition": EDITION}
+        if verb == "status":
+            there = rows(host, state="established", severity="ok", reason="", initiator=True)
+            certificate = {"days_left": 300, "severity": "ok", "sentence": "expires"}
+            return {
+                "connections": there,
+                "unmanaged": {},
+                "summary": {"sentence": sentence, "severity": "ok", "counts": {}},
+                "held": None,
+                "certificate": certificate,
+                "warnings": [],
+                "edition": EDITION,
+            }
+        if verb == "down":
+            return {**plain, "connections": rows(host, sas=1, how="ended", left="")}
+        if verb == "up":
+            return {**plain, "connections": rows(host, state="established", up=True, reason="")}
+        if verb == "verify":
+            there = rows(host, ok=True, reason="")
+            return {"connections": there, "problems": [], "skipped": {}, "summary": sentence}
+        if verb == "plan":
+            return {
+                "standing": "member",
+                "connections": {one.name: plan_row(one) for one in topology.connections(FLEET, host)},
+                "former": {},
+                "configured": 6,
+                "changes": {},
+                "warnings": [],
+            }
+        if verb == "previous":
+            return {"mark": "2026-11-25T10:00:00Z", "when": "2026-11-25 10:00", "connections": ["a_v4"]}
+        return {**plain, "connections": rows(host, reason="")}
+
+    return answers
+
+
+def plan_row(one):
+    return {**one._asdict(), "left": str(one.left), "right": str(one.right)}
+
+
+class Master:
+    """A master's runner, as ``salt-run`` loads it."""
+
+    def __init__(self, place, monkeypatch):
+        (place / "pillar").mkdir()
+        config = {
+            "root_dir": str(place),
+            "pillar_roots": {"base": [str(place / "pillar")]},
+            "runner_dirs": [str(ROOT / "_runners")],
+            "log_level": "critical",
+            "gather_job_timeout": 1,
+        }
+        (place / "master").write_text(json.dumps(config))
+        (place / "pillar/top.sls").write_text(json.dumps({"base": {"*": ["ipsec"]}}))
+        self.place, self.printed, self.retcode = place, [], None
+        self.pillar(fleets.example())
+        self.opts = salt.config.master_config(str(place / "master"))
+        self.client = Client({host: well(host) for host in EVERYBODY})
+        monkeypatch.setattr(salt.client, "get_local_client", lambda *_, **__: self.client)
+        monkeypatch.setattr(salt.utils.minions.CkMinions, "check_minions", self.accepted)
+
+    def pillar(self, data):
+        (self.place / "pillar/ipsec.sls").write_text(json.dumps({"ipsec": data}))
+
+    def accepted(self, expression, *_, **__):
+        found = [host for host in HOSTS if expression == "*" or host.startswith(expression.rstrip("*"))]
+        return {"minions": found, "missing": []}
+
+    def fire_event(self, event, tag):
+        assert (tag, event["outputter"]) == ("progress", "ipsec")
+        self.printed.append(event["message"])
+
+    def run(self, function, *arguments, **named):
+        context = {}
+        loaded = salt.loader.runner(self.opts, context=context)
+        call = loaded[f"ipsec.{function}"]
+        call.__globals__.update(__jid_event__=self, __user__="root")
+        self.printed, self.client.asked = [], []
+        found = call(*arguments, **named)
+        self.retcode = context.get("retcode", 0)
+        assert found.get("retcode", self.retcode) == self.retcode
+        return found
+
+
+@pytest.fixture
+def master(tmp_path, monkeypatch):
+    return Master(tmp_path, monkeypatch)
+
+
+def test_a_fleet_that_is_well(master):
+    found = master.run("status")
+    assert (master.retcode, found["counts"], found["silent"], found["failed"]) == (0, {"up": 16}, [], {})
+    assert "certificates: the first expires in 300 days, that of cp1001.eqiad.example" in found["lines"]
+    assert master.printed == [f"{host}: {len(rows(host))} connections" for host in EVERYBODY]
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("down", "5 of 5 hosts are as asked: down, and proven"),
+        ("up", "5 of 5 hosts are as asked: every connection up"),
+        ("verify", "5 of 5 hosts are as asked: every connection encrypted both ways"),
+        ("reauthenticate", "5 of 5 hosts are as asked: every connection that they start is reauthenticated"),
+        (
+            "rollback",
+            "5 of 5 hosts are as asked: they run what they ran before; the pillar still asks for the change",
+        ),
+    ],
+)
+def test_commands_that_go_well(master, verb, line):
+    found = master.run(verb)
+    assert (master.retcode, found["lines"]) == (0, [line])
+    assert sorted(found["hosts"]) == HOSTS
+    assert (found["silent"], found["failed"], found["editions"]) == ([], {}, {})
+    assert (found["unanswered"], found["unasked"]) == ([], [])
+    assert master.printed == [f"{host}: {len(rows(host))} connections" for host in HOSTS]
+
+
+def test_what_hosts_are_told(master):
+    before = time.time()
+    master.run("down", reason="T1", deadline=5)
+    ((function, hosts, said),) = master.client.asked
+    assert (function, hosts) == ("ipsec.down", HOSTS)
+    assert before <= said.pop("asked") <= time.time()
+    assert said == {"reason": "T1", "deadline": 5, "hold": True, "who": "root (salt-run)"}
+    master.run("up", "cp1*", batch=1, jitter=0)
+    few = [host for host in HOSTS if host.startswith("cp1")]
+    assert [hosts for _, hosts, _ in master.client.asked] == [[few[0]], [few[1]], few]
+    assert [said.get("wait") for _, _, said in master.client.asked] == [False, False, None]
+
+
+def test_brief(master):
+    assert sorted(master.run("down", brief=True)) == ["lines", "outputter", "retcode"]
+    assert sorted(master.run("status", brief=True)) == ["lines", "outputter", "retcode"]
+
+
+def test_dry_runs(master):
+    found = master.run("down", dry_run=True)
+    assert {function for function, _, _ in master.client.asked} == {"ipsec.status"}
+    assert found["lines"][0] == f"{HUB}: 6 of 6 connections would be ended (6 connections)"
+    assert found["lines"][-1] == "5 hosts asked, nothing was changed"
+    assert master.run("up", dry_run=True)["lines"][0] == f"{HUB}: 0 of 6 connections would be brought up"
+    assert master.run("rollback", dry_run=True)["lines"][0] == (
+        f"{HUB}: would run 1 connections, as before 2026-11-25 10:00"
+    )
+    assert master.run("rollout", dry_run=True)["lines"][-1] == "nothing was changed"
+    assert (master.retcode, master.printed) == (0, [])
+
+
+def test_what_is_not_as_asked_is_told_by_host(master):
+    def left(function, arguments):
+        found = well(SPOKE)(function, arguments)
+        found["connections"]["cp1001_v4"]["left"] = "an IKE SA"
+        return {**found, "ok": False, "problems": ["the hold is not kept"]}
+
+    master.client.hosts[SPOKE] = left
+    found = master.run("down")
+    assert (master.retcode, found["lines"]) == (
+        1,
+        [
+            "4 of 5 hosts are as asked: down, and proven",
+            f"{SPOKE}: the hold is not kept",
+            f"{SPOKE}: cp1001_v4: an IKE SA",
+        ],
+    )
+    assert master.run("down", threshold=1)["retcode"] == 0
+
+
+def test_a_host_that_was_overruled_says_so_alone(master):
+    later = "a later command counts: up by root"
+    master.client.hosts[SPOKE] = lambda *how: {**well(SPOKE)(*how), "ok": False, "overruled": later}
+    assert master.run("down")["lines"][1:] == [f"{SPOKE}: {later}"]
+
+
+def test_hosts_that_say_nothing(master):
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    found = master.run("down")
+    assert (master.retcode, found["silent"]) == (1, [SPOKE])
+    assert found["lines"] == ["4 of 5 hosts are as asked: down, and proven", f"did not answer: {SPOKE}"]
+    found = master.run("up")
+    assert found["silent"] == [SPOKE]
+    assert [hosts for _, hosts, _ in master.client.asked][1] == [host for host in HOSTS if host != SPOKE]
+    found = master.run("status")
+    assert (master.retcode, found["silent"], found["counts"]) == (1, [SPOKE], {"up": 10, "not answering": 6})
+    found = master.run("plan")
+    assert (master.retcode, found["silent"]) == (1, [SPOKE])
+    assert found["lines"][-1] == f"did not answer: {SPOKE}"
+    found = master.run("rollout")
+    assert (master.retcode, found["stopped"]) == (1, [f"did not answer: {SPOKE}"])
+
+
+def test_the_reason_takes_into_account_what_the_other_end_says(master):
+    def lame(function, arguments):
+        found = well(HUB)(function, arguments)
+        if function == "ipsec.up" and arguments.get("wait", True):
+            row = found["connections"]["cp3001_v4"]
+            row.update(up=False, state="connecting", reason="no answer from the peer yet")
+            found.update(ok=False)
+        return found
+
+    def held(function, arguments):
+        found = well(SPOKE)(function, arguments)
+        for row in found["connections"].values():
+            row.update(state="held", reason="since now")
+        return found
+
+    master.client.hosts.update({HUB: lame, SPOKE: held})
+    found = master.run("up", "cp1*")
+    said = f"{HUB}: cp3001_v4: held at {SPOKE}: since now"
+    assert found["lines"] == ["1 of 2 hosts are as asked: every connection up", said]
+    assert found["hosts"][HUB]["connections"]["cp3001_v4"]["reason"] == f"held at {SPOKE}: since now"
+    assert master.client.asked[-1] == ("ipsec.status", [SPOKE], {})
+
+
+def test_older_modules_are_told_what_they_know_and_named(master):
+    def old(function, arguments):
+        unknown = sorted({"asked", "jitter"} & {*arguments})
+        if unknown:
+            return {"error": f"unknown argument {', '.join(unknown)}; nothing was done"}
+        return {key: value for key, value in well(SPOKE)(function, arguments).items() if key != "edition"}
+
+    master.client.hosts[SPOKE] = old
+    found = master.run("down")
+    assert (master.retcode, found["editions"]) == (0, {SPOKE: "an older one"})
+    assert found["lines"][1].startswith(f"hostipsec is an older one at {SPOKE}, and {EDITION} at this master")
+    assert [hosts for _, hosts, _ in master.client.asked] == [HOSTS, [SPOKE]]
+    assert "asked" not in master.client.asked[1][2]
+    assert master.run("up")["lines"][0] == "5 of 5 hosts are as asked: every connection up"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            "'ipsec.{verb}' is not available.",
+            "ipsec.{verb}: older modules or none; run saltutil.sync_all there",
+        ),
+        (
+            "Passed invalid arguments to ipsec.{verb}: {verb}() got an unexpected keyword argument 'x'\n\n    Docs",
+            "ipsec.{verb}: older modules or none; run saltutil.sync_all there",
+        ),
+        (
+            "'ipsec' __virtual__ returned False: package hostipsec is not on this host",
+            "'ipsec' __virtual__ returned False: package hostipsec is not on this host",
+        ),
+        (
+            "The minion function caused an exception: Traceback (most recent call last):\n  File\nKeyError: 1",
+            "The minion function caused an exception: Traceback (most recent call last): File KeyError: 1",
+        ),
+        ({"error": "2 error(s) in pillar 'ipsec':\n  - one"}, "2 error(s) in pillar 'ipsec':\n  - one"),
+        ({"error": "unknown argument foo; nothing was done"}, "unknown argument foo; nothing was done"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["status", "down", "up", "verify", "reauthenticate", "plan"])
+def test_what_a_host_says_instead(master, verb, answer, said):
+    told = answer.replace("{verb}", verb) if isinstance(answer, str) else answer
+    master.client.hosts[SPOKE] = lambda *_: told
+    found = master.run(verb)
+    said = said.replace("{verb}", verb)
+    assert (master.retcode, found["failed"], found["silent"]) == (1, {SPOKE: said}, [])
+    assert f"{SPOKE}: {said}" in found["lines"]
+    assert (f"{SPOKE}: {said}" in master.printed) == (verb != "plan")
+
+
+def test_what_the_master_says_counts_for_those_that_are_not_heard(master):
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    master.client.error = salt.exceptions.SaltReqTimeoutError("Salt request\ntimed out")
+    found = master.run("down")
+    said = "not known, the master says: Salt request timed out"
+    assert (master.retcode, found["failed"], found["silent"]) == (1, {SPOKE: said}, [])
+    assert len(found["hosts"]) == 4
+
+
+def test_ctrl_c(master):
+    master.client.pressed = HOSTS[2]
+    found = master.run("down", batch=4)
+    assert master.retcode == 130
+    assert sorted(found["hosts"]) == HOSTS[:2]
+    assert (found["unanswered"], found["unasked"], found["silent"]) == (HOSTS[2:4], HOSTS[4:], [])
+    assert found["lines"] == [
+        "2 of 5 hosts are as asked: down, and proven",
+        f"not asked: {HOSTS[4]}",
+        "interrupted; asked, without an answer yet, and finishing what they have begun: "
+        f"{HOSTS[2]}, {HOSTS[3]}",
+    ]
+    assert master.run("status")["retcode"] == 130
+    found = master.run("up")
+    assert (master.retcode, len(master.client.asked)) == (130, 1)
+    assert master.run("rollout")["lines"][1:2] == [
+        "  interrupted; hosts that were told finish what they have begun"
+    ]
+    assert master.retcode == 130
+
+
+def test_a_roll_out_of_a_fleet_at_rest(master):
+    found = master.run("rollout")
+    assert (master.retcode, found["changed"]) == (0, [])
+    assert found["lines"] == ["nothing to do: every host is as the pillar says"]
+
+
+def test_a_roll_out(master):
+    """Every host has to be changed, once; each says what a state run returns."""
+    done = set()
+
+    def host(name):
+        def answers(function, arguments):
+            if function == "state.apply":
+                assert set(arguments["pillar"]["ipsec_rollout"]) == {"stage", "mark"}
+                done.add(name)
+                return {"test_|-a_|-a_|-b": {"__id__": "a", "result": True, "comment": "well"}}
+            found = well(name)(function, arguments)
+            if function == "ipsec.plan" and name not in done:
+                found["changes"] = {
+                    "ipsec.configured": {"connections": {"added": sorted(found["connections"])}}
+                }
+            return found
+
+        return answers
+
+    master.client.hosts.update({name: host(name) for name in HOSTS})
+    found = master.run("rollout")
+    assert (master.retcode, found["changed"]) == (0, [HOSTS[4], HOSTS[3], HOSTS[2], HOSTS[1], HOSTS[0]])
+    assert found["lines"] == ["5 hosts changed, every connection as it should be"]
+    assert f"{HOSTS[4]}: done" in master.printed
+    done.clear()
+    failing = {
+        "a": {"__id__": "ipsec-check-input", "result": False, "comment": "expired\nlong ago"},
+        "b": {"__id__": "b", "result": False, "comment": "One or more requisite failed: a"},
+    }
+    plain = master.client.hosts[HOSTS[4]]
+    master.client.hosts[HOSTS[4]] = lambda function, how: (
+        failing if function == "state.apply" else plain(function, how)
+    )
+    found = master.run("rollout")
+    assert (master.retcode, found["changed"]) == (1, [HOSTS[4]])
+    assert found["stopped"] == [f"{HOSTS[4]}: ipsec-check-input: expired long ago"]
+    master.client.hosts[HOSTS[4]] = lambda function, how: (
+        ["Rendering SLS failed"] if function == "state.apply" else plain(function, how)
+    )
+    assert master.run("rollout")["stopped"] == [f"{HOSTS[4]}: Rendering SLS failed"]
+
+
+def test_a_pillar_that_is_wrong_is_told_and_nobody_is_asked(master):
+    master.pillar({**fleets.example(), "mtu": 9})
+    for verb in ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate"):
+        found = master.run(verb)
+        assert (master.retcode, master.client.asked) == (2, [])
+        assert "ipsec:mtu: found 9; allowed" in found["error"]
+        assert found["lines"] == found["error"].splitlines()
+    assert master.run("down", "cp*")["retcode"] == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "named", "said"),
+    [
+        ("status", (), {"site": "nowhere"}, "site: found 'nowhere'; allowed: codfw, eqiad, esams"),
+        ("status", (), {"host": "a"}, "host: found 'a'; allowed: cp1001.eqiad.example, "),
+        ("status", (), {"state": "fine"}, "state: found 'fine'; allowed: up, down, ends disagree"),
+        ("status", (), {"within": "esams,x"}, "within: found 'x'; allowed: codfw, eqiad, esams"),
+        ("status", (), {"within": 5}, "within: found 5; allowed: a list of names"),
+        ("status", (), {"wait": -1}, "wait: found -1; allowed: seconds from 0 to 3600"),
+        ("status", (), {"threshold": True}, "threshold: found True; allowed: a whole number of hosts"),
+        ("status", (), {"brief": 1}, "brief: found 1; allowed: True, False"),
+        ("down", ("nohost*",), {}, "tgt=nohost*: no accepted minion fits; nothing was asked of any host"),
+        ("up", (), {"batch": -1}, "batch: found -1; allowed: a whole number of hosts, 0 for all at once"),
+        ("down", (), {"deadline": "soon"}, "deadline: found 'soon'; allowed: seconds from 0.1 to 3600"),
+        ("reauthenticate", (), {"lead": 700}, "lead: found 700; allowed: seconds from 0 to 600"),
+        ("down", (), {"hold": "maybe"}, "hold: found 'maybe'; allowed: True, False"),
+        ("down", (), {"asked": "now"}, "asked: found 'now'; allowed: seconds since 1970"),
+        ("down", (), {"deadlin": 5}, "unknown argument deadlin; nothing was asked of any host"),
+        (
+            "down",
+            ("cp1*", "cp2*"),
+            {},
+            "cp2*: which argument is it? one target, then NAME=VALUE; nothing was asked",
+        ),
+        (
+            "down",
+            ("cp1*",),
+            {"site": "esams"},
+            "tgt and site: one of them, not both; nothing was asked of any host",
+        ),
+        ("down", (), {"site": "nowhere"}, "site: found 'nowhere'; allowed: codfw, eqiad, esams"),
+        ("rollout", (), {"stage": "off"}, "stage: found 'off'; allowed: passive, start, require"),
+        ("rollout", (), {"by": "rack"}, "by: found 'rack'; allowed: "),
+        (
+            "rollback",
+            (),
+            {"mark": "x"},
+            "nothing to go back from; name hosts (tgt) to undo their last state.apply",
+        ),
+    ],
+)
+def test_bad_input(master, verb, arguments, named, said):
+    found = master.run(verb, *arguments, **named)
+    assert master.retcode == 2
+    assert found["lines"][0].startswith(said)
+    assert [function for function, _, _ in master.client.asked if function != "ipsec.previous"] == []
+
+
+def test_sites(master):
+    found = master.run("sites")
+    assert [one["name"] for one in found["sites"]] == ["codfw", "eqiad", "esams"]
+    assert sorted(host for one in found["sites"] for host in one["hosts"]) == HOSTS
+    assert [one["name"] for one in master.run("sites", only="esams,codfw")["sites"]] == ["esams", "codfw"]
+    found = master.run("sites", only="nowhere")
+    assert (found["sites"], found["error"]) == ([], "only: found 'nowhere'; allowed: codfw, eqiad, esams")
+
+
+def test_a_site_is_a_target(master):
+    master.run("down", site="esams,codfw")
+    assert master.client.asked[0][1] == [host for host in HOSTS if not host.startswith("cp1")]
+
+
+def test_rollback_of_what_the_last_roll_out_changed(master):
+    for host, mark in ((HUB, None), (SPOKE, "2026-11-20T10:00:00Z"), (HOSTS[1], "")):
+        master.client.hosts[host] = lambda function, how, host=host, mark=mark: (
+            {"mark": mark, "when": "then", "connections": []}
+            if function == "ipsec.previous"
+            else well(host)(function, how)
+        )
+    master.run("rollback")
+    assert master.client.asked[1][:2] == ("ipsec.rollback", [HOSTS[2], HOSTS[4]])
+    master.run("rollback", mark="2026-11-20T10:00:00Z")
+    assert master.client.asked[1][1] == [SPOKE]
+    master.run("rollback", "cp1*")
+    assert master.client.asked[1][1] == [HOSTS[1]]
+
+
+def test_a_certificate_about_to_expire(master):
+    def soon(function, arguments):
+        found = well(SPOKE)(function, arguments)
+        found["certificate"] = {"days_left": 5, "severity": "warning", "sentence": "expires in 5 days"}
+        return found
+
+    master.client.hosts[SPOKE] = soon
+    found = master.run("status")
+    assert (master.retcode, found["certificates"][SPOKE]) == (1, 5)
+    assert found["lines"][-2:] == [
+        f"certificates: the first expires in 5 days, that of {SPOKE}",
+        f"{SPOKE}: expires in 5 days",
+    ]
+
+
+def test_unmanaged_connections_are_stray(master):
+    def stray(function, arguments):
+        return {**well(SPOKE)(function, arguments), "unmanaged": {"old_v4": {}}}
+
+    master.client.hosts[SPOKE] = stray
+    found = master.run("status")
+    assert (master.retcode, found["lines"][-2]) == (1, f"{SPOKE}: old_v4 is not in the pillar")
+
+
+def test_the_pillar_is_the_first_that_has_it(master):
+    data = copy.deepcopy(fleets.example())
+    data["hosts"][SPOKE]["maintenance"] = True
+    master.pillar(data)
+    found = master.run("status")
+    assert found["counts"] == {"up": 10, "maintenance": 6}
+    assert SPOKE not in master.client.asked[0][1]
+    assert SPOKE in master.run("down")["hosts"]
