@@ -9,7 +9,6 @@ if the whole target answered and is as asked; 1 where not; 2 where nothing was a
 
 import contextlib
 import datetime
-import re
 import signal
 import threading
 import time
@@ -20,12 +19,13 @@ import salt.utils.minions
 import salt.utils.user
 
 try:
+    from hostipsec import arguments
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
-    from hostipsec.fleet import batches, fleetplan, fleetrollout, joined, planwords
-    from hostipsec.fleet.ends import because
+    from hostipsec.fleet import asking, batches, commands, fleetrollout, joined, outcome, planwords, targets
+    from hostipsec.fleet.minions import Minions
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addresses, pillar, topology
+    from hostipsec.pillar import addresses, pillar
 
     HAS_ENGINE = True
 except ImportError:
@@ -33,17 +33,9 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 
-TELL_EDITION = ("ipsec.status", "ipsec.down", "ipsec.up")
 OUTPUTTER = "ipsec"  # _output/ipsec.py
 TIMEOUT = 15  # seconds
 JITTER = 2  # seconds
-# arguments that hosts with older modules refuse, and can do without
-NEWER = {
-    "ipsec.status": frozenset({"stage"}),
-    "ipsec.down": frozenset({"asked"}),
-    "ipsec.up": frozenset({"asked", "jitter"}),
-}
-INTERRUPTED = 130
 POLL = 0.02  # seconds between two looks for answers
 
 
@@ -117,26 +109,24 @@ def status(
     """
     try:
         _no_more(more, kwargs)
-        seconds, limit = _seconds("wait", wait), _whole("threshold", threshold)
-        brief = _switch("brief", brief)
-        timeout = _seconds("timeout", timeout)
+        seconds, limit = arguments.seconds("wait", wait), arguments.whole("threshold", threshold)
+        brief, client = arguments.switch("brief", brief), _Client(timeout)
         fleet = _fleet()
-        sites = _listed("within", within)
-        _known(fleet, site, host, state, sites)
+        sites = targets.filters(fleet, site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
-    wanted = sorted(one.id for one in fleet.hosts if not one.maintenance)
+    wanted, ask = targets.serving(fleet), asking.Asking(client).ask
     end = time.monotonic() + seconds
     while True:
-        found = _ask(wanted, "ipsec.status", {}, timeout, _status_line)
-        view = _joined(fleet, found["answers"])
+        heard = ask(wanted, "ipsec.status", line=asking.sentence)
+        view = _joined(fleet, heard.answers)
         shown = view.only(site, host, state, sites)
-        lost = [*found["silent"], *found["failed"]]
+        lost = [*heard.silent, *heard.failed]
         bad = {name for name, _ in joined.culprits(shown.trouble)} | ({*lost} if view == shown else set())
-        if found["interrupted"] or not (bad or shown.stray) or time.monotonic() >= end:
+        if heard.interrupted or not (bad or shown.stray) or time.monotonic() >= end:
             break
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
-    ends = {name: said["certificate"] for name, said in found["answers"].items() if said.get("certificate")}
+    ends = {name: one.own["certificate"] for name, one in heard.answers.items() if one.own.get("certificate")}
     soon = [f"{name}: {one['sentence']}" for name, one in sorted(ends.items()) if one["severity"] != "ok"]
     ok = len(bad) <= limit if limit else not bad and not shown.stray and not soon
     result = {
@@ -156,19 +146,26 @@ def status(
         ],
         "counts": dict(shown.counts),
         "certificates": {name: one["days_left"] for name, one in sorted(ends.items())},
-        "silent": found["silent"],
-        "failed": found["failed"],
-        "editions": found["editions"],
-        **_said([*shown.lines(), *_first_end(ends), *soon, *_lost(found)], ok, found["interrupted"]),
+        "silent": list(heard.silent),
+        "failed": dict(heard.failed),
+        "editions": outcome.editions(heard, EDITION),
+        "lines": [
+            *shown.lines(),
+            *_first_end(ends),
+            *soon,
+            *outcome.lost(heard),
+            *outcome.mixed(heard, EDITION),
+        ],
+        "retcode": outcome.status(ok, heard.interrupted),
     }
-    return _brief(result, brief)
+    return _told(result, brief)
 
 
 def _joined(fleet, answers):
     return joined.join(
         fleet,
-        {name: {**said["connections"]} for name, said in answers.items()},
-        {name: sorted(said["unmanaged"]) for name, said in answers.items()},
+        {name: one.connections for name, one in answers.items()},
+        {name: sorted(one.own["unmanaged"]) for name, one in answers.items()},
     )
 
 
@@ -254,21 +251,23 @@ def down(
     """
     try:
         _no_more(more, kwargs)
-        arguments = {
+        told = {
             "reason": str(reason),
-            "deadline": _seconds("deadline", deadline, least=0.1),
-            "hold": _switch("hold", hold),
+            "deadline": arguments.deadline(deadline),
+            "hold": arguments.switch("hold", hold),
             "who": _who(),
             "asked": _asked(asked),
         }
-        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, threshold)
-        size, brief = _whole("batch", batch), _switch("brief", brief)
-        if _switch("dry_run", dry_run):
-            return _tried("down", hosts, timeout)
+        limit, client = arguments.whole("threshold", threshold), _Client(timeout)
+        hosts = _targets(tgt, tgt_type, site)
+        size, brief = _batch(batch), arguments.switch("brief", brief)
+        only_say = arguments.switch("dry_run", dry_run)
     except HostIPsecError as error:
         return _refused(error)
-    found = _ask(hosts, "ipsec.down", arguments, timeout, _line, size)
-    return _brief(_summed("down", hosts, found, limit), brief)
+    ask = asking.Asking(client)
+    if only_say:
+        return _outcome(commands.dry_run(ask, "down", hosts))
+    return _outcome(commands.command(ask, "down", hosts, told, size, limit), brief)
 
 
 def up(
@@ -326,28 +325,20 @@ def up(
     """
     try:
         _no_more(more, kwargs)
-        arguments = {
-            "deadline": _seconds("deadline", deadline, least=0.1),
-            "who": _who(),
-            "asked": _asked(asked),
-        }
-        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, threshold)
-        size, spread = _whole("batch", batch), _seconds("jitter", jitter)
-        if _switch("dry_run", dry_run):
-            return _tried("up", hosts, timeout)
-        waiting, brief = _switch("wait", wait), _switch("brief", brief)
+        told = {"deadline": arguments.deadline(deadline), "who": _who(), "asked": _asked(asked)}
+        limit, client = arguments.whole("threshold", threshold), _Client(timeout)
+        hosts = _targets(tgt, tgt_type, site)
+        size, spread = _batch(batch), arguments.seconds("jitter", jitter)
+        only_say, waiting = arguments.switch("dry_run", dry_run), arguments.switch("wait", wait)
+        brief = arguments.switch("brief", brief)
     except HostIPsecError as error:
         return _refused(error)
-    starting = {**arguments, "wait": False, "jitter": spread}
-    told = _ask(hosts, "ipsec.up", starting, timeout, lambda one: "" if waiting else _line(one), size)
-    if not waiting or told["interrupted"]:
-        return _brief(_summed("start", hosts, told, limit), brief)
-    found = _ask(
-        [host for host in hosts if host not in told["silent"]], "ipsec.up", arguments, timeout, _line
-    )
-    found["silent"] = [host for host in hosts if host in {*found["silent"], *told["silent"]}]
-    _know_better(found, timeout)
-    return _brief(_summed("up", hosts, found, limit), brief)
+    ask = asking.Asking(client)
+    if only_say:
+        return _outcome(commands.dry_run(ask, "up", hosts))
+    if not waiting:
+        return _outcome(commands.start(ask, hosts, {**told, "jitter": spread}, size, limit), brief)
+    return _outcome(commands.up(ask, hosts, told, spread, size, limit, _accepted("*", "glob")), brief)
 
 
 def verify(
@@ -378,11 +369,11 @@ def verify(
     """
     try:
         _no_more(more, kwargs)
-        arguments = {"capture": _switch("capture", capture), "rekey": _switch("rekey", rekey)}
-        hosts, timeout, limit = _targets(tgt, tgt_type, site, timeout, 0)
+        told = {name: arguments.switch(name, one) for name, one in (("capture", capture), ("rekey", rekey))}
+        client, hosts = _Client(timeout), _targets(tgt, tgt_type, site)
     except HostIPsecError as error:
         return _refused(error)
-    return _summed("verify", hosts, _ask(hosts, "ipsec.verify", arguments, timeout, _line), limit)
+    return _outcome(commands.command(asking.Asking(client), "verify", hosts, told))
 
 
 def sites(only=None):
@@ -408,9 +399,8 @@ def sites(only=None):
         salt-run ipsec.sites
     """
     try:
-        by_site = _by_site()
-        wanted = _listed("only", only) or sorted(by_site)
-        _fits("only", wanted, sorted(by_site))
+        by_site = targets.by_site(_fleet())
+        wanted = arguments.listed("only", only, sorted(by_site)) or sorted(by_site)
     except HostIPsecError as error:
         return {"sites": [], "asked": time.time(), "error": str(error)}
     found = [{"name": name, "hosts": by_site[name]} for name in wanted]
@@ -462,26 +452,20 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT):
         salt-run ipsec.plan --out=json
     """
     try:
-        fleet = _fleet()
+        client, fleet = _Client(timeout), _fleet()
         accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
     except HostIPsecError as error:
         return _refused(error)
-    members = fleetplan.concerned(fleet, {}) if tgt is None else ()
-    asked = _ask(sorted({*accepted, *members}), "ipsec.plan", {}, timeout, None)
-    matter = fleetplan.concerned(fleet, asked["answers"]) if tgt is None else accepted
-    asked["silent"] = [host for host in asked["silent"] if host in matter]
-    asked["failed"] = {host: text for host, text in asked["failed"].items() if host in matter}
-    found = fleetplan.join(fleet, asked["answers"], {*asked["silent"], *asked["failed"]})
-    said = _said([*planwords.lines(found), *_lost(asked)], True, asked["interrupted"])
-    status_ = said["retcode"] or found.status
-    __context__["retcode"] = status_
-    return {
-        **found.as_dict(),
-        "silent": asked["silent"],
-        "failed": asked["failed"],
-        **said,
-        "retcode": status_,
-    }
+    found, heard = commands.plan(asking.Asking(client), fleet, accepted, whole=tgt is None)
+    return _told(
+        {
+            **found.as_dict(),
+            "silent": list(heard.silent),
+            "failed": dict(heard.failed),
+            "lines": [*planwords.lines(found), *outcome.lost(heard)],
+            "retcode": outcome.status(True, heard.interrupted) or found.status,
+        }
+    )
 
 
 def rollout(
@@ -545,28 +529,30 @@ def rollout(
     """
     try:
         _no_more(more, kwargs)
-        hosts, timeout, _ = _targets(tgt, tgt_type, None, timeout, 0)
-        fleet, size, deadline = _fleet(), _whole("batch", batch), _seconds("deadline", deadline)
-        _fits("by", [by], {label for host in fleet.hosts for label in host.labels})
-        _fits("stage", [stage] if stage else [], STAGES[1:])
-        stages, dry_run = batches.stages(fleet, stage), _switch("dry_run", dry_run)
+        hands, hosts = _Hands(_Client(timeout), _mark()), _targets(tgt, tgt_type, None)
+        fleet, size, seconds = _fleet(), _batch(batch), arguments.seconds("deadline", deadline)
+        arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
+        if stage:
+            arguments.one_of("stage", stage, STAGES[1:])
+        stages, only_say = batches.stages(fleet, stage), arguments.switch("dry_run", dry_run)
     except HostIPsecError as error:
         return _refused(error)
-    hands = _Hands(timeout)
-    rolling = fleetrollout.Rollout(fleet, hosts, by, size, deadline, hands)
+    rolling, interrupted = fleetrollout.Rollout(fleet, hosts, by, size, seconds, hands), False
     try:
-        (rolling.foresee if dry_run else rolling.run)(stages)
+        (rolling.foresee if only_say else rolling.run)(stages)
     except (KeyboardInterrupt, SystemExit):  # Salt turns Ctrl-C into the latter
-        hands.interrupted = True
-    if hands.interrupted:
+        interrupted = True
         rolling.stopped.append("interrupted; hosts that were told finish what they have begun")
-    lines = [*rolling.said, *rolling.stopped, "nothing was changed"] if dry_run else rolling.lines()
-    return {
-        "mark": hands.mark,
-        "changed": rolling.changed,
-        "stopped": rolling.stopped,
-        **_said(list(lines), not rolling.stopped, hands.interrupted),
-    }
+    lines = [*rolling.said, *rolling.stopped, "nothing was changed"] if only_say else rolling.lines()
+    return _told(
+        {
+            "mark": hands.mark,
+            "changed": rolling.changed,
+            "stopped": rolling.stopped,
+            "lines": list(lines),
+            "retcode": outcome.status(not rolling.stopped, interrupted),
+        }
+    )
 
 
 def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeout=TIMEOUT, **kwargs):
@@ -601,12 +587,12 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeo
     """
     try:
         _no_more(more, kwargs)
-        ahead, seconds = _seconds("lead", lead, most=600), _seconds("deadline", deadline, least=0.1)
-        hosts, timeout, _ = _targets(tgt, tgt_type, None, timeout, 0)
+        ahead, seconds = arguments.seconds("lead", lead, most=600), arguments.deadline(deadline)
+        client, hosts = _Client(timeout), _targets(tgt, tgt_type, None)
     except HostIPsecError as error:
         return _refused(error)
-    arguments = {"at": time.time() + ahead, "deadline": seconds}
-    return _summed("reauthenticate", hosts, _ask(hosts, "ipsec.reauthenticate", arguments, timeout, _line), 0)
+    told = {"at": time.time() + ahead, "deadline": seconds}
+    return _outcome(commands.command(asking.Asking(client), "reauthenticate", hosts, told))
 
 
 def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout=TIMEOUT, **kwargs):
@@ -639,28 +625,13 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
     """
     try:
         _no_more(more, kwargs)
-        seconds, dry_run = _seconds("timeout", timeout), _switch("dry_run", dry_run)
+        ask, only_say = asking.Asking(_Client(timeout)), arguments.switch("dry_run", dry_run)
         accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
-        found = _ask(accepted, "ipsec.previous", {}, seconds, None)
-        marks = {host: said["mark"] for host, said in found["answers"].items() if said["mark"] is not None}
-        if tgt is None or mark is not None:
-            last = mark or max(marks.values(), default="")
-            marks = {host: one for host, one in marks.items() if last and one == last}
-        if not marks:
-            raise HostIPsecError("nothing to go back from; name hosts (tgt) to undo their last state.apply")
+        everybody = tgt is not None and mark is None
+        found = commands.rollback(ask, accepted, "" if mark is None else str(mark), everybody, only_say)
     except HostIPsecError as error:
         return _refused(error)
-    hosts = sorted(marks)
-    if dry_run:
-        known = found["answers"]
-        lines = [
-            f"{host}: would run {len(said['connections'])} connections, as before {said['when']}"
-            for host, said in sorted(known.items())
-            if host in marks
-        ]
-        return _result(found, [*lines, f"{len(hosts)} hosts, nothing was changed"], not found["silent"])
-    asked = sorted({*hosts, *found["silent"]})
-    return _summed("rollback", asked, _ask(asked, "ipsec.rollback", {}, seconds, _line), 0)
+    return _outcome(found)
 
 
 # The fleet -----------------------------------------------------------------------------------
@@ -702,52 +673,13 @@ def _mined(hosts):
     return found
 
 
-def _known(fleet, site, host, state, within):
-    """Refuse what a filter cannot fit: an empty answer would look like a fleet at rest."""
-    sites = sorted({str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels})
-    allowed = {"site": sites, "host": sorted(one.id for one in fleet.hosts), "state": joined.STATES}
-    for name, value in (("site", site), ("host", host), ("state", state)):
-        _fits(name, [] if value is None else [value], allowed[name])
-    _fits("within", within, sites)
-
-
-def _fits(name, values, allowed):
-    for value in values:
-        if value not in allowed:
-            raise HostIPsecError(f"{name}: found {value!r}; allowed: {', '.join(allowed)}")
-
-
-def _members():
-    """Return the ids of the hosts that have peers; in maintenance as well, they may have tunnels yet."""
-    fleet = _fleet()
-    return _paired(fleet)
-
-
-def _paired(fleet):
-    return sorted({host for pair in topology.pairs(fleet, maintenance=True) for host in pair})
-
-
-def _by_site():
-    """Return the hosts that have peers, by site."""
-    fleet, found = _fleet(), {}
-    members = {*_paired(fleet)}
-    for host in fleet.hosts:
-        if host.id in members:
-            found.setdefault(str(host.labels.get("site", "no site")), []).append(host.id)
-    return found
-
-
-def _targets(tgt, tgt_type, site, timeout, threshold):
-    """Return the hosts that are meant, how long to wait for them, and how many may fail."""
-    seconds, limit = _seconds("timeout", timeout), _whole("threshold", threshold)
+def _targets(tgt, tgt_type, site):
+    """Return the hosts that are meant; with a target the pillar is not read, which may be a broken one."""
+    if site is not None and tgt is not None:
+        raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
     if site is not None:
-        if tgt is not None:
-            raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
-        by_site = _by_site()
-        wanted = _listed("site", site)
-        _fits("site", wanted, sorted(by_site))
-        return sorted(host for name in wanted for host in by_site[name]), seconds, limit
-    return _members() if tgt is None else _some_accepted(tgt, tgt_type), seconds, limit
+        return targets.at_sites(_fleet(), site)
+    return targets.paired(_fleet()) if tgt is None else _some_accepted(tgt, tgt_type)
 
 
 def _who():
@@ -756,170 +688,59 @@ def _who():
     return f"{user} (salt-run)"
 
 
-# Asking --------------------------------------------------------------------------------------
+def _mark():
+    """Return what tells a roll-out from others."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _tried(verb, hosts, timeout):
-    """Say what would be done, and ask hosts for their status only."""
-    found = _ask(hosts, "ipsec.status", {}, timeout, lambda one: "")
-    lines = [f"{host}: {_would(verb, said)}" for host, said in sorted(found["answers"].items())]
-    lines.append(f"{len(found['answers'])} hosts asked, nothing was changed")
-    return _result(found, lines, not (found["silent"] or found["failed"]))
+# Arguments -----------------------------------------------------------------------------------
 
 
-def _summed(verb, hosts, found, threshold):
-    """Return the result of a command: how many hosts are as asked, and what is not, by host."""
-    good = [host for host, said in found["answers"].items() if _good(said)]
-    lines = []
-    for host, said in sorted(found["answers"].items()):
-        lines += [f"{host}: {text}" for text in _trouble(said, started=verb == "start")]
-    heading = f"{len(good)} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
-    return _result(found, [heading, *joined.capped(lines)], len(hosts) - len(good) <= threshold)
+def _no_more(more, kwargs):
+    """Refuse in a sentence what is too much: Salt would print a usage text and exit with 0."""
+    arguments.one_target(more)
+    arguments.no_more(kwargs, "nothing was asked of any host")
 
 
-def _know_better(found, timeout):
-    """Have reasons take into account what the other ends say; those that were not asked are asked now."""
-    lacking = [
-        (host, row) for host, said in found["answers"].items() for row in said["connections"].values()
-        if not row["up"]
-    ]  # fmt: skip
-    ends = {**found["answers"]}
-    others = {row["peer"] for _, row in lacking} - {*ends} - {*found["silent"]}
-    others &= {*_accepted("*", "glob")}
-    if others and not found["interrupted"]:
-        ends.update(_ask(sorted(others), "ipsec.status", {}, timeout, lambda one: "")["answers"])
-    for host, row in lacking:
-        end = ends.get(row["peer"])
-        row["reason"] = because(host, row, end and end["connections"])
+def _batch(value):
+    return arguments.whole("batch", value, "a whole number of hosts, 0 for all at once")
 
 
-_DONE = {
-    "down": "down, and proven",
-    "up": "every connection up",
-    "start": "told to start",
-    "verify": "every connection encrypted both ways",
-    "reauthenticate": "every connection that they start is reauthenticated",
-    "rollback": "they run what they ran before; the pillar still asks for the change",
-}
+def _asked(value):
+    return time.time() if value is None else arguments.moment("asked", value)
 
 
-def _good(found):
-    """Whether an answer of ``down``, ``up`` or ``verify`` says that all is as asked."""
-    if "ok" in found:
-        return bool(found["ok"])
-    return not found["problems"] and all(row["ok"] for row in found["connections"].values())
+# Salt ----------------------------------------------------------------------------------------
 
 
-def _line(found):
-    return str(found.get("sentence") or found.get("summary") or "")
+class _Client:
+    """Salt's client, which waits so many seconds for a host that says nothing."""
 
+    def __init__(self, timeout):
+        self._timeout = arguments.seconds("timeout", timeout)
 
-def _status_line(found):
-    return str(found["summary"]["sentence"])
-
-
-def _trouble(found, started=False):
-    """Yield what is not as asked on a host, sentences."""
-    if found.get("overruled"):
-        yield found["overruled"]
-        return
-    yield from found.get("problems", ())
-    if started:  # and nobody waited for what comes up
-        return
-    for name, row in sorted(found["connections"].items()):
-        why = row.get("left") or ("" if row.get("up", row.get("ok", True)) else row.get("reason"))
-        if why:
-            yield f"{name}: {why}"
-
-
-def _would(verb, found):
-    rows, said = found["connections"], found["summary"]["sentence"]
-    if verb == "down":
-        there = sum(row["state"] not in ("down", "held") for row in rows.values())
-        return f"{there} of {len(rows)} connections would be ended ({said})"
-    missing = sum(row["state"] != "established" for row in rows.values())
-    held = f", and lifted: held {found['held']}" if found["held"] else ""
-    return f"{missing} of {len(rows)} connections would be brought up{held}"
-
-
-def _ask(hosts, function, arguments, timeout, line, batch=0):
-    """
-    Ask hosts, so many at a time, and print a line for each that answers.
-
-    Returns a dictionary: ``answers`` by host, what others said instead (``failed``), those without an
-    answer (``silent``), ``editions`` that are not this master's; with Ctrl-C ``interrupted`` is true, and
-    hosts are ``unanswered`` or ``unasked`` instead of silent.
-    """
-    found = {
-        "answers": {},
-        "failed": {},
-        "silent": [],
-        "editions": {},
-        "interrupted": False,
-        "unanswered": [],
-        "unasked": [],
-    }
-    for start in range(0, len(hosts), batch or len(hosts) or 1):
-        part = hosts[start : start + (batch or len(hosts))]
-        if found["interrupted"]:
-            found["unasked"] += part
-            continue
+    def returns(self, hosts, function, told):
+        """Yield each host and what it returned, as it answers; Ctrl-C is a KeyboardInterrupt between two."""
+        # for as long the silent are asked whether they are at it yet
+        gather = min(self._timeout, __opts__["gather_job_timeout"])
+        named = {"tgt_type": "list", "kwarg": told, "gather_job_timeout": gather}
         try:
-            _collect(found, part, function, arguments, timeout, line)
-        except (KeyboardInterrupt, SystemExit):  # Salt turns Ctrl-C into the latter
-            found["interrupted"] = True
+            with _ctrl_c() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
+                for one in client.cmd_iter_no_block(list(hosts), function, timeout=self._timeout, **named):
+                    for host, data in (one or {}).items():
+                        yield host, data.get("ret") if isinstance(data, dict) else data
+                    if pressed:
+                        break
+                    time.sleep(0 if one else POLL)
         except salt.exceptions.SaltException as error:
-            said = " ".join(str(error).split())
-            found["failed"].update(
-                (host, f"not known, the master says: {said}") for host in _left(part, found)
-            )
-        found["unanswered" if found["interrupted"] else "silent"] += _left(part, found)
-    return found
+            raise asking.MasterError(" ".join(str(error).split())) from error
+        if pressed:
+            raise KeyboardInterrupt
 
-
-def _left(hosts, found):
-    return [host for host in hosts if host not in found["answers"] and host not in found["failed"]]
-
-
-def _collect(found, hosts, function, arguments, timeout, line):
-    """
-    Ask hosts of one batch; those with older modules once more, without what these do not know.
-
-    ``line`` makes what is printed as a host answers; with None nothing is.
-    """
-    older = {}
-    # for as long the silent are asked whether they are at it yet
-    gather = min(timeout, __opts__["gather_job_timeout"])
-    for host, value in _returns(hosts, function, timeout, kwarg=arguments, gather_job_timeout=gather):
-        unknown = _unknown(value)
-        if unknown and unknown <= NEWER.get(function, frozenset()) & {*arguments}:
-            older.setdefault(unknown, []).append(host)
-        elif isinstance(value, dict) and "connections" in value:
-            found["answers"][host] = value
-            edition = value.get("edition", "an older one")
-            if edition != EDITION and function in TELL_EDITION:
-                found["editions"][host] = edition
-            said = line(value) if line else ""
-            _progress(f"{host}: {said}" if said else "")
-        else:
-            found["failed"][host] = _instead(value, function)
-            _progress(f"{host}: {found['failed'][host]}" if line else "")
-    for unknown, some in sorted(older.items(), key=str):
-        known = {name: value for name, value in arguments.items() if name not in unknown}
-        _collect(found, sorted(some), function, known, timeout, line)
-
-
-def _returns(hosts, function, timeout, **more):
-    """Yield each host and what it returned, as it answers; Ctrl-C is a `KeyboardInterrupt` between two."""
-    with _ctrl_c() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
-        for one in client.cmd_iter_no_block(hosts, function, timeout=timeout, tgt_type="list", **more):
-            for host, data in (one or {}).items():
-                yield host, data.get("ret") if isinstance(data, dict) else data
-            if pressed:
-                break
-            time.sleep(0 if one else POLL)
-    if pressed:
-        raise KeyboardInterrupt
+    def say(self, text):
+        """Print a line, unless data is asked for."""
+        if text and not __opts__.get("output"):
+            __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
 
 
 @contextlib.contextmanager
@@ -936,64 +757,8 @@ def _ctrl_c():
         signal.signal(signal.SIGINT, before)
 
 
-def _unknown(value):
-    """Return the arguments that a host does not know, if that is what it, or Salt there, says."""
-    said = re.fullmatch(r"unknown argument (.*); nothing was done", str(_error(value)))
-    if isinstance(value, str):
-        said = re.search(r"The following keyword arguments are not valid: (.*)", value)
-    return frozenset(one.partition("=")[0] for one in said.group(1).split(", ")) if said else frozenset()
-
-
-def _error(value):
-    return value.get("error", "") if isinstance(value, dict) else ""
-
-
-def _instead(value, function):
-    if _error(value):
-        return str(_error(value))
-    text = " ".join(str(value).split())
-    known = "is not available" in text or "Passed invalid arguments" in text
-    return f"{function}: older modules or none; run saltutil.sync_all there" if known else text
-
-
-def _progress(text):
-    if text and not __opts__.get("output"):
-        __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
-
-
-class _Hands:
+class _Hands(Minions if HAS_ENGINE else object):
     """What a roll-out reaches the hosts with."""
-
-    def __init__(self, timeout):
-        self.timeout = timeout
-        self.mark = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.interrupted = False
-
-    def ask(self, function, hosts, **arguments):
-        found = _ask(list(hosts), f"ipsec.{function}", arguments, self.timeout, None)
-        if found["interrupted"]:
-            raise KeyboardInterrupt
-        return found["answers"], _lost({**found, "editions": {}})
-
-    def apply(self, hosts, stage):
-        """Apply state ipsec; return by host what is wrong, a list of sentences."""
-        override = {"ipsec_rollout": {"stage": stage, "mark": self.mark}}
-        found = {}
-        try:
-            answers = _returns(
-                list(hosts), "state.apply", self.timeout, arg=["ipsec"], kwarg={"pillar": override}
-            )
-            for host, states in answers:
-                found[host] = _wrong(states)
-                self.say(f"{host}: {'; '.join(found[host]) or 'done'}")
-        except salt.exceptions.SaltException as error:
-            said = " ".join(str(error).split())
-            lost = [host for host in hosts if host not in found]
-            found.update((host, [f"not known, the master says: {said}"]) for host in lost)
-        return found
-
-    def say(self, text):
-        _progress(text)
 
     def clock(self):
         return time.monotonic()
@@ -1002,105 +767,19 @@ class _Hands:
         time.sleep(seconds)
 
 
-def _wrong(states):
-    """Return what is wrong in the answer of ``state.apply``; what only follows from it is left out."""
-    if not isinstance(states, dict):
-        return [" ".join(str(one).split()) for one in (states if isinstance(states, list) else [states])]
-    return [
-        f"{one.get('__id__', name)}: {' '.join(str(one['comment']).split())}"
-        for name, one in states.items()
-        if one["result"] is False and "requisite failed" not in str(one["comment"])
-    ]
-
-
 # Telling -------------------------------------------------------------------------------------
 
 
-def _whole(name, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        allowed = (
-            "a whole number of hosts, 0 for all at once" if name == "batch" else "a whole number of hosts"
-        )
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: {allowed}")
-    return value
+def _outcome(found, brief=False):
+    return _told(found.as_dict(EDITION), brief)
 
 
-def _seconds(name, value, least=0, most=3600):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to {most}")
-    return value
-
-
-def _asked(value):
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise HostIPsecError(f"asked: found {value!r}; allowed: seconds since 1970")
-    return time.time() if value is None else value
-
-
-def _switch(name, value):
-    if not isinstance(value, bool):
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: True, False")
-    return value
-
-
-def _listed(name, value):
-    """Return a list of names, given as one, as a list, or with commas between."""
-    found = value.split(",") if isinstance(value, str) else [] if value is None else value
-    if not isinstance(found, list):
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: a list of names")
-    return [str(one).strip() for one in found]
-
-
-def _no_more(more, kwargs):
-    """Refuse in a sentence what is too much: Salt would print a usage text and exit with 0.
-
-    Only the target has no name: a second one would be taken for the reason.
-    """
-    if more:
-        said = ", ".join(map(str, more))
-        raise HostIPsecError(f"{said}: which argument is it? one target, then NAME=VALUE; nothing was asked")
-    unknown = sorted(key for key in kwargs if not key.startswith("__"))
-    if unknown:
-        raise HostIPsecError(f"unknown argument {', '.join(unknown)}; nothing was asked of any host")
-
-
-def _lost(found):
-    lines = [f"{host}: {text}" for host, text in sorted(found["failed"].items())]
-    for text, hosts in (("did not answer", found["silent"]), ("not asked", found["unasked"])):
-        lines += [f"{text}: {', '.join(hosts)}"] if hosts else []
-    if found["interrupted"]:
-        waiting = ", ".join(found["unanswered"]) or "none"
-        lines.append(
-            f"interrupted; asked, without an answer yet, and finishing what they have begun: {waiting}"
-        )
-    by_edition = {}
-    for host, edition in sorted(found["editions"].items()):
-        by_edition.setdefault(edition, []).append(host)
-    for edition, hosts in sorted(by_edition.items()):
-        lines.append(
-            f"hostipsec is {edition} at {joined.some(hosts)}, and {EDITION} at this master; "
-            "run saltutil.sync_all on both"
-        )
-    return lines
-
-
-def _result(found, lines, ok):
-    said = _said([*lines, *_lost(found)], ok, found["interrupted"])
-    lost = {key: found[key] for key in ("failed", "silent", "unanswered", "unasked", "editions")}
-    return {"hosts": found["answers"], **lost, **said}
-
-
-def _brief(found, brief):
-    """Leave out what is not for people where that is wanted."""
+def _told(found, brief=False):
+    """Return plain values; ``brief`` leaves out what is not for people."""
+    __context__["retcode"] = found["retcode"]
+    found = {**found, "outputter": OUTPUTTER}
     return {key: found[key] for key in ("lines", "retcode", "outputter")} if brief else found
 
 
-def _said(lines, ok, interrupted=False):
-    code = INTERRUPTED if interrupted else 0 if ok else 1
-    __context__["retcode"] = code
-    return {"lines": lines, "retcode": code, "outputter": OUTPUTTER}
-
-
 def _refused(error):
-    __context__["retcode"] = 2
-    return {"error": str(error), "lines": str(error).splitlines(), "retcode": 2, "outputter": OUTPUTTER}
+    return _told({"error": str(error), "lines": str(error).splitlines(), "retcode": 2})

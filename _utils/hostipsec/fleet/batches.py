@@ -74,8 +74,7 @@ def fresh(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     found = set()
     for host, said in answers.items():
         added = said["changes"].get(fleetplan.CONFIGURED, {}).get("connections", {}).get("added", ())
-        for name in added:
-            one = said["connections"][name]
+        for one in (said["connections"][name] for name in added if name in said["connections"]):
             first, second = (host, one["peer"]) if one["initiator"] else (one["peer"], host)
             found.add(f"{first} {second} {one['family']}")
     return frozenset(found)

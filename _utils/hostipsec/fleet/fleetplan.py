@@ -20,6 +20,7 @@ GUARD, ROUTES = "ipsec.guarded", "ipsec.routes_present"
 SYSCTL, PACKAGES = "sysctl.present", "pkg.installed"
 # a host runs connections; has none yet; has some and shall have none; keeps what it has; has nothing of ours
 MEMBER, ENTERS, LEAVES, RESTS, OUTSIDE = "member", "enters", "leaves", "maintenance", "outside"
+STANDINGS = (MEMBER, ENTERS, LEAVES, RESTS, OUTSIDE)
 SERVING = (MEMBER, ENTERS)
 ADDED, REMOVED, RENAMED, CHANGED = "added", "removed", "renamed", "changed"
 NOTHING, FAILED, SOMETHING = 0, 1, 3  # exit status; 2 is for a pillar that is wrong

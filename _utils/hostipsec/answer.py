@@ -1,0 +1,51 @@
+"""The one shape in which every verb of a host answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .arguments import UnknownArgumentError
+from .errors import HostIPsecError, PillarError
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Answer(NamedTuple):
+    """What a host's verbs give: down, up, verify, reauthenticate, rollback, plan, status, check.
+
+    These five keys are always there; each verb has keys of its own beside them. Where a verb could not be
+    carried out at all, ``error`` says why as well, in one text, and ``unknown`` names the arguments that this
+    version does not know, if it was for them.
+    """
+
+    ok: bool  # everything is as asked
+    sentence: str  # a summary; nobody has to take it apart: what it says is in the other keys, too
+    connections: Mapping[str, Mapping[str, object]] = _NONE  # by name
+    problems: Sequence[str] = ()  # what is not as asked, sentences
+    notes: Sequence[str] = ()  # what else is worth knowing, sentences
+    own: Mapping[str, object] = _NONE  # the verb's further keys
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            **self.own,
+            "ok": self.ok,
+            "sentence": self.sentence,
+            "connections": {name: dict(row) for name, row in self.connections.items()},
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
+
+def failed(error: HostIPsecError, own: Mapping[str, object] = _NONE) -> Answer:
+    """Return the answer of a verb that could not be carried out; ``own`` are its further keys, empty."""
+    problems = [str(one) for one in error.problems] if isinstance(error, PillarError) else [str(error)]
+    unknown = {"unknown": list(error.names)} if isinstance(error, UnknownArgumentError) else {}
+    return Answer(False, str(error), problems=problems, own={**own, **unknown, "error": str(error)})
+
+
+def counted(number: int, noun: str = "connection") -> str:
+    """Return ``1 peer``, ``2 peers``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,202 @@
+"""What hosts answer, of whatever release, as one value: here, and nowhere else, it is told from nonsense.
+
+The module ``ipsec`` of a host answers in the one shape (:mod:`hostipsec.answer`). One of before that shape
+said the same under other keys. Where the function could not be called, Salt answers with a text. And a host
+whose module is half written, or that is not ours at all, may answer anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Union, cast
+
+from ..answer import Answer
+from . import fleetplan
+from .shapes import (
+    DICTIONARY,
+    NUMBER,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    Shape,
+    anything,
+    each,
+    found,
+    is_a,
+    keys,
+    one_of,
+    optional,
+)
+
+OLDER = "an older one"  # an edition that does not say what it is
+SYNC = "older modules or none; run saltutil.sync_all there"
+NONSENSE = "answered nonsense"
+_TELL_EDITION = ("status", "down", "up")
+_FIVE = ("ok", "sentence", "connections", "problems", "notes")
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What a host said instead of an answer: an error of its own, a text of Salt's, nonsense."""
+
+    text: str
+    unknown: frozenset[str] = frozenset()  # the arguments that it does not know; nothing was done then
+
+
+# Shapes: what is read of an answer has to be there, and of its type ----------------------------
+
+_CERTIFICATE = keys({"days_left": NUMBER, "severity": TEXT, "sentence": TEXT})
+_BESIDE = {
+    "ok": SWITCH,
+    "sentence": TEXT,
+    "summary": TEXT,  # a sentence before the one shape; of a status it is more
+    "problems": TEXTS,
+    "notes": TEXTS,
+    "edition": TEXT,
+    "overruled": TEXT,
+    "held": optional(TEXT),
+    "certificate": optional(_CERTIFICATE),
+}
+_DONE = {"ok": SWITCH, "sentence": TEXT}
+_SEEN = {"state": TEXT, "reason": TEXT}
+_CHANGED = each(keys({"old": anything, "new": anything}))  # by option
+_CONFIGURED = keys(
+    beside={
+        "connections": keys(beside={"added": TEXTS, "removed": TEXTS, "changed": each(_CHANGED)}),
+        **dict.fromkeys(("all connections", "config setup", "strongswan.conf"), _CHANGED),
+        "modes": DICTIONARY,
+    },
+    rest=lambda value: TEXTS(value) if isinstance(value, list) else TEXT(value),
+)
+_CHANGES = keys(
+    beside={
+        fleetplan.CONFIGURED: _CONFIGURED,
+        fleetplan.CERTIFICATES: each(TEXT),
+        **{state: each(is_a(list, dict)) for state in (fleetplan.GUARD, fleetplan.ROUTES)},
+        fleetplan.SYSCTL: _CHANGED,
+        fleetplan.PACKAGES: DICTIONARY,
+    },
+    rest=DICTIONARY,
+)
+_PLANNED = dict.fromkeys(("left", "right", "leftid", "rightid"), anything)
+
+
+def _rows(needed: Mapping[str, Shape], beside: Mapping[str, Shape]) -> Shape:
+    return each(keys({"peer": TEXT, "family": TEXT, **needed}, beside))
+
+
+_SHAPES = {
+    "status": keys(
+        {
+            "connections": _rows(_SEEN, {"severity": TEXT}),
+            "unmanaged": DICTIONARY,
+            "summary": keys({"sentence": TEXT}),
+        },
+        _BESIDE,
+    ),
+    "down": keys({"connections": _rows({}, {"left": TEXT}), **_DONE}, _BESIDE),
+    "up": keys({"connections": _rows({**_SEEN, "up": SWITCH}, {}), **_DONE}, _BESIDE),
+    "verify": keys({"connections": _rows({"ok": SWITCH, "reason": TEXT}, {}), "problems": TEXTS}, _BESIDE),
+    "reauthenticate": keys({"connections": _rows({"reason": TEXT}, {}), **_DONE}, _BESIDE),
+    "rollback": keys({"connections": _rows({}, {}), **_DONE}, _BESIDE),
+    "plan": keys(
+        {
+            "standing": one_of(*fleetplan.STANDINGS),
+            "connections": _rows({"stage": TEXT, "initiator": SWITCH, **_PLANNED}, {}),
+            "former": _rows({"stage": TEXT}, {}),
+            "changes": _CHANGES,
+            "configured": NUMBER,
+            "warnings": TEXTS,
+        },
+        _BESIDE,
+    ),
+    "previous": keys({"connections": TEXTS, "mark": optional(TEXT), "when": optional(TEXT)}, _BESIDE),
+}
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def read(function: str, value: object) -> Union[Answer, Instead]:
+    """Return what a host answered, or said instead; ``function`` is what it was asked for, ``ipsec.down``."""
+    verb = function.rpartition(".")[2]
+    if isinstance(value, str) and value.strip():
+        return Instead(_text(function, value))
+    if isinstance(value, dict) and value.get("error"):
+        return Instead(str(value["error"]), _unknown(value))
+    wrong = _SHAPES[verb](value)
+    return Instead(f"{NONSENSE}: {wrong}") if wrong else _answer(verb, cast("dict[str, Any]", value))
+
+
+def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
+    rows = value["connections"]
+    return Answer(
+        ok=value["ok"] if "ok" in value else _ok(value),
+        sentence=value["sentence"] if "sentence" in value else _sentence(value),
+        connections=rows if isinstance(rows, dict) else {name: {} for name in rows},  # of previous: names
+        problems=tuple(value.get("problems", ())),
+        notes=tuple(value.get("notes", ())),
+        own={
+            **({"edition": OLDER} if verb in _TELL_EDITION else {}),
+            **{key: one for key, one in value.items() if key not in _FIVE},
+        },
+    )
+
+
+def _ok(value: Mapping[str, Any]) -> bool:
+    """Whether all is well, by a status, a verification or a plan of before the one shape."""
+    summary = value.get("summary")
+    well = not isinstance(summary, dict) or summary.get("severity") == "ok"
+    rows = value["connections"]
+    each_well = not isinstance(rows, dict) or all(row.get("ok", True) for row in rows.values())
+    return well and each_well and not value.get("problems")
+
+
+def _sentence(value: Mapping[str, Any]) -> str:
+    """Return the sentence of a status or a verification of before the one shape; others had none."""
+    summary = value.get("summary", "")
+    return str(summary["sentence"] if isinstance(summary, dict) else summary)
+
+
+def _unknown(value: Mapping[object, object]) -> frozenset[str]:
+    """Return the arguments that a host does not know, if that is what it says.
+
+    Hosts of before the one shape say so in a sentence only.
+    """
+    names = value.get("unknown", [])
+    if isinstance(names, list) and names:
+        return frozenset(map(str, names))
+    said = re.fullmatch(r"unknown argument (.*); nothing was done", str(value["error"]))
+    return frozenset(said.group(1).split(", ")) if said else frozenset()
+
+
+def _text(function: str, value: str) -> str:
+    """Return a text of Salt's on one line; what it says of a function that it cannot call, in our words.
+
+    Salt has no other way to say it than these texts, which are the same in 3006.9, 3007.1 and 3008.4
+    (``salt/loader/lazy.py``, ``salt/minion.py``).
+    """
+    text = " ".join(value.split())
+    lacking = text == f"'{function}' is not available."
+    return f"{function}: {SYNC}" if lacking or text.startswith("Passed invalid arguments to ") else text
+
+
+# A state run -----------------------------------------------------------------------------------
+
+_STATES = each(keys({"result": optional(SWITCH), "comment": anything}))
+
+
+def wrong_states(value: object) -> list[str]:
+    """Return what is wrong in the answer of ``state.apply``; what only follows from it is left out."""
+    if isinstance(value, (str, list)) and value:
+        return [" ".join(str(one).split()) for one in ([value] if isinstance(value, str) else value)]
+    wrong = _STATES(value) or ("" if value else found(value))
+    if wrong:
+        return [f"{NONSENSE}: {wrong}"]
+    return [
+        f"{one.get('__id__', name)}: {' '.join(str(one['comment']).split())}"
+        for name, one in cast("dict[str, dict[str, Any]]", value).items()
+        if one["result"] is False and "requisite failed" not in str(one["comment"])
+    ]

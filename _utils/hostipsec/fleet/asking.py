@@ -1,0 +1,145 @@
+"""Hosts asked, and what came of it: answers, what others said instead, silence, an interruption.
+
+How hosts are reached is given (:class:`Client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol, Union
+
+from ..answer import Answer
+from ..errors import HostIPsecError
+from . import answers
+from .answers import Instead
+
+Arguments = Mapping[str, object]
+Line = Callable[[Union[Answer, Instead]], str]  # what is printed as a host answers; empty for nothing
+NEWER = frozenset({"asked", "jitter"})  # arguments that hosts with older modules refuse
+_NONE: Arguments = MappingProxyType({})
+
+
+class MasterError(HostIPsecError):
+    """What the Salt master says where it should tell what hosts returned."""
+
+
+class Client(Protocol):
+    """What reaches the hosts."""
+
+    def returns(
+        self, hosts: Sequence[str], function: str, arguments: Arguments
+    ) -> Iterable[tuple[str, object]]:
+        """Yield each host and what it returned, as it answers; a :class:`MasterError` ends it.
+
+        Where the operator interrupts it, a KeyboardInterrupt, or Salt's SystemExit, comes between two.
+        """
+
+    def say(self, text: str) -> None:
+        """Print a line for the operator."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of asking hosts."""
+
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)  # by host, what it said instead
+    silent: tuple[str, ...] = ()  # what runs there is not known
+    unanswered: tuple[str, ...] = ()  # asked before the interruption, and finishing what they have begun
+    unasked: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    def __add__(self, other: Heard) -> Heard:
+        """Return what came of asking the one, then the other hosts."""
+        return Heard(
+            {**self.answers, **other.answers},
+            {**self.failed, **other.failed},
+            self.silent + other.silent,
+            self.unanswered + other.unanswered,
+            self.unasked + other.unasked,
+            self.interrupted or other.interrupted,
+        )
+
+    def of(self, hosts: Iterable[str]) -> Heard:
+        """Return it without the silence, and what was said instead, of other hosts than these."""
+        chosen = {*hosts}
+        failed = {host: text for host, text in self.failed.items() if host in chosen}
+        silent = tuple(host for host in self.silent if host in chosen)
+        return Heard(self.answers, failed, silent, self.unanswered, self.unasked, self.interrupted)
+
+
+def nothing(said: Union[Answer, Instead]) -> str:
+    """Print nothing."""
+    return ""
+
+
+def trouble(said: Union[Answer, Instead]) -> str:
+    """Print what hosts say instead of an answer."""
+    return said.text if isinstance(said, Instead) else ""
+
+
+def sentence(said: Union[Answer, Instead]) -> str:
+    """Print what every host says."""
+    return said.text if isinstance(said, Instead) else said.sentence
+
+
+class Asking:
+    """Asks hosts, in batches, each in the words that it knows."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ask(
+        self,
+        hosts: Sequence[str],
+        function: str,
+        arguments: Arguments = _NONE,
+        line: Line = nothing,
+        batch: int = 0,
+    ) -> Heard:
+        """Ask hosts, so many at a time, 0 for all at once, and print a line for each that answers."""
+        heard = Heard()
+        for start in range(0, len(hosts), batch or len(hosts) or 1):
+            part = tuple(hosts[start : start + (batch or len(hosts))])
+            heard += Heard(unasked=part) if heard.interrupted else self._part(part, function, arguments, line)
+        return heard
+
+    def _part(self, hosts: Sequence[str], function: str, arguments: Arguments, line: Line) -> Heard:
+        """Ask the hosts of one batch."""
+        said: dict[str, Union[Answer, Instead]] = {}
+        interrupted = False
+        try:
+            for host, one in self._said(hosts, function, arguments):
+                said[host] = one
+                text = line(one)
+                self._client.say(f"{host}: {text}" if text else "")
+        except (KeyboardInterrupt, SystemExit):
+            interrupted = True
+        except MasterError as error:
+            lost = Instead(f"not known, the master says: {error}")
+            said = {**dict.fromkeys(hosts, lost), **said}
+        left = tuple(host for host in hosts if host not in said)
+        return Heard(
+            {host: one for host, one in said.items() if isinstance(one, Answer)},
+            {host: one.text for host, one in said.items() if isinstance(one, Instead)},
+            silent=() if interrupted else left,
+            unanswered=left if interrupted else (),
+            interrupted=interrupted,
+        )
+
+    def _said(
+        self, hosts: Sequence[str], function: str, arguments: Arguments
+    ) -> Iterator[tuple[str, Union[Answer, Instead]]]:
+        """Yield what hosts say; those with older modules are asked again, without what these do not know."""
+        older: dict[frozenset[str], list[str]] = {}
+        for host, value in self._client.returns(hosts, function, arguments):
+            one = answers.read(function, value)
+            if isinstance(one, Instead) and one.unknown and one.unknown <= NEWER & {*arguments}:
+                older.setdefault(one.unknown, []).append(host)
+            else:
+                yield host, one
+        for unknown, some in sorted(older.items(), key=lambda item: sorted(item[0])):
+            known = {name: value for name, value in arguments.items() if name not in unknown}
+            yield from self._said(sorted(some), function, known)

@@ -1,0 +1,87 @@
+"""The commands that a fleet is given, from asking its hosts to what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from ..errors import HostIPsecError
+from ..model import Fleet
+from . import fleetplan, outcome
+from .asking import Arguments, Asking, Heard, nothing, sentence, trouble
+from .fleetplan import FleetPlan
+from .outcome import Outcome
+
+
+def command(
+    asking: Asking, verb: str, hosts: Sequence[str], arguments: Arguments, batch: int = 0, threshold: int = 0
+) -> Outcome:
+    """Give hosts one command, so many at a time; so many may fail."""
+    return outcome.summed(
+        verb, hosts, asking.ask(hosts, f"ipsec.{verb}", arguments, sentence, batch), threshold
+    )
+
+
+def dry_run(asking: Asking, verb: str, hosts: Sequence[str]) -> Outcome:
+    """Ask hosts for their status only, and say what ``down`` or ``up`` would do."""
+    return outcome.tried(verb, asking.ask(hosts, "ipsec.status", line=trouble))
+
+
+def start(
+    asking: Asking, hosts: Sequence[str], arguments: Arguments, batch: int, threshold: int = 0
+) -> Outcome:
+    """Have hosts lift their holds and start what they have; nobody waits for what comes up."""
+    heard = asking.ask(hosts, "ipsec.up", {**arguments, "wait": False}, sentence, batch)
+    return outcome.summed("start", hosts, heard, threshold)
+
+
+def up(
+    asking: Asking,
+    hosts: Sequence[str],
+    arguments: Arguments,
+    jitter: float,
+    batch: int,
+    threshold: int,
+    accepted: Collection[str],
+) -> Outcome:
+    """Have every host start, then wait for all: a peer that is still held would refuse.
+
+    A host that says nothing is not asked again. Why something did not come up takes into account what the
+    other end says, which is asked where it is one of the ``accepted`` minions.
+    """
+    starting = {**arguments, "wait": False, "jitter": jitter}
+    started = asking.ask(hosts, "ipsec.up", starting, trouble, batch)
+    if started.interrupted:
+        return outcome.summed("start", hosts, started, threshold)
+    heard = asking.ask([one for one in hosts if one not in started.silent], "ipsec.up", arguments, sentence)
+    silent = {*started.silent, *heard.silent}
+    heard = replace(heard, silent=tuple(one for one in hosts if one in silent))
+    others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
+    ends = asking.ask(others, "ipsec.status", line=trouble)
+    return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold)
+
+
+def plan(asking: Asking, fleet: Fleet, accepted: Sequence[str], whole: bool) -> tuple[FleetPlan, Heard]:
+    """Ask what each host would change: the ``accepted`` minions, and the ``whole`` fleet or these alone.
+
+    Of the whole fleet the silence of those counts that have peers, or had some.
+    """
+    members = fleetplan.concerned(fleet, {}) if whole else frozenset()
+    heard = asking.ask(sorted({*accepted, *members}), "ipsec.plan")
+    plans = {host: one.as_dict() for host, one in heard.answers.items()}
+    heard = heard.of(fleetplan.concerned(fleet, plans) if whole else accepted)
+    return fleetplan.join(fleet, plans, {*heard.silent, *heard.failed}), heard
+
+
+def rollback(asking: Asking, accepted: Sequence[str], mark: str, everybody: bool, only_say: bool) -> Outcome:
+    """Have those of the ``accepted`` minions go back that a roll-out changed, or ``everybody`` with a change.
+
+    ``mark`` is that of the roll-out, empty for the last one. With ``only_say`` nothing is changed.
+    """
+    previous = asking.ask(accepted, "ipsec.previous", line=nothing)
+    hosts = outcome.going_back(previous, mark, everybody)
+    if not hosts:
+        raise HostIPsecError("nothing to go back from; name hosts (tgt) to undo their last state.apply")
+    if only_say:
+        return outcome.would_go_back(previous, hosts)
+    return command(asking, "rollback", sorted({*hosts, *previous.silent}), {})

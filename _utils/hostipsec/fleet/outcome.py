@@ -1,0 +1,189 @@
+"""What a command came to, for people: how many hosts are as asked, and what is not, by host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..answer import Answer
+from . import joined
+from .asking import Heard
+from .ends import because
+
+INTERRUPTED = 130  # exit status
+_DONE = {
+    "down": "down, and proven",
+    "up": "every connection up",
+    "start": "told to start",
+    "verify": "every connection encrypted both ways",
+    "reauthenticate": "every connection that they start is reauthenticated",
+    "rollback": "they run what they ran before; the pillar still asks for the change",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to."""
+
+    heard: Heard
+    lines: tuple[str, ...]
+    ok: bool
+
+    def as_dict(self, edition: str) -> dict[str, Any]:
+        """Return it as plain values, the text and the exit status with it; ``edition`` is this master's."""
+        heard = self.heard
+        return {
+            "lines": [*self.lines, *lost(heard), *mixed(heard, edition)],
+            "retcode": status(self.ok, heard.interrupted),
+            "hosts": {host: one.as_dict() for host, one in heard.answers.items()},
+            "failed": dict(heard.failed),
+            "silent": list(heard.silent),
+            "unanswered": list(heard.unanswered),
+            "unasked": list(heard.unasked),
+            "editions": editions(heard, edition),
+        }
+
+
+def status(ok: bool, interrupted: bool) -> int:
+    """Return the exit status."""
+    return INTERRUPTED if interrupted else 0 if ok else 1
+
+
+# Commands --------------------------------------------------------------------------------------
+
+
+def summed(verb: str, hosts: Sequence[str], heard: Heard, threshold: int = 0) -> Outcome:
+    """Return what a command came to, which so many hosts may have failed."""
+    good = sum(one.ok for one in heard.answers.values())
+    lines = [f"{host}: {text}" for host, one in sorted(heard.answers.items()) for text in _trouble(one, verb)]
+    heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
+    return Outcome(heard, (heading, *joined.capped(lines)), len(hosts) - good <= threshold)
+
+
+def _trouble(answer: Answer, verb: str) -> Iterable[str]:
+    """Yield what is not as asked on a host, sentences."""
+    if answer.own.get("overruled"):
+        yield str(answer.own["overruled"])
+        return
+    yield from answer.problems
+    if verb == "start":  # nobody waited for what comes up
+        return
+    for name, row in sorted(answer.connections.items()):
+        why = row.get("left") or ("" if row.get("up", row.get("ok", True)) else row.get("reason"))
+        if why:
+            yield f"{name}: {why}"
+
+
+def tried(verb: str, heard: Heard) -> Outcome:
+    """Return what ``down`` or ``up`` would do, from the status of hosts."""
+    would = {"down": _would_end, "up": _would_bring_up}[verb]
+    lines = [f"{host}: {would(one)}" for host, one in sorted(heard.answers.items())]
+    lines.append(f"{len(heard.answers)} hosts asked, nothing was changed")
+    return Outcome(heard, tuple(lines), not (heard.silent or heard.failed))
+
+
+def _would_end(answer: Answer) -> str:
+    rows = answer.connections.values()
+    there = sum(row["state"] not in ("down", "held") for row in rows)
+    return f"{there} of {len(rows)} connections would be ended ({answer.sentence})"
+
+
+def _would_bring_up(answer: Answer) -> str:
+    rows, held = answer.connections.values(), answer.own.get("held")
+    missing = sum(row["state"] != "established" for row in rows)
+    lifted = f", and lifted: held {held}" if held else ""
+    return f"{missing} of {len(rows)} connections would be brought up{lifted}"
+
+
+# Rollback --------------------------------------------------------------------------------------
+
+
+def going_back(previous: Heard, mark: str, everybody: bool) -> tuple[str, ...]:
+    """Return the hosts whose last change is of a roll-out, or ``everybody`` that has a change to undo.
+
+    ``previous``  what ``ipsec.previous`` returned
+    ``mark``      of the roll-out; empty for the last one
+    """
+    marks = {
+        host: str(one.own["mark"]) for host, one in previous.answers.items() if one.own["mark"] is not None
+    }
+    last = mark or max(marks.values(), default="")
+    return tuple(sorted(host for host, one in marks.items() if everybody or (last and one == last)))
+
+
+def would_go_back(previous: Heard, hosts: Sequence[str]) -> Outcome:
+    """Return what a rollback of these hosts would do."""
+    known = ((host, previous.answers[host]) for host in hosts)
+    lines = [
+        f"{host}: would run {len(one.connections)} connections, as before {one.own['when']}"
+        for host, one in known
+    ]
+    return Outcome(previous, (*lines, f"{len(hosts)} hosts, nothing was changed"), not previous.silent)
+
+
+# Both ends -------------------------------------------------------------------------------------
+
+
+def lacking(heard: Heard) -> frozenset[str]:
+    """Return the peers of connections that did not come up, which were not asked themselves."""
+    peers = {
+        str(row["peer"])
+        for one in heard.answers.values()
+        for row in one.connections.values()
+        if not row["up"]
+    }
+    return frozenset(peers - {*heard.answers} - {*heard.silent})
+
+
+def explained(heard: Heard, ends: Heard) -> Heard:
+    """Return it with reasons that take into account what the other ends say, the hosts of `lacking` too."""
+    known = {**heard.answers, **ends.answers}
+    return replace(heard, answers={host: _explained(host, one, known) for host, one in heard.answers.items()})
+
+
+def _explained(host: str, answer: Answer, known: Mapping[str, Answer]) -> Answer:
+    rows = {
+        name: row if row["up"] else {**row, "reason": _because(host, row, known)}
+        for name, row in answer.connections.items()
+    }
+    return answer._replace(connections=rows)
+
+
+def _because(host: str, row: Mapping[str, object], known: Mapping[str, Answer]) -> str:
+    end = known.get(str(row["peer"]))
+    return because(host, row, None if end is None else end.connections)
+
+
+# Who did not answer ----------------------------------------------------------------------------
+
+
+def lost(heard: Heard) -> list[str]:
+    """Return sentences about hosts that gave no answer."""
+    lines = [f"{host}: {text}" for host, text in sorted(heard.failed.items())]
+    for text, hosts in (("did not answer", heard.silent), ("not asked", heard.unasked)):
+        lines += [f"{text}: {', '.join(hosts)}"] if hosts else []
+    if heard.interrupted:
+        waiting = ", ".join(heard.unanswered) or "none"
+        lines.append(
+            f"interrupted; asked, without an answer yet, and finishing what they have begun: {waiting}"
+        )
+    return lines
+
+
+def editions(heard: Heard, own: str) -> dict[str, str]:
+    """Return the edition of hostipsec by host, where it is not this master's ``own``."""
+    told = {host: str(one.own.get("edition", own)) for host, one in heard.answers.items()}
+    return {host: edition for host, edition in told.items() if edition != own}
+
+
+def mixed(heard: Heard, own: str) -> list[str]:
+    """Return sentences about the other editions."""
+    hosts: dict[str, list[str]] = {}
+    for host, edition in sorted(editions(heard, own).items()):
+        hosts.setdefault(edition, []).append(host)
+    return [
+        f"hostipsec is {edition} at {joined.some(some)}, and {own} at this master; "
+        "run saltutil.sync_all on both"
+        for edition, some in sorted(hosts.items())
+    ]

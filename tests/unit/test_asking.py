@@ -1,0 +1,221 @@
+"""Hosts asked in batches: answers, silence, interruptions; what commands come to of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hostipsec.answer import Answer
+from hostipsec.errors import HostIPsecError
+from hostipsec.fleet import asking, commands, outcome
+from hostipsec.fleet.asking import Asking, Heard, MasterError
+
+HOSTS = ("a", "b", "c", "d")
+SILENT = object()
+
+
+class Client:
+    """Hosts in memory; ``says`` gives by host what it returns, or a function of what it is asked."""
+
+    def __init__(self, **says):
+        self.says, self.asked, self.printed, self.end = says, [], [], None
+
+    def returns(self, hosts, function, arguments):
+        self.asked.append((function, [*hosts], dict(arguments)))
+        for host in hosts:
+            said = self.says.get(host, well)
+            value = said(function, arguments) if callable(said) else said
+            if isinstance(value, BaseException):
+                raise value
+            if value is not SILENT:
+                yield host, value
+        if self.end:
+            raise self.end
+
+    def say(self, text):
+        if text:
+            self.printed.append(text)
+
+
+def well(function, arguments):
+    rows = {
+        "x_v4": {"peer": "x", "family": "v4", "state": "established", "up": True, "ok": True, "reason": ""}
+    }
+    more = {"mark": "m1", "when": "then"}
+    rows = rows if not function.endswith("previous") else ["x_v4"]
+    said = {"ok": True, "sentence": "well", "connections": rows, "problems": [], "unmanaged": {}, **more}
+    return {**said, "summary": {"sentence": "well", "severity": "ok"}, "held": None, "edition": "1"}
+
+
+def ask(client, line=asking.sentence, batch=0, **arguments):
+    return Asking(client).ask(HOSTS, "ipsec.down", arguments, line, batch)
+
+
+def test_everybody_answers():
+    client = Client()
+    heard = ask(client)
+    assert [*heard.answers] == [*HOSTS]
+    assert heard == Heard(heard.answers)
+    assert client.printed == [f"{host}: well" for host in HOSTS]
+    assert all(isinstance(one, Answer) for one in heard.answers.values())
+
+
+def test_what_is_printed():
+    client = Client(b="some text", c=SILENT)
+    ask(client, asking.nothing)
+    assert client.printed == []
+    ask(client, asking.trouble)
+    assert client.printed == ["b: some text"]
+    client.printed.clear()
+    ask(client)
+    assert client.printed == ["a: well", "b: some text", "d: well"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts"), [(0, ["abcd"]), (1, [*"abcd"]), (3, ["abc", "d"]), (9, ["abcd"])]
+)
+def test_batches(batch, parts):
+    client = Client()
+    ask(client, batch=batch)
+    assert [hosts for _, hosts, _ in client.asked] == [[*part] for part in parts]
+
+
+def test_nobody_is_asked_of_nobody():
+    client = Client()
+    assert Asking(client).ask([], "ipsec.down") == Heard()
+    assert client.asked == []
+
+
+def test_who_says_nothing_is_silent():
+    heard = ask(Client(a=SILENT, c=SILENT), batch=2)
+    assert (heard.silent, heard.unanswered, [*heard.answers]) == (("a", "c"), (), ["b", "d"])
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit()])
+def test_an_interruption_tells_those_without_an_answer_from_those_that_were_not_asked(end):
+    """The first batch has a host that was silent before anybody pressed Ctrl-C."""
+    heard = ask(Client(a=SILENT, c=end), batch=2)
+    assert (heard.silent, heard.unanswered, heard.unasked) == (("a",), ("c", "d"), ())
+    heard = ask(Client(b=end), batch=2)
+    assert heard.interrupted
+    assert (heard.silent, heard.unanswered, heard.unasked) == ((), ("b",), ("c", "d"))
+    assert outcome.status(True, heard.interrupted) == 130
+
+
+def test_what_the_master_says_counts_for_those_that_are_not_heard():
+    heard = ask(Client(b=MasterError("timed out")))
+    said = "not known, the master says: timed out"
+    assert ([*heard.answers], heard.failed) == (["a"], dict.fromkeys("bcd", said))
+
+
+def older(*unknown):
+    """Return a host that does not know some arguments, and says so as before there was a field for it."""
+
+    def says(function, arguments):
+        refused = sorted({*unknown} & {*arguments})
+        if refused:
+            return {"error": f"unknown argument {', '.join(refused)}; nothing was done"}
+        return {key: value for key, value in well(function, arguments).items() if key != "edition"}
+
+    return says
+
+
+def test_older_modules_are_asked_without_what_they_do_not_know():
+    client = Client(a=older("asked", "jitter"), b=older("jitter"), c=older("who"))
+    heard = ask(client, asked=1, jitter=2, who="root")
+    assert [(hosts, sorted(told)) for _, hosts, told in client.asked] == [
+        ([*HOSTS], ["asked", "jitter", "who"]),
+        (["a"], ["who"]),
+        (["b"], ["asked", "who"]),
+    ]
+    assert heard.failed == {"c": "unknown argument who; nothing was done"}
+    assert outcome.editions(heard, "1") == {"a": "an older one", "b": "an older one"}
+    said = "hostipsec is an older one at a, b, and 1 at this master; run saltutil.sync_all on both"
+    assert outcome.mixed(heard, "1") == [said]
+
+
+def test_a_host_that_never_knows_what_it_is_asked_is_asked_once_more_for_each_argument():
+    def never(function, arguments):
+        return {"error": "words", "unknown": sorted(arguments)[:1]}
+
+    client = Client(a=never)
+    heard = Asking(client).ask(["a"], "ipsec.up", {"asked": 1, "jitter": 2})
+    assert len(client.asked) == 3
+    assert heard.failed == {"a": "words"}
+
+
+def test_a_host_that_says_nothing_the_second_time_is_silent():
+    client = Client(a=lambda function, told: older("asked")(function, told) if "asked" in told else SILENT)
+    assert ask(client, asked=1).silent == ("a",)
+
+
+def test_answers_of_some_hosts():
+    heard = Heard(failed={"a": "x", "b": "y"}, silent=("c", "d"))
+    assert heard.of(["b", "d"]) == Heard(failed={"b": "y"}, silent=("d",))
+
+
+# Commands --------------------------------------------------------------------------------------
+
+
+def test_a_command_counts_those_that_say_ok():
+    client = Client(b={**well("", {}), "ok": False, "problems": ["a disk is full"]}, c=SILENT, d=[])
+    found = commands.command(Asking(client), "down", HOSTS, {}, threshold=3)
+    assert found.ok
+    assert found.as_dict("1")["lines"] == [
+        "1 of 4 hosts are as asked: down, and proven",
+        "b: a disk is full",
+        "d: answered nonsense: []",
+        "did not answer: c",
+    ]
+    assert not commands.command(Asking(client), "down", HOSTS, {}, threshold=2).ok
+
+
+def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_host_twice():
+    client = Client(
+        b=SILENT, d=lambda function, told: SILENT if told.get("wait", True) else well(function, told)
+    )
+    found = commands.up(Asking(client), HOSTS, {"deadline": 5}, 2, 3, 0, HOSTS)
+    assert [(hosts, told) for _, hosts, told in client.asked] == [
+        (["a", "b", "c"], {"deadline": 5, "wait": False, "jitter": 2}),
+        (["d"], {"deadline": 5, "wait": False, "jitter": 2}),
+        (["a", "c", "d"], {"deadline": 5}),
+    ]
+    assert found.heard.silent == ("b", "d")
+    assert client.printed == ["a: well", "c: well"]
+
+
+def test_up_asks_the_other_ends_of_what_did_not_come_up():
+    def lame(function, told):
+        down = {"family": "v4", "state": "down", "up": False, "reason": "no answer"}
+        rows = {f"{peer}_v4": {"peer": peer, **down} for peer in ("b", "far", "no_minion")}
+        return {**well(function, told), "ok": False, "connections": rows}
+
+    def held(function, told):
+        row = {"peer": "a", "family": "v4", "state": "held", "up": True, "reason": "since then"}
+        return {**well(function, told), "connections": {"a_v4": row}}
+
+    client = Client(a=lame, b=held, far=held)
+    found = commands.up(Asking(client), ["a", "b"], {}, 0, 0, 0, ["a", "b", "far"])
+    assert client.asked[-1] == ("ipsec.status", ["far"], {})
+    assert found.lines[1:] == (
+        "a: b_v4: held at b: since then",
+        "a: far_v4: held at far: since then",
+        "a: no_minion_v4: no answer; no_minion does not answer Salt either",
+    )
+
+
+def test_nobody_goes_back_where_nothing_was_changed():
+    client = Client(**{host: {"mark": None, "when": None, "connections": []} for host in HOSTS})
+    with pytest.raises(HostIPsecError, match="nothing to go back from"):
+        commands.rollback(Asking(client), HOSTS, "", everybody=False, only_say=False)
+    assert [function for function, _, _ in client.asked] == ["ipsec.previous"]
+
+
+def test_a_rollback_asks_those_that_the_roll_out_changed_and_those_that_do_not_say():
+    client = Client(b=SILENT, c={"mark": "m0", "when": "then", "connections": []})
+    found = commands.rollback(Asking(client), HOSTS, "", everybody=False, only_say=False)
+    assert client.asked[1][1] == ["a", "b", "d"]
+    assert (found.ok, found.heard.silent) == (False, ("b",))
+    assert commands.rollback(Asking(client), HOSTS, "m0", everybody=False, only_say=True).lines == (
+        "c: would run 0 connections, as before then",
+        "1 hosts, nothing was changed",
+    )
