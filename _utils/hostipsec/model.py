@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional, Union
 Address = Union[IPv4Address, IPv6Address]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 FAMILIES = ("v4", "v6")
-STAGES = ("off", "passive", "start", "require")
+STAGES = OFF, PASSIVE, START, REQUIRE = ("off", "passive", "start", "require")
 
 
 # What the pillar says ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import fleets
 from edits import NOTHING, answer, answers, rendered
 from hostipsec.fleet import fleetplan, planwords
-from hostipsec.fleet.hostnames import folded, plural
+from hostipsec.fleet.hostnames import plural, ranges
 from hostipsec.pillar import pillar
 
 CP1001, CP1002, CP2001 = "cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"
@@ -219,8 +219,8 @@ def test_whose_silence_matters(data):
         ([f"h{letter}" for letter in "abcdefgh"], "ha, hb, hc, hd, he, hf and 2 more"),
     ],
 )
-def test_names_are_folded(names, text):
-    assert folded(names) == text
+def test_names_are_told_as_ranges(names, text):
+    assert ranges(names) == text
 
 
 def test_plurals():

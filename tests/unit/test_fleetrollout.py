@@ -286,7 +286,7 @@ def test_an_order_is_foreseen_without_a_change():
 
 
 def test_hosts_without_the_label_make_a_batch_of_their_own():
-    found = batches.batches(fleet(), EVERY, "rack", 2)
+    found = batches.ordered(fleet(), EVERY, "rack", 2)
     assert [(one.name, len(one.hosts)) for one in found] == [
         ("canary", 1),
         ("nowhere", 1),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..health.report import SEVERITIES, worst
-from ..model import STAGES, Fleet
+from ..model import PASSIVE, STAGES, Fleet
 from . import fleetplan
 from .joined import Joined
 
@@ -26,7 +26,7 @@ class Batch:
     hosts: tuple[str, ...]
 
 
-def batches(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:
+def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:
     """Return one host alone (the canary), then the others by the value of label ``by``, ``size`` at a time.
 
     With ``size`` 0 a batch has all hosts of its label. Hosts that the pillar does not have (they leave) come
@@ -57,7 +57,7 @@ def stages(fleet: Fleet, limit: str = "") -> tuple[str, ...]:
     """Return the stages to go through, up to ``limit``: those that pairs of this fleet can reach."""
     last = max((STAGES.index(rule.stage) for rule in fleet.rules), default=0)
     most = min(last, STAGES.index(limit)) if limit else last
-    return STAGES[1 : most + 1]
+    return STAGES[STAGES.index(PASSIVE) : most + 1]
 
 
 def to_change(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:

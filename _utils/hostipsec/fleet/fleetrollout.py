@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..health.report import SEVERITIES
-from ..model import STAGES, Fleet
+from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
 from . import batches, joined
 
-LOOK_AGAIN = 2.0  # seconds, between two looks at connections that are coming up
+ASK_AGAIN = 2.0  # seconds, between two questions about connections that are coming up
 
 Answers = Mapping[str, Mapping[str, Any]]  # by minion id, what a function of its module ipsec returned
 
@@ -57,7 +57,7 @@ class Rollout:
         if self.stopped or not batches.to_change(last):
             return
         self._fresh = batches.fresh(last)
-        before = [row for row in self._look(stages[0]).trouble if batches.key(row) not in self._fresh]
+        before = [row for row in self._both_ends(stages[0]).trouble if batches.key(row) not in self._fresh]
         self._known = batches.known(before)
         self.said += joined.capped([f"in trouble before: {row}" for row in before])
         for stage in stages:
@@ -75,7 +75,7 @@ class Rollout:
     def _stage(self, stage: str, plans: Answers) -> None:
         parts = self._batches(plans)
         pending = {host for batch in parts for host in batch.hosts}
-        if stage == STAGES[-1] and not self.stopped:
+        if stage == REQUIRE and not self.stopped:
             self._prove(pending)
         for batch in parts:
             if self.stopped:
@@ -87,7 +87,7 @@ class Rollout:
                 self._judge(stage, batch.hosts, pending)
 
     def _batches(self, plans: Answers) -> tuple[batches.Batch, ...]:
-        return batches.batches(self.fleet, batches.to_change(plans), self.by, self.size)
+        return batches.ordered(self.fleet, batches.to_change(plans), self.by, self.size)
 
     def _plans(self, stage: str) -> Answers:
         """Return what each host would change; one that does not answer stops the roll-out."""
@@ -95,7 +95,7 @@ class Rollout:
         self.stopped += lost
         return plans
 
-    def _look(self, stage: str, hosts: Collection[str] = ()) -> joined.View:
+    def _both_ends(self, stage: str, hosts: Collection[str] = ()) -> joined.View:
         """Return both ends of every pair, asked at these hosts or all that are in service.
 
         They are judged as far as a stage brings them: a trap that is yet to come is not missing.
@@ -114,24 +114,24 @@ class Rollout:
 
     def _judge(self, stage: str, hosts: Sequence[str], pending: Collection[str]) -> None:
         """Wait until both ends of every pair of these hosts are well, as far as this stage brings them."""
-        fresh = self._fresh if stage == STAGES[1] else ()
+        fresh = self._fresh if stage == PASSIVE else ()
         known = {**self._known, **dict.fromkeys(fresh, SEVERITIES[-1])}
         asked = {end for pair in topology.pairs(self.fleet) if {*pair} & {*hosts} for end in pair}
         end = self.hands.clock() + self.deadline
         while True:
-            rows = self._look(stage, asked).rows if asked else ()
+            rows = self._both_ends(stage, asked).rows if asked else ()
             wrong = batches.trouble(rows, hosts, pending, known)
             if not wrong or self.hands.clock() > end:
                 break
-            self.hands.sleep(LOOK_AGAIN)
+            self.hands.sleep(ASK_AGAIN)
         self.stopped += joined.capped([str(row) for row in wrong])
 
     def _prove(self, hosts: Collection[str]) -> None:
         """Ask both ends for the SA, and verify, before anything requires it."""
         rows = [
             row
-            for row in self._look(STAGES[-2]).rows
-            if row.stage == STAGES[-1] and {row.one, row.other} & {*hosts} and row.state != "held"
+            for row in self._both_ends(START).rows
+            if row.stage == REQUIRE and {row.one, row.other} & {*hosts} and row.state != "held"
         ]
         bad = [row for row in rows if row.state != "up" or row.severity == SEVERITIES[-1]]
         self.stopped += [f"not up, so not required: {row}" for row in bad]

@@ -22,8 +22,8 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST]) + more
 
 
-def folded(names: Iterable[str]) -> str:
-    """Return host names, those that differ in a number only as one; the first of them where they are many."""
+def ranges(names: Iterable[str]) -> str:
+    """Return host names, numbered ones as ranges; the first of them where they are many."""
     groups: dict[tuple[str, str, int], set[str]] = {}
     single: set[str] = set()
     for name in names:

@@ -30,7 +30,7 @@ from .fleetplan import (
     Row,
     arrow,
 )
-from .hostnames import few, folded, plural
+from .hostnames import few, plural, ranges
 
 _MOST = 12  # lines of one kind
 _KINDS = {"certs": "certificate", "private": "key", "cacerts": "CA"}  # by the directory of a file
@@ -75,15 +75,15 @@ def _changes(plan: FleetPlan) -> Iterable[str]:
 def _hosts(plan: FleetPlan) -> Iterable[str]:
     if enter := plan.standing(ENTERS):
         verb = "enters" if len(enter) == 1 else "enter"
-        yield f"{plural(len(enter), 'host')} {verb}: {folded(enter)}"
+        yield f"{plural(len(enter), 'host')} {verb}: {ranges(enter)}"
     if leave := plan.standing(LEAVES):
         verb = "leaves" if len(leave) == 1 else "leave"
         has = plural(sum(plan.answers[host]["configured"] for host in leave), "connection")
         what = f"{has} of ours stay there until ipsec.clean is applied"
-        yield f"{plural(len(leave), 'host')} {verb}: {folded(leave)}; {what}"
+        yield f"{plural(len(leave), 'host')} {verb}: {ranges(leave)}; {what}"
     resting = [host for host in plan.standing(RESTS) if plan.answers[host]["configured"]]
     if resting and any(row.why == RESTING for row in plan.of(REMOVED)):
-        yield f"{plural(len(resting), 'host')} in maintenance, kept as configured: {folded(resting)}"
+        yield f"{plural(len(resting), 'host')} in maintenance, kept as configured: {ranges(resting)}"
 
 
 def _changed_rows(plan: FleetPlan) -> Iterable[str]:
@@ -106,7 +106,7 @@ def _settings(plan: FleetPlan) -> Iterable[str]:
 
 
 def _setting(plan: FleetPlan, part: str, option: str, change: str, hosts: Sequence[str]) -> str:
-    where = f"{plural(len({*hosts}), 'host')}: {folded(hosts)}"
+    where = f"{plural(len({*hosts}), 'host')}: {ranges(hosts)}"
     if not option:
         follows = "sizes that follow from the number of peers change, taken up at charon's next start"
         return f"strongswan.conf: {follows}: {where}"
@@ -123,7 +123,7 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
             groups.setdefault(said, []).append(host)
     for said, hosts in sorted(groups.items()):
         after = "it does not run now" if said == "started" else "its tunnels end and come back"
-        yield f"charon {said} on {plural(len(hosts), 'host')}: {folded(hosts)}; {after}"
+        yield f"charon {said} on {plural(len(hosts), 'host')}: {ranges(hosts)}; {after}"
 
 
 def _kernel(plan: FleetPlan) -> Iterable[str]:
@@ -134,7 +134,7 @@ def _kernel(plan: FleetPlan) -> Iterable[str]:
             for verb, found in plan.answers[host]["changes"][state].items():
                 counts[verb] = counts.get(verb, 0) + len(found)
         for verb, number in sorted(counts.items()):
-            yield f"{plural(number, noun)} {verb} on {plural(len(hosts), 'host')}: {folded(sorted(hosts))}"
+            yield f"{plural(number, noun)} {verb} on {plural(len(hosts), 'host')}: {ranges(sorted(hosts))}"
 
 
 def _beside(plan: FleetPlan) -> Iterable[str]:
@@ -145,7 +145,7 @@ def _beside(plan: FleetPlan) -> Iterable[str]:
             for said in dict.fromkeys(_sentences(host, found["changes"])):
                 groups.setdefault(said, []).append(host)
     yield from _limited(
-        [f"{said}: {plural(len(hosts), 'host')}: {folded(hosts)}" for said, hosts in sorted(groups.items())]
+        [f"{said}: {plural(len(hosts), 'host')}: {ranges(hosts)}" for said, hosts in sorted(groups.items())]
     )
 
 
@@ -160,7 +160,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
         would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
         yield f"THE ENDS {would} DISAGREE about {plural(len(rows), 'connection')}: {said}"
     if plan.strangers:
-        yield f"their own pillar does not make them members, the master's does: {folded(plan.strangers)}"
+        yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):
         yield from (f"{host}: {warning}" for warning in found["warnings"])
 
@@ -189,7 +189,7 @@ def _summed(change: str, rows: Sequence[Row]) -> Iterable[str]:
 def _gone(plan: FleetPlan) -> Iterable[str]:
     hosts = {host for row in plan.of(REMOVED) if row.why == GONE for host in (row.one, row.other)}
     if gone := sorted(hosts - plan.members):
-        yield f"  {GONE}: {folded(gone)}"
+        yield f"  {GONE}: {ranges(gone)}"
 
 
 def _once(rows: Sequence[Row]) -> str:
