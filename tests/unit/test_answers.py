@@ -128,6 +128,11 @@ def test_a_text(text, said):
     assert answers.read("ipsec.up", text) == Instead(said)
 
 
+def test_arguments_that_salt_says_are_not_known():
+    said = "ERROR executing 'ipsec.status': The following keyword arguments are not valid: stage=start, x=a"
+    assert answers.read("ipsec.status", said) == Instead(said, frozenset({"stage", "x"}))
+
+
 # Nonsense --------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ def older(*unknown):
 
 def test_older_modules_are_asked_without_what_they_do_not_know():
     client = Client(a=older("asked", "jitter"), b=older("jitter"), c=older("who"))
-    heard = ask(client, asked=1, jitter=2, who="root")
+    heard = Asking(client).ask(HOSTS, "ipsec.up", {"asked": 1, "jitter": 2, "who": "root"})
     assert [(hosts, sorted(told)) for _, hosts, told in client.asked] == [
         ([*HOSTS], ["asked", "jitter", "who"]),
         (["a"], ["who"]),

@@ -51,7 +51,6 @@ _CERTIFICATE = keys({"days_left": NUMBER, "severity": TEXT, "sentence": TEXT})
 _BESIDE = {
     "ok": SWITCH,
     "sentence": TEXT,
-    "summary": TEXT,  # a sentence before the one shape; of a status it is more
     "problems": TEXTS,
     "notes": TEXTS,
     "edition": TEXT,
@@ -123,7 +122,7 @@ def read(function: str, value: object) -> Union[Answer, Instead]:
     """Return what a host answered, or said instead; ``function`` is what it was asked for, ``ipsec.down``."""
     verb = function.rpartition(".")[2]
     if isinstance(value, str) and value.strip():
-        return Instead(_text(function, value))
+        return _salt(function, value)
     if isinstance(value, dict) and value.get("error"):
         return Instead(str(value["error"]), _unknown(value))
     wrong = _SHAPES[verb](value)
@@ -157,7 +156,7 @@ def _ok(value: Mapping[str, Any]) -> bool:
 def _sentence(value: Mapping[str, Any]) -> str:
     """Return the sentence of a status or a verification of before the one shape; others had none."""
     summary = value.get("summary", "")
-    return str(summary["sentence"] if isinstance(summary, dict) else summary)
+    return str(summary.get("sentence", "") if isinstance(summary, dict) else summary)
 
 
 def _unknown(value: Mapping[object, object]) -> frozenset[str]:
@@ -172,15 +171,18 @@ def _unknown(value: Mapping[object, object]) -> frozenset[str]:
     return frozenset(said.group(1).split(", ")) if said else frozenset()
 
 
-def _text(function: str, value: str) -> str:
-    """Return a text of Salt's on one line; what it says of a function that it cannot call, in our words.
+def _salt(function: str, value: str) -> Instead:
+    """Return what Salt says of a function that it cannot call, and any other text, on one line.
 
-    Salt has no other way to say it than these texts, which are the same in 3006.9, 3007.1 and 3008.4
+    It has no other way to say it than these texts, which are the same in 3006.9, 3007.1 and 3008.4
     (``salt/loader/lazy.py``, ``salt/minion.py``).
     """
     text = " ".join(value.split())
-    lacking = text == f"'{function}' is not available."
-    return f"{function}: {SYNC}" if lacking or text.startswith("Passed invalid arguments to ") else text
+    if text == f"'{function}' is not available." or text.startswith("Passed invalid arguments to "):
+        return Instead(f"{function}: {SYNC}")
+    given = re.search(r"The following keyword arguments are not valid: (.*)", text)
+    names = (one.partition("=")[0] for one in given.group(1).split(", ")) if given else ()
+    return Instead(text, frozenset(names))
 
 
 # A state run -----------------------------------------------------------------------------------

@@ -17,7 +17,11 @@ from .answers import Instead
 
 Arguments = Mapping[str, object]
 Line = Callable[[Union[Answer, Instead]], str]  # what is printed as a host answers; empty for nothing
-NEWER = frozenset({"asked", "jitter"})  # arguments that hosts with older modules refuse
+NEWER = {  # arguments that hosts with older modules refuse, and can do without
+    "ipsec.status": frozenset({"stage"}),
+    "ipsec.down": frozenset({"asked"}),
+    "ipsec.up": frozenset({"asked", "jitter"}),
+}
 _NONE: Arguments = MappingProxyType({})
 
 
@@ -133,10 +137,11 @@ class Asking:
         self, hosts: Sequence[str], function: str, arguments: Arguments
     ) -> Iterator[tuple[str, Union[Answer, Instead]]]:
         """Yield what hosts say; those with older modules are asked again, without what these do not know."""
+        newer = NEWER.get(function, frozenset()) & {*arguments}
         older: dict[frozenset[str], list[str]] = {}
         for host, value in self._client.returns(hosts, function, arguments):
             one = answers.read(function, value)
-            if isinstance(one, Instead) and one.unknown and one.unknown <= NEWER & {*arguments}:
+            if isinstance(one, Instead) and one.unknown and one.unknown <= newer:
                 older.setdefault(one.unknown, []).append(host)
             else:
                 yield host, one

@@ -1,0 +1,63 @@
+"""Which hosts a command means: no site, host or state that does not exist is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+
+import fleets
+from hostipsec.errors import HostIPsecError
+from hostipsec.fleet import targets
+from hostipsec.pillar import pillar
+
+RESTING = "cp3002.esams.example"
+EQIAD, ESAMS = ["cp1001.eqiad.example", "cp1002.eqiad.example"], ["cp3001.esams.example", RESTING]
+CODFW = ["cp2001.codfw.example"]
+
+
+def fleet():
+    data = fleets.example()
+    data["hosts"][RESTING]["maintenance"] = True
+    return pillar.read(data)
+
+
+def refused(call, *arguments):
+    with pytest.raises(HostIPsecError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_hosts_in_maintenance_have_peers_and_do_not_serve():
+    assert targets.paired(fleet()) == sorted([*EQIAD, *CODFW, *ESAMS])
+    assert RESTING not in targets.serving(fleet())
+    assert "db1001.eqiad.example" in targets.serving(fleet())
+
+
+def test_hosts_by_site():
+    assert targets.by_site(fleet()) == {"eqiad": EQIAD, "codfw": CODFW, "esams": ESAMS}
+    assert targets.at_sites(fleet(), "esams") == ESAMS
+    assert targets.at_sites(fleet(), "esams, codfw,esams") == [*CODFW, *ESAMS]
+    assert targets.at_sites(fleet(), ["codfw"]) == CODFW
+
+
+@pytest.mark.parametrize(
+    ("sites", "found"), [("nowhere", "'nowhere'"), ("esams,", "''"), ("", "''"), ([], "[]")]
+)
+def test_a_site_that_there_is_not(sites, found):
+    assert refused(targets.at_sites, fleet(), sites) == f"site: found {found}; allowed: codfw, eqiad, esams"
+
+
+def test_filters():
+    assert targets.filters(fleet(), "esams", RESTING, "up", None) == []
+    assert targets.filters(fleet(), None, None, None, "esams,codfw") == ["esams", "codfw"]
+    assert refused(targets.filters, fleet(), "x", None, None, None).startswith(
+        "site: found 'x'; allowed: codfw"
+    )
+    assert refused(targets.filters, fleet(), None, "x", None, None).startswith(
+        "host: found 'x'; allowed: cp1001"
+    )
+    assert refused(targets.filters, fleet(), None, None, "x", None).startswith(
+        "state: found 'x'; allowed: up"
+    )
+    assert refused(targets.filters, fleet(), None, None, None, ["x"]) == (
+        "within: found 'x'; allowed: codfw, eqiad, esams"
+    )
