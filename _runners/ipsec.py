@@ -22,7 +22,7 @@ try:
     from hostipsec import arguments
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
-    from hostipsec.fleet import asking, batches, commands, fleetrollout, joined, outcome, planwords, targets
+    from hostipsec.fleet import asking, batches, commands, fleetrollout, outcome, planwords, targets
     from hostipsec.fleet.minions import Minions
     from hostipsec.model import STAGES
     from hostipsec.pillar import addresses, pillar
@@ -112,69 +112,11 @@ def status(
         seconds, limit = arguments.seconds("wait", wait), arguments.whole("threshold", threshold)
         brief, client = arguments.switch("brief", brief), _Client(timeout)
         fleet = _fleet()
-        sites = targets.filters(fleet, site, host, state, within)
+        chosen = targets.chosen(fleet, site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
-    wanted, ask = targets.serving(fleet), asking.Asking(client).ask
-    end = time.monotonic() + seconds
-    while True:
-        heard = ask(wanted, "ipsec.status", line=asking.sentence)
-        view = _joined(fleet, heard.answers)
-        shown = view.only(site, host, state, sites)
-        lost = [*heard.silent, *heard.failed]
-        bad = {name for name, _ in joined.culprits(shown.trouble)} | ({*lost} if view == shown else set())
-        if heard.interrupted or not (bad or shown.stray) or time.monotonic() >= end:
-            break
-        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
-    ends = {name: one.own["certificate"] for name, one in heard.answers.items() if one.own.get("certificate")}
-    soon = [f"{name}: {one['sentence']}" for name, one in sorted(ends.items()) if one["severity"] != "ok"]
-    ok = len(bad) <= limit if limit else not bad and not shown.stray and not soon
-    result = {
-        "connections": [
-            {
-                "one": row.one,
-                "other": row.other,
-                "family": row.family,
-                "stage": row.stage,
-                "state": row.state,
-                "severity": row.severity,
-                "reason": row.reason,
-                "sites": list(row.sites),
-                "ok": row.ok,
-            }
-            for row in shown.rows
-        ],
-        "counts": dict(shown.counts),
-        "certificates": {name: one["days_left"] for name, one in sorted(ends.items())},
-        "silent": list(heard.silent),
-        "failed": dict(heard.failed),
-        "editions": outcome.editions(heard, EDITION),
-        "lines": [
-            *shown.lines(),
-            *_first_end(ends),
-            *soon,
-            *outcome.lost(heard),
-            *outcome.mixed(heard, EDITION),
-        ],
-        "retcode": outcome.status(ok, heard.interrupted),
-    }
-    return _told(result, brief)
-
-
-def _joined(fleet, answers):
-    return joined.join(
-        fleet,
-        {name: one.connections for name, one in answers.items()},
-        {name: sorted(one.own["unmanaged"]) for name, one in answers.items()},
-    )
-
-
-def _first_end(ends):
-    """Say which host's certificate expires first."""
-    if not ends:
-        return []
-    days, host = min((one["days_left"], host) for host, one in ends.items())
-    return [f"certificates: the first expires in {days} days, that of {host}"]
+    found = commands.status(asking.Asking(client), fleet, chosen, seconds)
+    return _told(found.as_dict(limit, EDITION), brief)
 
 
 def down(
@@ -529,7 +471,7 @@ def rollout(
     """
     try:
         _no_more(more, kwargs)
-        hands, hosts = _Hands(_Client(timeout), _mark()), _targets(tgt, tgt_type, None)
+        hands, hosts = Minions(_Client(timeout), _mark()), _targets(tgt, tgt_type, None)
         fleet, size, seconds = _fleet(), _batch(batch), arguments.seconds("deadline", deadline)
         arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
         if stage:
@@ -742,6 +684,12 @@ class _Client:
         if text and not __opts__.get("output"):
             __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
 
+    def clock(self):
+        return time.monotonic()
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+
 
 @contextlib.contextmanager
 def _ctrl_c():
@@ -755,16 +703,6 @@ def _ctrl_c():
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-class _Hands(Minions if HAS_ENGINE else object):
-    """What a roll-out reaches the hosts with."""
-
-    def clock(self):
-        return time.monotonic()
-
-    def sleep(self, seconds):
-        time.sleep(seconds)
 
 
 # Telling -------------------------------------------------------------------------------------

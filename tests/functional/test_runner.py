@@ -57,7 +57,13 @@ SILENT = object()
 
 def rows(host, **more):
     return {
-        one.name: {"peer": one.peer, "family": one.family, "stage": one.stage, **more}
+        one.name: {
+            "peer": one.peer,
+            "family": one.family,
+            "stage": one.stage,
+            "initiator": one.initiator,
+            **more,
+        }
         for one in topology.connections(FLEET, host)
     }
 
@@ -69,7 +75,7 @@ def well(host):
         verb, sentence = function.partition(".")[2], f"{len(rows(host))} connections"
         plain = {"ok": True, "sentence": sentence, "problems": [], "overruled": "", "edition": EDITION}
         if verb == "status":
-            there = rows(host, state="established", severity="ok", reason="", initiator=True)
+            there = rows(host, state="established", severity="ok", reason="")
             certificate = {"days_left": 300, "severity": "ok", "sentence": "expires"}
             return {
                 "connections": there,

@@ -7,6 +7,7 @@ import pytest
 import fleets
 from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import targets
+from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import pillar
 
 RESTING = "cp3002.esams.example"
@@ -47,17 +48,15 @@ def test_a_site_that_there_is_not(sites, found):
 
 
 def test_filters():
-    assert targets.filters(fleet(), "esams", RESTING, "up", None) == []
-    assert targets.filters(fleet(), None, None, None, "esams,codfw") == ["esams", "codfw"]
-    assert refused(targets.filters, fleet(), "x", None, None, None).startswith(
+    assert targets.chosen(fleet(), "esams", RESTING, "up", None) == Filter("esams", RESTING, "up")
+    assert targets.chosen(fleet(), None, None, None, "esams,codfw").within == ("esams", "codfw")
+    assert refused(targets.chosen, fleet(), "x", None, None, None).startswith(
         "site: found 'x'; allowed: codfw"
     )
-    assert refused(targets.filters, fleet(), None, "x", None, None).startswith(
+    assert refused(targets.chosen, fleet(), None, "x", None, None).startswith(
         "host: found 'x'; allowed: cp1001"
     )
-    assert refused(targets.filters, fleet(), None, None, "x", None).startswith(
-        "state: found 'x'; allowed: up"
-    )
-    assert refused(targets.filters, fleet(), None, None, None, ["x"]) == (
+    assert refused(targets.chosen, fleet(), None, None, "x", None).startswith("state: found 'x'; allowed: up")
+    assert refused(targets.chosen, fleet(), None, None, None, ["x"]) == (
         "within: found 'x'; allowed: codfw, eqiad, esams"
     )

@@ -43,6 +43,12 @@ class Client(Protocol):
     def say(self, text: str) -> None:
         """Print a line for the operator."""
 
+    def clock(self) -> float:
+        """Return seconds that only grow."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -93,7 +99,7 @@ class Asking:
     """Asks hosts, in batches, each in the words that it knows."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
 
     def ask(
         self,
@@ -118,7 +124,7 @@ class Asking:
             for host, one in self._said(hosts, function, arguments):
                 said[host] = one
                 text = line(one)
-                self._client.say(f"{host}: {text}" if text else "")
+                self.client.say(f"{host}: {text}" if text else "")
         except (KeyboardInterrupt, SystemExit):
             interrupted = True
         except MasterError as error:
@@ -139,7 +145,7 @@ class Asking:
         """Yield what hosts say; those with older modules are asked again, without what these do not know."""
         newer = NEWER.get(function, frozenset()) & {*arguments}
         older: dict[frozenset[str], list[str]] = {}
-        for host, value in self._client.returns(hosts, function, arguments):
+        for host, value in self.client.returns(hosts, function, arguments):
             one = answers.read(function, value)
             if isinstance(one, Instead) and one.unknown and one.unknown <= newer:
                 older.setdefault(one.unknown, []).append(host)

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from ..errors import HostIPsecError
 from ..model import Fleet
-from . import fleetplan, outcome
+from . import fleetplan, fleetstatus, outcome, targets
 from .asking import Arguments, Asking, Heard, nothing, sentence, trouble
 from .fleetplan import FleetPlan
+from .fleetstatus import Filter, FleetStatus
 from .outcome import Outcome
+
+ASK_AGAIN = 1.0  # seconds, at most, between two questions about connections that are coming up
 
 
 def command(
@@ -59,6 +62,18 @@ def up(
     others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
     ends = asking.ask(others, "ipsec.status", line=trouble)
     return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold)
+
+
+def status(asking: Asking, fleet: Fleet, chosen: Filter, patience: float) -> FleetStatus:
+    """Ask both ends of every pair, and again for so many seconds while something is not well."""
+    end = asking.client.clock() + patience
+    while True:
+        heard = asking.ask(targets.serving(fleet), "ipsec.status", line=sentence)
+        found = fleetstatus.join(fleet, heard, chosen)
+        left = end - asking.client.clock()
+        if heard.interrupted or found.well or left <= 0:
+            return found
+        asking.client.sleep(min(ASK_AGAIN, left))
 
 
 def plan(asking: Asking, fleet: Fleet, accepted: Sequence[str], whole: bool) -> tuple[FleetPlan, Heard]:

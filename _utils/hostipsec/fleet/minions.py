@@ -12,7 +12,7 @@ from .asking import Asking, Client, MasterError
 class Minions:
     """Hosts of a roll-out; ``mark`` tells it from others, and is kept by each host that it changes.
 
-    See :class:`~hostipsec.fleet.fleetrollout.Hands`; clock and sleep are for a subclass to give.
+    See :class:`~hostipsec.fleet.fleetrollout.Hands`.
     """
 
     def __init__(self, client: Client, mark: str) -> None:
@@ -44,3 +44,11 @@ class Minions:
     def say(self, text: str) -> None:
         """Tell the operator how far it has come."""
         self._client.say(text)
+
+    def clock(self) -> float:
+        """Return seconds that only grow."""
+        return self._client.clock()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self._client.sleep(seconds)

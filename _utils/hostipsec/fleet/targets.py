@@ -9,6 +9,7 @@ from .. import arguments
 from ..model import Fleet
 from ..pillar import topology
 from . import joined
+from .fleetstatus import Filter
 
 _NO_SITE = "no site"
 
@@ -42,13 +43,13 @@ def at_sites(fleet: Fleet, sites: object) -> list[str]:
     return sorted({host for site in wanted for host in found[site]})
 
 
-def filters(
+def chosen(
     fleet: Fleet, site: Optional[str], host: Optional[str], state: Optional[str], within: object
-) -> list[str]:
-    """Refuse what cannot fit, as no answer would look like a fleet at rest; return ``within`` as a list."""
+) -> Filter:
+    """Refuse what cannot fit, as no answer would look like a fleet at rest; return the filter."""
     sites = sorted({str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels})
     allowed = {"site": sites, "host": sorted(one.id for one in fleet.hosts), "state": joined.STATES}
     for name, value in (("site", site), ("host", host), ("state", state)):
         if value is not None:
             arguments.one_of(name, value, allowed[name])
-    return arguments.listed("within", within, sites)
+    return Filter(site, host, state, tuple(arguments.listed("within", within, sites)))
