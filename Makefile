@@ -4,9 +4,6 @@ SHELL := /bin/bash
 PYTHON := /usr/bin/python3
 VENV := .build/venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q --durations=10 --durations-min=10
-## A lab that went wrong fails every test after it, each at its deadline
-LABS := --maxfail=3
 PLANE ?= auto
 
 .PHONY: help demo down setup test lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout bench clean
@@ -30,33 +27,12 @@ demo: setup
 down: setup
 	@lab/lab down
 
-## Two at a time, the longest first; each prints when it ends.
-test: lint test-unit
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-	    test-scenarios test-kernel test-rollout test-functional test-integration
+## Two at a time, the longest first; each prints when it ends
+test: setup
+	@$(BIN)/python tests/run
 
-lint: setup
-	@tests/lint
-
-test-unit: setup
-	$(PYTEST) tests/unit
-
-test-functional: setup
-	$(PYTEST) tests/functional
-
-test-integration: setup
-	$(PYTEST) tests/integration
-
-test-scenarios: setup
-	$(PYTEST) $(LABS) tests/scenarios
-
-test-kernel: setup
-	@lab/lab image
-	lab/with-esp --timeout 2400 -- $(PYTEST) $(LABS) tests/kernel
-
-test-rollout: setup
-	@lab/lab image
-	lab/with-esp --timeout 2400 -- $(PYTEST) $(LABS) tests/rollout
+lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout: setup
+	@$(BIN)/python tests/run $(@:test-%=%)
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py

@@ -1,0 +1,120 @@
+"""The layers of the tests: what runs each, which tests of it run again, and the lines at the end.
+
+Pure: `tests/run` starts the processes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
+FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
+DURATIONS = ("--durations=10", "--durations-min=10")
+IMAGE = ["lab/lab", "image"]  # what labs share: inside there is no network to make it
+INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
+_COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer; a ``lab`` one starts hosts, in a kernel that has ESP where it is ``inside``."""
+
+    name: str
+    lab: bool = False
+    inside: bool = False
+    walk: bool = False  # its tests are the steps of one walk
+
+    @property
+    def place(self) -> str:
+        """Where its tests are."""
+        return f"tests/{self.name}"
+
+
+LINT, UNIT = Layer("lint"), Layer("unit")
+SCENARIOS = Layer("scenarios", lab=True)
+KERNEL = Layer("kernel", lab=True, inside=True)
+ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)
+FUNCTIONAL, INTEGRATION = Layer("functional"), Layer("integration")
+FIRST = (LINT, UNIT)  # quick: where one of them fails, nothing else is run
+THEN = (SCENARIOS, KERNEL, ROLLOUT, FUNCTIONAL, INTEGRATION)  # the longest first
+LAYERS = {layer.name: layer for layer in (*FIRST, *THEN)}
+
+
+def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -> list[list[str]]:
+    """Return what runs a layer, or some tests of it by their ids: commands, one after another."""
+    if layer is LINT:
+        return [["tests/lint"]]
+    pytest = [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
+    stop = [f"--maxfail={FAILURES}"] if layer.lab else []
+    last = [*(INSIDE if layer.inside else ()), *pytest, *stop, *(tests or [layer.place])]
+    return [*([IMAGE] if layer.inside else []), last]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a layer; ``failed`` are the ids of tests, ``said`` is how pytest closed."""
+
+    layer: Layer
+    status: int
+    seconds: float
+    said: str = ""
+    failed: tuple[str, ...] = ()
+
+
+def closing(output: str) -> str:
+    """Return the last line of pytest's that counts tests, without its frame."""
+    found = [match[1] for line in output.splitlines() if (match := _COUNTS.match(line))]
+    return found[-1] if found else ""
+
+
+def again(result: Result) -> tuple[str, ...]:
+    """Return the tests that get a second run: those that failed in a lab, where all others were run.
+
+    A step of a walk needs the steps before it: the whole walk is gone again.
+    """
+    ran_to_the_end = result.status == TESTS_FAILED and 0 < len(result.failed) < FAILURES
+    if not (result.layer.lab and ran_to_the_end):
+        return ()
+    return (result.layer.place,) if result.layer.walk else result.failed
+
+
+def broken(results: Collection[Result], seconds: Collection[Result]) -> list[Layer]:
+    """Return the layers that failed, and did not pass on their second run."""
+    steady = {result.layer for result in seconds if result.status == 0}
+    return [result.layer for result in results if result.status and result.layer not in steady]
+
+
+def unsteady(results: Collection[Result], seconds: Collection[Result]) -> list[str]:
+    """Return the tests that failed at first, of layers that passed on their second run."""
+    steady = {result.layer for result in seconds if result.status == 0}
+    return [test for result in results if result.layer in steady for test in result.failed]
+
+
+def summary(
+    wanted: Collection[Layer],
+    results: Sequence[Result],
+    seconds: Sequence[Result],
+    total: float,
+    logs: str,
+) -> list[str]:
+    """Return the last lines: what each layer took and how it ended, what is unsteady, what failed."""
+    rows = [(result.layer.name, result) for result in results]
+    rows += [(f"{result.layer.name} again", result) for result in seconds]
+    lines = [_line(name, result.seconds, _word(result), result.said) for name, result in rows]
+    ran = {result.layer for result in results}
+    lines += [f"{layer.name:16}not run" for layer in wanted if layer not in ran]
+    lines += [_line("all", total, "", "")]
+    lines += [f"unsteady: {test}" for test in unsteady(results, seconds)]
+    lost = broken(results, seconds)
+    lines += [f"FAILED: {layer.name}; log: {logs}/{layer.name}.log" for layer in lost]
+    return [*lines, *([] if lost else ["passed"])]
+
+
+def _line(name: str, seconds: float, word: str, said: str) -> str:
+    return f"{name:16}{seconds:6.0f} s  {word:7}  {said}".rstrip()
+
+
+def _word(result: Result) -> str:
+    return "FAILED" if result.status else "passed"

@@ -1,0 +1,86 @@
+"""The test run's own pure part: commands, which tests run again, the last lines."""
+
+import pytest
+
+import layers
+from layers import KERNEL, LINT, ROLLOUT, SCENARIOS, UNIT, Result
+
+ONE, TWO, THREE = (f"tests/scenarios/test_x.py::test_{name}[a b]" for name in ("one", "two", "three"))
+
+
+def result(layer, status=0, *failed, said=""):
+    return Result(layer, status, 61.2, said, failed)
+
+
+def test_a_layer_is_run_by_pytest_over_its_folder():
+    (found,) = layers.commands(UNIT, "python", "cache")
+    assert found[:3] == ["python", "-m", "pytest"]
+    assert found[-3:] == ["-o", "cache_dir=cache", "tests/unit"]
+    assert layers.commands(LINT, "python", "cache") == [["tests/lint"]]
+
+
+def test_a_lab_stops_at_the_third_failure_and_may_need_another_kernel():
+    (scenarios,) = layers.commands(SCENARIOS, "python", "cache")
+    image, kernel = layers.commands(KERNEL, "python", "cache", [ONE])
+    assert scenarios[-2:] == ["--maxfail=3", "tests/scenarios"]
+    assert image == ["lab/lab", "image"]
+    assert kernel[:4] == ["lab/with-esp", "--timeout", "2400", "--"]
+    assert kernel[-1] == ONE
+
+
+@pytest.mark.parametrize(
+    ("failed", "tests"),
+    [
+        (result(SCENARIOS, 1, ONE), (ONE,)),
+        (result(SCENARIOS, 1, ONE, TWO), (ONE, TWO)),
+        (result(SCENARIOS, 1, ONE, TWO, THREE), ()),  # stopped: what comes after was not run
+        (result(SCENARIOS, 2, ONE), ()),  # interrupted, or a file that cannot be read
+        (result(SCENARIOS, 1), ()),
+        (result(KERNEL, 124, ONE), ()),  # out of time
+        (result(KERNEL, 1, ONE), (ONE,)),
+        (result(ROLLOUT, 1, ONE), ("tests/rollout",)),
+        (result(UNIT, 1, ONE), ()),
+        (result(SCENARIOS), ()),
+    ],
+)
+def test_what_failed_in_a_lab_gets_a_second_run(failed, tests):
+    assert layers.again(failed) == tests
+
+
+def test_what_passes_then_is_told_and_no_failure():
+    results, second = [result(SCENARIOS, 1, ONE, TWO), result(KERNEL)], [result(SCENARIOS)]
+    assert layers.broken(results, second) == []
+    assert layers.unsteady(results, second) == [ONE, TWO]
+    assert layers.broken(results, [result(SCENARIOS, 1, ONE)]) == [SCENARIOS]
+    assert layers.unsteady(results, [result(SCENARIOS, 1, ONE)]) == []
+    assert layers.broken(results, []) == [SCENARIOS]
+
+
+def test_the_last_lines_say_all():
+    results = [result(UNIT, said="9 passed in 3.10s"), result(SCENARIOS, 1, ONE), result(ROLLOUT, 1, TWO)]
+    second = [result(SCENARIOS), result(ROLLOUT, 1, TWO)]
+    assert layers.summary([UNIT, SCENARIOS, ROLLOUT, KERNEL], results, second, 1300.0, ".build/test") == [
+        "unit                61 s  passed   9 passed in 3.10s",
+        "scenarios           61 s  FAILED",
+        "rollout             61 s  FAILED",
+        "scenarios again     61 s  passed",
+        "rollout again       61 s  FAILED",
+        "kernel          not run",
+        "all               1300 s",
+        f"unsteady: {ONE}",
+        "FAILED: rollout; log: .build/test/rollout.log",
+    ]
+    assert layers.summary([UNIT], [result(UNIT)], [], 3.0, "x")[-1] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("57 passed in 1420.11s (0:23:40)", "57 passed in 1420.11s"),
+        ("=== 1 failed, 2 passed, 1 error in 3.02s ===", "1 failed, 2 passed, 1 error in 3.02s"),
+        ("2 skipped in 0.01s", "2 skipped in 0.01s"),
+        ("no tests ran in 0.01s", ""),
+    ],
+)
+def test_how_pytest_closed(line, said):
+    assert layers.closing(f"1 passed before\n{line}\nwith-esp: gone\n") == said
