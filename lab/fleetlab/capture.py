@@ -19,7 +19,7 @@ OUTGOING = 4
 SNAPLEN = 256
 ESP, ICMP6, UDP = 50, 58, 17
 NEIGHBOUR_DISCOVERY = range(133, 138)  # RFC 4861
-DEADLINE = 10.0  # seconds
+DEADLINE = 60.0  # seconds
 
 
 @dataclass(frozen=True)

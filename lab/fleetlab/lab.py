@@ -15,7 +15,7 @@ from .authority import Authority
 from .capture import Capture, link_numbers
 from .errors import LabError
 from .fleet import FleetHost, read_fleet
-from .machine import Machine, cgroup_roots, remove_cgroups
+from .machine import END_DEADLINE, Machine, cgroup_roots, remove_cgroups
 from .network import Network
 from .paths import DEFAULT_FLEET, NETNS, RUN
 from .plane import AUTO, SAYS, choose_plane
@@ -187,7 +187,9 @@ class Lab:
             missing.clear()
             missing.update(expected)
             with contextlib.suppress(LabError):
-                missing.difference_update(self.salt(targets, "saltutil.sync_all", timeout=120, expr="list"))
+                missing.difference_update(
+                    self._answers(targets, "saltutil.sync_all", timeout=120, expr="list")
+                )
             return not missing
 
         wait_for(answered, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
@@ -250,7 +252,7 @@ class Lab:
         def changed() -> bool:
             return before is not None and not Path(f"/proc/{before}").exists()
 
-        wait_for(changed, f"{machine.name}: shutdown", 60)
+        wait_for(changed, f"{machine.name}: shutdown", END_DEADLINE)
         machine.wait_booted()
 
     # Salt
@@ -258,7 +260,17 @@ class Lab:
     def salt(
         self, target: str, function: str, *arguments: str, timeout: float = 60, expr: str = "glob"
     ) -> dict[str, Any]:
-        """Run a function on minions; what each returned. A minion that did not answer is missing."""
+        """Run a function on minions; what each returned. `LabError` where one of the target said nothing."""
+        found = self._answers(target, function, *arguments, timeout=timeout, expr=expr)
+        silent = names.unanswered(target, expr, [host.name for host in self.hosts], found)
+        if silent:
+            raise LabError(f"{function} on {target}: no answer of {', '.join(silent)} within {timeout:g} s")
+        return found
+
+    def _answers(
+        self, target: str, function: str, *arguments: str, timeout: float, expr: str
+    ) -> dict[str, Any]:
+        """Run a function on minions; what those returned that answered."""
         kind = {"glob": [], "list": ["-L"]}[expr]
         command = ["salt", *kind, "--out=json", "--static", "--hide-timeout", f"--timeout={timeout:g}"]
         done = self.master.run([*command, target, function, *arguments], check=False, timeout=timeout + 30)
@@ -296,20 +308,26 @@ class Lab:
             for name, one in found["connections"].items()
         }
 
-    def wait_one_each(self, timeout: float = 60) -> None:
-        """Wait until there are connections, each established by one IKE SA and one CHILD SA."""
+    def wait_one_each(self, timeout: float = 90) -> None:
+        """Wait until every host is on, and each connection established by one IKE SA and one CHILD SA."""
 
         def not_yet() -> list[str]:
+            statuses = self.statuses()
             rows = {
                 f"{host} {name}": one
-                for host, found in self.statuses().items()
+                for host, found in statuses.items()
                 for name, one in found["connections"].items()
             }
-            return ["no host has a connection"] * (not rows) + [
-                f"{name}: {one['state']}, {one['reason'] or one['ike_ids']}"
-                for name, one in rows.items()
-                if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
-            ]
+            off = [f"{host.name} is off" for host in self.hosts if host.name not in statuses]
+            return (
+                off
+                + ["no host has a connection"] * (not rows)
+                + [
+                    f"{name}: {one['state']}, {one['reason'] or one['ike_ids']}"
+                    for name, one in rows.items()
+                    if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
+                ]
+            )
 
         wait_for(lambda: not not_yet(), lambda: f"established: {'; '.join(not_yet())}", timeout, 0.5)
 
@@ -363,7 +381,7 @@ def _empty(space: Path) -> None:
         kill(left)
         return not left
 
-    wait_for(gone, f"the end of all processes in {space.name}", 20)
+    wait_for(gone, f"the end of all processes in {space.name}", END_DEADLINE)
 
 
 def _mounts_below(place: Path) -> list[str]:

@@ -18,7 +18,8 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
-BOOT_DEADLINE = 60.0  # seconds; User Mode Linux takes its time
+BOOT_DEADLINE = 120.0  # seconds; User Mode Linux takes its time
+END_DEADLINE = 60.0  # seconds
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -37,7 +38,7 @@ def cgroups(lab: str, host: str) -> tuple[Path, ...]:
 def remove_cgroups(lab: str, host: str) -> None:
     """End what is left in the cgroups of a host, and remove them."""
     for top in cgroups(lab, host):
-        wait_for(lambda one=top: _removed(one), f"the end of cgroup {top}", 20)
+        wait_for(lambda one=top: _removed(one), f"the end of cgroup {top}", END_DEADLINE)
 
 
 def _removed(top: Path) -> bool:
@@ -141,7 +142,7 @@ class Machine:
             kill(left)
             return not left
 
-        wait_for(gone, f"{self.name}: end of its processes", 15)
+        wait_for(gone, f"{self.name}: end of its processes", END_DEADLINE)
         self._leader = None
         remove_cgroups(self.lab, self.name)
 

@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from .errors import LabError
 from .paths import NETNS
@@ -38,6 +39,18 @@ def machine(lab: str, host: str) -> str:
 def machine_id(lab: str, host: str) -> str:
     """The content of /etc/machine-id: the same for the same host of the same lab."""
     return uuid.uuid5(uuid.NAMESPACE_DNS, f"{host}.{lab}.lab").hex
+
+
+def unanswered(target: str, expr: str, hosts: Sequence[str], answered: Iterable[str]) -> list[str]:
+    """The hosts of a target (a `glob`, or a `list` with commas) that are not among those that answered.
+
+    `LabError` where the target fits no host: what is said of all its hosts would say nothing.
+    """
+    named = target.split(",")
+    meant = [host for host in hosts if (host in named if expr == "list" else fnmatchcase(host, target))]
+    if not meant:
+        raise LabError(f"target {target!r} fits no host of this lab; there are {', '.join(sorted(hosts))}")
+    return sorted({*meant} - {*answered})
 
 
 def bridges(sites: Sequence[str]) -> dict[str, str]:

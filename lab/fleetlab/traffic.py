@@ -10,7 +10,7 @@ from .process import wait_for
 
 PROGRAM = "/srv/ipsec/lab/fleetlab/probes.py"
 UNIT, INPUT, OUTPUT = "lab-probes", "/run/probes-input.json", "/run/probes.json"
-DEADLINE = 30.0  # seconds
+DEADLINE = 60.0  # seconds
 
 Targets = Mapping[str, Mapping[str, str]]  # by host, the targets' addresses by name
 

@@ -128,7 +128,7 @@ class Member:
             up = {name for name, state in states.items() if state == "established"}
             return up == {*established} and "duplicate" not in states.values()
 
-        wait_for(happened, f"{self.name}: {established} established", 30)
+        wait_for(happened, f"{self.name}: {established} established")
 
     def stop(self):
         self.minion.stop()

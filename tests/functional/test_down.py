@@ -169,7 +169,7 @@ def by_stroke(make, request):
 def up_by_stroke(peers, count):
     for number in range(count):
         peers.east.run("ipsec", "stroke", "up-nb", name(number))
-    wait_for(lambda: peers.east.run("ipsec", "status").count("INSTALLED") == count, "the connections", 30)
+    wait_for(lambda: peers.east.run("ipsec", "status").count("INSTALLED") == count, "the connections")
 
 
 @pytest.fixture

@@ -173,7 +173,9 @@ class Traffic:
         """End the probes and read what they say."""
         self.mesh.on(self.source, "pkill", "-INT", "-x", "ping", check=False)
         for family, file in self.files.items():
-            wait_for(lambda f=file: self._summary(f) is not None, f"the summary of ping on {family}", 10)
+            wait_for(
+                lambda f=file: self._summary(f) is not None, f"the summary of ping on {family}", DEADLINE
+            )
             self.sent[family], self.received[family] = self._summary(file) or (0, 0)
 
     def _summary(self, file: str) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ADDRESSES, A, B, C, probes
+from conftest import ADDRESSES, DEADLINE, A, B, C, probes
 
 from fleetlab.process import wait_for
 
@@ -45,7 +45,9 @@ def test_a_forced_rekeying_uses_the_esp_group_and_loses_nothing(started):
         for name in ("cp2001_v4", "cp2001_v6"):
             pattern = re.compile(rf"{name}{{\d+}}:  AES_GCM_16_128/ECP_384_BP,")
             wait_for(
-                lambda p=pattern: bool(p.search(started.on(A, "ipsec", "statusall"))), f"rekeyed {name}", 30
+                lambda p=pattern: bool(p.search(started.on(A, "ipsec", "statusall"))),
+                f"rekeyed {name}",
+                DEADLINE,
             )
         traffic.wait_flows()
     assert traffic.lost == 0

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ADDRESSES, A, B
+from conftest import ADDRESSES, DEADLINE, A, B
 
 from fleetlab.paths import BUILD
 from fleetlab.process import wait_for
@@ -47,7 +47,7 @@ def first_connect(mesh, larval_drop):
     """Connect where there is a trap and no SA; what connect() took, and what the kernel dropped."""
     mesh.on(A, "sysctl", "-q", "-w", f"net.core.xfrm_larval_drop={larval_drop}")
     mesh.on(A, "ipsec", "down", "cp2001_v4[*]")
-    wait_for(lambda: "cp2001_v4" not in mesh.sas(A, B), "the end of the SA", 30, 0.5)
+    wait_for(lambda: "cp2001_v4" not in mesh.sas(A, B), "the end of the SA", DEADLINE, 0.5)
     before = no_states(mesh)
     found = json.loads(mesh.on(A, "python3", "-c", CONNECT, ADDRESSES[B][0]))
     return {**found, "dropped": no_states(mesh) - before}

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ADDRESSES, A, B, C
+from conftest import ADDRESSES, DEADLINE, A, B, C
 
 from fleetlab.process import wait_for
 
@@ -59,11 +59,15 @@ def test_a_large_transfer_passes_in_packets_that_fit(limited):
         send = f"head -c {BYTES} /dev/zero | nc -N -w 60 {address} 5001"
         with limited.lab.capture() as wire:
             wait_for(
-                lambda: limited.on(B, "ss", "-Hltn", "sport", "=", ":5001").strip() != "", "the listener", 20
+                lambda: limited.on(B, "ss", "-Hltn", "sport", "=", ":5001").strip() != "",
+                "the listener",
+                DEADLINE,
             )
             limited.on(A, "sh", "-c", send)
         wait_for(
-            lambda: limited.on(B, "stat", "-c", "%s", "/run/received").strip() == str(BYTES), "all of it", 30
+            lambda: limited.on(B, "stat", "-c", "%s", "/run/received").strip() == str(BYTES),
+            "all of it",
+            DEADLINE,
         )
         lengths = [packet.length for packet in wire.packets if packet.kind == "esp"]
         assert 1300 < max(lengths) <= 1450

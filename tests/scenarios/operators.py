@@ -51,14 +51,14 @@ class Running:
     def wait_until_printed(self, *texts: str) -> None:
         """Wait until each text is printed."""
         wait_for(
-            lambda: all(text in self._out.read_text() for text in texts), f"{', '.join(texts)} printed", 30
+            lambda: all(text in self._out.read_text() for text in texts), f"{', '.join(texts)} printed", 60
         )
 
     def wait_until_held(self, host: str) -> None:
         """Wait until it has reached a host."""
         machine = self.lab.host(host)
         wait_for(
-            lambda: machine.run(["test", "-e", HOLD], check=False).returncode == 0, f"a hold at {host}", 30
+            lambda: machine.run(["test", "-e", HOLD], check=False).returncode == 0, f"a hold at {host}", 60
         )
 
     def interrupt(self) -> None:

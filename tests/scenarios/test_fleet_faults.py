@@ -106,7 +106,7 @@ def test_the_master_is_restarted_in_the_middle(mesh, master, took):
     assert (status == 0) == heading.startswith("5 of 5")
     assert status == 0 or any(line.startswith(("did not answer: ", "cp")) for line in lines)
     mesh.lab.wait_minions()
-    wait_for(lambda: held(mesh.lab) == every(mesh.lab), "the holds of all", 30)
+    wait_for(lambda: held(mesh.lab) == every(mesh.lab), "the holds of all", 60)
     assert master.run("down", "reason=T195365")[0] == 0  # once more is no harm, and proves it
 
 
@@ -129,14 +129,14 @@ def test_ctrl_c(mesh, master, took):
     assert "not asked: cp3002.esams.example" in lines
     said = "interrupted; asked, without an answer yet, and finishing what they have begun: "
     assert f"{said}{CUT}" in lines
-    wait_for(lambda: held(mesh.lab) == sorted({*every(mesh.lab)} - {FULL}), "the end of what was begun", 30)
+    wait_for(lambda: held(mesh.lab) == sorted({*every(mesh.lab)} - {FULL}), "the end of what was begun", 60)
 
 
 def test_up_while_another_operator_takes_all_down(mesh, master, took):
     """The later one wins on every host, and the earlier one says so."""
     assert master.run("down", "reason=T195365")[0] == 0
     first = master.start("up", "jitter=0", "deadline=20")
-    wait_for(lambda: held(mesh.lab) != every(mesh.lab), "the first host that goes up", 30)
+    wait_for(lambda: held(mesh.lab) != every(mesh.lab), "the first host that goes up", 60)
     status, lines = took(master.run, "down", "reason=T2")
     assert (status, "5 of 5 hosts are as asked: down, and proven" in lines) == (0, True)
     first.end()

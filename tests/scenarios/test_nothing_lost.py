@@ -65,7 +65,7 @@ def test_the_minion_killed_in_the_middle(mesh, edited):
     wait_for_trial(mesh)
     host.run(["systemctl", "kill", "--signal=KILL", "salt-minion"])
     whole(mesh, edited)
-    wait_for(lambda: host.run(["pgrep", "-cx", "charon"]).stdout.strip() == "1", "the end of the trial", 20)
+    wait_for(lambda: host.run(["pgrep", "-cx", "charon"]).stdout.strip() == "1", "the end of the trial", 60)
     host.run(["systemctl", "restart", "salt-minion"])
     mesh.lab.wait_minions()
     repaired(mesh, ids)

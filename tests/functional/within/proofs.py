@@ -93,14 +93,14 @@ class Mesh:
         """Have both connections established, with SAs of their own."""
         self.down()
         self.backend.initiate([one.name for one in PAIR])
-        wait_for(lambda: self.states() == ["established"] * 2, "tunnels", 30)
+        wait_for(lambda: self.states() == ["established"] * 2, "tunnels")
 
     def down(self):
         """End all SAs, at both ends."""
         for backend in (self.backend, ViciBackend(self.west.vici)):
             backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
         both = (self.backend, ViciBackend(self.west.vici))
-        wait_for(lambda: not any(one.observe().ike_sas for one in both), "end of all SAs", 30)
+        wait_for(lambda: not any(one.observe().ike_sas for one in both), "end of all SAs")
 
     def argv(self, connections, asked, prefix=()):
         """Return what verifies at east."""
@@ -133,7 +133,7 @@ def disturbed(mesh_):
     asked = {"esp": ESP, "timeout": 10.0, "count": 60}
     running = subprocess.Popen(mesh_.argv(PAIR, asked), stdout=subprocess.PIPE)
     first = mesh_.packets()
-    wait_for(lambda: mesh_.packets() > first + 40, "probes under way", 30)
+    wait_for(lambda: mesh_.packets() > first + 40, "probes under way")
     ids = [child.uniqueid for sa in mesh_.backend.observe().ike_sas for child in sa.children]
     mesh_.backend.rekey_children(ids)
     return json.loads(running.communicate(timeout=90)[0])
