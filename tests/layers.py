@@ -12,7 +12,7 @@ from dataclasses import dataclass
 TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
 FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
 DURATIONS = ("--durations=10", "--durations-min=10")
-IMAGE = ["lab/lab", "image"]  # what labs share: inside there is no network to make it
+STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, and no speed, to make it
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
 
@@ -49,7 +49,7 @@ def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -
     pytest = [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
     stop = [f"--maxfail={FAILURES}"] if layer.lab else []
     last = [*(INSIDE if layer.inside else ()), *pytest, *stop, *(tests or [layer.place])]
-    return [*([IMAGE] if layer.inside else []), last]
+    return [*([STAND] if layer.inside else []), last]
 
 
 @dataclass(frozen=True)

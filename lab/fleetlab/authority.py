@@ -83,6 +83,10 @@ class Authority:
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
+    def installed(self, root: Path, name: str) -> bool:
+        """Whether a host has its files."""
+        return (root / SSLDIR / f"private_keys/{name}.pem").exists()
+
     def install(self, root: Path, name: str, issued: Issued, cas: Iterable[bytes] = ()) -> None:
         """Write a host's files below its root as the Puppet agent does."""
         ssl = root / SSLDIR

@@ -61,15 +61,16 @@ KEY = BUILD / "image.key"
 def ready() -> Path:
     """Build what is missing or was made from other inputs; return the root that all hosts share."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    with _alone():
+    with alone(BUILD / "lock"):
         if not (KEY.exists() and KEY.read_text() == _key()):
             _build()
     return IMAGE
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    with (BUILD / "lock").open("w") as lock:
+def alone(file: Path) -> Iterator[None]:
+    """Have nobody else build meanwhile, who takes the same file."""
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import cache
+from . import cache, standing
 from .errors import CommandError, LabError
 from .lab import Lab, labs, started
 from .paths import DEFAULT_FLEET
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--plane", choices=PLANES, default=AUTO, help="who does ESP")
     one.add_argument("--no-master", action="store_true", help="no Salt master: hosts serve themselves")
     action("image", image, "build what all labs share; lab/with-esp has no network to do it inside")
+    action("standing", stand, "build the image, and set three hosts up to start a lab from in another kernel")
     one = action("run", run_on, "run a command on a host; its exit status is the command's")
     one.add_argument("host")
     one.add_argument("command", nargs=argparse.REMAINDER, help="after --")
@@ -90,6 +91,11 @@ def up(options: argparse.Namespace) -> None:
 def image(_: argparse.Namespace) -> None:
     """Build the hosts' root, packages and wheels, where they are missing."""
     cache.ready()
+
+
+def stand(_: argparse.Namespace) -> None:
+    """Build the image, and disks of hosts that are set up already, where they are missing."""
+    standing.ready()
 
 
 def run_on(options: argparse.Namespace) -> None:

@@ -107,14 +107,7 @@ def title(text: str) -> None:
 def applied(lab: Lab) -> dict[str, list[dict]]:
     """Apply the state on all members; the states of each host, or `LabError` with what failed."""
     say(f"applying state ipsec on {MEMBERS}")
-    results = lab.salt(MEMBERS, "state.apply", "ipsec", timeout=300)
-    for host, states in sorted(results.items()):
-        if not isinstance(states, dict):
-            raise LabError(f"{host}: {states}")
-        for state in states.values():
-            if state["result"] is not True:
-                raise LabError(f"{host}: state {state['__id__']} failed: {state['comment']}")
-    return {host: list(states.values()) for host, states in results.items()}
+    return lab.apply(MEMBERS)
 
 
 def prove_encrypted(lab: Lab) -> None:

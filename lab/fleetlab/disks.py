@@ -1,6 +1,6 @@
 """What a host finds on its disk when it boots for the first time: names, Salt, the pillar."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -8,10 +8,12 @@ import yaml
 from . import names
 from .addresses import PlannedHost, render_hosts_file
 from .paths import LAB, REPO
+from .process import run
 
 SERVED = ("_modules", "_states", "_utils", "_output", "_runners", "_beacons")  # and states/ipsec
 SOURCE = "/srv/ipsec"
 SALT_ROOT, PILLAR_ROOT = "/srv/salt", "/srv/pillar"
+ATTRIBUTES = ("--xattrs", "--xattrs-include=*", "--numeric-owner")  # an overlay marks directories by them
 TOP = {"base": {"*": ["ipsec", "plane"]}}
 
 
@@ -57,8 +59,7 @@ def minion(root: Path, host: PlannedHost, masterless: bool, processes: bool) -> 
     if masterless:
         config |= {"file_client": "local", **_roots()}
     write(root / "etc/salt/minion", yaml.safe_dump(config))
-    if not masterless:
-        enable(root, "salt-minion")
+    (disable if masterless else enable)(root, "salt-minion")
 
 
 def master(root: Path) -> None:
@@ -80,14 +81,26 @@ def _roots() -> dict[str, object]:
     return {"file_roots": {"base": [SALT_ROOT]}, "pillar_roots": {"base": [PILLAR_ROOT]}}
 
 
+def unpack(standing: Path, place: Path) -> None:
+    """Lay down the disks of hosts that were set up already."""
+    run(["tar", *ATTRIBUTES, "--extract", f"--file={standing}", f"--directory={place}"])
+
+
+def pack(standing: Path, place: Path, hosts: Iterable[str]) -> None:
+    """Keep the disks of hosts that are off, and the CA that signed their certificates."""
+    unfinished, parts = standing.with_suffix(".new"), ["ca", *(f"hosts/{name}/upper" for name in hosts)]
+    run(["tar", *ATTRIBUTES, "--create", f"--file={unfinished}", f"--directory={place}", *parts])
+    unfinished.replace(standing)
+
+
 def served(root: Path) -> None:
     """Make the directory of links that the master serves (or a host without a master uses)."""
     salt = root / SALT_ROOT.lstrip("/")
-    salt.mkdir(parents=True)
+    salt.mkdir(parents=True, exist_ok=True)
     for part in SERVED:
         if (REPO / part).is_dir():
-            (salt / part).symlink_to(f"{SOURCE}/{part}")
-    (salt / "ipsec").symlink_to(f"{SOURCE}/states/ipsec")
+            _link(salt / part, f"{SOURCE}/{part}")
+    _link(salt / "ipsec", f"{SOURCE}/states/ipsec")
 
 
 def pillar(root: Path, fleet: str, plane: str) -> None:
@@ -102,4 +115,15 @@ def enable(root: Path, unit: str) -> None:
     """Enable a unit as systemctl would."""
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    (wants / f"{unit}.service").symlink_to(f"/lib/systemd/system/{unit}.service")
+    _link(wants / f"{unit}.service", f"/lib/systemd/system/{unit}.service")
+
+
+def disable(root: Path, unit: str) -> None:
+    """Disable a unit as systemctl would."""
+    (root / f"etc/systemd/system/multi-user.target.wants/{unit}.service").unlink(missing_ok=True)
+
+
+def _link(link: Path, target: str) -> None:
+    """Have a link, also where there is one."""
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

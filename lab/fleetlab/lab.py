@@ -30,14 +30,23 @@ READY_DEADLINE = 240.0  # seconds, until every minion answers
 
 
 class Lab:
-    """A fleet on this machine. With ``master=False`` every host serves itself (salt-call --local)."""
+    """A fleet on this machine. With ``master=False`` every host serves itself (salt-call --local).
+
+    ``standing`` are disks of hosts that were set up already (`standing.ready`).
+    """
 
     def __init__(
-        self, name: str = "lab", fleet: Path = DEFAULT_FLEET, plane: str = AUTO, master: bool = True
+        self,
+        name: str = "lab",
+        fleet: Path = DEFAULT_FLEET,
+        plane: str = AUTO,
+        master: bool = True,
+        standing: Path | None = None,
     ) -> None:
         self.name = names.check_lab_name(name)
         self.place = RUN / self.name
         self._record = self.place / "lab.json"
+        self._standing = standing
         if self._record.exists():
             known = json.loads(self._record.read_text())
             self.fleet, self.with_master, self._plane = Path(known["fleet"]), known["master"], known["plane"]
@@ -137,6 +146,8 @@ class Lab:
         record = {"fleet": str(self.fleet), "master": self.with_master, "plane": plane}
         self._record.write_text(json.dumps(record))
         _watchers(len(planned))
+        if self._standing is not None:
+            disks.unpack(self._standing, self.place)
         say("network and disks")
         self.network.up_core()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -158,7 +169,8 @@ class Lab:
             disks.master(root)
         else:
             disks.minion(root, host, masterless=master is None, processes=(os.cpu_count() or 1) > 1)
-            self.ca.install(root, host.name, self.ca.issue(host.name))
+            if not self.ca.installed(root, host.name):
+                self.ca.install(root, host.name, self.ca.issue(host.name))
         self.network.up_host(host)
 
     def _wait_ready(self) -> None:
@@ -275,6 +287,17 @@ class Lab:
         command = ["salt", *kind, "--out=json", "--static", "--hide-timeout", f"--timeout={timeout:g}"]
         done = self.master.run([*command, target, function, *arguments], check=False, timeout=timeout + 30)
         return _first_json(done)
+
+    def apply(self, target: str) -> dict[str, list[dict[str, Any]]]:
+        """Apply the state on minions; the states of each, or `LabError` with what failed."""
+        results = self.salt(target, "state.apply", "ipsec", timeout=300)
+        for host, states in sorted(results.items()):
+            if not isinstance(states, dict):
+                raise LabError(f"{host}: {states}")
+            for state in states.values():
+                if state["result"] is not True:
+                    raise LabError(f"{host}: state {state['__id__']} failed: {state['comment']}")
+        return {host: list(states.values()) for host, states in results.items()}
 
     def call(self, host: str, function: str, *arguments: str, timeout: float = 300) -> Any:
         """Run a function by salt-call on a host; what it returned."""

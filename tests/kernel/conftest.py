@@ -1,8 +1,9 @@
 """Three hosts at three sites where the kernel does ESP; each applies the state by itself (no master).
 
 Run where the kernel has ESP with AES-GCM: `lab/with-esp` sees to that. There a run of the state takes
-some ten seconds, so the pair of A and B climbs the stages once for all files, and each file stands on the
-stage it needs: `started`, then `required`; test_stages goes down again. Each step is measured.
+some ten seconds, and its first one minutes: so the hosts were set up outside (`fleetlab.standing`). The pair
+of A and B climbs the stages once for all files, and each file stands on the stage it needs: `started`, then
+`required`; test_stages goes down again. Each step is measured.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from fleetlab import Lab
+from fleetlab import Lab, standing
 from fleetlab.capture import Capture
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
@@ -66,7 +67,7 @@ class Mesh:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.pillar: dict = yaml.safe_load(FLEET.read_text())
-        self.stage = "new"  # of the pair of A and B
+        self.stage = standing.STAGES["core-to-core"]  # of the pair of A and B
         self.steps: dict[str, dict] = {}  # by "FROM to TO": what the step lost, what the line showed after it
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
@@ -189,27 +190,25 @@ class Traffic:
 
 
 @pytest.fixture(scope="session")
-def new() -> Iterator[Mesh]:
-    """Three hosts that no state has touched; they have the modules."""
-    lab = Lab("kernel", FLEET, KERNEL, master=False)
+def set_up() -> Iterator[Mesh]:
+    """Three hosts where the state was applied, in the other plane and without a connection of A and B."""
+    lab = Lab("kernel", FLEET, KERNEL, master=False, standing=standing.ready())
     lab.down()
     try:
         lab.up()
-        for host in (A, B, C):
-            lab.call(host, "saltutil.sync_all")
         yield Mesh(lab)
     finally:
         lab.down()
 
 
 @pytest.fixture(scope="session")
-def started(new: Mesh) -> Mesh:
+def started(set_up: Mesh) -> Mesh:
     """All pairs in `start`, at once; tests/rollout goes by `passive`, as a fleet does."""
-    new.step("start")
-    new.apply(C)
+    set_up.step("start")
+    set_up.apply(C)
     for host in (A, B):
-        new.wait_up(host, C)
-    return new
+        set_up.wait_up(host, C)
+    return set_up
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ The way up is the one that the other scenarios took (conftest).
 import pytest
 from conftest import SECOND
 
-UP, DOWN = ("new", "start", "require"), ("require", "start", "passive", "off")
+UP, DOWN = ("off", "start", "require"), ("require", "start", "passive", "off")
 STEPS = [f"{one} to {two}" for way in (UP, DOWN) for one, two in zip(way, way[1:])]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from fleetlab import Lab
+from fleetlab import Lab, standing
 from fleetlab.capture import Capture
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
@@ -135,10 +135,26 @@ class Step:
         return bool(keys) and all(now.get(key) == self.before[key] for key in keys)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have an option for the whole walk."""
+    parser.addoption(
+        "--whole", action="store_true", help="every step, and from hosts that no state has touched"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what scenarios tell at full speed, unless the whole walk is asked for."""
+    if not config.getoption("--whole"):
+        left = [item for item in items if item.get_closest_marker("whole")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
-    """Three hosts that no state has touched, and their master."""
-    lab = Lab("rollout", FLEET, KERNEL)
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Three hosts and their master; in the whole walk no state has touched them."""
+    disks = None if request.config.getoption("--whole") else standing.ready()
+    lab = Lab("rollout", FLEET, KERNEL, standing=disks)
     lab.down()
     try:
         lab.up()

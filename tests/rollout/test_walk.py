@@ -4,6 +4,7 @@ A and B require IPsec of each other: whatever happens, nothing of theirs goes in
 `start`. Each step is what docs/changing-the-fleet.md tells to type.
 """
 
+import pytest
 from conftest import INTERVAL, MOVED, A, B, C
 
 from fleetlab.authority import SSLDIR, Authority
@@ -54,6 +55,7 @@ def test_ciphers_change(fleet):
     assert [step.lost(*pair) for pair in ((A, B), (A, C), (B, C))] == [0, 0, 0]
 
 
+@pytest.mark.whole
 def test_a_host_moves(fleet):
     """C has both addresses, and its programs use the new ones; nobody else notices."""
     for family, length in (("ipv4", 24), ("ipv6", 64)):
@@ -73,6 +75,7 @@ def test_a_host_moves(fleet):
     assert min(one["packets_in"] for one in packets) > 0
 
 
+@pytest.mark.whole
 def test_every_certificate_is_renewed_by_a_new_ca(fleet):
     lab, new = fleet.lab, Authority(fleet.lab.place / "new-ca", "New CA")
     with fleet.step("certificates renewed") as step:
@@ -90,6 +93,7 @@ def test_every_certificate_is_renewed_by_a_new_ca(fleet):
     assert max(one.lost for one in step.traffic.figures.values()) < GAP
 
 
+@pytest.mark.whole
 def test_a_site_leaves_and_comes_back_by_rollback(fleet):
     whole = {key: fleet.pillar["ipsec"][key] for key in ("hosts", "rules", "expect")}
     hosts = {name: one for name, one in whole["hosts"].items() if name != C}
@@ -104,6 +108,7 @@ def test_a_site_leaves_and_comes_back_by_rollback(fleet):
     assert (step.lost(A, B), step.seen(A, B, "clear"), step.same_sas(A, B)) == (0, 0, True)
 
 
+@pytest.mark.whole
 def test_down_again_from_require(fleet):
     with fleet.step("require to start") as step:
         fleet.edit(rules=rules(fleet, "start"))

@@ -21,9 +21,9 @@ def test_a_layer_is_run_by_pytest_over_its_folder():
 
 def test_a_lab_stops_at_the_third_failure_and_may_need_another_kernel():
     (scenarios,) = layers.commands(SCENARIOS, "python", "cache")
-    image, kernel = layers.commands(KERNEL, "python", "cache", [ONE])
+    stand, kernel = layers.commands(KERNEL, "python", "cache", [ONE])
     assert scenarios[-2:] == ["--maxfail=3", "tests/scenarios"]
-    assert image == ["lab/lab", "image"]
+    assert stand == ["lab/lab", "standing"]
     assert kernel[:4] == ["lab/with-esp", "--timeout", "2400", "--"]
     assert kernel[-1] == ONE
 
