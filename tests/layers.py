@@ -6,7 +6,7 @@ Pure: `tests/run` starts the processes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
@@ -25,21 +25,27 @@ class Layer:
     lab: bool = False
     inside: bool = False
     walk: bool = False  # its tests are the steps of one walk
+    folder: str = ""  # where its tests are (default: tests/NAME)
+    options: tuple[str, ...] = ()  # of pytest
 
     @property
     def place(self) -> str:
         """Where its tests are."""
-        return f"tests/{self.name}"
+        return self.folder or f"tests/{self.name}"
 
 
 LINT, UNIT = Layer("lint"), Layer("unit")
 SCENARIOS = Layer("scenarios", lab=True)
 KERNEL = Layer("kernel", lab=True, inside=True)
-ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)
+ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that need the kernel
+WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=("--whole",))
+RIG = Layer("rig", lab=True)  # of the lab itself
 FUNCTIONAL, INTEGRATION = Layer("functional"), Layer("integration")
-FIRST = (LINT, UNIT)  # quick: where one of them fails, nothing else is run
-THEN = (SCENARIOS, KERNEL, ROLLOUT, FUNCTIONAL, INTEGRATION)  # the longest first
-LAYERS = {layer.name: layer for layer in (*FIRST, *THEN)}
+# Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
+FIRST = (LINT, UNIT)
+USUAL = (*FIRST, SCENARIOS, KERNEL, FUNCTIONAL, ROLLOUT, RIG, INTEGRATION)
+WHOLE = (*FIRST, SCENARIOS, WALK, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
+LAYERS = {layer.name: layer for layer in (*USUAL, WALK)}
 
 
 def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -> list[list[str]]:
@@ -48,7 +54,7 @@ def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -
         return [["tests/lint"]]
     pytest = [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
     stop = [f"--maxfail={FAILURES}"] if layer.lab else []
-    last = [*(INSIDE if layer.inside else ()), *pytest, *stop, *(tests or [layer.place])]
+    last = [*(INSIDE if layer.inside else ()), *pytest, *stop, *layer.options, *(tests or [layer.place])]
     return [*([STAND] if layer.inside else []), last]
 
 
@@ -93,18 +99,20 @@ def unsteady(results: Collection[Result], seconds: Collection[Result]) -> list[s
 
 
 def summary(
-    wanted: Collection[Layer],
+    left_out: Mapping[Layer, str],
     results: Sequence[Result],
     seconds: Sequence[Result],
     total: float,
     logs: str,
 ) -> list[str]:
-    """Return the last lines: what each layer took and how it ended, what is unsteady, what failed."""
+    """Return the last lines: what each layer took and how it ended, what is unsteady, what failed.
+
+    ``left_out`` says of layers that were not run why.
+    """
     rows = [(result.layer.name, result) for result in results]
     rows += [(f"{result.layer.name} again", result) for result in seconds]
     lines = [_line(name, result.seconds, _word(result), result.said) for name, result in rows]
-    ran = {result.layer for result in results}
-    lines += [f"{layer.name:16}not run" for layer in wanted if layer not in ran]
+    lines += [f"{layer.name:16}not run: {why}" for layer, why in left_out.items()]
     lines += [_line("all", total, "", "")]
     lines += [f"unsteady: {test}" for test in unsteady(results, seconds)]
     lost = broken(results, seconds)

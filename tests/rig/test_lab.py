@@ -12,7 +12,7 @@ from fleetlab.machine import cgroup_roots
 from fleetlab.process import wait_for, with_argument
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "other"
+NAME, FIRST = "other", "first"
 FLEET = """
 ipsec:
   hosts:
@@ -21,21 +21,21 @@ ipsec:
 """
 
 
-def lab(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "lab/lab"), "--name", NAME, *arguments]
+def lab(*arguments: str, name: str = NAME, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "lab/lab"), "--name", name, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
-def leftovers() -> list[str]:
+def leftovers(name: str = NAME) -> list[str]:
     """Namespaces, mounts, directories, cgroups and processes that carry the lab's name."""
-    found = [str(path) for path in Path("/run/netns").glob(f"lab-{NAME}-*")]
+    found = [str(path) for path in Path("/run/netns").glob(f"lab-{name}-*")]
     found += [
-        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"ipsec-lab/{NAME}" in line
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"ipsec-lab/{name}" in line
     ]
-    found += [str(path) for path in Path("/run/ipsec-lab").glob(NAME)]
-    found += [str(path) for root in cgroup_roots() for path in root.glob(f"lab-{NAME}-*")]
-    found += [f"process {pid}" for pid in with_argument(f"/run/ipsec-lab/{NAME}/")]
-    found += [f"process {pid}" for pid in with_argument(f"--machine={NAME}-")]
+    found += [str(path) for path in Path("/run/ipsec-lab").glob(name)]
+    found += [str(path) for root in cgroup_roots() for path in root.glob(f"lab-{name}-*")]
+    found += [f"process {pid}" for pid in with_argument(f"/run/ipsec-lab/{name}/")]
+    found += [f"process {pid}" for pid in with_argument(f"--machine={name}-")]
     return found
 
 
@@ -48,7 +48,16 @@ def fleet(tmp_path):
     assert leftovers() == []
 
 
-def test_a_second_lab_beside_the_first(everything, fleet, tmp_path):
+@pytest.fixture
+def first(fleet):
+    started = lab("up", "--no-master", "--fleet", str(fleet), name=FIRST)
+    assert started.returncode == 0, started.stderr
+    yield
+    lab("down", name=FIRST)
+    assert leftovers(FIRST) == []
+
+
+def test_a_second_lab_beside_the_first(first, fleet, tmp_path):
     """Same addresses, other name; commands pass their status on, and both go on running."""
     started = lab("up", "--no-master", "--fleet", str(fleet))
     assert started.returncode == 0, started.stderr
@@ -72,8 +81,7 @@ def test_a_second_lab_beside_the_first(everything, fleet, tmp_path):
     assert lab("on", "b1").returncode == 0
     assert lab("run", "b1", "--", "cat", "/srv/new/copied").stdout == "content"
     assert lab("status").returncode == 0
-    answered = everything.lab.host("cp1001").run(["ping", "-q", "-c", "1", "10.20.0.11"])
-    assert answered.returncode == 0
+    assert lab(*ping, "10.20.0.11", name=FIRST).returncode == 0
 
 
 def test_a_start_that_is_killed_leaves_nothing_after_down(fleet):
