@@ -13,6 +13,7 @@ from typing import Any
 from . import addresses, cache, disks, names, network
 from .authority import Authority
 from .capture import Capture, link_numbers
+from .client import Client
 from .errors import LabError
 from .fleet import FleetHost, read_fleet
 from .machine import END_DEADLINE, Machine, cgroup_roots, remove_cgroups
@@ -26,6 +27,7 @@ from .traffic import Targets, Traffic
 MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
 WATCHERS = 16  # inotify instances a host
 NOT_FOUND = 127  # what a shell says of a command that is not there
+PING = 10  # seconds
 READY_DEADLINE = 240.0  # seconds, until every minion answers
 
 
@@ -99,6 +101,10 @@ class Lab:
     def host(self, wanted: str) -> Machine:
         """The host of that name, or whose name starts so."""
         return self.machines[names.resolve(wanted, list(self.machines))]
+
+    @cached_property
+    def _client(self) -> Client:
+        return Client(self.master)
 
     @property
     def master(self) -> Machine:
@@ -193,18 +199,19 @@ class Lab:
         self.master.run(["salt-run", "saltutil.sync_all"], timeout=120)
         missing: set[str] = set()
 
-        def answered() -> bool:
-            """Ask again where it took too long: by then most of it is done."""
-            targets = ",".join(sorted(expected))
+        def answered(function: str, timeout: float) -> bool:
             missing.clear()
             missing.update(expected)
             with contextlib.suppress(LabError):
-                missing.difference_update(
-                    self._answers(targets, "saltutil.sync_all", timeout=120, expr="list")
-                )
+                found = self._answers(",".join(sorted(expected)), function, timeout=timeout, expr="list")
+                missing.difference_update(found)
             return not missing
 
-        wait_for(answered, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
+        def ready() -> bool:
+            """Ask shortly at first: who was not connected yet never hears of a job."""
+            return answered("test.ping", PING) and answered("saltutil.sync_all", 120)
+
+        wait_for(ready, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
 
     def _silent(self, host: str) -> str:
         """What there is to know of a host whose minion does not answer."""
@@ -215,6 +222,8 @@ class Lab:
 
     def down(self) -> None:
         """End everything of the lab; nothing is left, also where a start was cut short."""
+        if self.with_master:
+            self._client.stop()
         kill(with_argument(f"{self.place}/"))
         spaces = network.namespaces(self.name)
         for space in spaces:
@@ -283,10 +292,14 @@ class Lab:
         self, target: str, function: str, *arguments: str, timeout: float, expr: str
     ) -> dict[str, Any]:
         """Run a function on minions; what those returned that answered."""
-        kind = {"glob": [], "list": ["-L"]}[expr]
-        command = ["salt", *kind, "--out=json", "--static", "--hide-timeout", f"--timeout={timeout:g}"]
-        done = self.master.run([*command, target, function, *arguments], check=False, timeout=timeout + 30)
-        return _first_json(done)
+        job = {
+            "target": target,
+            "kind": expr,
+            "function": function,
+            "arguments": arguments,
+            "timeout": timeout,
+        }
+        return self._client.answers(job, timeout + 60)
 
     def apply(self, target: str) -> dict[str, list[dict[str, Any]]]:
         """Apply the state on minions; the states of each, or `LabError` with what failed."""

@@ -63,6 +63,10 @@ class Mesh:
         self.changed, self.touched = True, hosts
         self.lab.set_pillar(yaml.safe_dump(pillar))
 
+    def settled(self) -> None:
+        """Every host runs the usual pillar again: at the end of the test there is nothing to apply."""
+        self.changed = False
+
     def apply(self, target: str = demo.MEMBERS, *arguments: str) -> dict[str, dict]:
         """Run `state.apply ipsec`; the states of each host by id, whatever their results."""
         found = self.lab.salt(target, "state.apply", "ipsec", *arguments, timeout=300)
@@ -100,7 +104,10 @@ def everything() -> Iterator[Mesh]:
 
 @pytest.fixture
 def asking(everything: Mesh) -> Master:
-    """The master's shell, for what changes nothing: no host is looked after afterwards."""
+    """The master's shell, for what changes nothing: no host is looked after afterwards.
+
+    Tests that only look take the lab itself from `everything`.
+    """
     return Master(everything.lab)
 
 

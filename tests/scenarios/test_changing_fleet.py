@@ -130,6 +130,7 @@ def test_a_site_leaves_and_a_site_comes(mesh, master):
     assert watch.same_sas(CORE)
     assert refusals(mesh, CORE) == before, "a pair was started before its other end was configured"
     assert lines[-1] == "5 hosts changed, every connection as it should be"
+    mesh.settled()
     record("a site comes", untouched=total(watch.between(CORE)))
 
 
@@ -165,6 +166,7 @@ def test_maintenance_takes_a_host_out_quietly_and_back_in(mesh, master):
         assert {found[host]["summary"]["severity"] for host in others} == {"ok"}
         mesh.give(mesh.pillar)
         roll(master)
+        mesh.settled()
         watch.flows(CORE)
     assert {one.lost for one in watch.between(others).values()} == {0}
     assert watch.same_sas(others)
@@ -251,6 +253,7 @@ def test_what_a_roll_out_changed_comes_back(mesh, master):
         mesh.give(whole)
         status, lines = master.run("plan")
         assert status == 0, lines
+        mesh.settled()
     assert {one.lost for one in watch.between(CORE).values()} == {0}
     assert watch.same_sas(CORE)
     record(

@@ -22,14 +22,14 @@ def test_verify_proves_the_fleet(asking):
     assert "5 of 5 hosts are as asked: every connection encrypted both ways" in lines
 
 
-def test_a_dry_run_changes_nothing(mesh, master):
-    before = mesh.lab.ids()
-    status, lines = master.run("down", "dry_run=True")
+def test_a_dry_run_changes_nothing(everything, asking):
+    before = everything.lab.ids()
+    status, lines = asking.run("down", "dry_run=True")
     assert status == 0
     assert "5 hosts asked, nothing was changed" in lines
     told = "cp2001.codfw.example: 8 of 8 connections would be ended (8 connections: 8 established"
     assert any(line.startswith(told) for line in lines), lines
-    assert mesh.lab.ids() == before
+    assert everything.lab.ids() == before
 
 
 def test_down_lasts_until_up(mesh, master):

@@ -16,9 +16,9 @@ def changed(states: dict) -> dict:
     return {name: state["changes"] for name, state in states.items() if state["changes"]}
 
 
-def test_every_connection_is_established_once_at_both_ends(mesh):
+def test_every_connection_is_established_once_at_both_ends(everything):
     ends = {}
-    for host, status in mesh.status().items():
+    for host, status in everything.status().items():
         for name, one in status["connections"].items():
             assert one["state"] == "established", (host, name, one)
             assert len(one["ike_ids"]) == 1, (host, name)
@@ -29,44 +29,44 @@ def test_every_connection_is_established_once_at_both_ends(mesh):
     assert {(peer, host, family) for host, peer, family in ends} == set(ends)
 
 
-def test_traffic_is_encrypted_and_counted_at_both_ends(mesh):
-    demo.prove_encrypted(mesh.lab)  # raises where the wire has a plain packet, or a counter stood still
+def test_traffic_is_encrypted_and_counted_at_both_ends(everything):
+    demo.prove_encrypted(everything.lab)  # raises where the wire has a plain packet, or a counter stood still
 
 
-def test_ike_uses_the_proposal_of_the_defaults(mesh):
-    text = mesh.lab.host("cp1001").run(["ipsec", "statusall"]).stdout
+def test_ike_uses_the_proposal_of_the_defaults(everything):
+    text = everything.lab.host("cp1001").run(["ipsec", "statusall"]).stdout
     assert text.count("IKE proposal: AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP") == 6
 
 
-def test_a_host_in_no_rule_stays_untouched(mesh):
-    states = mesh.apply(DB1001)[DB1001]
+def test_a_host_in_no_rule_stays_untouched(everything):
+    states = everything.apply(DB1001)[DB1001]
     assert changed(states) == {}
     assert "no peers" in states["ipsec-check-input"]["comment"]
-    host = mesh.lab.host("db1001")
+    host = everything.lab.host("db1001")
     assert host.run(["dpkg-query", "-W", "strongswan*"], check=False).returncode == 1
     assert host.run(["ls", "/etc/ipsec.d", "/usr/local/lib/hostipsec"], check=False).returncode == 2
 
 
-def test_a_second_run_changes_nothing_and_starts_nothing_anew(mesh):
-    before = mesh.lab.ids()
-    for host, states in mesh.apply().items():
+def test_a_second_run_changes_nothing_and_starts_nothing_anew(everything):
+    before = everything.lab.ids()
+    for host, states in everything.apply().items():
         assert changed(states) == {}, host
         assert all(state["result"] is True for state in states.values()), host
-    assert mesh.lab.ids() == before
+    assert everything.lab.ids() == before
 
 
-def test_the_prediction_on_new_hosts_came_true(mesh):
+def test_the_prediction_on_new_hosts_came_true(everything):
     """`test=True` before the package was there named exactly the states that then changed something."""
-    for host, states in mesh.first.items():
+    for host, states in everything.first.items():
         assert all(state["result"] is True for state in states.values()), host
-        would = {name for name, state in mesh.predicted[host].items() if state["result"] is None}
+        would = {name for name, state in everything.predicted[host].items() if state["result"] is None}
         assert would == set(changed(states)), host
-        predicted = mesh.predicted[host]["ipsec-config-connections"]["changes"]
+        predicted = everything.predicted[host]["ipsec-config-connections"]["changes"]
         assert predicted == states["ipsec-config-connections"]["changes"]
 
 
-def test_the_prediction_on_configured_hosts_is_nothing(mesh):
-    for host, states in mesh.apply(demo.MEMBERS, "test=True").items():
+def test_the_prediction_on_configured_hosts_is_nothing(everything):
+    for host, states in everything.apply(demo.MEMBERS, "test=True").items():
         assert all(state["result"] is True for state in states.values()), host
         assert changed(states) == {}, host
 
@@ -94,24 +94,24 @@ def test_a_changed_pillar_changes_what_was_predicted_and_nothing_else(mesh):
             assert tuple(one["ike_ids"]) == before[host, name]
 
 
-def test_keys_are_private_and_in_no_return_or_log(mesh):
-    host = mesh.lab.host("cp1001")
+def test_keys_are_private_and_in_no_return_or_log(everything):
+    host = everything.lab.host("cp1001")
     (key,) = host.run(["find", "/etc/ipsec.d/private", "-type", "f"]).stdout.split()
     listed = host.run(["stat", "-c", "%a %U %n", "/etc/ipsec.d/private", key])
     assert [line.split()[:2] for line in listed.stdout.splitlines()] == [["700", "root"], ["600", "root"]]
     assert host.run(["stat", "-c", "%a", "/etc/ipsec.secrets"]).stdout.strip() == "600"
     secret = host.read(key).splitlines()[5]
-    assert secret not in json.dumps([mesh.predicted, mesh.first])
+    assert secret not in json.dumps([everything.predicted, everything.first])
     assert secret not in host.run(["journalctl", "-b", "--no-pager"]).stdout
     for machine, places in (
         (host, ["/var/log/salt", "/var/cache/salt"]),
-        (mesh.lab.master, ["/var/cache/salt"]),
+        (everything.lab.master, ["/var/cache/salt"]),
     ):
         assert machine.run(["grep", "-rlF", secret, *places], check=False).stdout == ""
 
 
-def test_the_init_script_is_diverted_and_one_charon_runs_in_the_unit(mesh):
-    host = mesh.lab.host("cp1001")
+def test_the_init_script_is_diverted_and_one_charon_runs_in_the_unit(everything):
+    host = everything.lab.host("cp1001")
     assert (
         host.run(["dpkg-divert", "--truename", "/etc/init.d/ipsec"]).stdout.strip()
         == "/etc/init.d/ipsec-disabled"
@@ -122,9 +122,9 @@ def test_the_init_script_is_diverted_and_one_charon_runs_in_the_unit(mesh):
     assert "charon" in host.run(["systemctl", "status", "--no-pager", "strongswan-starter"]).stdout
 
 
-def test_a_sysctl_is_live_and_comes_back_at_boot(mesh):
+def test_a_sysctl_is_live_and_comes_back_at_boot(everything):
     for host in ("cp1001", "cp3002"):
-        machine = mesh.lab.host(host)
+        machine = everything.lab.host(host)
         assert machine.read("/proc/sys/net/core/xfrm_larval_drop").strip() == "0"
         assert "xfrm_larval_drop" in machine.read("/etc/sysctl.d/60-ipsec.conf")
 

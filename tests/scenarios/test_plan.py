@@ -36,12 +36,12 @@ def same_as_test_mode(mesh, found, hosts):
     return True
 
 
-def test_a_settled_fleet_has_nothing_to_do(mesh):
-    status, lines = planned(mesh.lab)
+def test_a_settled_fleet_has_nothing_to_do(everything):
+    status, lines = planned(everything.lab)
     assert (status, lines[0]) == (0, SETTLED)
-    status, found = data(mesh.lab)
+    status, found = data(everything.lab)
     assert (status, found["added"], found["removed"], found["changed"]) == (0, [], [], [])
-    alone = mesh.lab.call(CP1001, "ipsec.plan")
+    alone = everything.lab.call(CP1001, "ipsec.plan")
     assert (alone["standing"], alone["changes"]) == ("member", {})
 
 
@@ -97,13 +97,13 @@ def test_what_was_planned_is_applied_and_then_there_is_nothing_to_do(mesh):
     )
 
 
-def test_a_host_that_does_not_answer_is_named(mesh):
+def test_a_host_that_does_not_answer_is_named(everything):
     minion = ["systemctl", "kill", "salt-minion"]
-    mesh.lab.host(CP2001).run([*minion, "--signal=STOP"])
+    everything.lab.host(CP2001).run([*minion, "--signal=STOP"])
     try:
-        status, lines = planned(mesh.lab, "timeout=5")
+        status, lines = planned(everything.lab, "timeout=5")
     finally:
-        mesh.lab.host(CP2001).run([*minion, "--signal=CONT"])
+        everything.lab.host(CP2001).run([*minion, "--signal=CONT"])
     assert status == 1
     assert f"did not answer: {CP2001}" in lines
 
@@ -124,7 +124,7 @@ def test_every_error_of_a_pillar_is_told_and_no_host_is_asked(mesh):
     assert mesh.lab.master.run(jobs).stdout == before
 
 
-def test_a_target_that_fits_nobody(mesh):
-    status, lines = planned(mesh.lab, "nohost*")
+def test_a_target_that_fits_nobody(everything):
+    status, lines = planned(everything.lab, "nohost*")
     assert status == 2
     assert lines[0] == "tgt=nohost*: no accepted minion fits; nothing was asked of any host"
