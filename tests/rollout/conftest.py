@@ -7,6 +7,7 @@ there, so the tests are one walk, in their order.
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import yaml
@@ -24,6 +25,19 @@ INTERVAL = 0.5  # seconds between two probes of a host to an address: more would
 MOVED = {"ipv4": "10.20.0.31", "ipv6": "2001:db8:3::31"}  # where C moves to
 
 
+@dataclass(frozen=True)
+class Walk:
+    """Where the hosts come from, and what a roll-out to `require` says then: stages, and hosts it changed."""
+
+    begin: str
+    stages: tuple[str, ...]
+    changed: int
+
+
+NEW = Walk("new", ("passive",) * 3 + ("start",) * 3 + ("require",) * 2, 3)
+STARTED = Walk("start", ("require",) * 2, 2)
+
+
 class Fleet:
     """The lab, its pillar, and steps that are measured."""
 
@@ -37,6 +51,14 @@ class Fleet:
             if host.name in members
         }
         self.moved: dict[str, list[str]] = {}
+        self.walk = NEW
+
+    def start(self) -> None:
+        """Have every pair in `start`, at once; the roll-out to there is in scenarios and the whole walk."""
+        self.edit()
+        self.lab.apply("*")
+        self.lab.wait_one_each()
+        self.walk = STARTED
 
     def edit(self, **settings: object) -> None:
         """Lay settings over the pillar, for good."""
@@ -152,12 +174,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """Three hosts and their master; in the whole walk no state has touched them."""
-    disks = None if request.config.getoption("--whole") else standing.ready()
-    lab = Lab("rollout", FLEET, KERNEL, standing=disks)
+    """Three hosts and their master: new ones in the whole walk, else ones in `start`."""
+    whole = request.config.getoption("--whole")
+    lab = Lab("rollout", FLEET, KERNEL, standing=None if whole else standing.ready())
     lab.down()
     try:
         lab.up()
-        yield Fleet(lab)
+        made = Fleet(lab)
+        if not whole:
+            made.start()
+        yield made
     finally:
         lab.down()
