@@ -1,9 +1,9 @@
-"""The lab's end of `calls.py`: a client of Salt that runs on the master as long as the lab is looked at."""
+"""The lab's end of `calls.py`: Salt that stays loaded on a host as long as the lab is looked at."""
 
 import json
 import selectors
 import subprocess
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from .cache import SALT_HOME
 from .errors import LabError
@@ -13,31 +13,32 @@ PROGRAM = "/srv/ipsec/lab/fleetlab/calls.py"
 
 
 class Client:
-    """Gives jobs to minions; started with the first one, and anew where it ended with its host."""
+    """Gives jobs to Salt on a host; started with the first one, and anew where it ended with the host."""
 
-    def __init__(self, master: Machine) -> None:
-        self._master = master
+    def __init__(self, host: Machine, kind: str) -> None:
+        self._host, self._kind = host, kind
         self._process: subprocess.Popen[str] | None = None
 
-    def answers(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """What each minion that answered returned; `LabError` where the master did not, within that time."""
+    def answer(self, job: dict[str, Any], timeout: float) -> Any:
+        """What was found; `LabError` where there is no answer within that time, or an error."""
         process = self._running()
         assert process.stdin and process.stdout
         try:
             print(json.dumps(job), file=process.stdin, flush=True)
         except BrokenPipeError:
-            return self._failed(job, "the client ended")
+            self._failed(job, "it ended")
         line = _line(process.stdout, timeout)
         if not line.endswith("\n"):
-            return self._failed(job, f"no answer of the master within {timeout:g} s")
-        found: dict[str, Any]
+            self._failed(job, f"no answer of Salt within {timeout:g} s")
         found, error = json.loads(line)
-        return self._failed(job, error) if error else found
+        if error:
+            self._failed(job, error)
+        return found
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                self._master.argv([f"{SALT_HOME}/bin/python", "-B", PROGRAM]),
+                self._host.argv([f"{SALT_HOME}/bin/python", "-B", PROGRAM, self._kind]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -45,9 +46,9 @@ class Client:
             )
         return self._process
 
-    def _failed(self, job: dict[str, Any], why: str) -> dict[str, Any]:
+    def _failed(self, job: dict[str, Any], why: str) -> NoReturn:
         self.stop()
-        raise LabError(f"{job['function']} on {job['target']}: {why}")
+        raise LabError(f"{self._host.name}: {job}: {why}")
 
     def stop(self) -> None:
         """End it."""

@@ -103,8 +103,11 @@ class Lab:
         return self.machines[names.resolve(wanted, list(self.machines))]
 
     @cached_property
-    def _client(self) -> Client:
-        return Client(self.master)
+    def _clients(self) -> dict[str, Client]:
+        """Who gives jobs: the master, or each host without one."""
+        if self.with_master:
+            return {names.MASTER: Client(self.master, "master")}
+        return {name: Client(machine, "local") for name, machine in self.machines.items()}
 
     @property
     def master(self) -> Machine:
@@ -222,8 +225,8 @@ class Lab:
 
     def down(self) -> None:
         """End everything of the lab; nothing is left, also where a start was cut short."""
-        if self.with_master:
-            self._client.stop()
+        for client in self._clients.values():
+            client.stop()
         kill(with_argument(f"{self.place}/"))
         spaces = network.namespaces(self.name)
         for space in spaces:
@@ -299,7 +302,7 @@ class Lab:
             "arguments": arguments,
             "timeout": timeout,
         }
-        return self._client.answers(job, timeout + 60)
+        return self._clients[names.MASTER].answer(job, timeout + 60)
 
     def apply(self, target: str) -> dict[str, list[dict[str, Any]]]:
         """Apply the state on minions; the states of each, or `LabError` with what failed."""
@@ -313,9 +316,12 @@ class Lab:
         return {host: list(states.values()) for host, states in results.items()}
 
     def call(self, host: str, function: str, *arguments: str, timeout: float = 300) -> Any:
-        """Run a function by salt-call on a host; what it returned."""
-        local = [] if self.with_master else ["--local"]
-        command = ["salt-call", *local, "--out=json", "--log-level=error", function, *arguments]
+        """Run a function on a host, as salt-call does; what it returned."""
+        if not self.with_master:
+            return self._clients[self.host(host).name].answer(
+                {"function": function, "arguments": arguments}, timeout
+            )
+        command = ["salt-call", "--out=json", "--log-level=error", function, *arguments]
         done = self.host(host).run(command, check=False, timeout=timeout)
         return _first_json(done).get("local")
 
