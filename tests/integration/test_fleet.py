@@ -41,7 +41,7 @@ def test_sync_all_brings_every_part(synced):
         assert brought["modules"] == ["modules.ipsec"]
         assert brought["states"] == ["states.ipsec"]
         assert brought["output"] == ["output.ipsec"]
-        assert {"utils.hostipsec.topology", "utils.hostipsec.charon"} < {*brought["utils"]}
+        assert {"utils.hostipsec.pillar.topology", "utils.hostipsec.charon.vicisession"} < {*brought["utils"]}
 
 
 def test_a_minion_sees_the_served_parts_and_nothing_else(salted):

@@ -75,7 +75,7 @@ def test_gitfs_serves_the_parts_and_nothing_else(host):
     server.update()
     found = server.file_list({"saltenv": "base"})
     assert {name.partition("/")[0] for name in found} == PARTS
-    assert {"ipsec/init.sls", "_utils/hostipsec/topology.py", "_modules/ipsec.py"} < {*found}
+    assert {"ipsec/init.sls", "_utils/hostipsec/pillar/topology.py", "_modules/ipsec.py"} < {*found}
     for path in ("pillar/ipsec.sls", "README.md", "tests/fleets.py", "../README.md", "ipsec/../../README.md"):
         assert not server.find_file(path, "base")["path"], path
 
