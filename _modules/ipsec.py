@@ -14,17 +14,17 @@ import salt.pillar
 try:
     from hostipsec import __version__, paths
     from hostipsec.apply import configuration, hostplan, rollback, transition
-    from hostipsec.certificates import copies, rules, source
+    from hostipsec.certificates import copies, source
     from hostipsec.charon import charon
     from hostipsec.edition import EDITION
     from hostipsec.emergency import comeback, reauthentication, stop
     from hostipsec.emergency.host import Host
     from hostipsec.errors import CharonError, HostIPsecError, PillarError
     from hostipsec.fleet import fleetplan, planwords
-    from hostipsec.health import judge
-    from hostipsec.kernel import guard, kernel, overhead, routing
+    from hostipsec.health import look, observation
+    from hostipsec.kernel import guard, overhead, routing
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addresses, membership, pillar, selection, topology
+    from hostipsec.pillar import addresses, membership, pillar, selection
     from hostipsec.proof import verification
     from hostipsec.store import hold, holdfile, record
     from hostipsec.strongswan import defaults, durations, render
@@ -286,68 +286,38 @@ def status(peer=None, connection=None, stage=None):
     """
     if stage not in (None, *STAGES[1:]):
         return _failed(HostIPsecError(f"stage: found {stage!r}; allowed: {', '.join(STAGES[1:])}"))
-    wanted, resting, lonely, warnings = _wanted(stage)
-    if wanted is None:
-        return _failed(warnings[0])
-    report, silent = _look(wanted, resting)
-    if report.answered and not report.ok:
-        report, silent = _look(wanted, resting)
+    try:
+        member, expected, warnings = _wanted(stage)
+    except HostIPsecError as error:
+        return _failed(error)
+    seen, report = _looked(member, expected)
+    if report.answered and report.trouble:
+        seen, report = _looked(member, expected)
     shown = report.only(peer or "*", connection or "*")
-    certificate = _certificate()
-    fine = certificate is None or certificate["severity"] == "ok"
-    if warnings or not shown.ok or not fine:
+    if warnings or not shown.ok:
         __context__["retcode"] = 2 if warnings else 1
+    certificate = _certificate(member, seen, report)
+    lonely = member.lonely if member else ""
+    said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
     return {
         "connections": {row.name: _plain_health(row) for row in shown.managed},
         "unmanaged": {row.name: _plain_health(row) for row in shown.unmanaged},
         "summary": {
-            "sentence": "; ".join(
-                [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
-            ),
-            "severity": shown.severity if fine else _worse(shown.severity, certificate["severity"]),
+            "sentence": "; ".join(said),
+            "severity": shown.severity,
             "counts": dict(shown.counts),
         },
         "held": shown.held,
         "certificate": certificate,
-        "warnings": warnings + (silent if wanted else []),
+        "warnings": [*warnings, *(report.warnings if expected else ())],
         "backend": report.backend or None,
         "strongswan": report.version or None,
         "edition": EDITION,
     }
 
 
-def _certificate():
-    """Return when the certificate that charon runs with expires; a usable pillar says more."""
-    name = configuration.certificate()
-    used = source.certificate_at(str(paths.here.ipsec_d / "certs" / name)) if name else None
-    if used is None:
-        return None
-    warn_days, renewed = defaults.WARN_DAYS, False
-    try:
-        member = _member()
-        warn_days = member.fleet.settings.certificates.warn_days
-        where = source.locate(member.fleet.settings.certificates, member.host.id)
-        there = source.certificate_at(where.certificate)
-        renewed = there is not None and copies.certificate_name(member.host.id, there) != name
-    except HostIPsecError:
-        pass  # said by others: a pillar that cannot be read hides no date
-    found = rules.expiry(used.not_after, warn_days, _now())
-    waits = "; a renewed one waits for state.apply" if renewed else ""
-    return {
-        "not_after": used.not_after.isoformat(),
-        "days_left": found.days_left,
-        "severity": found.severity,
-        "sentence": f"{found.sentence}{waits}",
-        "renewed": renewed,
-    }
-
-
-def _worse(*severities):
-    return next(one for one in ("critical", "warning", "ok") if one in severities)
-
-
 def _wanted(stage):
-    """Return what should run here, what maintenance takes away, why there are no peers, and warnings.
+    """Return the member, what should run here, and warnings.
 
     With a stage, what should run here is what a roll-out up to that stage brings. A pillar that cannot be
     read hides no tunnel: what was configured last is looked at then.
@@ -355,11 +325,11 @@ def _wanted(stage):
     try:
         member = _member(_fresh_pillar() if stage else None)
     except HostIPsecError as error:
-        recorded = configuration.recorded()
+        recorded = _recorded()
         if not recorded:
-            return None, [], "", [error]
-        return recorded, [], "", [f"this is what was configured last; the pillar is not usable: {error}"]
-    return _limited(member, stage).connections, _resting(member), member.lonely, []
+            raise
+        return None, recorded, [f"this is what was configured last; the pillar is not usable: {error}"]
+    return member, _limited(member, stage).connections, []
 
 
 def _limited(member, stage):
@@ -370,28 +340,49 @@ def _limited(member, stage):
         return member.limited(stage, ())
 
 
-def _look(wanted, resting):
-    """Return the verdict on one look at charon and then the kernel, and why one of them was silent."""
-    seen, silent = [], []
-    for observe in (charon.observe, kernel.observe):
-        try:
-            seen.append(observe())
-        except HostIPsecError as error:
-            seen.append(None)
-            silent.append(str(error))
-    held = holdfile.held(wanted, _now())
-    return judge.evaluate(wanted, *seen, held=held, maintenance=resting), silent
+def _recorded():
+    try:
+        return record.read()
+    except HostIPsecError:
+        return ()
+
+
+def _looked(member, expected):
+    """Return one look at this host, and the verdict on it."""
+    warn_days = member.fleet.settings.certificates.warn_days if member else defaults.WARN_DAYS
+    seen = observation.observe(expected, warn_days=warn_days)
+    return seen, look.judged(seen, member.resting if member else ())
+
+
+def _certificate(member, seen, report):
+    """Return what is to be said of the certificate that charon runs with; a usable pillar says more."""
+    if report.certificate is None:
+        return None
+    renewed = _at_source(member) not in ("", seen.certificate.name)
+    waits = "; a renewed one waits for state.apply" if renewed else ""
+    return {
+        "not_after": report.certificate.not_after.isoformat(),
+        "days_left": report.certificate.days_left,
+        "severity": report.certificate.severity,
+        "sentence": f"{report.certificate.sentence}{waits}",
+        "renewed": renewed,
+    }
 
 
 def _now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def _resting(member):
-    """Return the connections that this host would have if no host were in maintenance."""
-    hosts = tuple(host._replace(maintenance=False) for host in member.fleet.hosts)
-    fleet = member.fleet._replace(hosts=hosts)
-    return [one for one in topology.connections(fleet, member.host.id) if one not in member.connections]
+def _at_source(member):
+    """Return the name that the certificate at its source has as a copy; empty where that is not known."""
+    if member is None:
+        return ""
+    try:
+        where = source.locate(member.fleet.settings.certificates, member.host.id)
+    except HostIPsecError:
+        return ""  # said by others
+    there = source.certificate_at(where.certificate)
+    return copies.certificate_name(member.host.id, there) if there else ""
 
 
 def _sentence(lonely, report, shown):
@@ -921,7 +912,7 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         member = _member()
         esp = render.common_options(member.fleet.settings)["esp"]
         asked = verification.asked(count, timeout, capture, rekey, esp)
-        chosen = selection.select(member, _resting(member), peer, family)
+        chosen = selection.select(member, member.resting, peer, family)
         found = verification.run(chosen.connections, asked)
     except HostIPsecError as error:
         return _failed(error)

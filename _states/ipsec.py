@@ -430,8 +430,8 @@ def routes_present(name):
     try:
         member = _member()
         mtu = member.fleet.settings.mtu
-        plan = routing.plan(member.connections, mtu)
-        changes, wanted = plan.difference.as_changes(), plan.wanted
+        found = routing.compare(member.connections, mtu)
+        changes, wanted = found.difference.as_changes(), found.wanted
         if changes and not __opts__["test"]:
             routing.apply(member.connections, mtu)
     except HostIPsecError as error:

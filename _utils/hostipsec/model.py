@@ -6,6 +6,7 @@ Named tuples: each start of ``ipsec-global`` makes these classes, and dataclasse
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
@@ -225,6 +226,7 @@ class KernelPolicy(NamedTuple):
     template_src: str = ""
     template_dst: str = ""
     number: int = 0  # the kernel's own number for it; 0 where ``ip`` was not asked with ``-s``
+    icmp_type: str = ""  # of the packets it is for, where it is for one type of ICMP
 
 
 class Kernel(NamedTuple):
@@ -233,3 +235,10 @@ class Kernel(NamedTuple):
     states: tuple[KernelState, ...] = ()
     policies: tuple[KernelPolicy, ...] = ()
     errors: Mapping[str, int] = _NONE  # /proc/net/xfrm_stat
+
+
+class CertificateInUse(NamedTuple):
+    """The certificate that a host runs with: the name of its file in ``/etc/ipsec.d/certs``, and its end."""
+
+    name: str
+    ends: datetime

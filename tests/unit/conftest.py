@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from hostipsec import paths
@@ -15,3 +17,13 @@ def here(tmp_path, monkeypatch):
     for directory in (paths.here.strongswan_d, paths.here.run, paths.here.state, paths.here.proc):
         directory.mkdir(parents=True)
     return paths.here
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """Return what the keeper logs; only here: Salt's handler would print it when the process ends."""
+    log = logging.getLogger("hostipsec-keeper")
+    monkeypatch.setattr(log, "propagate", False)
+    log.addHandler(caplog.handler)
+    yield caplog
+    log.removeHandler(caplog.handler)

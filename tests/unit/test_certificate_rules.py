@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from certificate_facts import DAY, GOOD, KEY, NOW, ROOT, SUB, codes, leaf, only
-from hostipsec.certificates import rules
 from hostipsec.certificates.facts import CrlFacts, KeyFacts
 
 
@@ -107,23 +105,5 @@ def test_a_list_has_one_finding_the_gravest(crl, findings):
     assert codes(replace(GOOD, crls=(crl,))) == findings
 
 
-# Expiry of what is in use ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("left", "severity", "said"),
-    [
-        (30 * DAY, "ok", "certificate expires in 30 days"),
-        (29 * DAY, "warning", "certificate expires in 29 days"),
-        (timedelta(), "warning", "certificate expires in 0 days"),
-        (-DAY, "critical", "certificate expired on 2026-05-31 12:00 UTC"),
-    ],
-)
-def test_the_end_of_a_certificate_is_judged(left, severity, said):
-    found = rules.expiry(NOW + left, 30, NOW)
-    assert (found.severity, found.sentence) == (severity, said)
-
-
 def test_the_operator_chooses_when_to_be_warned():
-    assert rules.expiry(NOW + 29 * DAY, 14, NOW).severity == "ok"
     assert codes(replace(leaf(not_after=NOW + 29 * DAY), warn_days=14)) == []

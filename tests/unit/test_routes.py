@@ -6,13 +6,16 @@ import json
 import os
 import time
 from dataclasses import replace
+from datetime import datetime, timezone
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from hostipsec.errors import HostIPsecError
-from hostipsec.kernel import routes, routing
+from hostipsec.health import observation
+from hostipsec.health.look import Look
+from hostipsec.kernel import guard, routes, routing
 from hostipsec.kernel.routes import Entry, Hop, Route, Way
 from hostipsec.model import Connection
 from hostipsec.programs import keeper
@@ -20,6 +23,7 @@ from hostipsec.store import mesh
 from hostipsec.system.processes import NOT_FOUND, Result
 
 DATA = Path(__file__).parent / "data" / "routes"
+NOW = datetime(2026, 11, 24, tzinfo=timezone.utc)
 VERSIONS = ("5.9.0", "6.1.0", "6.15.0")
 GATEWAY = Hop("d0", "10.0.0.254")
 BOTH = (Hop("d0", "10.0.0.254", weight=1), Hop("d1", "10.1.0.254", weight=2))
@@ -300,20 +304,34 @@ def test_the_record_has_the_mtu():
     assert mesh.render([]) == '{"connections": [\n\n]}\n'
 
 
-def test_the_keeper_applies_the_record(record, monkeypatch):
+@pytest.fixture
+def applied(here, monkeypatch, told):
+    """Return what the keeper made of the routes, in each of its passes."""
     seen = []
     monkeypatch.setattr(routing, "apply", lambda *asked: seen.append(asked) or routes.Difference())
+    monkeypatch.setattr(guard, "amend", lambda *_: 0)
+    monkeypatch.setattr(observation, "observe", lambda found, mtu: Look(tuple(found), NOW, mtu=mtu))
+    return seen
+
+
+def test_the_keeper_applies_the_record(record, applied):
     for mtu, age in ((None, 3600), (1450, 3), (1450, -60), (1450, 3600)):
         write(record, mtu, age)
-        keeper.keep_routes()
+        keeper.Keeper().once()
     # nothing without an MTU, or while the state that wrote it is at work; a clock may have been set back
-    assert [len(connections) for connections, _ in seen] == [len(OURS)] * 2
+    assert [len(connections) for connections, _ in applied] == [len(OURS)] * 2
 
 
-def test_the_keeper_without_a_record_or_with_a_broken_one(record):
-    assert keeper.keep_routes().empty
+def test_the_keeper_without_a_record_or_with_a_broken_one(record, applied, told):
+    keeping = keeper.Keeper()
+    keeping.once()
+    assert told.messages == []
     write(record, 1450)
     stamp = record.stat().st_mtime
     record.write_text("{")
     os.utime(record, (stamp, stamp))
-    assert keeper.complaint(lambda: keeper.keep_routes()).startswith("mesh.json cannot be read")
+    for _ in range(2):
+        keeping.once()
+    (said,) = told.messages
+    assert said.startswith("mesh.json cannot be read")
+    assert applied == []

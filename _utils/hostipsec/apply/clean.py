@@ -135,8 +135,8 @@ def _tunnels() -> Part:
 
 def _routes() -> Part:
     connections = record.read()
-    plan = routing.plan(connections, None)
-    deleted = plan.difference.as_changes().get("deleted", {})
+    differs = routing.compare(connections, None).difference
+    deleted = differs.as_changes().get("deleted", {})
     names = deleted if isinstance(deleted, (dict, list, tuple)) else ()
     return Part(
         {f"route to {name}": "deleted" for name in sorted(map(str, names))},
@@ -145,7 +145,7 @@ def _routes() -> Part:
 
 
 def _guard() -> Part:
-    there = guard.present()
+    there = guard.present(kernel.policies())
     traces_ = {"policies of the guard": f"{len(there)} deleted"} if there else {}
     return Part(traces_, lambda: _ignored(guard.apply(())))
 

@@ -65,7 +65,7 @@ def _changes(
     plan = configuration.plan(wanted(member, now, held), daemon.observe())
     inspection = source.inspect_member(member, now)
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
-    ways = routing.plan(member.connections, member.fleet.settings.mtu)
+    ways = routing.compare(member.connections, member.fleet.settings.mtu)
     changes = {
         fleetplan.CONFIGURED: {} if plan.empty else plan.as_changes(),
         fleetplan.CERTIFICATES: copied.changes,

@@ -296,24 +296,3 @@ def _judge_crl(facts: Facts, crl: CrlFacts, usable: bool, now: datetime) -> Opti
             action="fetch it again: with strictcrlpolicy=yes every peer is refused",
         )
     return None
-
-
-# A certificate in use ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """How long a certificate is still valid, and how bad that is."""
-
-    days_left: int
-    severity: str  # ok, warning or critical
-    sentence: str
-
-
-def expiry(not_after: datetime, warn_days: int, now: datetime) -> Expiry:
-    """Judge the end of a certificate that is in use."""
-    days = (not_after - now).days
-    if not_after < now:
-        return Expiry(days, "critical", f"certificate expired on {when(not_after)}")
-    severity = "warning" if not_after - now < timedelta(days=warn_days) else "ok"
-    return Expiry(days, severity, f"certificate expires in {days} days")

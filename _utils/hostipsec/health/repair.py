@@ -1,4 +1,4 @@
-"""What a host may bring back, or end, by itself: which connections, judged from looks at charon. Pure."""
+"""What a host may bring back, or end, by itself: which connections, judged from looks at it. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,35 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .. import owner
 from ..model import Charon, Connection, IkeSA
+from . import look as looks
+from .look import Look
 from .report import ConnectionHealth
 
 INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+
+
+def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return what charon has of what is held: the connections that it has loaded, and the ids of IKE SAs."""
+    if look.charon is None:
+        return (), ()
+    held = look.held
+    loaded = {one.name for one in look.charon.connections}
+    sas = (sa for sa in look.charon.ike_sas if owner.named(sa, held))
+    return tuple(sorted(loaded & held.keys())), tuple(sa.uniqueid for sa in sas)
+
+
+def verdicts(look: Look) -> tuple[ConnectionHealth, ...]:
+    """Return the verdicts on the connections that are not held."""
+    held = look.held
+    return tuple(row for row in looks.judged(look).managed if row.name not in held)
+
+
+def due(look: Look) -> tuple[str, ...]:
+    """Return the connections that this host should start now; none where charon does not answer."""
+    return absent(look.connections, look.charon, look.held) if look.charon else ()
 
 
 def absent(

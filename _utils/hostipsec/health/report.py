@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
+from .expiry import Expiry
+
 # what each state means, where stage, trap and hold say nothing else
 SEVERITY: Mapping[str, str] = {
     "established": "ok",
@@ -79,6 +81,8 @@ class Report(NamedTuple):
     version: str = ""
     backend: str = ""
     plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
+    certificate: Optional[Expiry] = None  # of the one that is in use
+    warnings: tuple[str, ...] = ()  # what could not be looked at
 
     def only(self, peer: str = "*", connection: str = "*") -> Report:
         """Return the report on those connections whose peer and name match shell patterns."""
@@ -111,13 +115,14 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether every connection is as it should be, and charon answers where it has any."""
+        """Whether every connection and the certificate are as they should be, and charon answers."""
         return self.severity == "ok"
 
     @property
     def severity(self) -> str:
         """Return the worst severity."""
-        return worst(*(row.severity for row in self.connections))
+        certificate = [self.certificate.severity] if self.certificate else []
+        return worst(*(row.severity for row in self.connections), *certificate)
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:

@@ -8,25 +8,18 @@ none, the packet is dropped (XfrmOutPolBlock, XfrmInPolBlock). charon's sockets 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import HostIPsecError
-from ..model import Connection
-from ..system import processes
+from ..model import Connection, KernelPolicy
 from . import kernel
 
 # charon's policies have priorities up to 600,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
 BLOCK, PASS = 2_000_073, 73
 # On a link that both share, a host finds its peer's link address before there can be ESP (RFC 4861)
 NEIGHBOUR_DISCOVERY = (135, 136)
+DEADLINE = 10.0  # seconds, for each call of ip
 ICMPV6 = 58  # a number, since a host without the package netbase has no names of protocols
-_ENTRY = re.compile(
-    r"^src (\S+) dst (\S+)(?: proto \S+)?(?: type (\d+))?.*\n"
-    r"\s+dir (in|out) (?:action (\S+) )?.*?priority (\d+)",
-    re.MULTILINE,
-)
 
 
 class Policy(NamedTuple):
@@ -68,13 +61,17 @@ def _policies(connection: Connection) -> Iterable[Policy]:
         yield Policy(str(right), str(left), "in", kind)
 
 
-def parse(text: str) -> frozenset[Policy]:
-    """Return the guard's policies in the output of ``ip xfrm policy list``."""
-    found = (match.groups() for match in _ENTRY.finditer(text))
-    return frozenset(
-        Policy(src, dst, direction, kind or "")
-        for src, dst, kind, direction, action, priority in found
-        if int(priority) == (PASS if kind else BLOCK) and (action == "block") != bool(kind)
+def present(there: Iterable[KernelPolicy]) -> frozenset[Policy]:
+    """Return the guard's policies among those of the kernel."""
+    return frozenset(Policy(one.src, one.dst, one.direction, one.icmp_type) for one in there if _is_ours(one))
+
+
+def _is_ours(policy: KernelPolicy) -> bool:
+    passes = bool(policy.icmp_type)
+    return (
+        policy.direction in ("in", "out")
+        and policy.priority == (PASS if passes else BLOCK)
+        and (policy.action == "block") != passes
     )
 
 
@@ -85,29 +82,28 @@ def batch(add: Iterable[Policy], remove: Iterable[Policy]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def present(run: processes.Run = processes.run) -> frozenset[Policy]:
-    """Return the guard's policies in the kernel."""
-    result = run(["ip", "xfrm", "policy", "list"], 10)
-    if result.status != 0:
-        raise HostIPsecError(f"ip xfrm policy list: {' '.join(result.text.split())}")
-    return parse(result.stdout)
-
-
-def difference(free: Sequence[Connection]) -> tuple[frozenset[Policy], frozenset[Policy]]:
+def difference(
+    free: Sequence[Connection], there: Iterable[KernelPolicy]
+) -> tuple[frozenset[Policy], frozenset[Policy]]:
     """Return what is to be added and removed; ``free`` are all connections that are not held down."""
-    there, meant = present(), wanted(free)
-    return meant - there, there - meant
+    ours, meant = present(there), wanted(free)
+    return meant - ours, ours - meant
 
 
 def changes(free: Sequence[Connection]) -> dict[str, list[str]]:
     """Return the selectors to be ``added`` and ``removed``, as a state reports them."""
-    parts = dict(zip(("added", "removed"), difference(free)))
+    parts = dict(zip(("added", "removed"), difference(free, kernel.policies(DEADLINE))))
     return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
 
 
 def apply(free: Sequence[Connection]) -> int:
     """Make the kernel's policies of the guard what the connections mean; return how many were changed."""
-    add, remove = difference(free)
+    return amend(free, kernel.policies(DEADLINE))
+
+
+def amend(free: Sequence[Connection], there: Iterable[KernelPolicy]) -> int:
+    """Do it from a look at the kernel that was taken already."""
+    add, remove = difference(free, there)
     if add or remove:
-        kernel.set_policies(batch(add, remove), 10)
+        kernel.set_policies(batch(add, remove), DEADLINE)
     return len(add) + len(remove)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .. import paths
 from ..errors import HostIPsecError
-from ..model import Kernel
+from ..model import Kernel, KernelPolicy
 from ..system import processes
 from . import xfrm
+
+_POLICIES = ["ip", "-s", "xfrm", "policy", "list"]
 
 
 class KernelError(HostIPsecError):
@@ -19,12 +21,17 @@ def observe(timeout: float = 5.0, run: processes.Run = processes.run) -> Kernel:
     Keys are left out where ``ip`` can (``nokeys``). A kernel without error counters gives none.
     """
     states = _read(["ip", "-s", "xfrm", "state", "list", "nokeys"], timeout, run)
-    policies = _read(["ip", "-s", "xfrm", "policy", "list"], timeout, run)
+    policies = _read(_POLICIES, timeout, run)
     try:
         errors = paths.here.xfrm_stat.read_text()
     except OSError:
         errors = ""
     return xfrm.kernel(states, policies, errors)
+
+
+def policies(timeout: float = 5.0, run: processes.Run = processes.run) -> tuple[KernelPolicy, ...]:
+    """Return the policies alone."""
+    return xfrm.parse_policies(_read(_POLICIES, timeout, run))
 
 
 def set_policies(batch: str, timeout: float = 5.0) -> None:

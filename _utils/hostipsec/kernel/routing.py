@@ -24,8 +24,8 @@ class RouteError(HostIPsecError):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is wanted, and what differs."""
+class Comparison:
+    """The routes that are wanted, and what differs from them in the kernel."""
 
     wanted: routes.Wanted
     difference: routes.Difference
@@ -38,11 +38,13 @@ def observe(run: processes.Run = processes.run) -> routes.Table:
     return routes.parse(tables, "\n".join(locks))
 
 
-def plan(connections: Sequence[Connection], mtu: Optional[int], run: processes.Run = processes.run) -> Plan:
+def compare(
+    connections: Sequence[Connection], mtu: Optional[int], run: processes.Run = processes.run
+) -> Comparison:
     """Return what has to change so that each peer has its route, and no other host has one of ours."""
     table = observe(run)
     want = routes.wanted(connections, mtu, table)
-    return Plan(want, routes.difference(want.routes, table.ours))
+    return Comparison(want, routes.difference(want.routes, table.ours))
 
 
 def apply(
@@ -52,11 +54,11 @@ def apply(
 
     Raises RouteError where they are not so afterwards, as the kernel shows them.
     """
-    differs = plan(connections, mtu, run).difference
+    differs = compare(connections, mtu, run).difference
     if differs.empty:
         return differs
     said = _batch(differs.batch(), run)
-    left = plan(connections, mtu, run).difference
+    left = compare(connections, mtu, run).difference
     if not left.empty:
         names = [str(one) for part in left.as_changes().values() for one in _names(part)]
         raise RouteError(f"routes to {', '.join(names)} cannot be changed: {said or 'ip gave no reason'}")

@@ -11,6 +11,7 @@ _ALGORITHM = re.compile(r"^\t(?:aead|enc|auth|auth-trunc) (\S+)", re.MULTILINE)
 _CURRENT = re.compile(r"lifetime current:\s+(\d+)\(bytes\), (\d+)\(packets\)")
 _IDENTITY = re.compile(r"proto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d+)\S* mode (\S+)")
 _HEAD = re.compile(r"src (\S+) dst (\S+)")
+_ICMP_TYPE = re.compile(r"src \S+ dst \S+ proto \S+ type (\d+)")
 _DIRECTION = re.compile(r"^\tdir (in|out|fwd)(?: action (\S+))?.*? priority (\d+)", re.MULTILINE)
 _TEMPLATE = re.compile(
     r"^\ttmpl src (\S+) dst (\S+)\s+proto \S+ (?:spi \S+ )?reqid (\d+)\S* mode (\S+)", re.MULTILINE
@@ -71,6 +72,7 @@ def _policy(block: str) -> KernelPolicy | None:
     if head is None or direction is None:
         return None
     template, level, index = _TEMPLATE.search(block), _LEVEL.search(block), _INDEX.search(block)
+    icmp = _ICMP_TYPE.match(block)
     return KernelPolicy(
         src=head.group(1),
         dst=head.group(2),
@@ -83,6 +85,7 @@ def _policy(block: str) -> KernelPolicy | None:
         template_src=template.group(1) if template else "",
         template_dst=template.group(2) if template else "",
         number=int(index.group(1)) if index else 0,
+        icmp_type=icmp.group(1) if icmp else "",
     )
 
 

@@ -29,6 +29,13 @@ class Membership:
         """Return the subject that peers expect in this host's certificate."""
         return topology.subject(self.fleet, self.host)
 
+    @property
+    def resting(self) -> tuple[Connection, ...]:
+        """Return the connections that this host would have if no host were in maintenance."""
+        hosts = tuple(host._replace(maintenance=False) for host in self.fleet.hosts)
+        every = topology.connections(self.fleet._replace(hosts=hosts), self.host.id)
+        return tuple(one for one in every if one not in self.connections)
+
     def limited(self, stage: str, before: Sequence[Connection]) -> Membership:
         """Return the membership with connections at no later stage than this, see topology.limited."""
         return replace(self, connections=topology.limited(self.connections, stage, before))

@@ -1,6 +1,7 @@
 """Blocks what is in the clear between hosts that require IPsec (:mod:`hostipsec.kernel.guard`).
 
-Run as ``hostipsec-guard.service``, before the network is up.
+Run as ``hostipsec-guard.service``, before the network is up. Of a record that cannot be read it blocks what
+ipsec.conf still says; the unit has failed then all the same, since that may be too little.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import sys
 from .. import paths
 from ..errors import HostIPsecError
 from ..kernel import guard
-from ..store import holdfile, record
+from ..store import holdfile, mesh, record
+from ..system import files
 
 
 def main() -> int:
     """Set the guard's policies from the record of this host's connections."""
     argparse.ArgumentParser(prog="hostipsec-guard", description=__doc__.splitlines()[0]).parse_args()
-    if not paths.here.record.exists():
-        return 0
     try:
-        guard.apply(holdfile.free(record.read()))
+        connections = record.read()
+        if connections or paths.here.record.exists():
+            guard.apply(holdfile.free(connections))
+        mesh.parse((files.read(paths.here.record) or b'{"connections": []}').decode("utf-8", "replace"))
     except (HostIPsecError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201  for the journal
         return 1

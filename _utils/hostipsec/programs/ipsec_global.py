@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Optional
 
 from .. import paths
 from ..errors import HostIPsecError
-from ..model import Charon, Connection, Kernel
+from ..model import Connection
 from ..store import hold, holdfile, record
 from ..store.hold import Hold, Scope
 from ..strongswan import durations
@@ -213,38 +213,42 @@ def _rows(rows: Sequence[ConnectionHealth]) -> Iterable[str]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    connections, scope, now = record.read(), _scope(options), datetime.now(timezone.utc)
-    report = _judged(connections, now)
-    if options.blocking and report.answered and not report.ok:
-        report = _judged(connections, now)
+    from ..health import look, observation
+
+    seen, scope = observation.observe(), _scope(options)
+    report = look.judged(seen)
+    if options.blocking and report.answered and report.trouble:
+        seen = observation.observe()
+        report = look.judged(seen)
     shown = report.only(scope.peer, scope.connection)
-    holds = hold.words(hold.current(holdfile.read(), now))
-    nothing = _unrecorded(connections, scope)
+    holds = hold.words(hold.current(seen.holds, seen.time))
+    nothing = _unrecorded(seen.connections, scope)
     if options.json:
-        rows = {row.name: row._asdict() for row in shown.connections}
-        _say([json.dumps({"sentence": shown.sentence, "held": holds, "connections": rows}, indent=2)])
+        _say([json.dumps({**_plain(shown), "held": holds}, indent=2)])
     else:
-        _say([f"held {holds}"] if holds else [])
-        _say(
-            [nothing or shown.sentence] if report.answered else [f"{shown.sentence}; charon does not answer"]
-        )
-        _say(_rows(shown.connections if options.verbose else shown.trouble))
+        _say(_status_lines(shown, nothing, holds, options.verbose))
     return Exit.NO_RECORD if nothing else Exit.OK if shown.ok else Exit.TROUBLE
 
 
-def _judged(connections: Sequence[Connection], now: datetime) -> Report:
-    from ..charon import charon
-    from ..health import judge
-    from ..kernel import kernel
+def _plain(shown: Report) -> dict[str, object]:
+    ends = shown.certificate
+    return {
+        "sentence": shown.sentence,
+        "connections": {row.name: row._asdict() for row in shown.connections},
+        "certificate": ends and {**ends._asdict(), "not_after": ends.not_after.isoformat()},
+        "warnings": list(shown.warnings),
+    }
 
-    seen: list[Optional[Charon]] = []
-    with contextlib.suppress(HostIPsecError):
-        seen.append(charon.observe())
-    state: Optional[Kernel] = None
-    with contextlib.suppress(HostIPsecError):
-        state = kernel.observe()
-    held = hold.reasons(holdfile.read(), connections, now)
-    return judge.evaluate(connections, seen[0] if seen else None, state, held=held)
+
+def _status_lines(shown: Report, nothing: str, holds: str, verbose: bool) -> Iterable[str]:
+    if holds:
+        yield f"held {holds}"
+    yield (nothing or shown.sentence) if shown.answered else f"{shown.sentence}; charon does not answer"
+    yield from _rows(shown.connections if verbose else shown.trouble)
+    ends = shown.certificate
+    if ends and (verbose or ends.severity != "ok"):
+        yield ends.sentence if ends.severity == "ok" else f"{ends.severity.upper()}: {ends.sentence}"
+    yield from (f"WARNING: {warning}" for warning in shown.warnings)
 
 
 def _hold() -> int:

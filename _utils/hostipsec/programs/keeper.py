@@ -17,6 +17,9 @@ the older one. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
+
+It looks once a pass, and each part of the pass acts on that look. A hold counts at once, though: where
+something is to be started or blocked, the holds are read once more.
 """
 
 from __future__ import annotations
@@ -26,38 +29,46 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from typing import Optional
 
-from .. import owner, paths
+from .. import paths
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import judge, repair
+from ..health import observation, repair
+from ..health.look import Look
 from ..health.report import ConnectionHealth
-from ..kernel import guard, kernel, routes, routing
+from ..kernel import guard, routes, routing
 from ..store import holdfile, mesh
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
-SETTLED = 30  # seconds of the record's life before its routes are kept: who wrote it is setting them
+SETTLED = 30  # seconds of the record's life before routes and guard are kept: who wrote it is setting them
+
+Part = Callable[[Look], object]
 
 log = logging.getLogger("hostipsec-keeper")
 
 
-def look() -> tuple[str, ...]:
-    """Start what is absent; return the names. A charon that does not run, or no record: nothing to do."""
-    if not paths.here.record.exists():
+# Parts of a pass -----------------------------------------------------------------------------
+
+
+def keep_hold(look: Look) -> tuple[str, ...]:
+    """Keep down what is held, and lift a hold that is over; returns what charon had of what is held."""
+    if not look.holds:
+        return ()
+    changed = holdfile.enforce(look.connections, look.time)
+    loaded, ids = repair.held_yet_there(look)
+    if look.charon is None:
         return ()
     try:
-        connections = mesh.parse(paths.here.record.read_text())
-        held = holdfile.held(connections, datetime.now(timezone.utc))
-        names = repair.absent(connections, charon.observe(), held)
-        refused = charon.initiate(names)
+        if changed or loaded:
+            log.info("ipsec.conf was not as the hold says; charon had: %s", ", ".join(loaded) or "none of it")
+            charon.update()
+        charon.terminate(ids)
     except CharonError:
         return ()
-    for name in names:
-        log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
-    return names
+    return loaded
 
 
 class Repair:
@@ -68,18 +79,16 @@ class Repair:
         self.earlier: dict[str, ConnectionHealth] = {}
         self.twice: dict[tuple[int, ...], float] = {}  # ids that are too many -> when they were seen first
 
-    def __call__(self) -> tuple[str, ...]:
-        """Look, and end; returns the names. A charon that does not run, or no record: nothing to do."""
+    def __call__(self, look: Look) -> tuple[str, ...]:
+        """Judge, and end; returns the names. Nothing is ended where charon or the kernel cannot be seen."""
         earlier, self.earlier = self.earlier, {}
-        if not paths.here.record.exists():
+        if look.charon is None or look.kernel is None:
             return ()
-        connections = holdfile.free(mesh.parse(paths.here.record.read_text()))
+        rows = repair.verdicts(look)
+        lost = repair.useless(earlier, rows)
+        twice = self._lasting(repair.surplus(rows, look.charon))
+        doomed = [number for row in lost for number in row.ike_ids]
         try:
-            observed = charon.observe()
-            rows = judge.evaluate(connections, observed, kernel.observe()).managed
-            lost = repair.useless(earlier, rows)
-            twice = self._lasting(repair.surplus(rows, observed))
-            doomed = [*(number for row in lost for number in row.ike_ids)]
             charon.terminate([*doomed, *(number for ids in twice.values() for number in ids)])
         except CharonError:
             return ()
@@ -98,57 +107,95 @@ class Repair:
         return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
 
 
-def keep_hold() -> tuple[str, ...]:
-    """Keep down what is held, and lift a hold that is over; returns what charon had of what is held."""
-    if not paths.here.hold.exists() or not paths.here.record.exists():
+def start(look: Look) -> tuple[str, ...]:
+    """Start what is absent; return the names."""
+    names = repair.due(look)
+    if not names:
         return ()
-    connections, now = mesh.parse(paths.here.record.read_text()), datetime.now(timezone.utc)
-    changed = holdfile.enforce(connections, now)
-    held = holdfile.held(connections, now)
+    free = {one.name for one in holdfile.free(look.connections)}
+    names = tuple(name for name in names if name in free)
     try:
-        observed = charon.observe()
-        loaded = sorted({one.name for one in observed.connections} & {*held})
-        if changed or loaded:
-            log.info("ipsec.conf was not as the hold says; charon had: %s", ", ".join(loaded) or "none of it")
-            charon.update()
-        charon.terminate(sa.uniqueid for sa in observed.ike_sas if owner.named(sa, held))
+        refused = charon.initiate(names)
     except CharonError:
         return ()
-    return tuple(loaded)
+    for name in names:
+        log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
+    return names
 
 
-def keep_routes() -> routes.Difference:
-    """Make the routes with a locked MTU what the record says; returns what was changed.
-
-    Nothing is done without a record, without an MTU in it (the state removed the routes), or while a state
-    that wrote it just now is at work.
-    """
-    if not paths.here.record.exists() or 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED:
-        return routes.Difference()
-    text = paths.here.record.read_text()
-    connections, mtu = mesh.parse(text), mesh.parse_mtu(text)
-    if mtu is None:
-        return routes.Difference()
-    changed = routing.apply(connections, mtu)
-    for line in changed.batch().splitlines():
-        log.info("ip %s", line)
-    return changed
-
-
-def keep_guard() -> int:
+def keep_guard(look: Look) -> int:
     """Make the guard's policies what the record says; returns how many were changed."""
-    if not paths.here.record.exists() or 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED:
+    if look.kernel is None or not any(guard.difference(look.free, look.kernel.policies)):
         return 0
-    changed = guard.apply(holdfile.free(mesh.parse(paths.here.record.read_text())))
+    changed = guard.amend(holdfile.free(look.connections), look.kernel.policies)
     if changed:
         log.info("%d policies that block what is in the clear were not as they should be", changed)
     return changed
 
 
-def complaint(part: Callable[[], object]) -> str:
+def keep_routes(look: Look) -> routes.Difference:
+    """Make the routes with a locked MTU what the record says; returns what was changed.
+
+    Nothing is done without an MTU in the record: the state removed the routes.
+    """
+    if look.mtu is None:
+        return routes.Difference()
+    changed = routing.apply(look.connections, look.mtu)
+    for line in changed.batch().splitlines():
+        log.info("ip %s", line)
+    return changed
+
+
+# A pass --------------------------------------------------------------------------------------
+
+
+def looked() -> Optional[Look]:
+    """Return one look at this host; None without a record. Raises HostIPsecError where that is damaged.
+
+    Nothing is taken from ipsec.conf instead: it tells too little of a connection to act on it.
+    """
+    if not paths.here.record.exists():
+        return None
+    text = paths.here.record.read_text()
+    return observation.observe(mesh.parse(text), mesh.parse_mtu(text))
+
+
+def settled() -> bool:
+    """Say whether the record was written a while ago, or in a future that a clock was set back from."""
+    return not 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED
+
+
+class Keeper:
+    """Goes through the parts, the hold first; says what is wrong once, until something else is."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[Part, ...] = (keep_hold, Repair(), start)
+        self.later: tuple[Part, ...] = (keep_guard, keep_routes)  # once the record is settled
+        self.said: dict[object, str] = {}
+
+    def once(self) -> None:
+        """Look once, and do each part; one that fails stops no other."""
+        try:
+            look = looked()
+            parts = (*self.parts, *self.later) if look and settled() else self.parts
+        except (HostIPsecError, OSError) as error:
+            self._say(looked, str(error))
+            return
+        if look:
+            self._say(looked, look.unread.get("kernel", ""))
+            for part in parts:
+                self._say(part, complaint(part, look))
+
+    def _say(self, part: object, wrong: str) -> None:
+        if wrong and wrong != self.said.get(part):  # the next look finds the same
+            log.warning("%s", wrong)
+        self.said[part] = wrong
+
+
+def complaint(part: Part, look: Look) -> str:
     """Do one part; return what is wrong, in a sentence, or nothing."""
     try:
-        part()
+        part(look)
     except (HostIPsecError, OSError) as error:
         return str(error)
     return ""
@@ -174,14 +221,9 @@ def main() -> None:
     """Look again and again."""
     argparse.ArgumentParser(prog="hostipsec-keeper", description=__doc__.splitlines()[0]).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parts: tuple[Callable[[], object], ...] = (keep_hold, Repair(), look, keep_guard, keep_routes)
-    said: dict[Callable[[], object], str] = {}
+    keeper = Keeper()
     while True:
-        for part in parts:
-            wrong = complaint(part)
-            if wrong and wrong != said.get(part):  # the next look finds the same
-                log.warning("%s", wrong)
-            said[part] = wrong
+        keeper.once()
         pause(paths.KEEPER_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
 
 

@@ -11,9 +11,10 @@ from typing import Optional
 from .. import plane
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import judge
-from ..health.report import ConnectionHealth, Report
-from ..kernel import kernel, routing
+from ..health import look, observation
+from ..health.look import Look
+from ..health.report import ConnectionHealth
+from ..kernel import routing
 from ..model import Charon, Connection, Kernel
 from . import probe, verdict
 from .verdict import Captured, Counters, Rekeying, Verdict
@@ -116,12 +117,12 @@ def _proven(connections: Sequence[Connection], asked: Asked) -> Result:
         devices, problems = _devices(connections) if asked.capture else ({}, ())
         captures, refused = _captures(stack, devices, prober.mark)
         rekeyings = _rekeyed(connections, asked, prober, tuple(captures.values())) if asked.rekey else {}
-        before = _Look.now()
+        before = _look(connections)
         prober.restart()
         probe.send(prober, tuple(captures.values()), lambda sent: sent >= asked.count)
         probe.collect(prober, tuple(captures.values()), asked.timeout)
-        after = _Look.now()
-        rows = {row.name: row for row in before.health(connections).managed}
+        after = _look(connections)
+        rows = {row.name: row for row in look.judged(before).managed}
         proofs = tuple(
             _proof(one, prober, before, after, rows[one.name], _captured(one, devices, captures))
             for one in connections
@@ -133,12 +134,12 @@ def _proven(connections: Sequence[Connection], asked: Asked) -> Result:
 def _proof(
     connection: Connection,
     prober: probe.Prober,
-    before: _Look,
-    after: _Look,
+    before: Look,
+    after: Look,
     tunnel: ConnectionHealth,
     captured: Optional[Captured],
 ) -> Proof:
-    first, second = before.counters(connection), after.counters(connection)
+    first, second = _counters(connection, before), _counters(connection, after)
     replies = prober.replies(connection.right)
     return Proof(
         connection,
@@ -146,7 +147,7 @@ def _proof(
         tunnel,
         round_trip=min(replies.times, default=None),
         captured=captured,
-        refused=after.refused > before.refused,
+        refused=_refused(after) > _refused(before),
         disturbed=first.spis != second.spis,
     )
 
@@ -154,34 +155,31 @@ def _proof(
 # Looking -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One look at charon, and at the kernel where the kernel does ESP."""
+def _look(connections: Sequence[Connection]) -> Look:
+    """Look at this host. Raises HostIPsecError where those who do ESP cannot be asked for their counters."""
+    seen = observation.observe(connections)
+    if seen.plane == plane.KERNEL and seen.kernel is None:
+        raise HostIPsecError(seen.unread["kernel"])
+    return seen
 
-    charon: Optional[Charon]
-    kernel: Optional[Kernel]
-    plane: str
 
-    @classmethod
-    def now(cls) -> _Look:
-        seen: Optional[Charon] = None
-        with contextlib.suppress(CharonError):
-            seen = charon.observe()
-        who = plane.observed(seen)
-        return cls(seen, kernel.observe() if who == plane.KERNEL else None, who)
+def _kernel(seen: Look) -> Optional[Kernel]:
+    """Return what the kernel shows where it does ESP."""
+    return seen.kernel if seen.plane == plane.KERNEL else None
 
-    def counters(self, connection: Connection) -> Counters:
-        if self.kernel:
-            return verdict.kernel_counters(connection, self.kernel.states)
-        return verdict.charon_counters(connection, self.charon) if self.charon else Counters()
 
-    def health(self, connections: Sequence[Connection]) -> Report:
-        return judge.evaluate(connections, self.charon, self.kernel)
+def _counters(connection: Connection, seen: Look) -> Counters:
+    kernel = _kernel(seen)
+    if kernel:
+        return verdict.kernel_counters(connection, kernel.states)
+    return verdict.charon_counters(connection, seen.charon) if seen.charon else Counters()
 
-    @property
-    def refused(self) -> int:
-        errors = self.kernel.errors if self.kernel else {}
-        return sum(errors.get(name, 0) for name in verdict.REFUSED)
+
+def _refused(seen: Look) -> int:
+    """Return how many packets in the clear the kernel did not let in."""
+    kernel = _kernel(seen)
+    errors = kernel.errors if kernel else {}
+    return sum(errors.get(name, 0) for name in verdict.REFUSED)
 
 
 # Capturing -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from overhead_pings import ADDRESSES, commands, ping, pinger
 from spaces import batch, hosts, network_of
 from strongswan import line
 
-from hostipsec.kernel import guard
+from hostipsec.kernel import guard, kernel
 from hostipsec.model import Connection
 
 PORT = 5500
@@ -125,7 +125,7 @@ def cases(link):
     yield "only the other end guards", link.pings(3)
     yield "blocked on the way in", counted(west, "XfrmInPolBlock") - before
     link.guard(0, 1)
-    listed = guard.parse(west.run("ip", "xfrm", "policy", "list"))
+    listed = guard.present(kernel.policies(run=west.process))
     wanted = guard.wanted([connection(family, 1) for family in ("v4", "v6")])
     yield "the guard knows its policies", listed == wanted
     link.esp()

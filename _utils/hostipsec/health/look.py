@@ -1,0 +1,55 @@
+"""One look at a host, and the verdict on it: what every face shows and every program acts on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple, Optional
+
+from .. import plane as planes
+from ..model import CertificateInUse, Charon, Connection, Kernel
+from ..store import hold
+from ..store.hold import Holds
+from ..strongswan import defaults
+from . import expiry, judge
+from .report import Report
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Look(NamedTuple):
+    """What is to be known of a host, at one moment. None is what is not there, or cannot be read."""
+
+    connections: tuple[Connection, ...]  # what shall run here
+    time: datetime
+    charon: Optional[Charon] = None
+    kernel: Optional[Kernel] = None
+    certificate: Optional[CertificateInUse] = None
+    holds: Holds = ()
+    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel" or "certificate" -> why it cannot be read
+    mtu: Optional[int] = None  # that routes to peers shall lock
+    warn_days: int = defaults.WARN_DAYS  # before the certificate's end
+
+    @property
+    def plane(self) -> str:
+        """Return who does ESP, see :mod:`hostipsec.plane`."""
+        return planes.observed(self.charon)
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Return ``{name: "since ... by ... because ..."}`` of the connections that are held."""
+        return hold.reasons(self.holds, self.connections, self.time)
+
+    @property
+    def free(self) -> tuple[Connection, ...]:
+        """Return the connections that are not held."""
+        held = self.held
+        return tuple(one for one in self.connections if one.name not in held)
+
+
+def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optional[Charon] = None) -> Report:
+    """Return the verdict; ``maintenance`` and ``previous`` are those of :func:`judge.evaluate`."""
+    report = judge.evaluate(look.connections, look.charon, look.kernel, look.held, maintenance, previous)
+    certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
+    return report._replace(certificate=certificate, warnings=tuple(look.unread.values()))

@@ -1,0 +1,42 @@
+"""Where the one look at this host is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ..charon import charon
+from ..errors import HostIPsecError
+from ..kernel import kernel
+from ..model import Connection
+from ..store import certificate, holdfile, record
+from ..strongswan import defaults
+from .look import Look
+
+
+def observe(
+    connections: Optional[Sequence[Connection]] = None,
+    mtu: Optional[int] = None,
+    warn_days: int = defaults.WARN_DAYS,
+) -> Look:
+    """Look at this host once: at charon, after it at the kernel, last at the holds, which count at once.
+
+    ``connections`` are those that shall run here, by default those on record. What cannot be read is said in
+    the look, and stops nothing. Raises HostIPsecError where the record is needed and damaged.
+    """
+    expected = record.read() if connections is None else connections
+    found: dict[str, Any] = {}
+    unread: dict[str, str] = {}
+    parts: Mapping[str, Callable[[], object]] = {
+        "charon": charon.observe,
+        "kernel": kernel.observe,
+        "certificate": certificate.in_use,
+    }
+    for part, read in parts.items():
+        try:
+            found[part] = read()
+        except HostIPsecError as error:
+            unread[part] = str(error)
+    holds, now = holdfile.read(), datetime.now(timezone.utc)
+    return Look(tuple(expected), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)

@@ -1,0 +1,247 @@
+"""The faces that show a host, side by side: from the same look each tells the same.
+
+charon and the kernel are played; the record, the hold and the certificate are files.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from minions import HOST, NOW
+
+import authorities
+from hostipsec import paths
+from hostipsec.charon import charon
+from hostipsec.errors import CharonError, HostIPsecError
+from hostipsec.health import observation, repair
+from hostipsec.kernel import kernel
+from hostipsec.kernel.kernel import KernelError
+from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, KernelPolicy, KernelState, LoadedConnection
+from hostipsec.paths import Paths
+from hostipsec.pillar import membership
+from hostipsec.programs import ipsec_global
+from hostipsec.proof import probe, verification
+from hostipsec.proof.verdict import Replies
+from hostipsec.store import hold, mesh
+from hostipsec.store.hold import Hold
+from hostipsec.strongswan import render
+
+CERTIFICATE = f"{HOST}.pem"
+SILENT = "charon cannot be reached: no vici"
+UNREAD = "ip -s xfrm state list nokeys: status 1, Operation not permitted; needs root and iproute2"
+
+
+def raising(error):
+    """Return a function that cannot do what it is asked."""
+
+    def observe(*_, **__):
+        raise error
+
+    return observe
+
+
+def shown(state, severity, reason):
+    """Return what all faces show of a connection; where it is well one tells details, the others none."""
+    return state, severity, "" if severity == "ok" else reason
+
+
+def verdicts(found):
+    """Return {name: (state, severity, reason)}."""
+    rows = found["connections"].items()
+    return {name: shown(row["state"], row["severity"], row["reason"]) for name, row in rows}
+
+
+class Faces:
+    """A host of the example fleet, all of whose connections are established, and whoever shows it."""
+
+    def __init__(self, minion, data, monkeypatch, capsys):
+        self.minion, self.monkeypatch, self.capsys = minion, monkeypatch, capsys
+        self.connections = membership.read(data, HOST).connections
+        paths.here.record.write_text(mesh.render(self.connections))
+        self.conf("")
+        self.play(charon, "observe", lambda *_, **__: self.charon())
+        self.play(kernel, "observe", lambda *_, **__: self.kernel())
+
+    def play(self, module, name, value):
+        self.monkeypatch.setattr(module, name, value)
+
+    def conf(self, options):
+        paths.here.conf.write_text(f"{render.HEADER}conn %default\n{options}")
+
+    def charon(self):
+        sas = []
+        for number, one in enumerate(self.connections, 1):
+            spis = {"spi_in": f"{number:08x}", "spi_out": f"{number + 100:08x}"}
+            child = ChildSA(one.name, "INSTALLED", "TRANSPORT", number, reqid=number, **spis)
+            ends = (str(one.left), str(one.right))
+            sas.append(IkeSA(one.name, number, "ESTABLISHED", *ends, children=(child,)))
+        loaded = tuple(LoadedConnection(one.name) for one in self.connections)
+        return Charon("5.9.8", "vici", 99, connections=loaded, ike_sas=tuple(sas))
+
+    def kernel(self):
+        states, policies = [], []
+        for number, one in enumerate(self.connections, 1):
+            left, right = str(one.left), str(one.right)
+            for src, dst, spi in ((right, left, number), (left, right, number + 100)):
+                states.append(KernelState(src, dst, f"{spi:08x}", "transport", number, algorithm="gcm"))
+            policies += [KernelPolicy(left, right, way, 1, reqid=number) for way in ("in", "out")]
+        return Kernel(tuple(states), tuple(policies))
+
+    # what each shows: {name: (state, severity, reason)}
+
+    def module(self):
+        found = self.minion.call("ipsec.status")
+        return found, verdicts(found)
+
+    def command(self, *arguments):
+        """Return exit status, and what is printed: as JSON, and for eyes."""
+        self.play(ipsec_global.os, "geteuid", lambda: 0)
+        status = ipsec_global.main(["status", "--json", *arguments])
+        found = json.loads(self.capsys.readouterr().out)
+        assert ipsec_global.main(["status", *arguments]) == status
+        return status, found, self.capsys.readouterr().out.splitlines()
+
+    def verify(self):
+        self.play(probe, "Prober", lambda _: Prober())
+        for name in ("send", "collect"):
+            self.play(probe, name, lambda *_: None)
+        found = verification.run(self.connections, verification.Asked())
+        return {
+            one.tunnel.name: shown(one.tunnel.state, one.tunnel.severity, one.tunnel.reason)
+            for one in found.proofs
+        }
+
+    def all_say(self):
+        """Return the verdict that all give."""
+        _, verdict = self.module()
+        _, found, _ = self.command()
+        assert verdicts(found) == verdict
+        assert self.verify() == verdict
+        held = {one.name for one in self.connections} - {
+            row.name for row in repair.verdicts(observation.observe())
+        }
+        assert held == {name for name, (_, _, reason) in verdict.items() if "held since" in reason}
+        return verdict
+
+
+class Prober:
+    """Sends nothing."""
+
+    mark = b""
+
+    def restart(self):
+        pass
+
+    def close(self):
+        pass
+
+    def replies(self, _):
+        return Replies(0)
+
+
+@pytest.fixture
+def faces(minion, data, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(paths, "here", Paths(tmp_path / "host"))
+    for directory in (paths.here.state, paths.here.run, paths.here.ipsec_d / "certs"):
+        directory.mkdir(parents=True)
+    return Faces(minion, data, monkeypatch, capsys)
+
+
+def one(verdict):
+    """Return the verdict that all connections have."""
+    (found,) = set(verdict.values())
+    return found
+
+
+def test_all_is_well(faces):
+    assert one(faces.all_say()) == ("established", "ok", "")
+    found, _ = faces.module()
+    assert (faces.minion.retcode, found["warnings"], found["certificate"]) == (0, [], None)
+    status, plain, lines = faces.command()
+    assert (status, plain["warnings"], plain["certificate"], len(lines)) == (0, [], None, 1)
+
+
+def test_a_held_connection(faces):
+    """verify said that a tunnel is down where the others said that it is held, by whom and why."""
+    when = datetime(2026, 11, 24, 4, 50, tzinfo=timezone.utc)
+    paths.here.hold.write_text(hold.render([Hold("ada", when, "T195365")]))
+    faces.play(charon, "observe", lambda *_, **__: faces.charon()._replace(ike_sas=(), connections=()))
+    faces.play(kernel, "observe", lambda *_, **__: Kernel())
+    said = "since 2026-11-24 04:50 UTC by ada because T195365"
+    assert one(faces.all_say()) == ("held", "warning", f"held {said}")
+    found, _ = faces.module()
+    status, plain, lines = faces.command()
+    assert (found["held"], plain["held"], lines[0]) == (said, said, f"held {said}")
+    assert (faces.minion.retcode, status) == (1, 1)
+
+
+def test_a_hold_that_cannot_be_read(faces):
+    paths.here.hold.write_text("{")
+    state, severity, reason = one(faces.all_say())
+    assert (state, severity) == ("established", "critical")  # it has SAs
+    assert reason.startswith("held since ")
+    assert "by somebody because hold.json cannot be read" in reason
+    found, _ = faces.module()
+    assert found["summary"]["severity"] == "critical"
+
+
+def test_a_charon_that_does_not_answer(faces):
+    faces.play(charon, "observe", raising(CharonError(SILENT)))
+    said = "charon does not answer; the kernel still holds 2 SA(s) of it"
+    assert one(faces.all_say()) == ("down", "critical", said)
+    found, _ = faces.module()
+    status, plain, lines = faces.command()
+    assert (faces.minion.retcode, status) == (1, 1)
+    assert found["warnings"] == plain["warnings"] == [SILENT]
+    assert lines[0].endswith("; charon does not answer")
+    assert lines[-1] == f"WARNING: {SILENT}"
+
+
+def test_a_kernel_that_cannot_be_read(faces):
+    """``ipsec-global`` said nothing of it."""
+    faces.play(kernel, "observe", raising(KernelError(UNREAD)))
+    found, verdict = faces.module()
+    assert one(verdict) == ("established", "ok", "")
+    status, plain, lines = faces.command()
+    assert (faces.minion.retcode, status) == (0, 0)
+    assert found["warnings"] == plain["warnings"] == [UNREAD]
+    assert lines[-1] == f"WARNING: {UNREAD}"
+    with pytest.raises(HostIPsecError, match="Operation not permitted"):  # whose counters would prove it
+        faces.verify()
+
+
+@pytest.mark.parametrize(
+    ("left", "severity", "said"),
+    [
+        (timedelta(days=9, hours=1), "warning", "certificate expires in 9 days"),
+        (timedelta(hours=-1), "critical", "certificate expired on "),
+        (timedelta(days=99, hours=1), "ok", "certificate expires in 99 days"),
+    ],
+)
+def test_a_certificate_that_is_about_to_expire(faces, ca, left, severity, said):
+    """``ipsec-global status`` did not know of certificates."""
+    issued = authorities.host(f"CN={HOST}", NOW, ca, until=left + timedelta(minutes=9))
+    (paths.here.ipsec_d / "certs" / CERTIFICATE).write_bytes(issued.pem)
+    faces.conf(f"    leftcert={CERTIFICATE}\n")
+    assert one(faces.all_say()) == ("established", "ok", "")
+    found, _ = faces.module()
+    status, plain, lines = faces.command()
+    assert (faces.minion.retcode, status) == ((0, 0) if severity == "ok" else (1, 1))
+    assert found["summary"]["severity"] == found["certificate"]["severity"] == severity
+    assert plain["certificate"]["severity"] == severity
+    assert plain["certificate"]["not_after"] == found["certificate"]["not_after"]
+    assert plain["certificate"]["sentence"] in found["certificate"]["sentence"]
+    assert found["certificate"]["sentence"].startswith(said)
+    warned = [line for line in lines if line.startswith(f"{severity.upper()}: {said}")]
+    assert len(warned) == (severity != "ok")
+
+
+def test_a_certificate_that_is_not_there(faces):
+    faces.conf(f"    leftcert={CERTIFICATE}\n")
+    said = f"{paths.here.ipsec_d}/certs/{CERTIFICATE}: is named in ipsec.conf, and is not there"
+    found, _ = faces.module()
+    status, plain, _ = faces.command()
+    assert found["warnings"] == plain["warnings"] == [said]
+    assert (found["certificate"], plain["certificate"], status) == (None, None, 0)

@@ -1,0 +1,117 @@
+"""The guard of stage ``require``: its policies among the kernel's, and what its unit makes of a record."""
+
+from __future__ import annotations
+
+import sys
+from ipaddress import ip_address
+
+import pytest
+
+from hostipsec.kernel import guard, kernel, xfrm
+from hostipsec.model import Connection
+from hostipsec.programs import guard as program
+from hostipsec.store import mesh
+from hostipsec.strongswan import render
+
+# ip -s xfrm policy list (iproute2 6.1) of the guard's policies, and beside them one of charon's, one of an
+# administrator who blocks the same way at another priority, and one who lets other ICMPv6 pass
+LISTED = """\
+src fd09::/127 dst fd09::2/128 uid 0
+\tdir out action block index 9 priority 2000073 ptype main share any flag  (0x00000000)
+\tlifetime config:
+\t  limit: soft (INF)(bytes), hard (INF)(bytes)
+src fd09::/127 dst fd09::2/128 proto ipv6-icmp type 135 uid 0
+\tdir out action allow index 1 priority 73 ptype main share any flag  (0x00000000)
+\tlifetime current:
+\t  0(bytes), 0(packets)
+src fd09::2/128 dst fd09::/127 proto 58 type 136 uid 0
+\tdir in action allow index 17 priority 73 ptype main share any flag  (0x00000000)
+src fd09::1/128 dst fd09::2/128 uid 0
+\tdir out action allow index 33 priority 367231 ptype main share any flag  (0x00000000)
+\ttmpl src fd09::1 dst fd09::2
+\t\tproto esp spi 0xc1a2b3c4(3248665540) reqid 1(0x00000001) mode transport
+src fd09::/127 dst fd09::4/128 uid 0
+\tdir out action block index 41 priority 1000 ptype main share any flag  (0x00000000)
+src fd09::/127 dst fd09::2/128 proto ipv6-icmp type 128 uid 0
+\tdir out action allow index 49 priority 74 ptype main share any flag  (0x00000000)
+src 10.0.0.0/31 dst 10.0.0.2/32 uid 0
+\tdir fwd action block index 58 priority 2000073 ptype main share any flag  (0x00000000)
+"""
+OURS = {
+    guard.Policy("fd09::/127", "fd09::2/128", "out"),
+    guard.Policy("fd09::/127", "fd09::2/128", "out", "135"),
+    guard.Policy("fd09::2/128", "fd09::/127", "in", "136"),
+}
+
+
+def connection(stage="require"):
+    ends = (ip_address("10.0.0.1"), ip_address("10.0.0.2"), "CN=cp1001", "CN=cp3001")
+    return Connection("cp3001_v4", "cp3001", "v4", *ends, True, stage)
+
+
+def test_its_policies_are_told_from_those_of_others():
+    assert guard.present(xfrm.parse_policies(LISTED)) == OURS
+
+
+def test_what_is_there_is_not_set_again():
+    there = xfrm.parse_policies(
+        "src 10.0.0.0/31 dst 10.0.0.2/32 uid 0\n"
+        "\tdir out action block index 9 priority 2000073 ptype main share any flag  (0x00000000)\n"
+    )
+    add, remove = guard.difference([connection()], there)
+    assert (add, remove) == ({guard.Policy("10.0.0.2/32", "10.0.0.0/31", "in")}, frozenset())
+    assert guard.difference([], there) == (frozenset(), {guard.Policy("10.0.0.0/31", "10.0.0.2/32", "out")})
+
+
+# The unit ------------------------------------------------------------------------------------
+
+CONF = f"{render.HEADER}conn cp3001_v4\n    left=10.0.0.1\n    right=10.0.0.2\n    auto=route\n"
+
+
+@pytest.fixture
+def batches(here, monkeypatch):
+    """Return what the kernel is told; it has no policies before."""
+    told = []
+    monkeypatch.setattr(kernel, "policies", lambda *_: ())
+    monkeypatch.setattr(kernel, "set_policies", lambda batch, *_: told.append(batch.splitlines()))
+    monkeypatch.setattr(sys, "argv", ["hostipsec-guard"])
+    return told
+
+
+BLOCKED = [
+    "xfrm policy update src 10.0.0.0/31 dst 10.0.0.2/32 dir out action block priority 2000073",
+    "xfrm policy update src 10.0.0.2/32 dst 10.0.0.0/31 dir in action block priority 2000073",
+]
+
+
+@pytest.mark.parametrize(
+    ("record", "conf", "status", "blocked"),
+    [
+        (mesh.render([connection()]), "", 0, True),
+        (mesh.render([connection("start")]), "", 0, False),
+        ("{", "", 1, False),
+        ("{", CONF, 1, True),  # what ipsec.conf tells may be too little, so it is said all the same
+        (None, CONF, 0, True),
+        (None, "conn cp3001_v4\n    auto=route\n", 0, False),  # somebody else's
+        (None, "", 0, False),
+    ],
+)
+def test_a_host_is_not_left_without_its_guard_in_silence(
+    here, batches, capsys, record, conf, status, blocked
+):
+    here.conf.write_text(conf)
+    if record is not None:
+        here.record.write_text(record)
+    assert program.main() == status
+    assert [sorted(batch) for batch in batches] == ([sorted(BLOCKED)] if blocked else [])
+    assert ("mesh.json cannot be read" in capsys.readouterr().err) is bool(status)
+
+
+def test_a_kernel_that_does_not_take_them_is_said(here, batches, monkeypatch, capsys):
+    def refuse(*_):
+        raise kernel.KernelError("the kernel's policies cannot be set: No such device")
+
+    here.record.write_text(mesh.render([connection()]))
+    monkeypatch.setattr(kernel, "set_policies", refuse)
+    assert program.main() == 1
+    assert "No such device" in capsys.readouterr().err
