@@ -15,9 +15,9 @@ from .. import owner, paths
 from ..charon import reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
-from ..health import judge
+from ..health.look import Look, judged
 from ..health.report import CARRYING, REFUSED, ConnectionHealth
-from ..model import Charon, Connection
+from ..model import Charon, Connection, Kernel
 from ..store import hold
 from ..store.hold import Command, Hold, OverruledError, Scope
 from ..system import service
@@ -211,12 +211,23 @@ class _Comeback:
             and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN
         )
 
-    def _rows(self) -> tuple[ConnectionHealth, ...]:
-        held = hold.reasons(self.host.holds(), self.wanted, self.host.now())
-        return judge.evaluate(self.wanted, self.look, held=held).managed
+    def _rows(self, kernel: Optional[Kernel]) -> tuple[ConnectionHealth, ...]:
+        seen = Look(self.wanted, self.host.now(), self.look, kernel, holds=self.host.holds())
+        return judged(seen).managed
+
+    def _kernel(self) -> Optional[Kernel]:
+        """Return one look at the kernel; without one, charon's word is all there is to judge by."""
+        try:
+            return self.host.kernel(max(0.2, min(CALL, self.deadline - self.elapsed)))
+        except HostIPsecError:
+            return None
 
     def _all_up(self) -> bool:
-        return self.look is not None and all(_good(row) for row in self._rows())
+        """Say whether all are up: by charon's word, and once it says so by the kernel's."""
+        return self.look is not None and self._good(None) and self._good(self._kernel())
+
+    def _good(self, kernel: Optional[Kernel]) -> bool:
+        return all(_good(row) for row in self._rows(kernel))
 
     def _all_loaded(self) -> bool:
         loaded = {one.name for one in self.look.connections} if self.look else set()
@@ -232,7 +243,7 @@ class _Comeback:
             self.problems.append(f"held again {next(iter(held.values()))}")
         why = reasons.explain(self.log.messages)
         return Up(
-            connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows()),
+            connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows(self._kernel())),
             lifted=lifted,
             still_held=hold.words(hold.current(self.host.holds(), self.host.now())),
             seconds=self.elapsed,
