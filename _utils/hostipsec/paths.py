@@ -18,6 +18,7 @@ DOWN_DEADLINE = 10.0  # until every SA is ended, then by force
 UP_DEADLINE = 30.0  # until what comes back is up
 CALL_DEADLINE = 5.0  # of one call to charon, the kernel or a command
 ORDER_DEADLINE = 10.0  # until the starter or the service manager has taken an order
+DNS_DEADLINE = 15.0  # of all look-ups together; a name server that is gone costs each 5 s
 KEEPER_INTERVAL = 5.0  # between two looks of the keeper, give or take a fifth
 
 

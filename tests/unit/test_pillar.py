@@ -197,6 +197,23 @@ def test_addresses_come_from_elsewhere_where_the_pillar_has_none():
     assert pillar.read(data, resolved) == expected
 
 
+def test_a_host_of_which_dns_said_nothing_is_named_beside_what_else_is_wrong():
+    data = {**fleets.example(), "mtu": 9}
+    del data["hosts"][CP]["ipv4"], data["hosts"][CP]["ipv6"]
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data, {CP: None})
+    said = [
+        str(problem)
+        for problem in caught.value.problems
+        if problem.path in (f"ipsec:hosts:{CP}", "ipsec:mtu")
+    ]
+    assert said[0] == (
+        f"ipsec:hosts:{CP}: no address in the pillar or the Salt mine, and DNS did not answer in time; "
+        f"allowed: 'ipv4' or 'ipv6' of host {CP}"
+    )
+    assert said[1].startswith("ipsec:mtu: found 9; ")
+
+
 def test_maintenance_does_not_break_an_expectation():
     data = fleets.example()
     data["hosts"]["cp3001.esams.example"]["maintenance"] = True

@@ -18,6 +18,7 @@ PURE = (
     "charon.reasons",
     "charon.statusall",
     "charon.vicimessage",
+    "emergency.orders",
     "emergency.pins",
     "emergency.stopped",
     "errors",

@@ -21,14 +21,15 @@ RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
 EXPECT_KEYS = ("host", "pairs_with", "peers")
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
-Resolved = Mapping[str, Mapping[str, Address]]
+Resolved = Mapping[str, Optional[Mapping[str, Address]]]
 
 
 def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
     """Return the fleet that the pillar below ``ipsec`` describes.
 
     ``data`` is what stands below the key; ``resolved`` gives addresses, as
-    ``{minion id: {"v4": ..., "v6": ...}}``, of hosts that have none in the pillar.
+    ``{minion id: {"v4": ..., "v6": ...}}``, of hosts that have none in the pillar; None where DNS did not
+    answer in time.
     Raises :class:`~hostipsec.errors.PillarError` with every problem found.
     """
     reader = Reader()
@@ -84,7 +85,11 @@ def _hosts(reader: Reader, value: object, used: Collection[str], resolved: Resol
 
 
 def _host(
-    reader: Reader, name: str, value: object, used: Collection[str], resolved: Mapping[str, Address]
+    reader: Reader,
+    name: str,
+    value: object,
+    used: Collection[str],
+    resolved: Optional[Mapping[str, Address]],
 ) -> Host:
     path = f"ipsec:hosts:{name}"
     if not _ID.match(name):
@@ -93,10 +98,11 @@ def _host(
     ipv4 = _address(reader, entry, "ipv4", path)
     ipv6 = _address(reader, entry, "ipv6", path)
     if not {*ADDRESS_KEYS} & {*entry}:
-        ipv4, ipv6 = resolved.get("v4"), resolved.get("v6")
+        ipv4, ipv6 = (resolved or {}).get("v4"), (resolved or {}).get("v6")
         if ipv4 is None and ipv6 is None and (value is None or isinstance(value, Mapping)):
-            allowed = f"'ipv4' or 'ipv6' of host {name}"
-            reader.wrong(path, "no address in the pillar, the Salt mine or DNS", allowed)
+            nowhere = "no address in the pillar, the Salt mine or DNS"
+            late = "no address in the pillar or the Salt mine, and DNS did not answer in time"
+            reader.wrong(path, late if resolved is None else nowhere, f"'ipv4' or 'ipv6' of host {name}")
     labels = _host_labels(reader, entry, path, used)
     maintenance = reader.boolean(entry.get("maintenance", False), f"{path}:maintenance")
     return Host(
