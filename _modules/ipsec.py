@@ -4,7 +4,6 @@ IPsec between this host and its peers: what is configured, what is up.
 The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` brings both.
 """
 
-import dataclasses
 import datetime
 import random
 import time
@@ -12,22 +11,21 @@ import time
 import salt.pillar
 
 try:
-    from hostipsec import __version__, paths
-    from hostipsec.apply import configuration, hostplan, rollback, transition
-    from hostipsec.certificates import copies, source
+    from hostipsec import __version__, answer, arguments
+    from hostipsec.apply import configuration, hostplan, rollback, run, transition
     from hostipsec.charon import charon
     from hostipsec.edition import EDITION
-    from hostipsec.emergency import comeback, reauthentication, stop
+    from hostipsec.emergency import comeback, orders, reauthentication, stop
     from hostipsec.emergency.host import Host
-    from hostipsec.errors import CharonError, HostIPsecError, PillarError
-    from hostipsec.fleet import fleetplan, planwords
-    from hostipsec.health import look, observation
+    from hostipsec.errors import CharonError, HostIPsecError
+    from hostipsec.faces import status as face
+    from hostipsec.fleet import fleetplan
     from hostipsec.kernel import guard, overhead, routing
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addresses, membership, pillar, selection
+    from hostipsec.pillar import addressed, selection
     from hostipsec.proof import verification
-    from hostipsec.store import hold, holdfile, record
-    from hostipsec.strongswan import defaults, durations, render
+    from hostipsec.store import holdfile, record
+    from hostipsec.strongswan import render
     from hostipsec.system import platforms
 
     HAS_ENGINE = True
@@ -35,7 +33,7 @@ except ImportError:
     HAS_ENGINE = False
 
 __virtualname__ = "ipsec"
-__func_alias__ = {"host_": "host", "overhead_": "overhead", "rollback_": "rollback"}
+__func_alias__ = {"overhead_": "overhead", "rollback_": "rollback"}
 __outputter__ = {"plan": "ipsec", "status": "ipsec"}  # _output/ipsec.py, where the printing process has it
 
 
@@ -45,39 +43,20 @@ def __virtual__():
     return __virtualname__
 
 
-def mined(hosts):
-    """
-    Addresses of hosts from the Salt mine (functions ``network.ip_addrs`` and ``network.ip_addrs6``).
-
-    hosts
-        list of minion ids
-
-    Returns a dictionary by minion id of lists of addresses; hosts that the mine does not know are absent.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt cp1001.eqiad.example ipsec.mined '[cp3001.esams.example]'
-    """
-    found = {}
-    for function in ("network.ip_addrs", "network.ip_addrs6"):
-        for host, addrs in (__salt__["mine.get"](",".join(hosts), function, tgt_type="list") or {}).items():
-            found.setdefault(host, []).extend(addrs or [])
-    return found
+def _reading():
+    """Return the reading of pillar and certificates; within a run of states, that of the run."""
+    return run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], __salt__["mine.get"])
 
 
-def _member(items=None):
-    """Return the membership of this host; the pillar's items are read here and nowhere else."""
-    data = (__pillar__ if items is None else items).get("ipsec")
-    resolved = addresses.resolve(pillar.unaddressed(data), mined)
-    return membership.read(data, __grains__["id"], resolved)
+def _member():
+    return _reading().member
 
 
-def _platform():
-    return platforms.platform(
-        __grains__["os"], int(__grains__["osmajorrelease"]), __grains__.get("init") == "systemd"
-    )
+def _answer(found, bad=1, **beside):
+    """Return an answer as plain values; ``bad`` is the exit status where it is not as asked."""
+    if not found.ok:
+        __context__["retcode"] = bad
+    return {**beside, **found.as_dict()}
 
 
 def check():
@@ -86,14 +65,16 @@ def check():
 
     Returns a dictionary:
 
+    ``ok``, ``sentence``
+        whether nothing is wrong, and a summary
+    ``connections``
+        what the pillar gives this host, by name, as :py:func:`connections` says it
     ``problems``
         what is wrong, a list of sentences that name the key, the value and what is allowed
-    ``warnings``
+    ``notes``, ``warnings``
         what deserves a look but stops nothing
     ``peers``
         ids of the hosts that this host has connections with
-    ``connections``
-        number of connections, one a peer and address family
     ``lonely``
         why the host has no peers, empty when it has some
 
@@ -103,61 +84,7 @@ def check():
 
         salt '*' ipsec.check
     """
-    found = {"problems": [], "warnings": [], "peers": [], "connections": 0, "lonely": ""}
-    try:
-        member = _member()
-        found.update(peers=list(member.peers), connections=len(member.connections), lonely=member.lonely)
-        if member.connections:
-            _platform()
-            inspection = source.inspect_member(member, _now())
-            found["problems"] += inspection.errors
-            found["warnings"] += inspection.warnings
-    except PillarError as error:
-        found["problems"] += [str(problem) for problem in error.problems]
-    except HostIPsecError as error:
-        found["problems"].append(str(error))
-    return found
-
-
-def host_():
-    """
-    What the SLS files need to know about this host, from pillar and grains.
-
-    Returns a dictionary:
-
-    ``member``
-        whether there is something to set up here: the checks of :py:func:`check` pass and the host has peers
-    ``systemd``
-        whether systemd runs here
-    ``packages``, ``service``
-        what to install and to run, by release
-    ``init_script``, ``init_script_diverted``
-        the init script to put out of the way and where to, both None where systemd does not run
-    ``sysctl``
-        names and values
-    ``vici``
-        whether strongSwan's Python library is to be installed for Salt
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt cp1001.eqiad.example ipsec.host
-    """
-    checked = check()
-    if checked["problems"] or not checked["peers"]:
-        return {"member": False}
-    settings, platform = _member().fleet.settings, _platform()
-    return {
-        "member": True,
-        "packages": sorted({*platform.packages, *settings.packages}),
-        "service": platform.service,
-        "systemd": platform.systemd,
-        "init_script": str(paths.here.init_script) if platform.systemd else None,
-        "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
-        "sysctl": {**defaults.SYSCTL, **settings.sysctl},
-        "vici": settings.vici,
-    }
+    return run.check(_reading(), __grains__).as_dict()
 
 
 def connections():
@@ -184,25 +111,17 @@ def connections():
         salt cp1001.eqiad.example ipsec.connections
     """
     try:
-        return {connection.name: _plain(connection) for connection in _member().connections}
+        return {one.name: one.as_dict() for one in _member().connections}
     except HostIPsecError as error:
-        return _failed(error)
+        return _no_data(error)
 
 
-def _plain(connection):
-    return {
-        "peer": connection.peer,
-        "family": connection.family,
-        "left": str(connection.left),
-        "right": str(connection.right),
-        "leftid": connection.leftid,
-        "rightid": connection.rightid,
-        "initiator": connection.initiator,
-        "stage": connection.stage,
-    }
+def _failed(error, **own):
+    """Return the answer of a verb that could not be carried out; ``own`` are its further keys."""
+    return _answer(answer.failed(error, own), 2)
 
 
-def _failed(error):
+def _no_data(error):
     __context__["retcode"] = 2
     return {"error": str(error)}
 
@@ -284,140 +203,12 @@ def status(peer=None, connection=None, stage=None):
         salt cp1001.eqiad.example ipsec.status peer='cp3*'
         salt cp1001.eqiad.example ipsec.status connection='*_v6'
     """
-    if stage not in (None, *STAGES[1:]):
-        return _failed(HostIPsecError(f"stage: found {stage!r}; allowed: {', '.join(STAGES[1:])}"))
-    try:
-        member, expected, warnings = _wanted(stage)
-    except HostIPsecError as error:
-        return _failed(error)
-    seen, report = _looked(member, expected)
-    if report.answered and report.trouble:
-        seen, report = _looked(member, expected)
-    shown = report.only(peer or "*", connection or "*")
-    if warnings or not shown.ok:
-        __context__["retcode"] = 2 if warnings else 1
-    certificate = _certificate(member, seen, report)
-    lonely = member.lonely if member else ""
-    said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
-    return {
-        "connections": {row.name: _plain_health(row) for row in shown.managed},
-        "unmanaged": {row.name: _plain_health(row) for row in shown.unmanaged},
-        "summary": {
-            "sentence": "; ".join(said),
-            "severity": shown.severity,
-            "counts": dict(shown.counts),
-        },
-        "held": shown.held,
-        "certificate": certificate,
-        "warnings": [*warnings, *(report.warnings if expected else ())],
-        "backend": report.backend or None,
-        "strongswan": report.version or None,
-        "edition": EDITION,
-    }
-
-
-def _wanted(stage):
-    """Return the member, what should run here, and warnings.
-
-    With a stage, what should run here is what a roll-out up to that stage brings. A pillar that cannot be
-    read hides no tunnel: what was configured last is looked at then.
-    """
-    try:
-        member = _member(_fresh_pillar() if stage else None)
-    except HostIPsecError as error:
-        recorded = _recorded()
-        if not recorded:
-            raise
-        return None, recorded, [f"this is what was configured last; the pillar is not usable: {error}"]
-    return member, _limited(member, stage).connections, []
-
-
-def _limited(member, stage):
-    """Return the membership as far as a stage brings this host, which has what is on record."""
-    try:
-        return member.limited(stage, configuration.recorded()) if stage else member
-    except HostIPsecError:
-        return member.limited(stage, ())
-
-
-def _recorded():
-    try:
-        return record.read()
-    except HostIPsecError:
-        return ()
-
-
-def _looked(member, expected):
-    """Return one look at this host, and the verdict on it."""
-    warn_days = member.fleet.settings.certificates.warn_days if member else defaults.WARN_DAYS
-    seen = observation.observe(expected, warn_days=warn_days)
-    return seen, look.judged(seen, member.resting if member else ())
-
-
-def _certificate(member, seen, report):
-    """Return what is to be said of the certificate that charon runs with; a usable pillar says more."""
-    if report.certificate is None:
-        return None
-    renewed = _at_source(member) not in ("", seen.certificate.name)
-    waits = "; a renewed one waits for state.apply" if renewed else ""
-    return {
-        "not_after": report.certificate.not_after.isoformat(),
-        "days_left": report.certificate.days_left,
-        "severity": report.certificate.severity,
-        "sentence": f"{report.certificate.sentence}{waits}",
-        "renewed": renewed,
-    }
+    member = _member if stage is None else _fresh_member
+    return _answer(*face.host(member, peer, connection, stage))
 
 
 def _now():
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-def _at_source(member):
-    """Return the name that the certificate at its source has as a copy; empty where that is not known."""
-    if member is None:
-        return ""
-    try:
-        where = source.locate(member.fleet.settings.certificates, member.host.id)
-    except HostIPsecError:
-        return ""  # said by others
-    there = source.certificate_at(where.certificate)
-    return copies.certificate_name(member.host.id, there) if there else ""
-
-
-def _sentence(lonely, report, shown):
-    """Sum up for the operator; a filter that leaves nothing is said, or it would look like a host at rest."""
-    silent = "charon does not answer" if not lonely and not report.answered else ""
-    found = shown.sentence if shown.connections else ""
-    if found and shown.held:
-        found = f"{found}; held {shown.held}"
-    if report.connections and not found:
-        found = f"nothing asked for, of {report.sentence}"
-    return "; ".join(part for part in (silent, lonely, found) if part)
-
-
-def _plain_health(row):
-    return {
-        "peer": row.peer,
-        "family": row.family,
-        "stage": row.stage,
-        "initiator": row.initiator,
-        "state": row.state,
-        "severity": row.severity,
-        "reason": "" if row.ok and row.state == "established" else row.reason,
-        "held": row.held,
-        "since": row.since,
-        "rekey_in": row.next_rekey,
-        "bytes_in": row.bytes_in,
-        "bytes_out": row.bytes_out,
-        "packets_in": row.packets_in,
-        "packets_out": row.packets_out,
-        "ike_ids": list(row.ike_ids),
-        "child_ids": list(row.child_ids),
-        "mode": row.mode,
-        "proposal": row.proposal,
-        "ike_proposal": row.ike_proposal,
-    }
 
 
 def version():
@@ -506,13 +297,8 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
             links = {connection.name: connection.family for connection in chosen.connections}
         found = {name: overhead.planned(settings, one, mtu, mode, esp) for name, one in links.items()}
     except HostIPsecError as error:
-        return _failed(error)
-    return {name: _plain_overhead(one) for name, one in found.items()}
-
-
-def _plain_overhead(found):
-    plain = dataclasses.asdict(found)
-    return {**plain.pop("sizes"), **plain}
+        return _no_data(error)
+    return {name: one.as_dict() for name, one in found.items()}
 
 
 def routes():
@@ -545,13 +331,10 @@ def routes():
         member = _member()
         rows = routing.rows(member.connections, member.fleet.settings.mtu)
     except HostIPsecError as error:
-        return _failed(error)
+        return _no_data(error)
     if any(row.state not in ("ok", "not wanted") for row in rows):
         __context__["retcode"] = 1
-    return {
-        row.name: {key: value for key, value in dataclasses.asdict(row).items() if key != "name"}
-        for row in rows
-    }
+    return {row.name: row.as_dict() for row in rows}
 
 
 def down(
@@ -634,16 +417,13 @@ def down(
         salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
     """
     try:
-        taking = _taking(reason, hold, _scope(peer, connection), who or _user(kwargs), expires)
-        seconds = _deadline(deadline)
-        command = _command("down", asked, who or _user(kwargs))
-        _no_more(kwargs)
+        arguments.no_more(kwargs)
+        meant, who = orders.scope(peer, connection), who or _user(kwargs)
+        taking = orders.hold(reason, who, meant, expires, _now()) if hold else None
+        seconds, command = arguments.deadline(deadline), orders.command("down", asked, who)
     except HostIPsecError as error:
-        return _failed(error)
-    found = stop.down_host(_scope(peer, connection), taking, seconds, wait, command)
-    if not found.ok:
-        __context__["retcode"] = 1
-    return {**found.as_dict(), "edition": EDITION}
+        return _failed(error, edition=EDITION)
+    return _answer(stop.down_host(meant, taking, seconds, wait, command).answer(), edition=EDITION)
 
 
 def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
@@ -700,17 +480,15 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
         salt cp1001.eqiad.example ipsec.up peer='cp3*' deadline=60
     """
     try:
-        seconds, connections_ = _deadline(deadline), record.read()
-        command = _command("up", asked, who or _user(kwargs))
-        delay = random.uniform(0, _number("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
-        _no_more(kwargs)
+        arguments.no_more(kwargs)
+        meant, who = orders.scope(peer, connection), who or _user(kwargs)
+        seconds, command = arguments.deadline(deadline), orders.command("up", asked, who)
+        delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
+        every = record.read()
     except HostIPsecError as error:
-        return _failed(error)
+        return _failed(error, edition=EDITION)
     time.sleep(delay)
-    found = comeback.up(connections_, _scope(peer, connection), who or _user(kwargs), seconds, wait, command)
-    if not found.ok:
-        __context__["retcode"] = 1
-    return {**found.as_dict(), "edition": EDITION}
+    return _answer(comeback.up(every, meant, who, seconds, wait, command).answer(), edition=EDITION)
 
 
 def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
@@ -758,84 +536,18 @@ def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
         salt '*' ipsec.reauthenticate at=$(date +%s -d '+15 sec')
     """
     try:
-        seconds, now = _deadline(deadline), time.time()
-        wait = None if at is None else _number("at", at, round(now) - 60, round(now) + 600) - now
-        _no_more(kwargs)
-        chosen = holdfile.free(_scope(peer, connection).select(record.read()))
-        mine = [one for one in chosen if one.initiator or (peer, connection) != (None, None)]
-        theirs = [one for one in chosen if not one.initiator] if wait is not None else []
-        found = reauthentication.run(mine, seconds, theirs, wait)
+        arguments.no_more(kwargs)
+        seconds, now = arguments.deadline(deadline), time.time()
+        wait = None if at is None else arguments.seconds("at", at, round(now) - 60, round(now) + 600) - now
+        named = (peer, connection) != (None, None)
+        found = reauthentication.here(orders.scope(peer, connection), named, seconds, wait)
     except HostIPsecError as error:
         return _failed(error)
-    good = sum(one.ok for one in found)
-    if good < len(found) or not chosen:
-        __context__["retcode"] = 1
-    done = f"{good} of {len(found)} connections reauthenticated" if found else "starts no connection"
-    late = f"; told {-wait:.0f} s late, so that packets may be lost" if wait is not None and wait < 0 else ""
-    return {
-        "ok": bool(chosen) and good == len(found),
-        "sentence": f"{done}{late}",
-        "connections": {
-            one.connection.name: {
-                "peer": one.connection.peer,
-                "family": one.connection.family,
-                "old": list(one.old),
-                "new": list(one.new),
-                "reason": one.reason,
-            }
-            for one in found
-        },
-    }
-
-
-def _scope(peer, connection):
-    return hold.Scope(str(peer or "*"), str(connection or "*"))
+    return _answer(found.answer())
 
 
 def _user(kwargs):
     return f"{kwargs.get('__pub_user') or 'root'} (Salt)"
-
-
-def _no_more(kwargs):
-    """Refuse what nobody asked for: a misspelt argument would do another thing than was meant."""
-    unknown = sorted(key for key in kwargs if not key.startswith("__"))
-    if unknown:
-        raise HostIPsecError(f"unknown argument {', '.join(unknown)}; nothing was done")
-
-
-def _taking(reason, held, scope, who, expires):
-    """Return the hold to be taken, None for none."""
-    if not held:
-        return None
-    seconds = durations.parse(str(expires)) if expires is not None else None
-    if expires is not None and not seconds:
-        raise HostIPsecError(f"expires: found {expires!r}; allowed: {durations.ALLOWED}, more than 0")
-    until = _now() + datetime.timedelta(seconds=seconds) if seconds else None
-    return hold.Hold(str(who), _now(), " ".join(str(reason).split()) or hold.NO_REASON, until, scope)
-
-
-def _deadline(value):
-    return _number("deadline", value, 0.1, 3600)
-
-
-def _number(name, value, least, most):
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not least <= seconds <= most:
-        raise HostIPsecError(f"{name}: found {value!r}; allowed: seconds from {least} to {most}")
-    return seconds
-
-
-def _command(verb, asked, who):
-    """Return what the fleet was told, None where only this host was."""
-    if asked is None:
-        return None
-    try:
-        return hold.Command(verb, float(asked), str(who))
-    except (TypeError, ValueError):
-        raise HostIPsecError(f"asked: found {asked!r}; allowed: seconds since 1970") from None
 
 
 def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=5):
@@ -915,47 +627,9 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         chosen = selection.select(member, member.resting, peer, family)
         found = verification.run(chosen.connections, asked)
     except HostIPsecError as error:
-        return _failed(error)
-    good = sum(proof.ok for proof in found.proofs)
-    unasked = peer is None and not member.connections
-    if not (unasked or found.proofs) or good < len(found.proofs) or found.problems:
-        __context__["retcode"] = 1
-    sentence = f"{good} of {len(found.proofs)} connections are encrypted both ways"
-    return {
-        "connections": {proof.connection.name: _plain_proof(proof) for proof in found.proofs},
-        "skipped": dict(chosen.skipped),
-        "problems": list(found.problems),
-        "plane": found.plane,
-        "summary": sentence if found.proofs else member.lonely or "nothing was probed",
-    }
-
-
-def _plain_proof(proof):
-    verdict, captured, rekeying = proof.verdict, proof.captured, proof.rekeying
-    return {
-        "peer": proof.connection.peer,
-        "family": proof.connection.family,
-        "tunnel": proof.tunnel.state,
-        "out": verdict.out,
-        "in": verdict.into,
-        "ok": proof.ok,
-        "reason": "; ".join(proof.reasons),
-        "sent": verdict.sent,
-        "replies": verdict.replies,
-        "round_trip_ms": None if proof.round_trip is None else round(proof.round_trip * 1000, 3),
-        "packets_out": verdict.packets_out,
-        "packets_in": verdict.packets_in,
-        "captured": None if captured is None else dataclasses.asdict(captured),
-        "rekeyed": None
-        if rekeying is None
-        else {
-            "done": rekeying.done,
-            "proposal": rekeying.proposal,
-            "seconds": round(rekeying.seconds, 3),
-            "sent": rekeying.sent,
-            "lost": rekeying.lost,
-        },
-    }
+        return _failed(error, skipped={}, plane=None, summary=str(error))
+    whole = peer is None and not member.connections
+    return _answer(found.answer(chosen.skipped, member.lonely, whole))
 
 
 def previous():
@@ -984,7 +658,7 @@ def previous():
             return {"mark": None, "when": None, "connections": []}
         names = sorted(one.name for one in found.connections)
     except HostIPsecError as error:
-        return _failed(error)
+        return _no_data(error)
     return {"mark": found.mark, "when": found.when, "connections": names}
 
 
@@ -1030,7 +704,7 @@ def rollback_():
         outcome = transition.apply(want, plan, host) if not plan.empty else transition.Outcome()
         rollback.forget()
     except HostIPsecError as error:
-        return _failed(error)
+        return _failed(error, changes={})
     for act in (
         lambda: guard.apply(holdfile.free(before.connections)),
         lambda: routing.apply(before.connections, before.mtu),
@@ -1094,26 +768,21 @@ def plan(stage="require"):
         salt cp1001.eqiad.example ipsec.plan
     """
     try:
-        if stage not in STAGES[1:]:
-            raise HostIPsecError(f"stage: found {stage!r}; allowed: {', '.join(STAGES[1:])}")
+        arguments.one_of("stage", stage, STAGES[1:])
         data = _fresh_pillar().get("ipsec")
-        resolved = {} if data is None else addresses.resolve(pillar.unaddressed(data), mined)
-        fleet = None if data is None else pillar.read(data, resolved)
+        fleet = None if data is None else addressed.fleet(data, __salt__["mine.get"])
         found = hostplan.look(fleet, __grains__["id"], _now(), stage)
         if found["standing"] in fleetplan.SERVING:
             found["changes"].update(_system_changes(fleet.settings))
     except HostIPsecError as error:
-        return _failed(error)
-    if fleet is None:
-        leaves = found["standing"] == fleetplan.LEAVES
-        __context__["retcode"] = fleetplan.SOMETHING if leaves else fleetplan.NOTHING
-        return {
-            **found,
-            "lines": [f"no pillar 'ipsec'; connections of ours that stand here: {found['configured']}"],
-        }
-    here = fleetplan.join(fleet, {__grains__["id"]: found})
-    __context__["retcode"] = here.status
-    return {**found, "lines": planwords.lines(here)}
+        nothing = fleetplan.answer("", (), (), {}, [str(error)])
+        return _failed(error, **nothing, lines=str(error).splitlines())
+    told, __context__["retcode"] = hostplan.answer(fleet, __grains__["id"], found)
+    return told.as_dict()
+
+
+def _fresh_member():
+    return addressed.member(_fresh_pillar().get("ipsec"), __grains__["id"], __salt__["mine.get"])
 
 
 def _fresh_pillar():
@@ -1133,15 +802,5 @@ def _fresh_pillar():
 
 def _system_changes(settings):
     """Return the sysctls and packages that differ, by the state that is to settle them."""
-    platform = _platform()
-    live = {key: str(__salt__["sysctl.get"](key)) for key in (*defaults.SYSCTL, *settings.sysctl)}
-    sysctls = {
-        key: {"old": live[key], "new": value}
-        for key, value in {**defaults.SYSCTL, **settings.sysctl}.items()
-        if live[key].split() != value.split()
-    }
-    names = sorted({*platform.packages, *settings.packages})
-    there = __salt__["pkg.list_pkgs"]()
-    missing = {name: {"old": None, "new": "installed"} for name in names if name not in there}
-    parts = {fleetplan.SYSCTL: sysctls, fleetplan.PACKAGES: missing}
-    return {state: found for state, found in parts.items() if found}
+    live = {key: str(__salt__["sysctl.get"](key)) for key in hostplan.sysctls(settings)}
+    return hostplan.system(settings, platforms.of(__grains__), live, __salt__["pkg.list_pkgs"]())

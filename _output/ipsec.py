@@ -45,7 +45,7 @@ def _host(host, found):
     """Return the text of one host; empty for what is no status."""
     if not isinstance(found, dict):
         return ""
-    if set(found) == {"error"}:
+    if "error" in found and (found.get("ok") is False or len(found) == 1):
         return _error(host, str(found["error"]).splitlines())
     if isinstance(found.get("lines"), list):
         return "\n".join([f"{host}:", *(INDENT + _plain(line, keep=True) for line in found["lines"])])

@@ -10,15 +10,15 @@ import pathlib
 from salt.exceptions import SaltException
 
 try:
-    from hostipsec import paths, plane
-    from hostipsec.apply import clean, configuration, hostplan, rollback, transition
-    from hostipsec.certificates import copies, source
+    from hostipsec import arguments, paths, plane
+    from hostipsec.answer import counted
+    from hostipsec.apply import clean, configuration, hostplan, rollback, run, transition
+    from hostipsec.certificates import copies
     from hostipsec.charon import daemon, vicicopy
     from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addresses, membership, pillar
     from hostipsec.store import holdfile, original
     from hostipsec.strongswan import render
     from hostipsec.system import diversion, platforms
@@ -47,18 +47,16 @@ def _failed(name, error):
     return {"name": name, "changes": {}, "result": False, "comment": str(error)}
 
 
-def _counted(number, noun="connection"):
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _reading():
+    """Return this run's reading of pillar and certificates: see ``hostipsec.apply.run``."""
+    return run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], __salt__["mine.get"])
 
 
 def _member():
-    """Return the membership of this host, from the pillar's items; in a roll-out as far as it has come."""
-    data = __pillar__.get("ipsec")
-    mine = __salt__["ipsec.mined"]
-    member = membership.read(data, __grains__["id"], addresses.resolve(pillar.unaddressed(data), mine))
-    limit = _step("stage")
-    if limit and limit not in STAGES[1:]:
-        raise HostIPsecError(f"ipsec_rollout:stage: found {limit!r}; allowed: {', '.join(STAGES[1:])}")
+    """Return the membership of this host; in a roll-out as far as it has come."""
+    member, limit = _reading().member, _step("stage")
+    if limit:
+        arguments.one_of("ipsec_rollout:stage", limit, STAGES[1:])
     return member.limited(limit, configuration.recorded()) if limit else member
 
 
@@ -82,27 +80,25 @@ def checked(name):
 
     ``changes`` is always empty.
     """
-    found = __salt__["ipsec.check"]()
-    if found["problems"]:
-        return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in found["problems"]))
+    found = run.check(_reading(), __grains__)
+    if not found.ok:
+        return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in found.problems))
     try:
         member = _member()
     except HostIPsecError as error:
         return _failed(name, f"Nothing was changed.\n- {error}")
-    if not found["lonely"]:
-        comment = f"{_counted(len(found['peers']), 'peer')}, {_counted(found['connections'])}"
-        return _result(name, {}, comment, found["warnings"])
+    lonely = found.own["lonely"]
+    if not lonely:
+        return _result(name, {}, found.sentence, found.notes)
     configured_ = configuration.configured_names()
     if configured_ and not member.host.maintenance:
         return _failed(
             name,
-            f"{found['lonely']}, but {_counted(len(configured_))} of ours stand in ipsec.conf and stay: "
+            f"{lonely}, but {counted(len(configured_))} of ours stand in ipsec.conf and stay: "
             "correct the pillar, or apply state ipsec.clean to remove them.",
         )
-    kept = (
-        f"; its {_counted(len(configured_))} stay configured" if configured_ else "; nothing is set up here"
-    )
-    return _result(name, {}, found["lonely"] + kept)
+    kept = f"; its {counted(len(configured_))} stay configured" if configured_ else "; nothing is set up here"
+    return _result(name, {}, lonely + kept)
 
 
 def diverted(name, to):
@@ -152,8 +148,7 @@ def certificate_reused(name):
     ``changes`` holds ``{path: what is new in words}``.
     """
     try:
-        member = _member()
-        inspection = source.inspect_member(member, _now())
+        member, inspection = _member(), _reading().inspection
         credentials, difference = inspection.usable(), hostplan.certificate(member, inspection, name)
         if difference.changes and not __opts__["test"]:
             copies.write(difference)
@@ -211,9 +206,7 @@ def cleaned(name):
     ``changes`` holds ``{what: what becomes of it}``.
     """
     try:
-        platform = platforms.platform(
-            __grains__["os"], int(__grains__["osmajorrelease"]), __grains__.get("init") == "systemd"
-        )
+        platform = platforms.of(__grains__)
         host = clean.Host(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
         found = clean.traces(host)
         if not found.parts:
@@ -327,11 +320,11 @@ def configured(name):
     try:
         member = _member()
         held = holdfile.held(member.connections, _now())
-        want = hostplan.wanted(member, _now(), frozenset(held))
+        want = hostplan.wanted(member, _reading().inspection, frozenset(held))
         host = Host(lambda: _restart(name))
         plan = configuration.plan(want, host.observe_if_running())
         if plan.empty:
-            return _result(name, {}, f"charon runs with exactly {_counted(len(want.names))}{_held(held)}")
+            return _result(name, {}, f"charon runs with exactly {counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
             return _result(name, plan.as_changes(), _would(plan) + _held(held))
         if not plan.difference.empty:
@@ -343,8 +336,8 @@ def configured(name):
         return configured(name)
     done = ", ".join(outcome.done)
     if plan.later:
-        done += f"; {_counted(len(plan.later))} changed for the next authentication (ipsec.reauthenticate)"
-    comment = f"charon runs with exactly {_counted(len(want.names))}; {done}{_held(held)}"
+        done += f"; {counted(len(plan.later))} changed for the next authentication (ipsec.reauthenticate)"
+    comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_held(held)}"
     warnings = (*outcome.warnings, *_prune(member.host.id))
     return _result(name, dict(outcome.changes), comment, warnings)
 
@@ -356,7 +349,7 @@ def _now():
 def _held(held):
     """Say which connections a hold keeps down: files are written as ever, charon does not get these."""
     said = "; and ".join(sorted({*held.values()}))
-    return f"; {_counted(len(held))} held {said}" if held else ""
+    return f"; {counted(len(held))} held {said}" if held else ""
 
 
 def _prune(identifier):

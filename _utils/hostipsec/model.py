@@ -116,6 +116,12 @@ class Connection(NamedTuple):
     initiator: bool
     stage: str
 
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values, without its name."""
+        plain = {**self._asdict(), "left": str(self.left), "right": str(self.right)}
+        del plain["name"]
+        return plain
+
 
 # What a host does run ------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 # Pillar, certificate, key and CA are right, and the kernel has what ESP needs, or nothing is touched.
 {%- from 'ipsec/host.jinja' import host with context %}
-{%- if 'ipsec.host' in salt %}
+{%- if 'ipsec_host.facts' in salt %}
 ipsec-check-input:
   ipsec.checked: []
 {%- if host.member %}
@@ -13,5 +13,5 @@ ipsec-check-esp:
 {%- else %}
 ipsec-check-synced:
   test.fail_without_changes:
-    - comment: "This minion does not have module ipsec yet. Run: salt '{{ grains.id }}' saltutil.sync_all"
+    - comment: "This minion does not have the modules of this version yet. Run: salt '{{ grains.id }}' saltutil.sync_all"
 {%- endif %}

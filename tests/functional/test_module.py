@@ -12,13 +12,12 @@ from minions import HOST, NOW, Minion, Remote
 import authorities
 from hostipsec import __version__, paths
 from hostipsec.strongswan import render
+from hostipsec.system import service
 
 PUBLIC = (
     "check",
     "connections",
     "down",
-    "host",
-    "mined",
     "overhead",
     "plan",
     "previous",
@@ -34,13 +33,18 @@ LONELY = "db1001.eqiad.example has no peers: no rule pairs it with a host in ser
 
 
 def test_check_of_a_member(minion):
-    assert minion.call("ipsec.check") == {
+    found = minion.call("ipsec.check")
+    assert {key: value for key, value in found.items() if key != "connections"} == {
+        "ok": True,
+        "sentence": "3 peers, 6 connections",
         "problems": [],
+        "notes": [],
         "warnings": [],
         "peers": ["cp2001.codfw.example", "cp3001.esams.example", "cp3002.esams.example"],
-        "connections": 6,
         "lonely": "",
     }
+    assert len(found["connections"]) == 6
+    assert found["connections"] == minion.call("ipsec.connections")
 
 
 def test_check_shows_every_error_of_the_pillar_at_once(minion, data):
@@ -55,7 +59,8 @@ def test_check_shows_every_error_of_the_pillar_at_once(minion, data):
         "ipsec:rules:0:stage:",
     ]
     assert "found '10.20.0.999'; allowed: a unicast IPv4 address" in found["problems"][1]
-    assert (found["peers"], found["connections"]) == ([], 0)
+    assert (found["peers"], found["connections"]) == ([], {})
+    assert (found["ok"], found["sentence"]) == (False, "4 problems")
 
 
 def test_check_shows_what_is_wrong_with_the_certificate(minion, source, ca):
@@ -69,8 +74,9 @@ def test_check_warns_of_a_certificate_that_ends_soon(minion, ca):
     soon = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=5))
     authorities.write((minion.place.parent / "source"), soon.pem, soon.key_pem(), ca.pem)
     found = minion.call("ipsec.check")
-    assert found["problems"] == []
+    assert (found["ok"], found["problems"]) == (True, [])
     assert len(found["warnings"]) == 1
+    assert found["notes"] == found["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_check_of_a_release_that_is_not_known(tmp_path, data):
     minion.pillar(data)
     (problem,) = minion.call("ipsec.check")["problems"]
     assert problem.startswith("Debian 9 is not a release this package knows; known: Debian 10, ")
-    assert minion.call("ipsec.host") == {"member": False}
+    assert minion.call("ipsec_host.facts") == {"member": False}
 
 
 def test_a_host_in_no_rule(tmp_path, data):
@@ -104,13 +110,13 @@ def test_a_host_in_no_rule(tmp_path, data):
     minion.pillar({**data, "certificates": {"source": "puppet"}})
     found = minion.call("ipsec.check")
     assert (found["problems"], found["peers"], found["lonely"]) == ([], [], LONELY)
-    assert minion.call("ipsec.host") == {"member": False}
+    assert minion.call("ipsec_host.facts") == {"member": False}
     assert (minion.call("ipsec.connections"), minion.retcode) == ({}, 0)
 
 
 def test_what_the_sls_files_get_to_know(minion, data):
     minion.pillar({**data, "packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.a.b": 0}})
-    found = minion.call("ipsec.host")
+    found = minion.call("ipsec_host.facts")
     assert (found["member"], found["systemd"], found["vici"]) == (True, True, False)
     assert found["service"] == "strongswan-starter"
     assert {"libcharon-extra-plugins", "strongswan-starter"} < {*found["packages"]}
@@ -120,7 +126,7 @@ def test_what_the_sls_files_get_to_know(minion, data):
 
 def test_on_sysv_nothing_is_diverted(minion):
     minion.opts["grains"]["init"] = "sysvinit"
-    found = minion.call("ipsec.host")
+    found = minion.call("ipsec_host.facts")
     assert (found["systemd"], found["service"], found["init_script"]) == (False, "ipsec", None)
 
 
@@ -170,7 +176,9 @@ def test_the_plan_of_a_new_host_is_what_its_states_say_in_test_mode(minion):
 def test_the_plan_of_a_wrong_pillar_is_its_errors(minion, data):
     minion.pillar({**data, "mtu": 9, "connexion": {}})
     found = minion.call("ipsec.plan")
-    assert ([*found], minion.retcode) == (["error"], 2)
+    assert (found["ok"], found["connections"], found["changes"], minion.retcode) == (False, {}, {}, 2)
+    assert [one.partition(": ")[0] for one in found["problems"]] == ["ipsec:connexion", "ipsec:mtu"]
+    assert found["lines"] == found["error"].splitlines()
     assert found["error"].startswith("2 error(s) in pillar 'ipsec':\n  - ipsec:connexion: ")
 
 
@@ -200,10 +208,6 @@ def test_the_plan_of_a_host_that_is_no_member(minion, data, ours, standing, stat
     assert minion.retcode == status
 
 
-def test_mined_without_a_mine(minion):
-    assert minion.call("ipsec.mined", [HOST]) == {}
-
-
 def test_an_address_from_the_mine(minion, data):
     """Without a master, a minion's mine holds what it sent itself."""
     del data["hosts"][HOST]["ipv4"], data["hosts"][HOST]["ipv6"]
@@ -213,6 +217,48 @@ def test_an_address_from_the_mine(minion, data):
     )
     found = minion.call("ipsec.connections")
     assert {one["left"] for one in found.values()} == {"10.1.2.3", "fd00::1"}
+
+
+FIVE = {"ok", "sentence", "connections", "problems", "notes"}
+REFUSED = (
+    ("down", {"deadline": 0}, "deadline: found 0; allowed: seconds from 0.1 to 3600"),
+    ("down", {"expires": "soon"}, "expires: found 'soon'; allowed: a time: whole seconds, or a whole "),
+    ("down", {"asked": "now"}, "asked: found 'now'; allowed: seconds since 1970"),
+    ("down", {"reasn": "x"}, "unknown argument reasn; nothing was done"),
+    ("up", {"jitter": 601}, "jitter: found 601; allowed: seconds from 0 to 600"),
+    ("up", {"jiter": 1, "peeer": "x"}, "unknown argument jiter, peeer; nothing was done"),
+    ("reauthenticate", {"deadline": "soon"}, "deadline: found 'soon'; allowed: seconds from 0.1 to 3600"),
+    ("verify", {"count": 0}, "count=0: allowed: a whole number from 1 to 100"),
+    ("verify", {"peer": "nobody"}, "no host of the pillar is called nobody; "),
+    ("plan", {"stage": "off"}, "stage: found 'off'; allowed: passive, start, require"),
+)
+
+
+@pytest.mark.parametrize(("verb", "arguments", "said"), REFUSED)
+def test_bad_input_is_a_sentence_in_the_shape_of_every_answer(minion, verb, arguments, said):
+    found = minion.call(f"ipsec.{verb}", **arguments)
+    assert {*found} >= FIVE | {"error"}
+    assert (found["ok"], found["connections"], minion.retcode) == (False, {}, 2)
+    assert found["sentence"] == found["error"]
+    assert found["problems"] == [found["error"]]
+    assert found["error"].startswith(said)
+    assert found.get("unknown", []) == [name for name in arguments if said.startswith("unknown")]
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "verb", ["check", "plan", "status", "verify", "reauthenticate", "rollback", "up", "down"]
+)
+def test_every_verb_answers_in_one_shape(minion, monkeypatch, tmp_path, verb):
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
+    for directory in (paths.here.proc, paths.here.run, paths.here.state):
+        directory.mkdir(parents=True)
+    for name in ("start", "restart", "stop"):  # nothing of the machine itself
+        monkeypatch.setattr(service, name, lambda *_: None)
+    found = minion.call(f"ipsec.{verb}", **({"hold": False} if verb == "down" else {}))
+    types = {key: type(found[key]) for key in FIVE}
+    assert types == {"ok": bool, "sentence": str, "connections": dict, "problems": list, "notes": list}
+    assert all(isinstance(row, dict) for row in found["connections"].values())
 
 
 @pytest.mark.parametrize("at", ["soon", 0, 10**10])
@@ -232,6 +278,8 @@ def test_version_where_no_charon_runs(minion, monkeypatch):
 def test_salt_finds_these_functions_and_each_has_an_example(minion):
     docs = minion.call("sys.doc", "ipsec")
     assert sorted(docs) == [f"ipsec.{name}" for name in PUBLIC]
+    docs.update(minion.call("sys.doc", "ipsec_host"))
+    assert {*docs} - {f"ipsec.{name}" for name in PUBLIC} == {"ipsec_host.facts"}
     for name, text in docs.items():
         assert "CLI Example:" in text
         assert f" {name}" in text.partition("CLI Example:")[2], f"the example of {name} is of something else"
@@ -263,7 +311,7 @@ def test_a_minion_in_a_process_of_its_own(tmp_path, data):
     remote = Remote(lambda argv: argv, tmp_path / "log", place=str(tmp_path / "remote"), identifier=HOST)
     try:
         remote.pillar(data)
-        assert remote.call("ipsec.check")["connections"] == 6
+        assert len(remote.call("ipsec.check")["connections"]) == 6
         with pytest.raises(AssertionError, match="KeyError"):
             remote.call("ipsec.nothing")
     finally:

@@ -179,8 +179,23 @@ def test_a_host_that_was_not_synced_says_what_to_run(tmp_path, data, name):
     assert [*found] == ["ipsec-check-synced"]
     assert found["ipsec-check-synced"]["result"] is False
     assert found["ipsec-check-synced"]["comment"] == (
-        f"This minion does not have module ipsec yet. Run: salt '{HOST}' saltutil.sync_all"
+        f"This minion does not have the modules of this version yet. Run: salt '{HOST}' saltutil.sync_all"
     )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Salt's own modules: it loads them all
+def test_a_host_with_modules_of_before_says_what_to_run(tmp_path, data):
+    """The SLS files of this version ask a function that the modules of before do not have."""
+    minion = Minion(tmp_path / "old", HOST, missing=["_modules"])
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/ipsec.py").write_text("def host():\n    return {'member': True}\n")
+    minion.opts["module_dirs"] = [str(tmp_path / "modules")]
+    minion.pillar(data)
+    assert minion.call("ipsec.host") == {"member": True}
+    for sls, identifier in (("ipsec", "ipsec-check-synced"), ("ipsec.clean", "ipsec-clean-synced")):
+        (found,) = minion.apply(sls).values()
+        assert (found["__id__"], found["result"], found["changes"]) == (identifier, False, {})
+        assert found["comment"].endswith(f" Run: salt '{HOST}' saltutil.sync_all")
 
 
 def test_only_the_modules_were_synced(tmp_path, data, minion):

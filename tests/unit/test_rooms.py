@@ -9,7 +9,7 @@ from engine import MODULES, imports, room
 # from the top; a room may know those of lower lines
 LINES = (
     {"programs", "apply"},
-    {"emergency", "proof"},
+    {"emergency", "proof", "faces"},
     {"fleet", "health", "certificates"},
     {"pillar", "charon", "kernel", "store"},
     {"strongswan", "system"},

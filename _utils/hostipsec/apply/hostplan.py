@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Optional
 
 from .. import paths
+from ..answer import Answer
 from ..certificates import copies, source
 from ..charon import daemon
 from ..errors import HostIPsecError
-from ..fleet import fleetplan
+from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
-from ..model import STAGES, Connection, Fleet
+from ..model import STAGES, Connection, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import holdfile
+from ..strongswan import defaults
+from ..system.platforms import Platform
 from . import configuration
 
 
@@ -38,12 +41,49 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = STA
     return fleetplan.answer(standing, member.connections, recorded, changes, warnings, len(there))
 
 
+def system(
+    settings: Settings, platform: Platform, live: Mapping[str, str], installed: Collection[str]
+) -> dict[str, Mapping[str, object]]:
+    """Return the sysctls and packages that differ, by the state that is to settle them.
+
+    ``live``       the values that the kernel has, by name: of all that :func:`sysctls` names
+    ``installed``  names of the packages that the host has
+    """
+    sysctl = {
+        key: {"old": live[key], "new": value}
+        for key, value in sysctls(settings).items()
+        if live[key].split() != value.split()
+    }
+    names = sorted({*platform.packages, *settings.packages})
+    missing = {name: {"old": None, "new": "installed"} for name in names if name not in installed}
+    parts: dict[str, Mapping[str, object]] = {fleetplan.SYSCTL: sysctl, fleetplan.PACKAGES: missing}
+    return {state: found for state, found in parts.items() if found}
+
+
+def sysctls(settings: Settings) -> dict[str, str]:
+    """Return the sysctls that a member has, by name."""
+    return {**defaults.SYSCTL, **settings.sysctl}
+
+
+def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.Answer) -> tuple[Answer, int]:
+    """Return a host's plan in the shape that all verbs answer in, and the exit status that says it, too."""
+    if fleet is None:
+        leaves = found["standing"] == fleetplan.LEAVES
+        status = fleetplan.SOMETHING if leaves else fleetplan.NOTHING
+        lines = [f"no pillar 'ipsec'; connections of ours that stand here: {found['configured']}"]
+    else:
+        here = fleetplan.join(fleet, {minion_id: found})
+        status, lines = here.status, planwords.lines(here)
+    own = {**found, "lines": lines}
+    return Answer(True, lines[0], found["connections"], notes=found["warnings"], own=own), status
+
+
 def wanted(
-    member: membership.Membership, now: datetime, held: frozenset[str] = frozenset()
+    member: membership.Membership, inspection: source.Inspection, held: frozenset[str] = frozenset()
 ) -> configuration.Wanted:
     """Return what a host shall run. The key's type is read at the source: test mode copied nothing yet."""
     identifier, settings = member.host.id, member.fleet.settings
-    credentials = source.inspect_member(member, now).usable()
+    credentials = inspection.usable()
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     secrets = (credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
     return configuration.wanted(member.connections, settings, certificate_name, secrets, held)
@@ -62,8 +102,8 @@ def _changes(
 ) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
     """Return warnings, and by state the changes that it reports in test mode."""
     held = frozenset(holdfile.held(member.connections, now))
-    plan = configuration.plan(wanted(member, now, held), daemon.observe())
     inspection = source.inspect_member(member, now)
+    plan = configuration.plan(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
     ways = routing.compare(member.connections, member.fleet.settings.mtu)
     changes = {

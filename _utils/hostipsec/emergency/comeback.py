@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .. import owner, paths
+from ..answer import Answer
 from ..charon import reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
@@ -51,29 +52,16 @@ class Up:
         """Whether everything that was asked for is up; not waiting for it, whether nothing was refused."""
         return not self.problems and not self.overruled and not (self.waited and self.trouble)
 
-    def as_dict(self) -> dict[str, object]:
-        """Return it as plain values."""
-        return {
-            "ok": self.ok,
+    def answer(self) -> Answer:
+        """Return it in the shape that all verbs answer in."""
+        own = {
             "overruled": self.overruled,
-            "sentence": self.sentence,
             "seconds": round(self.seconds, 2),
             "lifted": self.lifted,
             "held": self.still_held,
-            "connections": {
-                row.name: {
-                    "peer": row.peer,
-                    "family": row.family,
-                    "stage": row.stage,
-                    "state": row.state,
-                    "up": _good(row),
-                    "reason": row.reason,
-                    "cause": row.cause,
-                }
-                for row in self.connections
-            },
-            "problems": list(self.problems),
         }
+        rows = {row.name: _plain(row) for row in self.connections}
+        return Answer(self.ok, self.sentence, rows, self.problems, own=own)
 
     @property
     def sentence(self) -> str:
@@ -84,6 +72,11 @@ class Up:
         if not self.waited:
             return f"{len(self.connections)} connections started; {number} are up so far"
         return f"{number} of {len(self.connections)} connections up in {self.seconds:.1f} s"
+
+
+def _plain(row: ConnectionHealth) -> dict[str, object]:
+    names = ("peer", "family", "stage", "initiator", "state", "reason", "cause")
+    return {**{name: getattr(row, name) for name in names}, "up": _good(row)}
 
 
 def _good(row: ConnectionHealth) -> bool:

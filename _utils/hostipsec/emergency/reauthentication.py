@@ -16,8 +16,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ..answer import Answer
 from ..errors import CharonError
 from ..model import Charon, Connection, IkeSA
+from ..store import holdfile, record
+from ..store.hold import Scope
 from .host import Host
 from .pins import PATIENCE, UNCHANGED, Pins
 
@@ -42,6 +45,44 @@ class Reauthenticated:
     def ok(self) -> bool:
         """Whether the connection has an IKE SA of now, and only that."""
         return not self.reason
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        one = self.connection
+        named = {"peer": one.peer, "family": one.family}
+        return {**named, "old": list(self.old), "new": list(self.new), "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Reauthentication:
+    """What became of a host's connections."""
+
+    connections: Sequence[Reauthenticated]  # that this host had to do it with
+    meant: int  # number of connections that were asked for, also those that the peers reauthenticate
+    late: float = 0.0  # seconds after the moment at which this host heard of it
+
+    def answer(self) -> Answer:
+        """Return it in the shape that all verbs answer in."""
+        good, number = sum(one.ok for one in self.connections), len(self.connections)
+        done = f"{good} of {number} connections reauthenticated" if number else "starts no connection"
+        late = f"told {self.late:.0f} s late, so that packets may be lost"
+        return Answer(
+            ok=bool(self.meant) and good == number,
+            sentence=f"{done}; {late}" if self.late > 0 else done,
+            connections={one.connection.name: one.as_dict() for one in self.connections},
+            notes=(late,) if self.late > 0 else (),
+        )
+
+
+def here(scope: Scope, named: bool, deadline: float, wait: Optional[float]) -> Reauthentication:
+    """Reauthenticate what this host has in a scope and may have up: what it starts, or all that is ``named``.
+
+    ``wait`` is for :func:`run`: what the peers start is seen to as well then.
+    """
+    meant = holdfile.free(scope.select(record.read()))
+    mine = [one for one in meant if one.initiator or named]
+    theirs = [one for one in meant if not one.initiator] if wait is not None else []
+    return Reauthentication(run(mine, deadline, theirs, wait), len(meant), -(wait or 0.0))
 
 
 def run(

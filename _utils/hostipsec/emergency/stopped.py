@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from ..answer import Answer
 from ..kernel.leftovers import Leftovers
 from ..model import Connection
 
@@ -49,21 +50,18 @@ class Down(NamedTuple):
         """Whether everything is as asked, and proven."""
         return not self.problems and not self.left and not self.overruled
 
-    def as_dict(self) -> dict[str, object]:
-        """Return it as plain values."""
-        return {
-            "ok": self.ok,
+    def answer(self) -> Answer:
+        """Return it in the shape that all verbs answer in."""
+        own = {
             "overruled": self.overruled,
-            "sentence": self.sentence,
             "seconds": round(self.seconds, 2),
             "held": self.held,
             "hold_lost": self.lost_hold,
             "charon": self.charon,
-            "connections": {one.connection.name: one.as_dict() for one in self.connections},
             "cleared": {"states": len(self.cleared.states), "policies": len(self.cleared.policies)},
-            "problems": list(self.problems),
-            "notes": list(self.notes),
         }
+        rows = {one.connection.name: one.as_dict() for one in self.connections}
+        return Answer(self.ok, self.sentence, rows, self.problems, self.notes, own)
 
     @property
     def sentence(self) -> str:

@@ -10,7 +10,7 @@ are sent as 32 (2.2.1). Linux computes the same in xfrm_state_mtu.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Optional
 
 from .. import plane
@@ -131,6 +131,11 @@ class Planned:
     family: str
     udp: bool  # ESP goes in UDP
     sizes: Overhead
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values, all on one level."""
+        plain = asdict(self)
+        return {**plain.pop("sizes"), **plain}
 
 
 def planned(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 from .. import plane as planes
@@ -88,6 +88,12 @@ class Row:
     wanted: str = ""
     there: str = ""
     used: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values, without its name."""
+        plain = asdict(self)
+        del plain["name"]
+        return plain
 
 
 def rows(

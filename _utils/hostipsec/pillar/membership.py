@@ -55,7 +55,11 @@ def read(data: object, minion_id: str, resolved: Optional[pillar.Resolved] = Non
     Raises :class:`~hostipsec.errors.PillarError`, and
     :class:`~hostipsec.errors.HostIPsecError` where the host is not in it.
     """
-    fleet = pillar.read(data, resolved)
+    return of(pillar.read(data, resolved), minion_id)
+
+
+def of(fleet: Fleet, minion_id: str) -> Membership:
+    """Return what a fleet means for a host. Raises HostIPsecError where the host is not in it."""
     host = fleet.host(minion_id)
     if host is None:
         known = nearest(minion_id, (one.id for one in fleet.hosts))

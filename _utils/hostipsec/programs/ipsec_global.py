@@ -154,7 +154,7 @@ def _down(options: argparse.Namespace) -> int:
     found = stop.down_host(scope, taking, deadline, wait=not options.nonblocking)
     nothing = "" if found.connections or found.problems else _unrecorded(record.read(), scope)
     if options.json:
-        _say([json.dumps(found.as_dict(), indent=2)])
+        _say([json.dumps(found.answer().as_dict(), indent=2)])
     else:
         _say(_down_lines(found, nothing, options.verbose))
     if nothing and found.ok:
@@ -188,7 +188,7 @@ def _up(options: argparse.Namespace) -> int:
     found = comeback.up(connections, scope, who(), deadline, wait=options.blocking)
     nothing = _unrecorded(connections, scope)
     if options.json:
-        _say([json.dumps(found.as_dict(), indent=2)])
+        _say([json.dumps(found.answer().as_dict(), indent=2)])
     else:
         _say(_up_lines(found, nothing, options.verbose))
     if nothing and found.ok:

@@ -198,6 +198,11 @@ class Rekeying:
         """Say whether it went well."""
         return self.done and not self.reasons
 
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        counts = {"sent": self.sent, "lost": self.lost}
+        return {"done": self.done, "proposal": self.proposal, "seconds": round(self.seconds, 3), **counts}
+
 
 def installed(connection: Connection, charon: Charon) -> dict[int, str]:
     """Return a connection's CHILD SAs that carry packets: unique id and proposal."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Optional
 
 from .. import plane
+from ..answer import Answer
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..health import look, observation
@@ -77,6 +78,26 @@ class Proof:
         """Say whether it is proven to be encrypted both ways."""
         return self.verdict.ok and (self.rekeying is None or self.rekeying.ok)
 
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        seen = self.verdict
+        return {
+            "peer": self.connection.peer,
+            "family": self.connection.family,
+            "tunnel": self.tunnel.state,
+            "out": seen.out,
+            "in": seen.into,
+            "ok": self.ok,
+            "reason": "; ".join(self.reasons),
+            "sent": seen.sent,
+            "replies": seen.replies,
+            "round_trip_ms": None if self.round_trip is None else round(self.round_trip * 1000, 3),
+            "packets_out": seen.packets_out,
+            "packets_in": seen.packets_in,
+            "captured": None if self.captured is None else asdict(self.captured),
+            "rekeyed": None if self.rekeying is None else self.rekeying.as_dict(),
+        }
+
 
 @dataclass(frozen=True)
 class Result:
@@ -85,6 +106,23 @@ class Result:
     proofs: tuple[Proof, ...] = ()
     plane: str = plane.KERNEL  # whose counters were read
     problems: tuple[str, ...] = ()  # what could not be done for any of them
+
+    def answer(self, skipped: Mapping[str, str], lonely: str, whole: bool) -> Answer:
+        """Return it in the shape that all verbs answer in.
+
+        ``skipped`` are hosts that were asked for and not probed: why; ``lonely`` says why the host has no
+        peers, ``whole`` that it was to probe all of none.
+        """
+        good = sum(proof.ok for proof in self.proofs)
+        proven = f"{good} of {len(self.proofs)} connections are encrypted both ways"
+        sentence = proven if self.proofs else lonely or "nothing was probed"
+        return Answer(
+            ok=bool(whole or self.proofs) and good == len(self.proofs) and not self.problems,
+            sentence=sentence,
+            connections={proof.connection.name: proof.as_dict() for proof in self.proofs},
+            problems=self.problems,
+            own={"skipped": dict(skipped), "plane": self.plane, "summary": sentence},
+        )
 
 
 def run(connections: Sequence[Connection], asked: Asked) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import HostIPsecError
 
@@ -37,6 +38,11 @@ class Platform:
     packages: tuple[str, ...]
     service: str
     systemd: bool
+
+
+def of(grains: Mapping[str, Any]) -> Platform:
+    """Return the platform of a host by its grains."""
+    return platform(grains["os"], int(grains["osmajorrelease"]), grains.get("init") == "systemd")
 
 
 def platform(os: str, release: int, systemd: bool) -> Platform:

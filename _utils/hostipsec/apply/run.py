@@ -1,0 +1,157 @@
+"""One run of Salt over this host: the pillar is read and checked once, and the certificate inspected once.
+
+A run of states asks for both again and again: each SLS file what there is to set up, each state what it is
+to settle. What holds for all of a run is the first answer. It is kept in Salt's ``__context__``, which each
+run has for itself, and which the SLS files' functions and the states of one run share (Salt 3006 to 3008;
+:data:`RUN` is how such a context is told from that of a single call, for which nothing is kept). A run whose
+pillar changes on its way, or another run, reads anew.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+from .. import paths
+from ..answer import Answer, counted
+from ..certificates import source
+from ..errors import HostIPsecError, PillarError
+from ..pillar import addressed
+from ..pillar.membership import Membership
+from ..system import platforms
+from . import hostplan
+
+RUN = "fileclient"  # what Salt's State puts into the context of each run: an object of that run
+_KEPT = "hostipsec.reading"
+_Stamp = tuple[Optional[tuple[int, ...]], ...]
+
+
+class Reading:
+    """A host's pillar, and its certificate, key and CAs at their source; each read when first asked for."""
+
+    def __init__(self, data: object, minion_id: str, mine: Callable[..., object]) -> None:
+        """Take the pillar below ``ipsec``; ``mine`` is Salt's ``mine.get``."""
+        self._data, self._minion_id, self._mine = data, minion_id, mine
+        self._inspected: Optional[tuple[_Stamp, source.Inspection]] = None
+
+    @property
+    def member(self) -> Membership:
+        """Return what the pillar means for the host. Raises HostIPsecError, each time."""
+        if isinstance(self._read, HostIPsecError):
+            raise self._read
+        return self._read
+
+    @functools.cached_property
+    def _read(self) -> Union[Membership, HostIPsecError]:
+        try:
+            return addressed.member(self._data, self._minion_id, self._mine)
+        except HostIPsecError as error:
+            return error
+
+    @property
+    def inspection(self) -> source.Inspection:
+        """Return what the host's files at their source are, inspected anew only where one has changed.
+
+        Raises HostIPsecError where they are looked for in vain.
+        """
+        member = self.member
+        stamp = _stamp(source.locate(member.fleet.settings.certificates, member.host.id))
+        if self._inspected is None or self._inspected[0] != stamp:
+            self._inspected = stamp, source.inspect_member(member, datetime.now(timezone.utc))
+        return self._inspected[1]
+
+
+def _stamp(where: source.SourcePaths) -> _Stamp:
+    """Return what tells whether files at the source are those of before."""
+    return tuple(_look(path) for path in (where.certificate, where.key, where.ca, where.crl))
+
+
+def _look(path: str) -> Optional[tuple[int, ...]]:
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class _Kept(NamedTuple):
+    run: object
+    data: str
+    reading: Reading
+
+
+def of(
+    context: MutableMapping[str, Any], data: object, minion_id: str, mine: Callable[..., object]
+) -> Reading:
+    """Return the reading of this run; ``context`` is Salt's, ``data`` the pillar below ``ipsec``."""
+    run, text = context.get(RUN), repr(_plain(data))
+    kept = context.get(_KEPT)
+    if run is not None and isinstance(kept, _Kept) and kept.run is run and kept.data == text:
+        return kept.reading
+    found = Reading(data, minion_id, mine)
+    if run is not None:
+        context[_KEPT] = _Kept(run, text, found)
+    return found
+
+
+def _plain(data: object) -> object:
+    """Return the data in Python's own containers: those of Salt 3008 show stars for what they hold."""
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(one) for one in data] if isinstance(data, (list, tuple)) else data
+
+
+# What it says --------------------------------------------------------------------------------
+
+
+def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
+    """Check the pillar, the release, and the certificate, key and CAs of a host."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    member = None
+    try:
+        member = reading.member
+        if member.connections:
+            platforms.of(grains)
+            problems += reading.inspection.errors
+            warnings += reading.inspection.warnings
+    except PillarError as error:
+        problems += [str(problem) for problem in error.problems]
+    except HostIPsecError as error:
+        problems.append(str(error))
+    return _checked(member, problems, warnings)
+
+
+def _checked(member: Optional[Membership], problems: list[str], warnings: list[str]) -> Answer:
+    connections = member.connections if member else ()
+    lonely = member.lonely if member else ""
+    fine = lonely or f"{counted(len(member.peers) if member else 0, 'peer')}, {counted(len(connections))}"
+    return Answer(
+        ok=not problems,
+        sentence=counted(len(problems), "problem") if problems else fine,
+        connections={one.name: one.as_dict() for one in connections},
+        problems=problems,
+        notes=warnings,
+        own={"warnings": warnings, "peers": list(member.peers) if member else [], "lonely": lonely},
+    )
+
+
+def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the SLS files need to know; of a host that nothing is to be set up on, only that."""
+    checked = check(reading, grains)
+    if not checked.ok or not checked.connections:
+        return {"member": False}
+    settings, platform = reading.member.fleet.settings, platforms.of(grains)
+    return {
+        "member": True,
+        "packages": sorted({*platform.packages, *settings.packages}),
+        "service": platform.service,
+        "systemd": platform.systemd,
+        "init_script": str(paths.here.init_script) if platform.systemd else None,
+        "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
+        "sysctl": hostplan.sysctls(settings),
+        "vici": settings.vici,
+    }

@@ -1,0 +1,178 @@
+"""The status of a host, as ``ipsec.status`` answers: presents what the judge says of one look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+from .. import answer, arguments
+from ..answer import Answer
+from ..certificates import copies, source
+from ..edition import EDITION
+from ..errors import HostIPsecError
+from ..health import look, observation
+from ..health.look import Look
+from ..health.report import ConnectionHealth, Report
+from ..model import STAGES, Connection
+from ..pillar.membership import Membership
+from ..store import record
+from ..strongswan import defaults
+
+TROUBLE, UNUSABLE = 1, 2  # exit status: something is not well; the pillar cannot be used
+
+
+class _Expected(NamedTuple):
+    """What should run here: by the pillar, or where that cannot be used, as it was configured last."""
+
+    connections: Sequence[Connection]
+    member: Optional[Membership] = None
+    warnings: tuple[str, ...] = ()
+
+
+def host(
+    member: Callable[[], Membership],
+    peer: Optional[str] = None,
+    connection: Optional[str] = None,
+    stage: Optional[str] = None,
+) -> tuple[Answer, int]:
+    """Look at this host and say what is up; the exit status is that of an answer that is not ``ok``.
+
+    ``member`` reads the pillar; with ``stage``, what should run is what a roll-out up to that brings. Only
+    connections whose peer and name match two shell patterns are shown.
+    """
+    try:
+        if stage is not None:
+            arguments.one_of("stage", stage, STAGES[1:])
+        expected = _expected(member, stage)
+    except HostIPsecError as error:
+        return answer.failed(error, _nothing_seen(error)), UNUSABLE
+    seen, report = _look(expected)
+    if report.answered and report.trouble:  # charon and the kernel are asked one after the other
+        seen, report = _look(expected)
+    shown = report.only(peer or "*", connection or "*")
+    return _answer(expected, seen, report, shown), UNUSABLE if expected.warnings else TROUBLE
+
+
+def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expected:
+    """Return what should run here; a pillar that cannot be read hides no tunnel."""
+    try:
+        found = member()
+    except HostIPsecError as error:
+        recorded = _recorded()
+        if not recorded:
+            raise
+        said = f"this is what was configured last; the pillar is not usable: {error}"
+        return _Expected(recorded, warnings=(said,))
+    limited = found.limited(stage, _recorded()) if stage else found
+    return _Expected(limited.connections, found)
+
+
+def _recorded() -> Sequence[Connection]:
+    try:
+        return record.read()
+    except HostIPsecError:
+        return ()
+
+
+def _look(expected: _Expected) -> tuple[Look, Report]:
+    member = expected.member
+    warn_days = member.fleet.settings.certificates.warn_days if member else defaults.WARN_DAYS
+    seen = observation.observe(expected.connections, warn_days=warn_days)
+    return seen, look.judged(seen, member.resting if member else ())
+
+
+# Presenting ----------------------------------------------------------------------------------
+
+
+def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> Answer:
+    lonely = expected.member.lonely if expected.member else ""
+    certificate = _certificate(expected.member, seen, report)
+    said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
+    sentence, unread = "; ".join(said), report.warnings if expected.connections else ()
+    expiring = [certificate["sentence"]] if certificate and certificate["severity"] != "ok" else []
+    return Answer(
+        ok=not expected.warnings and shown.ok,
+        sentence=sentence,
+        connections={row.name: _row(row) for row in shown.managed},
+        problems=(*expected.warnings, *expiring),
+        notes=unread,
+        own={
+            "unmanaged": {row.name: _row(row) for row in shown.unmanaged},
+            "summary": {"sentence": sentence, "severity": shown.severity, "counts": dict(shown.counts)},
+            "held": shown.held,
+            "certificate": certificate,
+            "warnings": [*expected.warnings, *unread],
+            "backend": report.backend or None,
+            "strongswan": report.version or None,
+            "edition": EDITION,
+        },
+    )
+
+
+def _nothing_seen(error: HostIPsecError) -> Mapping[str, object]:
+    """Return the further keys of a status where nothing could be looked at."""
+    silent = dict.fromkeys(("held", "certificate", "backend", "strongswan"))
+    summary = {"sentence": str(error), "severity": "critical", "counts": {}}
+    return {**silent, "unmanaged": {}, "summary": summary, "warnings": [], "edition": EDITION}
+
+
+def _certificate(member: Optional[Membership], seen: Look, report: Report) -> Optional[dict[str, Any]]:
+    """Return what is to be said of the certificate that charon runs with; a usable pillar says more."""
+    if report.certificate is None or seen.certificate is None:
+        return None
+    renewed = _at_source(member) not in ("", seen.certificate.name)
+    waits = "; a renewed one waits for state.apply" if renewed else ""
+    return {
+        "not_after": report.certificate.not_after.isoformat(),
+        "days_left": report.certificate.days_left,
+        "severity": report.certificate.severity,
+        "sentence": f"{report.certificate.sentence}{waits}",
+        "renewed": renewed,
+    }
+
+
+def _at_source(member: Optional[Membership]) -> str:
+    """Return the name that the certificate at its source has as a copy; empty where that is not known."""
+    if member is None:
+        return ""
+    try:
+        where = source.locate(member.fleet.settings.certificates, member.host.id)
+    except HostIPsecError:
+        return ""  # said by others
+    there = source.certificate_at(where.certificate)
+    return copies.certificate_name(member.host.id, there) if there else ""
+
+
+def _sentence(lonely: str, report: Report, shown: Report) -> str:
+    """Sum up for the operator; a filter that leaves nothing is said, or it would look like a host at rest."""
+    silent = "charon does not answer" if not lonely and not report.answered else ""
+    found = shown.sentence if shown.connections else ""
+    if found and shown.held:
+        found = f"{found}; held {shown.held}"
+    if report.connections and not found:
+        found = f"nothing asked for, of {report.sentence}"
+    return "; ".join(part for part in (silent, lonely, found) if part)
+
+
+def _row(row: ConnectionHealth) -> dict[str, object]:
+    return {
+        "peer": row.peer,
+        "family": row.family,
+        "stage": row.stage,
+        "initiator": row.initiator,
+        "state": row.state,
+        "severity": row.severity,
+        "reason": "" if row.ok and row.state == "established" else row.reason,
+        "held": row.held,
+        "since": row.since,
+        "rekey_in": row.next_rekey,
+        "bytes_in": row.bytes_in,
+        "bytes_out": row.bytes_out,
+        "packets_in": row.packets_in,
+        "packets_out": row.packets_out,
+        "ike_ids": list(row.ike_ids),
+        "child_ids": list(row.child_ids),
+        "mode": row.mode,
+        "proposal": row.proposal,
+        "ike_proposal": row.ike_proposal,
+    }
