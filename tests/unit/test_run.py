@@ -1,0 +1,138 @@
+"""What one run reads once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+import authorities
+import fleets
+from hostipsec.apply import run
+from hostipsec.certificates import source
+from hostipsec.errors import HostIPsecError
+from hostipsec.pillar import pillar
+
+HOST = "cp1001.eqiad.example"
+NOW = datetime.now(timezone.utc)
+DEBIAN = {"os": "Debian", "osmajorrelease": 12, "init": "systemd"}
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Count the readings of the pillar."""
+    found, original = [], pillar.read
+    monkeypatch.setattr(pillar, "read", lambda *arguments: (found.append(1), original(*arguments))[1])
+    return found
+
+
+def member(context, data, mine=pytest.fail):
+    return run.of(context, data, HOST, mine).member
+
+
+def test_a_run_reads_once(read):
+    context = {run.RUN: object()}
+    assert member(context, fleets.example()) is member(context, fleets.example())
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("other", [object(), None])
+def test_another_run_reads_anew_even_with_the_context_of_the_one_before(read, other):
+    """Salt copies the context of a call into that of the run that it starts."""
+    context = {run.RUN: object()}
+    member(context, fleets.example())
+    copied = {**context, run.RUN: other}
+    member(copied, fleets.example())
+    assert len(read) == 2
+
+
+def test_what_is_no_run_keeps_nothing(read):
+    context = {}
+    member(context, fleets.example())
+    member(context, fleets.example())
+    assert (context, len(read)) == ({}, 2)
+
+
+@pytest.mark.parametrize("mtu", [1400, None])
+def test_another_pillar_is_read_anew(read, mtu):
+    context = {run.RUN: object()}
+    member(context, {**fleets.example(), "mtu": 1500})
+    assert member(context, {**fleets.example(), "mtu": mtu}).fleet.settings.mtu == mtu
+    assert len(read) == 2
+
+
+def test_what_python_takes_for_equal_is_another_pillar(read):
+    context = {run.RUN: object()}
+    assert member(context, {**fleets.example(), "vici": True}).fleet.settings.vici is True
+    with pytest.raises(HostIPsecError, match="ipsec:vici: found 1; "):
+        member(context, {**fleets.example(), "vici": 1})
+    assert len(read) == 2
+
+
+class Stars(dict):
+    """A mapping as Salt 3008 has them: its text does not show what it holds."""
+
+    def __repr__(self):
+        return "{'hosts': '***'}"
+
+
+def test_the_text_of_a_masked_pillar_does_not_decide(read):
+    context = {run.RUN: object()}
+    one = Stars(fleets.example(), mtu=1400)
+    assert member(context, one).fleet.settings.mtu == 1400
+    assert member(context, Stars(one, mtu=1500)).fleet.settings.mtu == 1500
+    assert len(read) == 2
+
+
+def test_an_error_is_the_same_error_again(read):
+    context = {run.RUN: object()}
+    for _ in range(3):
+        with pytest.raises(HostIPsecError, match="ipsec:mtu: found 9; "):
+            member(context, {**fleets.example(), "mtu": 9})
+    assert len(read) == 1
+
+
+# Certificates --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def reading(place):
+    """Return the reading of a host whose certificate is in files."""
+    ca = authorities.authority("CN=Fleet CA", NOW)
+    issued = authorities.host(f"CN={HOST}", NOW, ca)
+    files = authorities.write(place, issued.pem, issued.key_pem(), ca.pem)
+    certificates = {"certificate": files.certificate, "key": files.key, "ca": files.ca}
+    data = {**fleets.example(), "certificates": {"source": "files", **certificates}}
+    return run.Reading(data, HOST, pytest.fail)
+
+
+def test_the_source_is_inspected_once_and_anew_where_it_changed_on_the_way(reading, place, monkeypatch):
+    """A state of somebody else may renew the certificate before ours copies it."""
+    found, original = [], source.inspect
+    monkeypatch.setattr(source, "inspect", lambda *arguments: (found.append(1), original(*arguments))[1])
+    first = reading.inspection
+    assert first.errors == ()
+    assert reading.inspection is first
+    assert len(found) == 1
+    (place / "host.key").unlink()
+    assert reading.inspection.errors != ()
+    assert reading.inspection.errors != ()
+    assert len(found) == 2
+
+
+def test_check(reading):
+    found = run.check(reading, DEBIAN)
+    assert (found.ok, found.sentence, len(found.connections)) == (True, "3 peers, 6 connections", 6)
+    assert found.own["peers"] == ["cp2001.codfw.example", "cp3001.esams.example", "cp3002.esams.example"]
+
+
+def test_check_of_a_release_that_is_not_known(reading):
+    found = run.check(reading, {**DEBIAN, "osmajorrelease": 9})
+    assert (found.ok, found.sentence) == (False, "1 problem")
+    assert found.problems[0].startswith("Debian 9 is not a release this package knows; ")
+    assert run.facts(reading, {**DEBIAN, "osmajorrelease": 9}) == {"member": False}
