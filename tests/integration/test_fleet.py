@@ -38,7 +38,7 @@ def test_a_minion_that_was_not_synced_says_what_to_run(before_sync):
 
 def test_sync_all_brings_every_part(synced):
     for brought in synced.values():
-        assert brought["modules"] == ["modules.ipsec"]
+        assert brought["modules"] == ["modules.ipsec", "modules.ipsec_host"]
         assert brought["states"] == ["states.ipsec"]
         assert brought["output"] == ["output.ipsec"]
         assert {"utils.hostipsec.pillar.topology", "utils.hostipsec.charon.vicisession"} < {*brought["utils"]}
@@ -71,7 +71,7 @@ def test_a_minion_cannot_fetch_the_rest_of_the_repository(salted, tmp_path):
 
 def test_check(salted):
     found = salted.values("ipsec.check")
-    assert {host: (len(one["peers"]), one["connections"]) for host, one in found.items()} == {
+    assert {host: (len(one["peers"]), len(one["connections"])) for host, one in found.items()} == {
         HUB: (3, 6),
         EDGE: (3, 6),
     }
@@ -111,11 +111,11 @@ def test_the_operator_sees_a_table(salted):
     assert "!!  cp3001_v6" in shown.stdout
 
 
-@pytest.mark.parametrize("function", ["ipsec.connections", "ipsec.status", "ipsec.check", "ipsec.host"])
+@pytest.mark.parametrize("function", ["ipsec.connections", "ipsec.status", "ipsec.check", "ipsec_host.facts"])
 def test_a_wrong_pillar_is_told_in_words(salted, data, function):
     salted.pillar({**data, "mtu": 9, "hostz": {}})
     for found, status in salted.run(function).values():
-        if function == "ipsec.host":
+        if function == "ipsec_host.facts":
             assert found == {"member": False}
         elif function == "ipsec.check":
             assert [line.partition(":")[2].partition(":")[0] for line in found["problems"]] == [

@@ -82,7 +82,10 @@ def test_gitfs_serves_the_parts_and_nothing_else(host):
 
 def test_a_host_syncs_from_gitfs_and_checks_its_pillar(host):
     brought = call(host, "saltutil.sync_all")
-    assert (brought["modules"], brought["states"]) == (["modules.ipsec"], ["states.ipsec"])
+    assert (brought["modules"], brought["states"]) == (
+        ["modules.ipsec", "modules.ipsec_host"],
+        ["states.ipsec"],
+    )
     found = call(host, "state.apply", "ipsec.check")
     (state,) = [one for one in found.values() if one["__id__"] == "ipsec-check-input"]
     assert (state["result"], state["comment"]) == (True, "3 peers, 6 connections")
