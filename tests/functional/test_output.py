@@ -165,9 +165,20 @@ def test_a_kernel_that_cannot_be_read_is_said(minion, monkeypatch):
 def test_an_invalid_pillar(minion):
     minion.data["mtu"] = 1
     minion.data["hostz"] = {}
-    error = minion.status()["error"]
+    found = minion.status()
     assert minion.retcode == 2
-    assert error.startswith("2 error(s) in pillar 'ipsec':\n  - ipsec:hostz")
+    assert found["error"].startswith("2 error(s) in pillar 'ipsec':\n  - ipsec:hostz")
+    assert (found["ok"], len(found["problems"]), found["connections"]) == (False, 2, {})
+    assert minion.printed({"a": found}) == minion.printed({"a": {"error": found["error"]}})
+
+
+def test_a_status_and_the_status_of_an_invalid_pillar_have_the_same_keys(minion):
+    """Whoever reads one, an older salt-run ipsec.status say, can read the other."""
+    good = minion.status()
+    minion.data["mtu"] = 1
+    bad = minion.status()
+    assert {*bad} == {*good} | {"error"}
+    assert {*bad["summary"]} == {*good["summary"]}
 
 
 def test_a_host_without_peers_says_so(minion):
