@@ -288,14 +288,10 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
     """
     try:
         member = _member()
-        settings = member.fleet.settings
-        links = {"v4": "v4", "v6": "v6"} if family is None else {family: family}
-        if peer is not None:
-            chosen = selection.select(member, (), peer, family)
-            if not chosen.connections:
-                raise HostIPsecError("; ".join(f"{name} {why}" for name, why in chosen.skipped.items()))
-            links = {connection.name: connection.family for connection in chosen.connections}
-        found = {name: overhead.planned(settings, one, mtu, mode, esp) for name, one in links.items()}
+        links = selection.families(member, peer, family)
+        found = {
+            name: overhead.planned(member.fleet.settings, one, mtu, mode, esp) for name, one in links.items()
+        }
     except HostIPsecError as error:
         return _no_data(error)
     return {name: one.as_dict() for name, one in found.items()}

@@ -53,6 +53,19 @@ def select(
     return Selection(kept, {**skipped, **dict.fromkeys(sorted(missing), f"has no connection in {family}")})
 
 
+def families(member: Membership, peer: Optional[str], family: Optional[str]) -> dict[str, str]:
+    """Return the family of each connection that is meant, by name; without a peer, each family by itself.
+
+    Raises HostIPsecError where none is meant.
+    """
+    if peer is None:
+        return {one: one for one in (FAMILIES if family is None else (family,))}
+    chosen = select(member, (), peer, family)
+    if not chosen.connections:
+        raise HostIPsecError("; ".join(f"{name} {why}" for name, why in chosen.skipped.items()))
+    return {connection.name: connection.family for connection in chosen.connections}
+
+
 def _fits(host: Host, pattern: str) -> bool:
     return fnmatchcase(host.id, pattern) or fnmatchcase(host.short, pattern)
 
