@@ -230,16 +230,12 @@ def version():
 
         salt '*' ipsec.version
     """
+    known = {"strongswan": None, "backend": None, "package": __version__, "edition": EDITION}
     try:
-        observed = charon.observe()
+        seen = charon.observe()
     except CharonError:
-        return {"strongswan": None, "backend": None, "package": __version__, "edition": EDITION}
-    return {
-        "strongswan": observed.version,
-        "backend": observed.backend,
-        "package": __version__,
-        "edition": EDITION,
-    }
+        return known
+    return {**known, "strongswan": seen.version, "backend": seen.backend}
 
 
 def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
