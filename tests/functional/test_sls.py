@@ -188,7 +188,8 @@ def test_a_host_with_modules_of_before_says_what_to_run(tmp_path, data):
     """The SLS files of this version ask a function that the modules of before do not have."""
     minion = Minion(tmp_path / "old", HOST, missing=["_modules"])
     (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/ipsec.py").write_text("def host():\n    return {'member': True}\n")
+    text = "def __virtual__():\n    return 'ipsec'\n\n\ndef host():\n    return {'member': True}\n"
+    (tmp_path / "modules/ipsec_of_before.py").write_text(text)  # Salt keeps one module a file name
     minion.opts["module_dirs"] = [str(tmp_path / "modules")]
     minion.pillar(data)
     assert minion.call("ipsec.host") == {"member": True}
