@@ -14,6 +14,8 @@ from minions import HOST, NOW
 import authorities
 from hostipsec import paths
 from hostipsec.charon import charon
+from hostipsec.emergency import comeback
+from hostipsec.emergency.host import Host
 from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.health import observation, repair
 from hostipsec.kernel import kernel
@@ -25,7 +27,7 @@ from hostipsec.programs import ipsec_global
 from hostipsec.proof import probe, verification
 from hostipsec.proof.verdict import Replies
 from hostipsec.store import hold, mesh
-from hostipsec.store.hold import Hold
+from hostipsec.store.hold import Hold, Scope
 from hostipsec.strongswan import render
 
 CERTIFICATE = f"{HOST}.pem"
@@ -113,17 +115,44 @@ class Faces:
             for one in found.proofs
         }
 
+    def up(self):
+        found = comeback.up(self.connections, Scope(), "ada", 0, host=Idle())
+        return {row.name: shown(row.state, row.severity, row.reason) for row in found.connections}
+
     def all_say(self):
         """Return the verdict that all give."""
         _, verdict = self.module()
         _, found, _ = self.command()
         assert verdicts(found) == verdict
         assert self.verify() == verdict
+        assert self.up() == verdict
         held = {one.name for one in self.connections} - {
             row.name for row in repair.verdicts(observation.observe())
         }
         assert held == {name for name, (_, _, reason) in verdict.items() if "held since" in reason}
         return verdict
+
+
+class Idle(Host):
+    """This host, on which a comeback changes nothing."""
+
+    def lift(self, *_):
+        return self.holds()
+
+    def pids(self, *_):
+        return (1,)
+
+    def initiate(self, *_):
+        return {}
+
+    def update(self, *_):
+        pass
+
+    def guard(self, *_):
+        pass
+
+    def follow(self, *_):
+        pass
 
 
 class Prober:
@@ -236,6 +265,12 @@ def test_a_certificate_that_is_about_to_expire(faces, ca, left, severity, said):
     assert found["certificate"]["sentence"].startswith(said)
     warned = [line for line in lines if line.startswith(f"{severity.upper()}: {said}")]
     assert len(warned) == (severity != "ok")
+
+
+def test_a_kernel_that_lacks_what_charon_has(faces):
+    """``up`` said that a connection is up where the others said that the kernel has lost it."""
+    faces.play(kernel, "observe", lambda *_, **__: Kernel())
+    assert {found[:2] for found in faces.all_say().values()} == {("no xfrm", "critical")}
 
 
 def test_a_certificate_that_is_not_there(faces):
