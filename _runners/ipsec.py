@@ -25,7 +25,7 @@ try:
     from hostipsec.fleet import asking, batches, commands, fleetrollout, outcome, planwords, targets
     from hostipsec.fleet.minions import Minions
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addresses, pillar
+    from hostipsec.pillar import addressed
 
     HAS_ENGINE = True
 except ImportError:
@@ -591,7 +591,7 @@ def _fleet():
             break
     if data is None:
         raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    return pillar.read(data, addresses.resolve(pillar.unaddressed(data), _mined))
+    return addressed.fleet(data, __salt__["mine.get"])
 
 
 def _accepted(tgt, tgt_type):
@@ -604,14 +604,6 @@ def _some_accepted(tgt, tgt_type):
     found = _accepted(tgt, tgt_type)
     if not found:
         raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
-    return found
-
-
-def _mined(hosts):
-    found = {}
-    for function in ("network.ip_addrs", "network.ip_addrs6"):
-        for host, addrs in (__salt__["mine.get"](",".join(hosts), function, "list") or {}).items():
-            found.setdefault(host, []).extend(addrs or [])
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from salt.exceptions import SaltInvocationError
 import fleets
 from hostipsec.charon import charon
 from hostipsec.errors import CharonError
+from hostipsec.fleet import answers
 from hostipsec.kernel import kernel
 from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, LoadedConnection
 from hostipsec.pillar import pillar, topology
@@ -331,33 +331,11 @@ def test_spans_and_sizes(minion):
 
 def test_the_runner_knows_what_hosts_with_older_modules_refuse():
     """Of a function that takes no more than it names it is Salt that refuses, in words of its own."""
-    spec = spec_from_file_location("runner", ROOT / "_runners/ipsec.py")
-    runner = module_from_spec(spec)
-    spec.loader.exec_module(runner)
     with pytest.raises(SaltInvocationError) as error:
         salt.minion.load_args_and_kwargs(lambda peer=None: peer, [{"__kwarg__": True, "stage": "start"}])
-    assert runner._unknown(f"ERROR executing 'ipsec.status': {error.value}") == {"stage"}
-    assert runner._unknown({"error": "unknown argument asked, jitter; nothing was done"}) == {
-        "asked",
-        "jitter",
-    }
-    assert runner._unknown({"connections": {}}) == runner._unknown("Minion did not return") == set()
-
-
-def test_the_runner_s_lines_are_printed_as_they_are(minion):
-    data = {"lines": ["16 connections", "  eqiad - esams     8: 8 up", "\x1b[31mred"], "retcode": 0}
-    printed = minion.printed(data).splitlines()
-    assert printed[:2] == data["lines"][:2]
-    assert "\x1b" not in printed[2]
-
-
-def test_the_runner_s_progress_is_one_line(minion):
-    event = {"message": "cp3001: 6 of 6\nconnections down\x07", "outputter": "ipsec"}
-    assert minion.printed({"suffix": "progress", "event": event}).startswith(
-        "cp3001: 6 of 6 connections down"
-    )
-
-
-def test_a_host_s_plan_is_its_lines(minion):
-    data = {HOST: {"standing": "member", "connections": {}, "lines": ["1 of 1 host", "  eqiad\x1b[2J"]}}
-    assert minion.printed(data).splitlines() == [f"{HOST}:", "    1 of 1 host", "      eqiad?[2J"]
+    refused = answers.read("ipsec.status", f"ERROR executing 'ipsec.status': {error.value}")
+    assert refused.unknown == {"stage"}
+    before = {"error": "unknown argument asked, jitter; nothing was done"}
+    assert answers.read("ipsec.up", before).unknown == {"asked", "jitter"}
+    for value in ({"connections": {}}, "Minion did not return"):
+        assert answers.read("ipsec.status", value).unknown == set()
