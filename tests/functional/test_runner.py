@@ -15,7 +15,9 @@ import salt.loader
 import salt.utils.minions
 
 import fleets
+from hostipsec.answer import Answer
 from hostipsec.edition import EDITION
+from hostipsec.fleet import answers
 from hostipsec.pillar import pillar, topology
 
 ROOT = Path(__file__).parents[2]
@@ -590,3 +592,10 @@ def test_no_site_at_all_is_an_error(master):
     found = master.run("down", site=[])
     assert (master.retcode, master.client.asked) == (2, [])
     assert found["error"] == "site: found []; allowed: codfw, eqiad, esams"
+
+
+@pytest.mark.parametrize("verb", ["status", "plan", "previous"])
+def test_what_the_module_of_a_host_answers_has_the_shape_that_is_read(minion, verb):
+    """Both are of this release: what the one writes the other must read."""
+    found = answers.read(f"ipsec.{verb}", minion.call(f"ipsec.{verb}"))
+    assert isinstance(found, Answer), found

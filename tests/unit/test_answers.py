@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import fleets
 from hostipsec.answer import Answer
-from hostipsec.fleet import answers, batches, commands, joined, outcome, planwords
+from hostipsec.fleet import answers, batches, commands, outcome, planwords
 from hostipsec.fleet.answers import Instead
 from hostipsec.fleet.asking import Asking
+from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import pillar
 
 RECORDED = json.loads((Path(__file__).parent / "data/answers/before-one-shape.json").read_text())
@@ -203,7 +204,7 @@ HOST, WELL = "cp1001.eqiad.example", "cp3001.esams.example"
 
 
 class Client:
-    """One host that answers anything, one that is well, or what its fellow says to that."""
+    """One host that answers anything, and others that are well."""
 
     def __init__(self, value, well):
         self.value, self.well, self.printed = value, well, []
@@ -213,6 +214,9 @@ class Client:
 
     def say(self, text):
         self.printed.append(text)
+
+    def clock(self):
+        return 0.0
 
 
 def read_by_all(function, value):
@@ -236,9 +240,10 @@ def read_as_up(asking_, verb):
 
 
 def read_as_status(asking_, verb):
-    heard = asking_.ask([HOST, WELL], f"ipsec.{verb}")
-    stray = {host: sorted(one.own["unmanaged"]) for host, one in heard.answers.items()}
-    joined.join(FLEET, {host: one.connections for host, one in heard.answers.items()}, stray).lines()
+    found = commands.status(asking_, FLEET, Filter(), patience=0)
+    assert found.as_dict(0, "0")["failed"] == found.heard.failed
+    if HOST in found.heard.failed:
+        assert {row.state for row in found.shown.rows if HOST in (row.one, row.other)} == {"not answering"}
     for command in ("down", "up"):
         commands.dry_run(asking_, command, [HOST, WELL]).as_dict("0")
 
