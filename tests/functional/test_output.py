@@ -339,3 +339,22 @@ def test_the_runner_knows_what_hosts_with_older_modules_refuse():
     assert answers.read("ipsec.up", before).unknown == {"asked", "jitter"}
     for value in ({"connections": {}}, "Minion did not return"):
         assert answers.read("ipsec.status", value).unknown == set()
+
+
+def test_the_runner_s_lines_are_printed_as_they_are(minion):
+    data = {"lines": ["16 connections", "  eqiad - esams     8: 8 up", "\x1b[31mred"], "retcode": 0}
+    printed = minion.printed(data).splitlines()
+    assert printed[:2] == data["lines"][:2]
+    assert "\x1b" not in printed[2]
+
+
+def test_the_runner_s_progress_is_one_line(minion):
+    event = {"message": "cp3001: 6 of 6\nconnections down\x07", "outputter": "ipsec"}
+    assert minion.printed({"suffix": "progress", "event": event}).startswith(
+        "cp3001: 6 of 6 connections down"
+    )
+
+
+def test_a_host_s_plan_is_its_lines(minion):
+    data = {HOST: {"standing": "member", "connections": {}, "lines": ["1 of 1 host", "  eqiad\x1b[2J"]}}
+    assert minion.printed(data).splitlines() == [f"{HOST}:", "    1 of 1 host", "      eqiad?[2J"]

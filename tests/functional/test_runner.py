@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import salt.cache
 import salt.client
 import salt.config
 import salt.exceptions
@@ -599,3 +600,16 @@ def test_what_the_module_of_a_host_answers_has_the_shape_that_is_read(minion, ve
     """Both are of this release: what the one writes the other must read."""
     found = answers.read(f"ipsec.{verb}", minion.call(f"ipsec.{verb}"))
     assert isinstance(found, Answer), found
+
+
+def test_addresses_from_the_mine(master):
+    """Hosts without an address in the pillar: the master's mine is asked once, for both families."""
+    data = copy.deepcopy(fleets.example())
+    addresses = {family: data["hosts"][SPOKE].pop(family) for family in ("ipv4", "ipv6")}
+    master.pillar(data)
+    mined = {"network.ip_addrs": [addresses["ipv4"]], "network.ip_addrs6": [addresses["ipv6"]]}
+    cache = salt.cache.Cache(master.opts)
+    for bank, key in (("mine", SPOKE), (f"minions/{SPOKE}", "mine")):  # of Salt 3008, and of those before
+        cache.store(bank, key, mined)
+    found = master.run("status")
+    assert (master.retcode, found["counts"]) == (0, {"up": 16})
