@@ -5,6 +5,7 @@ set up, so that any kernel will do; pairs are `passive` or `off`, so that nothin
 The first run of the state in the other kernel makes the difference to the plane there.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from . import cache, disks
+from .errors import LabError
 from .lab import Lab
 from .paths import BUILD, LAB, REPO
 from .plane import CHARON
@@ -23,7 +25,7 @@ STAGES = {"edge-to-core": "passive", "core-to-core": "off"}
 DISKS = BUILD / "standing.tar"
 KEY = BUILD / "standing.key"
 POWER_OFF = 38  # SIGRTMIN+4: systemd ends all services, then itself
-DEADLINE = 120.0  # seconds
+DEADLINE = 60.0  # seconds, for hosts to shut down in order
 
 
 def ready() -> Path:
@@ -72,8 +74,15 @@ def _set_up() -> None:
 
 
 def _power_off(lab: Lab) -> None:
-    """Have all hosts shut down in order, so that what is on their disks is whole."""
-    leaders = [leader for machine in lab.machines.values() if (leader := machine.leader()) is not None]
-    kill(leaders, POWER_OFF)
-    off = lambda: all(machine.leader() is None for machine in lab.machines.values())  # noqa: E731
-    wait_for(off, "the end of all hosts", DEADLINE)
+    """Have all hosts shut down in order; one that hangs loses its power: its disk is memory, and whole."""
+    kill([leader for machine in lab.machines.values() if (leader := machine.leader()) is not None], POWER_OFF)
+
+    def off() -> bool:
+        return all(machine.leader() is None for machine in lab.machines.values())
+
+    with contextlib.suppress(LabError):
+        wait_for(off, "the end of all hosts", DEADLINE)
+    for machine in lab.machines.values():
+        if machine.leader() is not None:
+            say(f"{machine.name} does not shut down: its power is cut")
+            machine.cut_power()
