@@ -12,7 +12,7 @@ import salt.pillar
 
 try:
     from hostipsec import __version__, answer, arguments
-    from hostipsec.apply import configuration, hostplan, rollback, run, transition
+    from hostipsec.apply import hostplan, rollback, run
     from hostipsec.charon import charon
     from hostipsec.edition import EDITION
     from hostipsec.emergency import comeback, orders, reauthentication, stop
@@ -20,12 +20,12 @@ try:
     from hostipsec.errors import CharonError, HostIPsecError
     from hostipsec.faces import status as face
     from hostipsec.fleet import fleetplan
-    from hostipsec.kernel import guard, overhead, routing
+    from hostipsec.kernel import overhead, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, selection
     from hostipsec.proof import verification
-    from hostipsec.store import holdfile, record
-    from hostipsec.strongswan import render
+    from hostipsec.store import generations, record
+    from hostipsec.strongswan import sections
     from hostipsec.system import platforms
 
     HAS_ENGINE = True
@@ -476,7 +476,7 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
         meant, who = orders.scope(peer, connection), who or _user(kwargs)
         seconds, command = arguments.deadline(deadline), orders.command("up", asked, who)
         delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
-        every = record.read()
+        every = record.read().connections
     except HostIPsecError as error:
         return _failed(error, edition=EDITION)
     time.sleep(delay)
@@ -614,7 +614,7 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
     """
     try:
         member = _member()
-        esp = render.common_options(member.fleet.settings)["esp"]
+        esp = sections.common_options(member.fleet.settings)["esp"]
         asked = verification.asked(count, timeout, capture, rekey, esp)
         chosen = selection.select(member, member.resting, peer, family)
         found = verification.run(chosen.connections, asked)
@@ -645,10 +645,10 @@ def previous():
         salt '*' ipsec.previous
     """
     try:
-        found = rollback.read()
+        found = generations.previous()
         if found is None:
             return {"mark": None, "when": None, "connections": []}
-        names = sorted(one.name for one in found.connections)
+        names = sorted(found.record.names)
     except HostIPsecError as error:
         return _no_data(error)
     return {"mark": found.mark, "when": found.when, "connections": names}
@@ -685,38 +685,11 @@ def rollback_():
 
         salt cp1001.eqiad.example ipsec.rollback
     """
-    problems = []
     try:
-        before = rollback.read()
-        if before is None:
-            raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
-        want = rollback.wanted(before, sorted(holdfile.held(before.connections, _now())))
-        host = Host()
-        plan = configuration.plan(want, host.observe_if_running())
-        outcome = transition.apply(want, plan, host) if not plan.empty else transition.Outcome()
-        rollback.forget()
+        found = rollback.back(Host(), _now())
     except HostIPsecError as error:
         return _failed(error, changes={})
-    for act in (
-        lambda: guard.apply(holdfile.free(before.connections)),
-        lambda: routing.apply(before.connections, before.mtu),
-    ):
-        try:
-            act()
-        except HostIPsecError as error:
-            problems.append(str(error))
-    if problems:
-        __context__["retcode"] = 1
-    changes = dict(outcome.changes)
-    return {
-        "ok": not problems,
-        "connections": {one.name: {"peer": one.peer, "family": one.family} for one in want.connections},
-        "changes": changes,
-        "problems": problems,
-        "notes": [*outcome.done, *outcome.warnings],
-        "sentence": f"as before {before.when}: {len(want.names)} connections"
-        + ("" if changes else "; nothing had to be changed"),
-    }
+    return _answer(found.answer())
 
 
 def plan(stage="require"):

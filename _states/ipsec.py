@@ -19,8 +19,8 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
-    from hostipsec.store import holdfile, original
-    from hostipsec.strongswan import render
+    from hostipsec.store import generations, holdfile, present, record
+    from hostipsec.strongswan import sections
     from hostipsec.system import diversion, platforms
 
     HAS_ENGINE = True
@@ -57,7 +57,7 @@ def _member():
     member, limit = _reading().member, _step("stage")
     if limit:
         arguments.one_of("ipsec_rollout:stage", limit, STAGES[1:])
-    return member.limited(limit, configuration.recorded()) if limit else member
+    return member.limited(limit, record.written().connections) if limit else member
 
 
 def _step(key):
@@ -90,7 +90,7 @@ def checked(name):
     lonely = found.own["lonely"]
     if not lonely:
         return _result(name, {}, found.sentence, found.notes)
-    configured_ = configuration.configured_names()
+    configured_ = present.names()
     if configured_ and not member.host.maintenance:
         return _failed(
             name,
@@ -181,10 +181,10 @@ def remembered(name, packages, sysctls):
     ``changes`` holds ``{path: what is new in words}``.
     """
     try:
-        if not original.absent(packages, sysctls):
+        if not generations.lacks_before(packages, sysctls):
             return _result(name, {}, "is kept")
         if not __opts__["test"]:
-            original.keep(packages, sysctls, daemon.has_vici())
+            generations.keep_before(packages, sysctls, daemon.has_vici())
     except HostIPsecError as error:
         return _failed(name, error)
     return _result(name, {str(paths.here.before): "kept"}, "what the host was before this package")
@@ -322,21 +322,23 @@ def configured(name):
         held = holdfile.held(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
         host = Host(lambda: _restart(name))
-        plan = configuration.plan(want, host.observe_if_running())
-        if plan.empty:
+        work = configuration.work(want, host.observe_if_running())
+        if not __opts__["test"]:
+            generations.sweep()
+        if work.empty:
             return _result(name, {}, f"charon runs with exactly {counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
-            return _result(name, plan.as_changes(), _would(plan) + _held(held))
-        if not plan.difference.empty:
-            rollback.keep(rollback.look(want), _step("mark"), _now())
-        outcome = transition.apply(want, plan, host)
+            return _result(name, work.as_changes(), _would(work.difference) + _held(held))
+        if work.new_files:
+            rollback.keep(want, _step("mark"), _now())
+        outcome = transition.apply(want, work, host)
     except HostIPsecError as error:
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
         return configured(name)
     done = ", ".join(outcome.done)
-    if plan.later:
-        done += f"; {counted(len(plan.later))} changed for the next authentication (ipsec.reauthenticate)"
+    if work.later:
+        done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
     comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_held(held)}"
     warnings = (*outcome.warnings, *_prune(member.host.id))
     return _result(name, dict(outcome.changes), comment, warnings)
@@ -356,7 +358,7 @@ def _prune(identifier):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
         destination = copies.Destination(str(paths.here.ipsec_d), identifier)
-        copies.prune(destination, configuration.files_in_use())
+        copies.prune(destination, generations.files_in_use())
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []
@@ -369,9 +371,8 @@ def _restart(service):
         raise HostIPsecError(f"service {service} cannot be {act}ed; see: journalctl -u {service}")
 
 
-def _would(plan):
-    """Say in a sentence what a plan would do."""
-    differs = plan.difference
+def _would(differs):
+    """Say in a sentence what would become of connections."""
     counts = [("added", differs.added), ("removed", differs.removed), ("changed", differs.changed)]
     said = ", ".join(f"{len(names)} {verb}" for verb, names in counts if names)
     return f"connections: {said or 'none added, removed or changed'}"
@@ -397,7 +398,7 @@ def esp_available(name):
         if plane.chosen(settings) == plane.CHARON:
             return _result(name, {}, "charon does ESP itself (kernel-libipsec)")
         families = sorted({connection.family for connection in member.connections})
-        esp = render.common_options(settings)["esp"]
+        esp = sections.common_options(settings)["esp"]
         missing = capabilities.missing(esp, families)
     except HostIPsecError as error:
         return _failed(name, f"Nothing was changed.\n- {error}")

@@ -30,8 +30,8 @@ def line_by_line(old: Mapping[str, Texts], new: Mapping[str, Texts]) -> list[str
     return [
         line
         for host, files in new.items()
-        for part, text in files.items()
-        for line in difflib.unified_diff((old.get(host, {}).get(part) or "").splitlines(), text.splitlines())
+        for was, text in zip(old.get(host, NOTHING), files)
+        for line in difflib.unified_diff((was or "").splitlines(), (text or "").splitlines())
     ]
 
 

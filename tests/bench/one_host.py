@@ -27,6 +27,7 @@ from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.model import Certificates, Settings
 from hostipsec.proof import probe
 from hostipsec.strongswan import render
+from hostipsec.strongswan.sections import Configuration, charon_settings
 
 MANY = 100
 ROUNDS = 5
@@ -140,7 +141,8 @@ def dead() -> None:
 def settings(number: int) -> str:
     """Return strongswan.conf as we write it for a host with so many connections."""
     mine = Settings(Certificates("files", "", "", "", ""))
-    return PLUGINS + render.strongswan_conf(number // 2, mine)
+    tree = {"charon": charon_settings(number // 2, mine)}
+    return PLUGINS + render.strongswan_conf(Configuration(strongswan=tree))
 
 
 def echo_all(made: Peers) -> None:

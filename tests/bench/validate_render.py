@@ -15,6 +15,7 @@ import fleets
 from hostipsec import paths
 from hostipsec.apply import configuration
 from hostipsec.pillar import membership
+from hostipsec.strongswan.sections import Secret
 
 HUB = "hub.core.example"
 ROUNDS = 5
@@ -44,7 +45,9 @@ conn {{ name.split('.')[0] }}_v{{ family[-1] }}
 def ours(data: dict[str, Any]) -> int:
     """Validate the pillar and render every file of the hub; the number of connections."""
     member = membership.read(data, HUB)
-    wanted = configuration.wanted(member.connections, member.fleet.settings, "hub.pem", ("RSA", "hub.pem"))
+    wanted = configuration.wanted(
+        member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem")
+    )
     return wanted.files[paths.here.conf].count(b"conn edge")
 
 

@@ -16,7 +16,8 @@ from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 from hostipsec.charon import vicicopy
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.model import Charon, Connection
-from hostipsec.store import mesh
+from hostipsec.store import record
+from hostipsec.store.record import Record
 from hostipsec.strongswan import render
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +115,7 @@ class Peers:
         script = (ROOT / "states/ipsec/files/ipsec-global").read_text()
         self.east.write("/usr/local/sbin/ipsec-global", script, 0o755)
         (self.east.root / "var/lib/hostipsec").mkdir(parents=True)
-        self.east.write("/var/lib/hostipsec/mesh.json", mesh.render(self.connections), 0o644)
+        self.east.write("/var/lib/hostipsec/mesh.json", record.render(Record(tuple(self.connections))), 0o644)
 
     @property
     def connections(self) -> tuple[Connection, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from strongswan import STRONGSWAN_CONF, Host, unpacked, wait_for
 
-from hostipsec import model
 from hostipsec.charon import statusall
 from hostipsec.strongswan import catalog, defaults, options, proposals, render
+from hostipsec.strongswan.sections import Configuration
 from hostipsec.system import processes
 
 CONN = "conn {name}\n    left=10.9.0.1\n    right=10.9.0.{number}\n    {key}={value}\n    auto=add\n"
@@ -152,8 +152,8 @@ def test_texts_reach_starter_as_they_are(starter, text):
     """What is quoted by us is one value to starter: any other reading is an error or another option."""
     known, problems = options.check_connection({"leftca": text, "rightca": text}, "p")
     assert problems == []
-    certificates = model.Certificates("puppet", "", "", "", "")
-    assert starter(render.ipsec_conf((), model.Settings(certificates, connection=known), "x.pem")) == []
+    value = Configuration(defaults={**defaults.CONNECTION, **known})
+    assert starter(render.ipsec_conf(value)) == []
 
 
 # charon's command line -----------------------------------------------------------------------------

@@ -344,6 +344,42 @@ def test_a_run_that_was_killed_between_two_files_is_finished(lone, data):
     assert {*lone.sas} <= {"b_v4"}
 
 
+def test_a_run_that_was_killed_when_all_files_were_new_is_finished(lone, data):
+    """Only charon and the record tell of what was there before."""
+    fewer = copy.deepcopy(data)
+    del fewer["hosts"][C]
+    lone.settle(fewer)
+    new = lone.contents
+    lone.settle(data)
+    for name in FILES:
+        lone.host.write(name, new[name][0].decode(), new[name][1] & 0o777)
+    did = lone.apply(fewer)
+    assert did["changes"]["unloaded from charon"] == ["c_v4"]
+    assert lone.contents == new
+    assert {*lone.sas} <= {"b_v4"}
+
+
+def test_what_an_earlier_release_kept_beside_goes(lone, data):
+    """It was never gone back to. What it kept to go back to is where it was."""
+    lone.settle(data)
+    before = lone.contents
+    fewer = copy.deepcopy(data)
+    del fewer["hosts"][C]
+    lone.apply(fewer)
+    state = lone.host.root / "var/lib/hostipsec"
+    lone.host.run("cp", "-a", "/var/lib/hostipsec/previous", "/var/lib/hostipsec/good")
+    lone.host.run("rm", "/var/lib/hostipsec/good/change.json")
+    assert lone.run(test=True)["result"] is True
+    assert (state / "good").exists()
+    assert lone.apply(fewer)["changes"] == {}
+    assert not (state / "good").exists()
+    found = lone.minion.call("ipsec.rollback")
+    assert found["ok"] is True, found
+    assert found["changes"]["connections"] == {"added": ["c_v4"]}
+    assert lone.contents == before
+    assert lone.minion.call("ipsec.rollback")["error"].startswith("nothing to go back to")
+
+
 def test_modes_are_mended(lone, data):
     lone.settle(data)
     pid = lone.pid

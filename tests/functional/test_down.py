@@ -11,7 +11,8 @@ from strongswan import wait_for
 
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.errors import CharonError
-from hostipsec.store import mesh
+from hostipsec.store import record
+from hostipsec.store.record import Record
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -256,7 +257,7 @@ def test_not_waiting(make):
 def test_a_tunnel_of_somebody_else_stays(make):
     """In the same charon, and to an address that is no peer's."""
     peers = make(3)
-    peers.east.write("/var/lib/hostipsec/mesh.json", mesh.render(peers.connections[:2]))
+    peers.east.write("/var/lib/hostipsec/mesh.json", record.render(Record(peers.connections[:2])))
     peers.up()
     assert down(peers, 5).status == 0
     assert {sa.remote_host for sa in peers.look.ike_sas} == {address(2)}

@@ -26,8 +26,9 @@ from hostipsec.pillar import membership
 from hostipsec.programs import ipsec_global
 from hostipsec.proof import probe, verification
 from hostipsec.proof.verdict import Replies
-from hostipsec.store import hold, mesh
+from hostipsec.store import hold, record
 from hostipsec.store.hold import Hold, Scope
+from hostipsec.store.record import Record
 from hostipsec.strongswan import render
 
 CERTIFICATE = f"{HOST}.pem"
@@ -61,7 +62,7 @@ class Faces:
     def __init__(self, minion, data, monkeypatch, capsys):
         self.minion, self.monkeypatch, self.capsys = minion, monkeypatch, capsys
         self.connections = membership.read(data, HOST).connections
-        paths.here.record.write_text(mesh.render(self.connections))
+        paths.here.record.write_text(record.render(Record(self.connections)))
         self.conf("")
         self.play(charon, "observe", lambda *_, **__: self.charon())
         self.play(kernel, "observe", lambda *_, **__: self.kernel())

@@ -14,7 +14,8 @@ from strongswan import wait_for
 
 from hostipsec.kernel import routes, routing
 from hostipsec.model import Connection
-from hostipsec.store import mesh
+from hostipsec.store import record as records
+from hostipsec.store.record import Record
 from hostipsec.system.processes import Result
 from hostipsec.system.processes import run as process
 
@@ -203,7 +204,7 @@ def kept(network, tmp_path):
     """Run the keeper on the host, with a record of long ago, as after a boot: there are no routes."""
     record = network.host.root / "var/lib/hostipsec/mesh.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(mesh.render(PEERS, 1450))
+    record.write_text(records.render(Record(tuple(PEERS), 1450)))
     os.utime(record, (0, 0))
     with (tmp_path / "keeper.log").open("wb") as log:
         running = subprocess.Popen(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, everywhere, fleet_of, joins
 
-from edits import NOTHING, Texts, answer, rendered
+from edits import NOTHING, Texts, answer, rendered, value_of
 from hostipsec.fleet import fleetplan, planwords
 from hostipsec.model import Fleet
-from hostipsec.pillar import pillar
-from hostipsec.store import mesh
-from hostipsec.strongswan import difference, options, render
+from hostipsec.pillar import pillar, topology
+from hostipsec.strongswan import difference, options, parse, render, sections
+from hostipsec.strongswan.sections import Configuration
 
 PILLARS = st.builds(
     fleet_of,
@@ -196,15 +196,39 @@ def test_what_the_plan_states_leads_from_one_pillar_to_the_next(base, first, sec
     check_partly_done(fleet, said, {host: new[host] for host in done})
 
 
+@settings(max_examples=60, deadline=None)
+@given(PILLARS, EDITS)
+def test_what_is_written_reads_back(base, edits):
+    """As the same value, and that to the same bytes; an edit in place is an edit of the value."""
+    fleet = pillar.read(edited(base, edits))
+    for host, texts in rendered(fleet).items():
+        check_read_back(texts, value_of(fleet, host, topology.connections(fleet, host)))
+
+
+def check_read_back(texts: Texts, value: Configuration) -> None:
+    assert texts.configuration == value
+    written = (render.ipsec_conf(value), render.ipsec_secrets(value), render.strongswan_conf(value))
+    assert written == texts[:3]
+    held = {name: {**options, "auto": sections.HELD} for name, options in value.connections.items()}
+    edited = parse.with_autos(texts.conf, dict.fromkeys(held, sections.HELD))
+    assert edited == render.ipsec_conf(value._replace(connections=held))
+
+
 def parsed(texts: Texts) -> dict:
     """Return what the files mean: section -> option -> meaning."""
+    value = texts.configuration
+    assert value.foreign == ()
     sections = {
         name: {option: options.canonical(option, value) for option, value in found.items()}
-        for name, found in render.parse_ipsec_conf(texts["conf"]).items()
+        for name, found in (
+            ("setup", value.setup),
+            ("%default", value.defaults),
+            *value.connections.items(),
+        )
     }
-    settings = difference.flat(render.parse_strongswan_conf(texts["strongswan"]))
+    charon = difference.flat(value.strongswan)
     sections["strongswan.conf"] = {
-        name: options.canonical_setting(name, value) for name, value in settings.items()
+        name: options.canonical_setting(name, value) for name, value in charon.items()
     }
     return sections
 
@@ -250,9 +274,9 @@ def ends(files: dict[str, Texts]) -> Ends:
     """Return the options of each connection by host, peer and family, as the files have them."""
     found = {}
     for host, texts in files.items():
-        sections = render.parse_ipsec_conf(texts["conf"])
-        for one in mesh.parse(texts["mesh"]):
-            found[host, one.peer, one.family] = {**sections["%default"], **sections[one.name]}
+        value = texts.configuration
+        for one in texts.record.connections:
+            found[host, one.peer, one.family] = {**value.defaults, **value.connections[one.name]}
     return found
 
 

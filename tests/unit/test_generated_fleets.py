@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fleets
-from edits import answers, rendered
+from edits import answers, rendered, texts
 from hostipsec.errors import PillarError
 from hostipsec.fleet import fleetplan, planwords
 from hostipsec.pillar import pillar, topology
-from hostipsec.strongswan import render
 
 SITES = ("eqiad", "codfw", "esams", "drmrs")
 CLUSTERS = ("text", "upload")
@@ -168,9 +167,9 @@ def check_pair(local: str, mine: object, of_peer: tuple) -> None:
 
 def texts_of_all(fleet, connections, local) -> tuple:
     """Return what the written ipsec.conf offers to all peers."""
-    sections = render.parse_ipsec_conf(render.ipsec_conf(connections, fleet.settings, f"{local}.pem"))
-    assert {*sections} - {"setup", "%default"} == {item.name for item in connections}
-    return tuple(sections["%default"].items())
+    value = texts(fleet, local, connections).configuration
+    assert value.names == {item.name for item in connections}
+    return tuple(value.defaults.items())
 
 
 # Any pillar that went wrong ------------------------------------------------------------------------
@@ -309,9 +308,9 @@ def test_a_damaged_pillar_gives_errors_with_places_or_a_fleet(damages):
     else:
         for host in fleet.hosts:
             connections = topology.connections(fleet, host.id)
-            sections = render.parse_ipsec_conf(render.ipsec_conf(connections, fleet.settings, "x.pem"))
-            assert len(sections) == len(connections) + 2
-            assert render.parse_strongswan_conf(render.strongswan_conf(len(connections), fleet.settings))
+            value = texts(fleet, host.id, connections).configuration
+            assert len(value.connections) == len(connections)
+            assert value.strongswan
         pillar.unaddressed(data)
         assert planwords.lines(fleetplan.join(fleet, answers(GOOD, fleet)))
 

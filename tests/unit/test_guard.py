@@ -10,7 +10,8 @@ import pytest
 from hostipsec.kernel import guard, kernel, xfrm
 from hostipsec.model import Connection
 from hostipsec.programs import guard as program
-from hostipsec.store import mesh
+from hostipsec.store import record as records
+from hostipsec.store.record import Record
 from hostipsec.strongswan import render
 
 # ip -s xfrm policy list (iproute2 6.1) of the guard's policies, and beside them one of charon's, one of an
@@ -87,8 +88,8 @@ BLOCKED = [
 @pytest.mark.parametrize(
     ("record", "conf", "status", "blocked"),
     [
-        (mesh.render([connection()]), "", 0, True),
-        (mesh.render([connection("start")]), "", 0, False),
+        (records.render(Record((connection(),))), "", 0, True),
+        (records.render(Record((connection("start"),))), "", 0, False),
         ("{", "", 1, False),
         ("{", CONF, 1, True),  # what ipsec.conf tells may be too little, so it is said all the same
         (None, CONF, 0, True),
@@ -111,7 +112,7 @@ def test_a_kernel_that_does_not_take_them_is_said(here, batches, monkeypatch, ca
     def refuse(*_):
         raise kernel.KernelError("the kernel's policies cannot be set: No such device")
 
-    here.record.write_text(mesh.render([connection()]))
+    here.record.write_text(records.render(Record((connection(),))))
     monkeypatch.setattr(kernel, "set_policies", refuse)
     assert program.main() == 1
     assert "No such device" in capsys.readouterr().err

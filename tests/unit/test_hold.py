@@ -12,14 +12,14 @@ from hostipsec.emergency.host import Host
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar, topology
 from hostipsec.store import hold, holdfile
-from hostipsec.store.hold import Command, Hold, OverruledError, Scope
+from hostipsec.store.hold import Command, Hold, Lift, OverruledError, Scope
 
 NOW = datetime(2026, 11, 24, 4, 50, 12, tzinfo=timezone.utc)
 ME = "cp1001.eqiad.example"
 CONNECTIONS = topology.connections(pillar.read(fleets.example()), ME)
 ALL = Hold("ada", NOW, "T195365")
 EARLY, LATE = Command("up", 100.0, "ada"), Command("down", 200.0, "bob")
-LIFT = Hold("ada", NOW, "", held=False)
+LIFT = Lift("ada", NOW)
 
 
 def held():
@@ -58,6 +58,22 @@ def test_what_was_written_is_read():
     holds = (ALL, LIFT._replace(scope=Scope(peer="cp3*")), ALL._replace(until=NOW + timedelta(hours=2)))
     assert hold.parse(hold.render(holds)) == holds
     assert hold.parse_command(hold.render_command(LATE)) == LATE
+
+
+def test_hold_json_is_the_same_for_releases_with_one_type_for_both_decisions():
+    """They read each key but ``until``; of what they wrote, only one that lifts is not ``held``."""
+    scope = Scope(peer="cp3*")
+    decisions = (ALL, LIFT._replace(scope=scope), ALL._replace(until=NOW, scope=scope))
+    at = "2026-11-24T04:50:12+00:00"
+    ada = f'"when": "{at}", "who": "ada"'
+    text = f"""{{"holds": [
+{{"connection": "*", "held": true, "peer": "*", {ada}, "why": "T195365"}},
+{{"connection": "*", "held": false, "peer": "cp3*", {ada}, "why": ""}},
+{{"connection": "*", "held": true, "peer": "cp3*", "until": "{at}", {ada}, "why": "T195365"}}
+]}}
+"""
+    assert hold.render(decisions) == text
+    assert hold.parse(text) == decisions
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verb": "up"}', '{"verb": "up", "asked": "x", "who": ""}'])
@@ -101,6 +117,24 @@ def test_what_is_decided_at_the_host_counts_when_it_comes(here):
     assert held() == set()
     holdfile.take(ALL, CONNECTIONS, NOW)
     assert held() == {one.name for one in CONNECTIONS}
+
+
+def test_an_ipsec_conf_that_is_damaged_loses_nothing(here):
+    """Bytes that are no text ended an emergency stop with a traceback."""
+    conf = (
+        b"# by hand \xff\nconn cp3001_v4\n  auto=add # \xe4\n\tleft=10.64.0.11\n<<<<\x00\n"
+        b"conn cp3001_v6\n  auto=add"
+    )
+    here.conf.write_bytes(conf)
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    held = here.conf.read_bytes()
+    assert held == conf.replace(b"  auto=add # \xe4\n", b"    auto=ignore\n").replace(
+        b"  auto=add", b"    auto=ignore\n"
+    )
+    holdfile.lift(LIFT, CONNECTIONS, NOW)
+    assert here.conf.read_bytes() == held.replace(b"ignore", b"start")  # no keeper runs here
+    holdfile.ignore(CONNECTIONS)
+    assert here.conf.read_bytes() == held
 
 
 # Meanwhile -----------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
 from hostipsec.programs.keeper import SURPLUS, Keeper, Repair
-from hostipsec.store import hold, holdfile, mesh
+from hostipsec.store import hold, holdfile, record
 from hostipsec.store.hold import Hold
-from hostipsec.strongswan import render
+from hostipsec.store.record import Record
+from hostipsec.strongswan import render, sections
 from hostipsec.system import processes
 
 NAME = "cp3001_v4"
@@ -185,7 +186,7 @@ class Machine:
         self.broken = {}  # command of ip -> what it complains of
 
     def record(self, *connections, mtu=None):
-        self.here.record.write_text(mesh.render(connections, mtu))
+        self.here.record.write_text(record.render(Record(connections, mtu)))
         os.utime(self.here.record, (0, 0))
 
     def hold(self, why="T195365", **more):
@@ -234,8 +235,8 @@ ONE = connection("start", True)
 
 def test_a_pass_looks_once(machine, monkeypatch):
     """It parsed the record five times, asked charon twice and forked ``ip`` three times, every 5 s."""
-    parsed, parse = [], mesh.parse
-    monkeypatch.setattr(mesh, "parse", lambda text: parsed.append(text) or parse(text))
+    parsed, parse = [], record.parse
+    monkeypatch.setattr(record, "parse", lambda text: parsed.append(text) or parse(text))
     machine.record(ONE)
     Keeper().once()
     assert machine.done == ["look", STATES, POLICIES]
@@ -286,7 +287,7 @@ def test_where_charon_does_not_answer_hold_guard_and_routes_go_on(machine, told)
     machine.done.clear()
     machine.hold()
     Keeper().once()
-    assert f"auto={render.HELD}" in machine.here.conf.read_text()
+    assert f"auto={sections.HELD}" in machine.here.conf.read_text()
     assert machine.done == ["look", "look", STATES, POLICIES, *ROUTES]
     assert [said for said in told.messages if "vici" in said] == []  # charon's own unit says so
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostipsec import model
-from hostipsec.strongswan import catalog, defaults, kinds, options, render
+from hostipsec.strongswan import catalog, defaults, kinds, options, parse, render
+from hostipsec.strongswan.sections import Configuration, charon_settings, common_options
 
 PATH = "ipsec:connection"
 
@@ -158,16 +159,17 @@ def test_no_text_can_break_out_of_its_line(text):
 def test_what_is_taken_reads_back_from_ipsec_conf(text):
     known, _ = options.check_connection({"leftca": text}, PATH)
     settings = model.Settings(model.Certificates("puppet", "", "", "", ""), connection=known)
-    sections = render.parse_ipsec_conf(render.ipsec_conf((), settings, "x.pem"))
-    assert sections == {"setup": {}, "%default": {**defaults.CONNECTION, **known}}
+    value = Configuration(defaults=common_options(settings))
+    assert value.defaults == {**defaults.CONNECTION, **known}
+    assert parse.configuration(render.ipsec_conf(value)) == value
 
 
 @given(st.text(max_size=20))
 def test_what_is_taken_reads_back_from_strongswan_conf(text):
     chosen, _ = options.check_charon({"plugins": {"vici": {"socket": text}}}, "ipsec:charon")
     settings = model.Settings(model.Certificates("puppet", "", "", "", ""), charon=chosen)
-    rendered = render.strongswan_conf(3, settings)
-    assert render.parse_strongswan_conf(rendered) == {"charon": render.charon_settings(3, settings)}
+    tree = {"charon": charon_settings(3, settings)}
+    assert parse.strongswan_conf(render.strongswan_conf(Configuration(strongswan=tree))) == tree
 
 
 def test_the_packages_defaults_pass_their_own_checks():

@@ -60,7 +60,6 @@ PURE = (
     "proof.packets",
     "proof.verdict",
     "store.hold",
-    "store.mesh",
     "strongswan.algorithms",
     "strongswan.catalog",
     "strongswan.defaults",
@@ -68,8 +67,10 @@ PURE = (
     "strongswan.durations",
     "strongswan.kinds",
     "strongswan.options",
+    "strongswan.parse",
     "strongswan.proposals",
     "strongswan.render",
+    "strongswan.sections",
     "system.platforms",
 )
 IMPURE = {

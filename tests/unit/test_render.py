@@ -1,4 +1,4 @@
-"""The text of the configuration files."""
+"""Configuration files: made as values, written as text, read back as the same values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 import fleets
 from hostipsec import model
 from hostipsec.pillar import pillar, topology
-from hostipsec.strongswan import render
+from hostipsec.strongswan import parse, render, sections
+from hostipsec.strongswan.sections import Configuration, Secret
 
+KEY = Secret("ECDSA", "cp1001.pem")
 CERTIFICATES = model.Certificates("puppet", "/c/{id}.pem", "/k/{id}.pem", "/ca.pem", "CN={id}")
 
 
@@ -35,7 +37,7 @@ def test_ipsec_conf_of_one_connection():
         setup={"uniqueids": "never"},
         charondebug={"dmn": 2, "cfg": 2},
     )
-    assert render.ipsec_conf([connection()], settings, "cp1001.pem") == (
+    assert render.ipsec_conf(sections.configuration([connection()], settings, "cp1001.pem", KEY)) == (
         render.HEADER
         + """
 config setup
@@ -79,29 +81,31 @@ conn cp3001_v4
     ],
 )
 def test_the_stage_decides_what_each_end_does(stage, initiator, auto, dpdaction):
-    options = render.connection_options(connection(stage, initiator), "x.pem")
-    assert (options["auto"], options["dpdaction"]) == (auto, dpdaction)
+    one = connection(stage, initiator)
+    assert sections.auto(one) == auto
+    assert sections.options(one, "x.pem", auto)["dpdaction"] == dpdaction
 
 
 def test_the_starter_starts_what_no_keeper_does():
     """With the keeper, a changed option or certificate gives no pair a second IKE SA."""
     ends = [connection(stage, initiator) for stage in ("start", "passive") for initiator in (True, False)]
-    assert [render.auto(one, kept=False) for one in ends] == ["start", "add", "add", "add"]
+    assert [sections.auto(one, keeper=False) for one in ends] == ["start", "add", "add", "add"]
 
 
 def test_no_debug_levels_give_no_option():
-    text = render.ipsec_conf([], model.Settings(CERTIFICATES), "x.pem")
+    text = render.ipsec_conf(sections.configuration([], model.Settings(CERTIFICATES), "x.pem", KEY))
     assert "charondebug" not in text
     assert "config setup\n\n" in text
 
 
 def test_secrets_name_the_key_and_hold_none():
-    assert render.ipsec_secrets("ECDSA", "cp1001.pem") == f'{render.HEADER}\n: ECDSA "cp1001.pem"\n'
+    assert render.ipsec_secrets(Configuration(secret=KEY)) == f'{render.HEADER}\n: ECDSA "cp1001.pem"\n'
 
 
 def test_strongswan_conf_nests_sections_and_quotes_what_must_be():
     charon = {"threads": "99", "filelog": {"main": {"path": "/x", "time_format": "%b %e, %T"}}}
-    text = render.strongswan_conf(3, model.Settings(CERTIFICATES, charon=charon))
+    settings = model.Settings(CERTIFICATES, charon=charon)
+    text = render.strongswan_conf(Configuration(strongswan={"charon": sections.charon_settings(3, settings)}))
     assert "\n    threads = 99\n" in text
     assert (
         '\n    filelog {\n        main {\n            path = /x\n            time_format = "%b %e, %T"\n'
@@ -113,7 +117,7 @@ def test_strongswan_conf_nests_sections_and_quotes_what_must_be():
 def test_settings_of_the_pillar_lie_over_the_defaults():
     under = {"a": "1", "plugins": {"vici": {"load": "yes"}, "gcm": {"load": "yes"}}}
     over = {"plugins": {"vici": {"load": "no"}}, "b": "2"}
-    assert render.merged(under, over) == {
+    assert sections.merged(under, over) == {
         "a": "1",
         "b": "2",
         "plugins": {"vici": {"load": "no"}, "gcm": {"load": "yes"}},
@@ -124,19 +128,73 @@ def test_settings_of_the_pillar_lie_over_the_defaults():
 def test_the_same_fleet_gives_the_same_bytes():
     fleet = pillar.read(fleets.example())
     connections = topology.connections(fleet, "cp1001.eqiad.example")
-    one = render.ipsec_conf(connections, fleet.settings, "x.pem")
-    assert one == render.ipsec_conf(tuple(reversed(connections)), fleet.settings, "x.pem")
-
-
-def test_lines_of_another_hand_are_set_apart():
-    text = (
-        "include /etc/o.conf\nca mine\n    cacert=x.pem\nconn a\n    left = 10.0.0.1  # here\n# auto=start\n"
+    one, other = (
+        render.ipsec_conf(sections.configuration(found, fleet.settings, "x.pem", KEY))
+        for found in (connections, tuple(reversed(connections)))
     )
-    assert render.parse_ipsec_conf(text) == {
-        "other": {"include /etc/o.conf": "", "ca mine": "", "cacert": "x.pem"},
-        "a": {"left": "10.0.0.1"},
-    }
+    assert one == other
+
+
+# Read back -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("held", "keeper"), [((), True), (("cp3001_v4", "cp2001_v6"), False)])
+def test_what_is_written_reads_back(held, keeper):
+    fleet = pillar.read(fleets.example())
+    connections = topology.connections(fleet, "cp1001.eqiad.example")
+    value = sections.configuration(connections, fleet.settings, "c.pem", KEY, held, keeper)
+    written = (render.ipsec_conf(value), render.ipsec_secrets(value), render.strongswan_conf(value))
+    assert parse.configuration(*written) == value
+    assert value.names == {one.name for one in connections}
+    assert value.certificates == ("c.pem",)
+    assert value.levels == {"cfg": 2, "dmn": 2}
+    assert {name for name, one in value.connections.items() if one["auto"] == sections.HELD} == {*held}
+
+
+def test_an_ipsec_conf_of_another_hand():
+    text = (
+        "include /etc/o.conf\nca mine\n    cacert=x.pem\nconfig other\n    x=y\n"
+        'conn  a\n    left = 10.0.0.1  # here\n\n    leftid="CN=a # b"\n# auto=start\nconn b\n'
+    )
+    assert parse.configuration(text) == Configuration(
+        connections={"a": {"left": "10.0.0.1", "leftid": "CN=a # b"}, "b": {}},
+        foreign=("ca mine", "cacert", "config other", "include /etc/o.conf", "x"),
+        ours=False,
+    )
+
+
+def test_no_files_read_as_nothing_of_ours():
+    assert parse.configuration(None) == Configuration(ours=False)
+
+
+def test_levels_that_are_none_are_left_out():
+    assert Configuration(setup={"charondebug": "ike 2, net -1,x, cfg y,"}).levels == {"ike": 2, "net": -1}
 
 
 def test_a_file_of_the_package_reads_as_nothing():
-    assert render.parse_strongswan_conf("charon {\n\n    # threads = 16\n\n}\n") == {"charon": {}}
+    assert parse.strongswan_conf("charon {\n\n    # threads = 16\n\n}\n") == {"charon": {}}
+
+
+# Edited in place -----------------------------------------------------------------------------
+
+
+def test_an_edit_in_place_is_what_would_be_written_of_the_changed_value():
+    fleet = pillar.read(fleets.example())
+    connections = topology.connections(fleet, "cp1001.eqiad.example")
+    free, held = (
+        sections.configuration(connections, fleet.settings, "c.pem", KEY, names)
+        for names in ((), ("cp3001_v4", "cp3002_v6"))
+    )
+    for one, other, names in ((free, held, ("cp3001_v4", "cp3002_v6")), (held, free, ())):
+        autos = sections.autos(connections, names, True)
+        assert parse.with_autos(render.ipsec_conf(one), autos) == render.ipsec_conf(other)
+
+
+def test_an_edit_in_place_keeps_what_another_hand_wrote():
+    text = (
+        f"{render.HEADER}# mine\n\tinclude x\nconn a # 1\n  auto = start # 2\n\tleft=%any\n"
+        "\n  # auto=start\nconn b\n  also=a\n  auto=start\nca auto\n  auto=add\n<<<<\x00\n  auto=add"
+    )
+    edited = parse.with_autos(text, {"a": "ignore", "c": "ignore"})
+    assert edited == text.replace("  auto = start # 2\n", "    auto=ignore\n")
+    assert parse.with_autos(text, {}) == text

@@ -11,8 +11,10 @@ from hostipsec import paths
 from hostipsec.apply import configuration, rollback
 from hostipsec.errors import HostIPsecError
 from hostipsec.pillar.membership import read
-from hostipsec.store import mesh
+from hostipsec.store import generations, present
+from hostipsec.store.record import Record, parse
 from hostipsec.strongswan import difference
+from hostipsec.strongswan.sections import Secret
 from hostipsec.system import files
 
 HUB = "hub.core.example"
@@ -21,17 +23,13 @@ NOW = datetime(2026, 11, 24, 20, 0, tzinfo=timezone.utc)
 
 def wanted(peers, **more):
     member = read({**fleets.star(peers), **more}, HUB)
-    return configuration.wanted(member.connections, member.fleet.settings, "hub.pem", ("RSA", "hub.pem"))
+    return configuration.wanted(
+        member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem")
+    )
 
 
 def run(want):
-    files.swap({path: (content, configuration.modes()[path]) for path, content in want.files.items()})
-
-
-def texts(contents):
-    here = paths.here
-    parts = {"conf": here.conf, "secrets": here.secrets, "strongswan": here.strongswan, "mesh": here.record}
-    return {part: contents[path].decode() for part, path in parts.items()}
+    files.swap({path: (content, present.modes()[path]) for path, content in want.files.items()})
 
 
 def test_going_back_means_the_files_of_before(here):
@@ -40,51 +38,51 @@ def test_going_back_means_the_files_of_before(here):
         wanted(5, setup={"charondebug": {"ike": 2}}),
     )
     run(before)
-    rollback.keep(rollback.look(after), "", NOW)
+    rollback.keep(after, "", NOW)
     run(after)
-    back = rollback.wanted(rollback.read())
+    back = rollback.wanted(generations.previous())
     assert back.files == before.files
     assert back.names == before.names
-    assert (rollback.read().mark, rollback.read().when) == ("", "2026-11-24 20:00 UTC")
-    assert rollback.read().mtu == 1400
+    assert (generations.previous().mark, generations.previous().when) == ("", "2026-11-24 20:00 UTC")
+    assert generations.previous().record.mtu == 1400
 
 
 def test_a_host_that_was_no_member_has_no_connections_before(here):
     want = wanted(2)
     here.conf.write_text("# as the package brings it\n")
-    rollback.keep(rollback.look(want), "", NOW)
-    back = rollback.wanted(rollback.read())
-    assert back.connections == ()
-    assert difference.names(back.files[here.conf].decode()) == frozenset()
-    assert mesh.parse(back.files[here.record].decode()) == ()
-    assert difference.between(texts(want.files), texts(back.files)).removed == tuple(sorted(want.names))
+    rollback.keep(want, "", NOW)
+    back = rollback.wanted(generations.previous())
+    assert (back.connections, back.configuration.names) == ((), frozenset())
+    assert parse(back.files[here.record].decode()) == back.record == Record()
+    found = difference.between(want.configuration, back.configuration)
+    assert found.removed == tuple(sorted(want.names))
 
 
 def test_the_steps_of_one_change_go_back_to_before_the_first(here):
     one, two, three = (wanted(peers) for peers in (1, 2, 3))
     run(one)
     for want in (two, three):
-        rollback.keep(rollback.look(want), "2026-11-24T20:00:00Z", NOW)
+        rollback.keep(want, "2026-11-24T20:00:00Z", NOW)
         run(want)
-    assert rollback.wanted(rollback.read()).files == one.files
-    rollback.keep(rollback.look(two), "2026-11-24T21:00:00Z", NOW)
-    assert rollback.wanted(rollback.read()).files == three.files
+    assert rollback.wanted(generations.previous()).files == one.files
+    rollback.keep(two, "2026-11-24T21:00:00Z", NOW)
+    assert rollback.wanted(generations.previous()).files == three.files
 
 
 def test_changes_without_a_mark_go_back_one_by_one(here):
     one, two, three = (wanted(peers) for peers in (1, 2, 3))
     run(one)
     for want in (two, three):
-        rollback.keep(rollback.look(want), "", NOW)
+        rollback.keep(want, "", NOW)
         run(want)
-    assert rollback.wanted(rollback.read()).files == two.files
+    assert rollback.wanted(generations.previous()).files == two.files
 
 
 def test_what_is_held_stays_out_of_charon(here):
     before = wanted(2)
     run(before)
-    rollback.keep(rollback.look(wanted(3)), "", NOW)
-    back = rollback.wanted(rollback.read(), ["edge0001_v4"])
+    rollback.keep(wanted(3), "", NOW)
+    back = rollback.wanted(generations.previous(), ["edge0001_v4"])
     assert back.names == before.names - {"edge0001_v4"}
     assert back.files[here.conf].decode().count("auto=ignore") == 1
 
@@ -92,28 +90,26 @@ def test_what_is_held_stays_out_of_charon(here):
 def test_a_change_of_peers_alone_restarts_nothing_on_the_way_back(here):
     before, after = wanted(40), wanted(3)
     run(before)
-    rollback.keep(rollback.look(after), "", NOW)
-    back = rollback.wanted(rollback.read())
-    assert (
-        difference.between(texts(after.files), texts(back.files)).restart_reasons(back.settings.charon) == ()
-    )
+    rollback.keep(after, "", NOW)
+    back = rollback.wanted(generations.previous())
+    assert difference.between(after.configuration, back.configuration).restart_reasons(back.chosen) == ()
 
 
 def test_a_setting_that_charon_reads_at_its_start_is_told(here):
     before, after = wanted(2, charon={"plugins": {"stroke": {"timeout": 9000}}}), wanted(2)
     run(before)
-    rollback.keep(rollback.look(after), "", NOW)
-    back = rollback.wanted(rollback.read())
-    found = difference.between(texts(after.files), texts(back.files)).restart_reasons(back.settings.charon)
+    rollback.keep(after, "", NOW)
+    back = rollback.wanted(generations.previous())
+    found = difference.between(after.configuration, back.configuration).restart_reasons(back.chosen)
     assert found == ("charon.plugins.stroke.timeout: unset -> 9000",)
 
 
 def test_nothing_is_kept_after_going_back(here):
     run(wanted(1))
-    rollback.keep(rollback.look(wanted(2)), "", NOW)
+    rollback.keep(wanted(2), "", NOW)
     assert here.kept("previous", here.conf).exists()
-    rollback.forget()
-    assert rollback.read() is None
+    generations.forget_previous()
+    assert generations.previous() is None
     assert not [path for path in (here.state / "previous").rglob("*") if path.is_file()]
 
 
@@ -121,4 +117,83 @@ def test_a_damaged_record_is_a_sentence(here):
     here.change.parent.mkdir()
     here.change.write_text("{")
     with pytest.raises(HostIPsecError, match=r"change.json cannot be read .*; correct the pillar"):
-        rollback.read()
+        generations.previous()
+
+
+# What the release before kept ----------------------------------------------------------------
+
+
+def kept_before(generation, want, **more):
+    """Write what a release kept that had a generation ``good`` as well, both with the same layout."""
+    for path, content in {**want.files, **more}.items():
+        place = paths.here.state / generation / path.relative_to(paths.here.root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def test_what_the_release_before_kept_is_what_one_goes_back_to(here):
+    one, two = wanted(1), wanted(2)
+    run(two)
+    kept_before("previous", one)
+    here.change.write_text('{"mark": "", "when": "2026-11-24 20:00 UTC"}')
+    found = generations.previous()
+    assert (found.when, found.record, found.configuration) == (
+        "2026-11-24 20:00 UTC",
+        one.record,
+        one.configuration,
+    )
+    assert rollback.wanted(found).files == one.files
+
+
+def test_lines_of_another_hand_come_back(here):
+    want = wanted(1)
+    run(want)
+    conf = here.conf.read_text() + "\ninclude /etc/ipsec.more.conf\n"
+    here.conf.write_text(conf)
+    rollback.keep(wanted(2), "", NOW)
+    back = rollback.wanted(generations.previous())
+    assert back.files[here.conf].decode() == conf
+    assert difference.between(want.configuration, back.configuration).empty
+
+
+def test_what_was_leaving_as_a_change_was_cut_short_does_not_come_back(here):
+    """The record names it until its SAs are ended; ipsec.conf had it no more."""
+    run(wanted(1))
+    here.record.write_bytes(wanted(2).files[here.record])
+    rollback.keep(wanted(3), "", NOW)
+    assert generations.previous().record == wanted(1).record
+    assert rollback.wanted(generations.previous()).files == wanted(1).files
+
+
+def test_a_file_that_was_missing_before_is_empty_then(here):
+    run(wanted(1))
+    here.strongswan.unlink()
+    rollback.keep(wanted(2), "", NOW)
+    back = rollback.wanted(generations.previous())
+    assert back.files.keys() == wanted(1).files.keys()
+    assert back.configuration.strongswan == {}
+
+
+def test_the_last_good_files_of_the_release_before_go_and_count_for_nothing(here):
+    run(wanted(1))
+    kept_before("good", wanted(3))
+    work = configuration.work(wanted(1), None)
+    assert (work.ours, work.difference.empty, work.new_files) == (wanted(1).names, True, False)
+    rollback.keep(wanted(2), "", NOW)
+    generations.sweep()
+    assert sorted(path.name for path in here.state.iterdir()) == ["mesh.json", "previous"]
+    generations.sweep()
+
+
+def test_files_in_use_are_those_of_now_and_of_before(here):
+    assert generations.files_in_use() == frozenset()
+    for name in ("one", "two"):
+        member = read(fleets.star(1), HUB)
+        want = configuration.wanted(
+            member.connections, member.fleet.settings, f"{name}.pem", Secret("RSA", f"{name}.key")
+        )
+        rollback.keep(want, "", NOW)
+        run(want)
+    assert generations.files_in_use() == {"one.pem", "one.key", "two.pem", "two.key"}
+    here.secrets.write_text(': RSA "three.key" # by hand')
+    assert generations.files_in_use() == {"one.pem", "one.key", "two.pem", "three.key"}

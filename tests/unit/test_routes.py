@@ -19,7 +19,8 @@ from hostipsec.kernel import guard, routes, routing
 from hostipsec.kernel.routes import Entry, Hop, Route, Way
 from hostipsec.model import Connection
 from hostipsec.programs import keeper
-from hostipsec.store import mesh
+from hostipsec.store import record as records
+from hostipsec.store.record import Record
 from hostipsec.system.processes import NOT_FOUND, Result
 
 DATA = Path(__file__).parent / "data" / "routes"
@@ -291,17 +292,16 @@ def record(here):
 
 
 def write(record, mtu, age=3600.0):
-    record.write_text(mesh.render([connection(one) for one in OURS], mtu))
+    record.write_text(records.render(Record(tuple(map(connection, OURS)), mtu)))
     os.utime(record, (time.time() - age,) * 2)
 
 
 def test_the_record_has_the_mtu():
-    text = mesh.render([connection("10.9.0.5")], 1450)
-    assert json.loads(text)["mtu"] == 1450
-    assert mesh.parse(text) == (connection("10.9.0.5"),)
-    assert mesh.parse_mtu(text) == 1450
-    assert mesh.parse_mtu(mesh.render([connection("10.9.0.5")])) is None
-    assert mesh.render([]) == '{"connections": [\n\n]}\n'
+    with_mtu = Record((connection("10.9.0.5"),), 1450)
+    assert json.loads(records.render(with_mtu))["mtu"] == 1450
+    for one in (with_mtu, with_mtu._replace(mtu=None), Record()):
+        assert records.parse(records.render(one)) == one
+    assert records.render(Record()) == '{"connections": [\n\n]}\n'
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from ..charon import charon
 from ..emergency import stop
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard, kernel, leftovers, routing
-from ..store import original, record
+from ..store import generations, present, record
+from ..store.generations import Before
 from ..store.hold import Hold, Scope
-from ..strongswan import defaults, render
-from ..system import diversion, files, packages, processes, service
-from . import configuration
+from ..strongswan import defaults
+from ..system import diversion, files, packages, processes, service, sysctls
 
 UNITS = (paths.KEEPER_UNIT, paths.GUARD_UNIT)
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
@@ -71,7 +71,7 @@ class Traces:
 
 def traces(host: Host) -> Traces:
     """Return what is there of this package on this host."""
-    kept = original.read()
+    kept = generations.before()
     removal = packages.removal(kept.asked, kept.packages) if kept else packages.Removal()
     parts = [
         _tunnels(),
@@ -92,7 +92,7 @@ def traces(host: Host) -> Traces:
     return Traces(found.parts, tuple(_warnings(removal, kept)) if found.parts else ())
 
 
-def _warnings(removal: packages.Removal, kept: Optional[original.Before]) -> list[str]:
+def _warnings(removal: packages.Removal, kept: Optional[Before]) -> list[str]:
     said = []
     if kept is None:
         said.append("strongSwan stays installed: whether it was there before this package is not known")
@@ -106,7 +106,7 @@ def _warnings(removal: packages.Removal, kept: Optional[original.Before]) -> lis
 
 def _tunnels() -> Part:
     """Every connection of ours that charon has. A hold keeps peers from bringing one back meanwhile."""
-    connections = record.read()
+    connections = record.read().connections
     names = {one.name for one in connections}
     try:
         seen = charon.observe()
@@ -134,7 +134,7 @@ def _tunnels() -> Part:
 
 
 def _routes() -> Part:
-    connections = record.read()
+    connections = record.read().connections
     differs = routing.compare(connections, None).difference
     deleted = differs.as_changes().get("deleted", {})
     names = deleted if isinstance(deleted, (dict, list, tuple)) else ()
@@ -165,7 +165,7 @@ def _units() -> Part:
     return Part({str(path): "stopped, disabled and removed" for path in there}, remove)
 
 
-def _sysctls(kept: Optional[original.Before]) -> Part:
+def _sysctls(kept: Optional[Before]) -> Part:
     text = (files.read(paths.here.sysctl) or b"").decode("utf-8", "replace")
     keys = [
         line.partition("=")[0].strip() for line in text.splitlines() if "=" in line and line[0] not in "#;"
@@ -175,11 +175,11 @@ def _sysctls(kept: Optional[original.Before]) -> Part:
 
     def remove() -> None:
         for key, value in back.items():
-            if original.live(key) not in (None, value):
-                original.set_live(key, value)
+            if sysctls.live(key) not in (None, value):
+                sysctls.set_live(key, value)
         files.remove(paths.here.sysctl)
 
-    said = {f"sysctl {key}": f"back to {value}" for key, value in back.items() if original.live(key) != value}
+    said = {f"sysctl {key}": f"back to {value}" for key, value in back.items() if sysctls.live(key) != value}
     return Part({**said, str(paths.here.sysctl): "removed"} if text else {}, remove)
 
 
@@ -193,19 +193,13 @@ def _certificates(host_id: str) -> Part:
 
 def _configuration() -> Part:
     """Files of ours are what they were before us: another's, the package's own, or none."""
-    header = render.HEADER.encode()
-    ours = [
-        path
-        for path in (paths.here.conf, paths.here.secrets, paths.here.strongswan)
-        if (files.read(path) or b"").startswith(header)
-    ]
-    originals = {path: files.read(paths.here.kept("original", path)) for path in ours}
+    originals = generations.originals()
     said = {
         str(path): "removed" if found is None else "as it was before" for path, found in originals.items()
     }
 
     def remove() -> None:
-        files.swap({path: (content, configuration.modes()[path]) for path, content in originals.items()})
+        files.swap({path: (content, present.modes()[path]) for path, content in originals.items()})
 
     return Part(said, remove)
 
@@ -298,7 +292,7 @@ def _diversion() -> Part:
     return Part(said, lambda: diversion.undivert(str(paths.here.init_script)))
 
 
-def _vici(host: Host, kept: Optional[original.Before]) -> Part:
+def _vici(host: Host, kept: Optional[Before]) -> Part:
     if kept is None or kept.vici or not host.vici():
         return Part({}, lambda: None)
     return Part({"vici in Salt's Python": "removed"}, host.remove_vici)

@@ -15,8 +15,9 @@ from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
 from ..model import STAGES, Connection, Fleet, Settings
 from ..pillar import membership, topology
-from ..store import holdfile
+from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
+from ..strongswan.sections import Secret
 from ..system.platforms import Platform
 from . import configuration
 
@@ -27,7 +28,7 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = STA
     ``fleet`` is None on a host whose pillar does not have it; ``limit`` is the stage that a roll-out has come
     to. Raises HostIPsecError for what would make the state fail: a certificate, a charon that hangs.
     """
-    there = configuration.configured_names()
+    there = present.names()
     host = fleet.host(minion_id) if fleet else None
     connections = topology.connections(fleet, minion_id) if fleet else ()
     if fleet is None or host is None or not connections:
@@ -85,8 +86,8 @@ def wanted(
     identifier, settings = member.host.id, member.fleet.settings
     credentials = inspection.usable()
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
-    secrets = (credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
-    return configuration.wanted(member.connections, settings, certificate_name, secrets, held)
+    key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
+    return configuration.wanted(member.connections, settings, certificate_name, key, held)
 
 
 def certificate(
@@ -94,7 +95,7 @@ def certificate(
 ) -> copies.Difference:
     """Return what has to change below a directory so that charon reads there what was inspected."""
     destination = copies.Destination(directory, member.host.id)
-    return copies.difference(inspection, destination, configuration.files_in_use())
+    return copies.difference(inspection, destination, generations.files_in_use())
 
 
 def _changes(
@@ -103,11 +104,11 @@ def _changes(
     """Return warnings, and by state the changes that it reports in test mode."""
     held = frozenset(holdfile.held(member.connections, now))
     inspection = source.inspect_member(member, now)
-    plan = configuration.plan(wanted(member, inspection, held), daemon.observe())
+    work = configuration.work(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
     ways = routing.compare(member.connections, member.fleet.settings.mtu)
     changes = {
-        fleetplan.CONFIGURED: {} if plan.empty else plan.as_changes(),
+        fleetplan.CONFIGURED: {} if work.empty else work.as_changes(),
         fleetplan.CERTIFICATES: copied.changes,
         fleetplan.GUARD: guard.changes(holdfile.free(member.connections)),
         fleetplan.ROUTES: ways.difference.as_changes(),
@@ -118,6 +119,6 @@ def _changes(
 def _recorded(there: frozenset[str]) -> tuple[Connection, ...]:
     """Return the connections that files of ours hold, as far as the record knows them."""
     try:
-        return tuple(one for one in configuration.recorded() if one.name in there)
+        return record.written().only(there).connections
     except HostIPsecError:
         return ()  # the state writes the record anew

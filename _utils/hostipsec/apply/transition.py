@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 from .. import paths
@@ -15,10 +16,10 @@ from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
 from ..model import Charon
-from ..strongswan import render
+from ..store import generations, present, record
 from ..system import files, service
 from . import configuration, trial
-from .configuration import Plan, Wanted
+from .configuration import Wanted, Work
 
 LOADED_DEADLINE = 20.0  # seconds, until charon has what the files say
 _POLL = 0.1
@@ -33,19 +34,20 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def apply(want: Wanted, plan: Plan, host: Host) -> Outcome:
+def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well."""
-    warnings = _tried(want) if not plan.difference.empty or plan.restart else ()
-    _keep_originals(want)
-    undo = files.swap({path: (content, configuration.modes()[path]) for path, content in want.files.items()})
+    warnings = _tried(want) if work.new_files or work.restart else ()
+    files.ensure_directory(paths.here.state, 0o755)
+    generations.keep_originals()
+    undo = files.swap(_contents(want, work))
     try:
-        done = _take_up(want, plan, host)
-        _wait_loaded(want, plan, host)
+        done = _take_up(want, work, host)
+        _wait_loaded(want, work, host)
     except HostIPsecError as error:
-        raise ConfigError(f"{error}; {_bring_back(undo, plan, host)}") from None
-    ended = _end_outdated(want, plan, host)
+        raise ConfigError(f"{error}; {_bring_back(undo, work, host)}") from None
+    ended = _end_outdated(want, work, host)
     started = _start_absent(want, host) if service.systemd_runs() else ()
-    return Outcome(plan.as_changes(), (*done, *ended, *started), (*warnings, *_keep_last_good(want)))
+    return Outcome(work.as_changes(), (*done, *ended, *started), (*warnings, *_finish_record(want)))
 
 
 # Trying --------------------------------------------------------------------------------------
@@ -69,57 +71,54 @@ def _tried(want: Wanted) -> tuple[str, ...]:
     return ()
 
 
-def _keep_originals(want: Wanted) -> None:
-    """Keep files that somebody else wrote, once, so that removing this package brings them back."""
-    for path in (paths.here.conf, paths.here.secrets, paths.here.strongswan):
-        content = files.read(path)
-        kept = paths.here.kept("original", path)
-        foreign = content is not None and not content.startswith(render.HEADER.encode())
-        if content is not None and foreign and files.read(kept) is None:
-            files.ensure_directory(kept.parent, 0o700)
-            files.replace(kept, content, 0o600)
-    for path in want.files:
-        files.ensure_directory(paths.here.kept("good", path).parent, 0o700)
+# Writing -------------------------------------------------------------------------------------
 
 
-def _keep_last_good(want: Wanted) -> tuple[str, ...]:
-    """Keep the files that charon runs with; a disk that is full by now is a warning."""
-    modes, kept = configuration.modes(), paths.here.kept
+def _contents(want: Wanted, work: Work) -> dict[Path, files.Change]:
+    """Return the files to be written; what leaves stays on record until its SAs are ended."""
+    meanwhile = want.record._replace(connections=(*want.record.connections, *work.leaving))
+    contents = {**want.files, paths.here.record: record.render(meanwhile).encode()}
+    return {path: (content, present.modes()[path]) for path, content in contents.items()}
+
+
+def _finish_record(want: Wanted) -> tuple[str, ...]:
+    """Take off the record what has left; a disk that is full by now is a warning."""
+    path = paths.here.record
     try:
-        files.swap({kept("good", path): (content, modes[path]) for path, content in want.files.items()})
+        files.replace(path, want.files[path], present.modes()[path])
     except HostIPsecError as error:
-        return (f"the last good configuration cannot be kept: {error}",)
+        return (f"connections that are gone stay on record: {error}",)
     return ()
 
 
 # Acting --------------------------------------------------------------------------------------
 
 
-def _take_up(want: Wanted, plan: Plan, host: Host) -> tuple[str, ...]:
-    if not plan.running or plan.restart:
+def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
+    if not work.running or work.restart:
         host.restart()
-        return ("charon restarted" if plan.running else "charon started",)
-    differs = plan.difference
+        return ("charon restarted" if work.running else "charon started",)
+    differs = work.difference
     done = []
     if differs.charon or differs.setup:
-        host.settings(want.settings.charondebug)
+        host.settings(want.configuration.levels)
         done.append("settings read anew")
     if differs.secrets:  # before connections whose certificate belongs to another key
         host.reread()
         done.append("keys read anew")
-    if plan.lost:  # starter believes that charon has them, so that an update would do nothing
+    if work.lost:  # starter believes that charon has them, so that an update would do nothing
         host.reload()
         done.append("all connections loaded anew")
     elif (
-        differs.added or differs.removed or differs.changed or differs.defaults or plan.missing or plan.stale
+        differs.added or differs.removed or differs.changed or differs.defaults or work.missing or work.stale
     ):
         host.update()
         done.append("connections updated")
     return tuple(done)
 
 
-def _wait_loaded(want: Wanted, plan: Plan, host: Host) -> None:
-    gone = {*plan.stale, *plan.difference.removed} - want.names
+def _wait_loaded(want: Wanted, work: Work, host: Host) -> None:
+    gone = {*work.stale, *work.difference.removed} - want.names
 
     def exactly(charon: Charon) -> bool:
         return not configuration.missing(want.connections, charon) and not configuration.loaded(charon) & gone
@@ -162,12 +161,12 @@ def _not_as_expected(charon: Optional[Charon], missing: Sequence[str], extra: Se
     return f"charon does not run with exactly the expected connections: it {found}"
 
 
-def _bring_back(undo: files.Undo, plan: Plan, host: Host) -> str:
+def _bring_back(undo: files.Undo, work: Work, host: Host) -> str:
     try:
         undo.restore()
-        if not plan.running:
+        if not work.running:
             return "the files are as they were"
-        if plan.restart:
+        if work.restart:
             host.restart()
         else:
             host.settings({})
@@ -175,14 +174,14 @@ def _bring_back(undo: files.Undo, plan: Plan, host: Host) -> str:
             host.update()
     except HostIPsecError as error:
         return f"bringing back the last good configuration failed as well: {error}"
-    if _wait(host, lambda charon: plan.loaded <= configuration.loaded(charon))[1]:
+    if _wait(host, lambda charon: work.loaded <= configuration.loaded(charon))[1]:
         return "the last good configuration is back"
     return "the files are as they were, but charon does not run with them either"
 
 
-def _end_outdated(want: Wanted, plan: Plan, host: Host) -> tuple[str, ...]:
+def _end_outdated(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
     """End the SAs of connections of ours that are no longer configured, or have other addresses now."""
-    doomed = [sa.uniqueid for sa in configuration.outdated(want, plan.ours, host.observe_if_running())]
+    doomed = [sa.uniqueid for sa in configuration.outdated(want, work.ours, host.observe_if_running())]
     if not doomed:
         return ()
     refused = host.terminate(doomed)

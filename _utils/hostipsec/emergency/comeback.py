@@ -20,7 +20,7 @@ from ..health.look import Look, judged
 from ..health.report import CARRYING, REFUSED, ConnectionHealth
 from ..model import Charon, Connection, Kernel
 from ..store import hold
-from ..store.hold import Command, Hold, OverruledError, Scope
+from ..store.hold import Command, Lift, OverruledError, Scope
 from ..system import service
 from .host import CALL, Host
 
@@ -137,7 +137,7 @@ class _Comeback:
         before = self.host.holds()
         held = hold.reasons(before, self.wanted, self.host.now())
         self.fresh = frozenset(one.name for one in self.wanted if one.stage == "start" and one.name in held)
-        lift = Hold(self.who, self.host.now(), "", scope=self.scope, held=False)
+        lift = Lift(self.who, self.host.now(), self.scope)
         try:
             self.host.lift(lift, self.every, self.command)
             self._load()

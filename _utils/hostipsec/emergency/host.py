@@ -16,7 +16,7 @@ from ..charon import charon
 from ..kernel import guard, kernel
 from ..model import Charon, Connection, Kernel
 from ..store import holdfile
-from ..store.hold import Command, Hold, Holds
+from ..store.hold import Command, Decisions, Hold, Lift
 from ..system import service
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Host:
 
     # the holds on disk
 
-    def holds(self) -> Holds:
+    def holds(self) -> Decisions:
         """Return all of them."""
         return holdfile.read()
 
@@ -152,11 +152,11 @@ class Host:
 
     def take(
         self, hold: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command]
-    ) -> Holds:
+    ) -> Decisions:
         """Write a hold; returns all. Raises OverruledError where a later command was obeyed."""
         return holdfile.take(hold, connections, now, command)
 
-    def lift(self, lift: Hold, connections: Sequence[Connection], command: Optional[Command]) -> Holds:
+    def lift(self, lift: Lift, connections: Sequence[Connection], command: Optional[Command]) -> Decisions:
         """Lift holds; returns those that are left. Raises OverruledError as well."""
         return holdfile.lift(lift, connections, lift.when, command)
 

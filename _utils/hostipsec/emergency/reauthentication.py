@@ -79,7 +79,7 @@ def here(scope: Scope, named: bool, deadline: float, wait: Optional[float]) -> R
 
     ``wait`` is for :func:`run`: what the peers start is seen to as well then.
     """
-    meant = holdfile.free(scope.select(record.read()))
+    meant = holdfile.free(scope.select(record.read().connections))
     mine = [one for one in meant if one.initiator or named]
     theirs = [one for one in meant if not one.initiator] if wait is not None else []
     return Reauthentication(run(mine, deadline, theirs, wait), len(meant), -(wait or 0.0))

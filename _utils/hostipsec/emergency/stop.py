@@ -32,7 +32,7 @@ def down_host(
 ) -> Down:
     """Do :func:`down` with the connections on record here; a damaged record is no obstacle to a hold."""
     try:
-        return down(record.read(), scope, hold, deadline, wait, command)
+        return down(record.read().connections, scope, hold, deadline, wait, command)
     except HostIPsecError as error:
         found = down((), scope, hold, deadline, wait, command)
         said = f"which connections this host has is not known, so none was ended: {error}"

@@ -69,7 +69,7 @@ def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expect
 
 def _recorded() -> Sequence[Connection]:
     try:
-        return record.read()
+        return record.read().connections
     except HostIPsecError:
         return ()
 

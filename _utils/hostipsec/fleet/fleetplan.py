@@ -215,7 +215,7 @@ def join(fleet: Fleet, answers: Answers, missing: Collection[str] = ()) -> Fleet
         )
     members = {host for pair in serving for host in pair}
     strangers = sorted(host for host in members & {*answers} if answers[host]["standing"] not in SERVING)
-    chosen = difference.flat({"charon": fleet.settings.charon})
+    chosen = difference.chosen(fleet.settings)
     return FleetPlan(
         tuple(rows),
         answers,

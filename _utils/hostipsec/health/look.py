@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 from .. import plane as planes
 from ..model import CertificateInUse, Charon, Connection, Kernel
 from ..store import hold
-from ..store.hold import Holds
+from ..store.hold import Decisions
 from ..strongswan import defaults
 from . import expiry, judge
 from .report import Report
@@ -26,7 +26,7 @@ class Look(NamedTuple):
     charon: Optional[Charon] = None
     kernel: Optional[Kernel] = None
     certificate: Optional[CertificateInUse] = None
-    holds: Holds = ()
+    holds: Decisions = ()
     unread: Mapping[str, str] = _NOTHING  # "charon", "kernel" or "certificate" -> why it cannot be read
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end

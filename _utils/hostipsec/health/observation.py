@@ -25,7 +25,7 @@ def observe(
     ``connections`` are those that shall run here, by default those on record. What cannot be read is said in
     the look, and stops nothing. Raises HostIPsecError where the record is needed and damaged.
     """
-    expected = record.read() if connections is None else connections
+    expected = record.read().connections if connections is None else connections
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}
     parts: Mapping[str, Callable[[], object]] = {

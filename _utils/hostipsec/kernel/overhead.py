@@ -16,7 +16,7 @@ from typing import Optional
 from .. import plane
 from ..errors import HostIPsecError
 from ..model import FAMILIES, Settings
-from ..strongswan import proposals, render
+from ..strongswan import proposals, sections
 
 MODES = ("transport", "tunnel")
 MTU_DEFAULT = 1500  # Ethernet's
@@ -149,7 +149,7 @@ def planned(
 
     Raises :class:`~hostipsec.errors.HostIPsecError` for what makes no sense.
     """
-    options = render.common_options(settings)
+    options = sections.common_options(settings)
     by_charon = plane.chosen(settings) == plane.CHARON  # always in UDP, and by way of its own device
     udp = by_charon or options.get("forceencaps") == "yes"
     proposal, how = esp or options["esp"], mode or options["type"]

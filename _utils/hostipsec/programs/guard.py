@@ -12,18 +12,17 @@ import sys
 from .. import paths
 from ..errors import HostIPsecError
 from ..kernel import guard
-from ..store import holdfile, mesh, record
-from ..system import files
+from ..store import holdfile, record
 
 
 def main() -> int:
     """Set the guard's policies from the record of this host's connections."""
     argparse.ArgumentParser(prog="hostipsec-guard", description=__doc__.splitlines()[0]).parse_args()
     try:
-        connections = record.read()
+        connections = record.read().connections
         if connections or paths.here.record.exists():
             guard.apply(holdfile.free(connections))
-        mesh.parse((files.read(paths.here.record) or b'{"connections": []}').decode("utf-8", "replace"))
+        record.written()
     except (HostIPsecError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201  for the journal
         return 1

@@ -152,7 +152,7 @@ def _down(options: argparse.Namespace) -> int:
     taking = Hold(who(), now, options.reason or hold.NO_REASON, until, scope) if options.hold else None
     deadline = options.deadline or paths.DOWN_DEADLINE
     found = stop.down_host(scope, taking, deadline, wait=not options.nonblocking)
-    nothing = "" if found.connections or found.problems else _unrecorded(record.read(), scope)
+    nothing = "" if found.connections or found.problems else _unrecorded(record.read().connections, scope)
     if options.json:
         _say([json.dumps(found.answer().as_dict(), indent=2)])
     else:
@@ -183,7 +183,7 @@ def _down_lines(found: stopped.Down, nothing: str, verbose: bool) -> Iterable[st
 def _up(options: argparse.Namespace) -> int:
     from ..emergency import comeback
 
-    scope, connections = _scope(options), record.read()
+    scope, connections = _scope(options), record.read().connections
     deadline = options.deadline or paths.UP_DEADLINE
     found = comeback.up(connections, scope, who(), deadline, wait=options.blocking)
     nothing = _unrecorded(connections, scope)

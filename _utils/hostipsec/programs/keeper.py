@@ -38,7 +38,7 @@ from ..health import observation, repair
 from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import guard, routes, routing
-from ..store import holdfile, mesh
+from ..store import holdfile, record
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
@@ -156,8 +156,7 @@ def looked() -> Optional[Look]:
     """
     if not paths.here.record.exists():
         return None
-    text = paths.here.record.read_text()
-    return observation.observe(mesh.parse(text), mesh.parse_mtu(text))
+    return observation.observe(*record.written())
 
 
 def settled() -> bool:

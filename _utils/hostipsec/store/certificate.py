@@ -15,10 +15,9 @@ from typing import Optional
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import CertificateInUse
-from ..strongswan import render
 from ..system import files
+from . import present
 
-_NAMED = re.compile(r"^\s+leftcert\s*=\s*(\S+)", re.MULTILINE)
 _BLOCK = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----(.*?)-----END ", re.DOTALL)
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _VERSION = 0xA0  # of a certificate that tells its version: all of today do
@@ -30,7 +29,7 @@ def in_use() -> Optional[CertificateInUse]:
 
     Raises HostIPsecError where there is one that cannot be read.
     """
-    name = _named((files.read(paths.here.conf) or b"").decode("utf-8", "replace"))
+    name = present.certificate()
     if not name:
         return None
     path = paths.here.ipsec_d / "certs" / name
@@ -41,11 +40,6 @@ def in_use() -> Optional[CertificateInUse]:
     if ends is None:
         raise HostIPsecError(f"{path}: holds no certificate that can be read")
     return CertificateInUse(name, ends)
-
-
-def _named(conf: str) -> str:
-    found = _NAMED.search(conf) if conf.startswith(render.HEADER) else None
-    return found[1] if found else ""
 
 
 def end(pem: bytes) -> Optional[datetime]:

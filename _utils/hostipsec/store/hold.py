@@ -13,10 +13,10 @@ one wins on every host. What is decided at one host has no such time, and counts
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 from ..errors import HostIPsecError
 from ..model import Connection
@@ -51,14 +51,13 @@ class Scope(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """One decision. Times are in UTC; ``held`` is False for one that lifts earlier holds."""
+    """The decision to keep connections down. Times are in UTC."""
 
     who: str
     when: datetime
     why: str
     until: Optional[datetime] = None
     scope: Scope = Scope()
-    held: bool = True
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired."""
@@ -71,7 +70,16 @@ class Hold(NamedTuple):
         return f"since {minute(self.when)}{until} by {self.who}{only} because {self.why}"
 
 
-Holds = tuple[Hold, ...]
+class Lift(NamedTuple):
+    """The decision that earlier holds of these connections are over."""
+
+    who: str
+    when: datetime
+    scope: Scope = Scope()
+
+
+Decision = Union[Hold, Lift]
+Decisions = tuple[Decision, ...]  # in the order in which they were made
 
 
 class Command(NamedTuple):
@@ -105,73 +113,78 @@ def minute(time: datetime) -> str:
 # Deciding ------------------------------------------------------------------------------------
 
 
-def taken(holds: Holds, hold: Hold) -> Holds:
-    """Return the holds with one more; the same person's hold of the same connections is told anew."""
-    lifts = any(not one.held for one in holds)
-    same = [one for one in holds if one.held and (one.who, one.scope) == (hold.who, hold.scope)]
+def taken(decisions: Decisions, hold: Hold) -> Decisions:
+    """Return the decisions with one more; the same person's hold of the same connections is told anew."""
+    lifts = len(holds(decisions)) < len(decisions)
+    same = [one for one in holds(decisions) if (one.who, one.scope) == (hold.who, hold.scope)]
     since = hold.when if lifts else min([hold.when, *(one.when for one in same)])
-    return (*(one for one in holds if one not in same), hold._replace(when=since))
+    return (*(one for one in decisions if one not in same), hold._replace(when=since))
 
 
-def lifted(holds: Holds, lift: Hold, connections: Sequence[Connection]) -> Holds:
-    """Return the holds without what ``lift`` (``held`` is False) covers; none where nothing stays held."""
-    rest = () if lift.scope.whole else (*holds, lift)
+def lifted(decisions: Decisions, lift: Lift, connections: Sequence[Connection]) -> Decisions:
+    """Return the decisions with one that lifts; none where nothing stays held."""
+    rest = () if lift.scope.whole else (*decisions, lift)
     return rest if held_names(rest, connections, lift.when) else ()
 
 
-def covering(holds: Holds, connection: Connection, now: datetime) -> Holds:
+def holds(decisions: Decisions) -> tuple[Hold, ...]:
+    """Return those that take a hold."""
+    return tuple(one for one in decisions if isinstance(one, Hold))
+
+
+def covering(decisions: Decisions, connection: Connection, now: datetime) -> tuple[Hold, ...]:
     """Return the holds that keep a connection down."""
     found: list[Hold] = []
-    for one in holds:
+    for one in decisions:
         if one.scope.has(connection):
-            found = [*found, one] if one.held else []
+            found = [*found, one] if isinstance(one, Hold) else []
     return tuple(one for one in found if one.in_force(now))
 
 
-def held_names(holds: Holds, connections: Iterable[Connection], now: datetime) -> frozenset[str]:
+def held_names(decisions: Decisions, connections: Iterable[Connection], now: datetime) -> frozenset[str]:
     """Return the names of the connections that are held."""
-    return frozenset(one.name for one in connections if covering(holds, one, now))
+    return frozenset(one.name for one in connections if covering(decisions, one, now))
 
 
-def expired(holds: Holds, now: datetime) -> bool:
+def expired(decisions: Decisions, now: datetime) -> bool:
     """Whether some hold is over, so that connections wait to be brought back."""
-    return any(one.held and not one.in_force(now) for one in holds)
+    return any(not one.in_force(now) for one in holds(decisions))
 
 
-def current(holds: Holds, now: datetime) -> Holds:
-    """Return the holds without those that are over."""
-    return tuple(one for one in holds if one.in_force(now))
+def current(decisions: Decisions, now: datetime) -> Decisions:
+    """Return the decisions without holds that are over."""
+    return tuple(one for one in decisions if isinstance(one, Lift) or one.in_force(now))
 
 
-def words(holds: Holds) -> str:
+def words(decisions: Decisions) -> str:
     """Say who holds, since when and why; empty for no hold."""
-    return "; and ".join(str(one) for one in holds if one.held)
+    return "; and ".join(str(one) for one in holds(decisions))
 
 
-def reasons(holds: Holds, connections: Iterable[Connection], now: datetime) -> dict[str, str]:
+def reasons(decisions: Decisions, connections: Iterable[Connection], now: datetime) -> dict[str, str]:
     """Return ``{name: "since ... by ... because ..."}`` of the connections that are held."""
-    found = {one.name: covering(holds, one, now) for one in connections}
+    found = {one.name: covering(decisions, one, now) for one in connections}
     return {name: words(holding) for name, holding in sorted(found.items()) if holding}
 
 
 # On disk -------------------------------------------------------------------------------------
 
 
-def render(holds: Holds) -> str:
+def render(decisions: Decisions) -> str:
     """Return the text of hold.json, one decision a line."""
-    lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in holds)
+    lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in decisions)
     return f'{{"holds": [\n{lines}\n]}}\n'
 
 
-def parse(text: str) -> Holds:
-    """Return the holds of hold.json. Raises HostIPsecError where it is damaged."""
+def parse(text: str) -> Decisions:
+    """Return the decisions of hold.json. Raises HostIPsecError where it is damaged."""
     try:
-        return tuple(_hold(entry) for entry in json.loads(text)["holds"])
+        return tuple(_decision(entry) for entry in json.loads(text)["holds"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise HostIPsecError(f"hold.json cannot be read ({error!r})") from None
 
 
-def damaged(error: HostIPsecError, when: datetime) -> Holds:
+def damaged(error: HostIPsecError, when: datetime) -> Decisions:
     """Return what a hold that cannot be read counts as: somebody held something, so all is held."""
     return (Hold("somebody", when, f"{error}; ipsec-global up lifts it"),)
 
@@ -190,29 +203,22 @@ def parse_command(text: str) -> Optional[Command]:
         return None
 
 
-def _plain(hold: Hold) -> dict[str, object]:
-    until = {"until": hold.until.isoformat()} if hold.until else {}
-    scope = {"peer": hold.scope.peer, "connection": hold.scope.connection}
-    return {
-        "who": hold.who,
-        "when": hold.when.isoformat(),
-        "why": hold.why,
-        "held": hold.held,
-        **scope,
-        **until,
-    }
+def _plain(decision: Decision) -> dict[str, object]:
+    held, scope = isinstance(decision, Hold), decision.scope._asdict()
+    common = {"who": decision.who, "when": decision.when.isoformat(), "held": held, **scope}
+    if isinstance(decision, Lift):
+        return {**common, "why": ""}  # releases with one type for both decisions expect it
+    until = {"until": decision.until.isoformat()} if decision.until else {}
+    return {**common, "why": decision.why, **until}
 
 
-def _hold(entry: dict[str, object]) -> Hold:
+def _decision(entry: Mapping[str, object]) -> Decision:
+    who, when = str(entry["who"]), _time(entry["when"])
+    scope = Scope(str(entry["peer"]), str(entry["connection"]))
+    if entry["held"] is not True:
+        return Lift(who, when, scope)
     until = entry.get("until")
-    return Hold(
-        who=str(entry["who"]),
-        when=_time(entry["when"]),
-        why=str(entry["why"]),
-        until=None if until is None else _time(until),
-        scope=Scope(str(entry["peer"]), str(entry["connection"])),
-        held=entry["held"] is True,
-    )
+    return Hold(who, when, str(entry["why"]), None if until is None else _time(until), scope)
 
 
 def _time(value: object) -> datetime:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
@@ -19,17 +19,18 @@ from typing import Optional
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
-from ..strongswan import render
+from ..strongswan import parse, sections
 from ..system import files, service
 from . import hold
-from .hold import Command, Hold, Holds
+from .hold import Command, Decisions, Hold, Lift
 
 LOCK_DEADLINE = 1.0  # seconds; an emergency waits for nobody longer
 _POLL = 0.02
+_ANY = "surrogateescape"  # bytes that are no text go through as they are
 
 
-def read() -> Holds:
-    """Return the holds of this host; one that cannot be read holds all of it."""
+def read() -> Decisions:
+    """Return the decisions of this host; what cannot be read holds all of it."""
     try:
         content = files.read(paths.here.hold)
         return hold.parse(content.decode("utf-8", "replace")) if content is not None else ()
@@ -63,32 +64,32 @@ def obey(command: Command) -> None:
 
 def take(
     one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
-) -> Holds:
+) -> Decisions:
     """Hold connections, on disk before this returns. Raises HostIPsecError; nothing was written then."""
     with _locked():
         hold.heed(last_command(), command)
-        holds = hold.taken(read(), one)
-        _write(holds, connections, now, command)
-    return holds
+        decisions = hold.taken(read(), one)
+        _write(decisions, connections, now, command)
+    return decisions
 
 
 def lift(
-    one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
-) -> Holds:
-    """Lift holds, on disk before this returns; returns those that are left."""
+    one: Lift, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
+) -> Decisions:
+    """Lift holds, on disk before this returns; returns the decisions that are left."""
     with _locked():
         hold.heed(last_command(), command)
-        holds = hold.lifted(read(), one, connections)
-        _write(holds, connections, now, command)
-    return holds
+        decisions = hold.lifted(read(), one, connections)
+        _write(decisions, connections, now, command)
+    return decisions
 
 
 def enforce(connections: Sequence[Connection], now: datetime) -> bool:
     """Make ipsec.conf what the holds on disk say, without those that are over; returns whether it was not."""
     with _locked():
-        holds = hold.current(read(), now)
-        held = hold.held_names(holds, connections, now)
-        return bool(_swap(holds if held else (), connections, now))
+        decisions = hold.current(read(), now)
+        held = hold.held_names(decisions, connections, now)
+        return bool(_swap(decisions if held else (), connections, now))
 
 
 def held(connections: Sequence[Connection], now: datetime) -> dict[str, str]:
@@ -106,31 +107,38 @@ def ignore(connections: Sequence[Connection]) -> None:
     """Keep connections out of charon although the hold itself could not be written."""
     conf = files.read(paths.here.conf)
     if conf is not None:
-        autos = {one.name: render.HELD for one in connections}
-        files.replace(paths.here.conf, render.with_auto(conf.decode(), autos).encode(), 0o644)
+        autos = {one.name: sections.HELD for one in connections}
+        files.replace(paths.here.conf, _with_autos(conf, autos), 0o644)
+
+
+def _with_autos(conf: bytes, autos: Mapping[str, str]) -> bytes:
+    """Edit in place, whatever another hand or a failing disk has left there: every other byte stays."""
+    return parse.with_autos(conf.decode("utf-8", _ANY), autos).encode("utf-8", _ANY)
 
 
 def _write(
-    holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command]
+    decisions: Decisions, connections: Sequence[Connection], now: datetime, command: Optional[Command]
 ) -> None:
     files.ensure_directory(paths.here.state, 0o755)  # whoever logs in may read why the host is held
-    _swap(holds, connections, now, command)
+    _swap(decisions, connections, now, command)
 
 
 def _swap(
-    holds: Holds, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
+    decisions: Decisions,
+    connections: Sequence[Connection],
+    now: datetime,
+    command: Optional[Command] = None,
 ) -> tuple[Path, ...]:
     """Write hold.json, command.json and ipsec.conf together; returns the paths that were changed."""
-    content = hold.render(holds).encode() if holds else None
+    content = hold.render(decisions).encode() if decisions else None
     changes: dict[Path, files.Change] = {paths.here.hold: (content, 0o644)}
     if command is not None:
         changes[paths.here.command] = (hold.render_command(command).encode(), 0o644)
     conf = files.read(paths.here.conf)
     if conf is not None:
-        held = hold.held_names(holds, connections, now)
-        kept = service.systemd_runs()
-        autos = {one.name: render.HELD if one.name in held else render.auto(one, kept) for one in connections}
-        changes[paths.here.conf] = (render.with_auto(conf.decode(), autos).encode(), 0o644)
+        held = hold.held_names(decisions, connections, now)
+        autos = sections.autos(connections, held, service.systemd_runs())
+        changes[paths.here.conf] = (_with_autos(conf, autos), 0o644)
     before = {path: files.read(path) for path in changes}
     files.swap(changes)
     return tuple(path for path, (content, _) in changes.items() if before[path] != content)

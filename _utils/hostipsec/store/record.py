@@ -1,46 +1,99 @@
-"""The record of this host's connections, read where no Salt process runs and no pillar is at hand."""
+"""The record of this host's connections and MTU (mesh.json), for programs that have no pillar.
+
+It names every connection of ours that charon may have. While a change is on its way, that is also what the
+change removes, until its SAs are ended: an emergency stop ends those as well, and a change that was cut short
+is finished by the next ``state.apply``.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Optional
+import json
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Optional
 
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
-from ..strongswan import render
+from ..strongswan import parse as strongswan
 from ..system import files
-from . import mesh
 
 
-def read() -> tuple[Connection, ...]:
-    """Return the connections of this host: of the record, else of an ipsec.conf that Salt wrote.
+class Record(NamedTuple):
+    """The connections of a host, and the MTU that the routes to its peers have; None where none is locked."""
 
-    None where there is neither. Raises HostIPsecError where the record is damaged and ipsec.conf no help.
+    connections: tuple[Connection, ...] = ()
+    mtu: Optional[int] = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of the connections."""
+        return frozenset(one.name for one in self.connections)
+
+    def only(self, names: Collection[str]) -> Record:
+        """Return the record of those connections alone."""
+        return self._replace(connections=tuple(one for one in self.connections if one.name in names))
+
+
+def read() -> Record:
+    """Return the record of this host, else what an ipsec.conf of ours tells; empty where there is neither.
+
+    Raises HostIPsecError where the record is damaged and ipsec.conf no help.
     """
-    content = files.read(paths.here.record)
     try:
-        return mesh.parse(content.decode("utf-8", "replace")) if content is not None else _written()
+        found = written()
+        return found if found.connections else of_conf()
     except HostIPsecError:
-        found = _written()
-        if found:
+        found = of_conf()
+        if found.connections:
             return found
         raise
 
 
-def _written() -> tuple[Connection, ...]:
-    """Return the connections of ipsec.conf where Salt wrote it."""
-    conf = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
-    return of_conf(conf) if conf.startswith(render.HEADER) else ()
+def written() -> Record:
+    """Return the record on disk, empty where there is none. Raises HostIPsecError for a damaged one."""
+    content = files.read(paths.here.record)
+    return Record() if content is None else parse(content.decode("utf-8", "replace"))
 
 
-def of_conf(conf: str) -> tuple[Connection, ...]:
-    """Return the connections of an ipsec.conf; it tells less of them than the record does."""
-    found = (_connection(name, options) for name, options in render.parse_ipsec_conf(conf).items())
-    return tuple(one for one in found if one)
+def render(record: Record) -> str:
+    """Return the record as JSON, one connection a line."""
+    lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in record.connections)
+    end = "" if record.mtu is None else f', "mtu": {record.mtu}'
+    return f'{{"connections": [\n{lines}\n]{end}}}\n'
 
 
-def _connection(name: str, options: dict[str, str]) -> Optional[Connection]:
+def parse(text: str) -> Record:
+    """Read what :func:`render` wrote. Raises HostIPsecError where it is no record."""
+    try:
+        found = json.loads(text)
+        mtu = found.get("mtu")
+        connections = tuple(_connection(entry) for entry in found["connections"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise HostIPsecError(f"mesh.json cannot be read ({error!r}); apply state ipsec again") from None
+    return Record(connections, mtu if isinstance(mtu, int) else None)
+
+
+def _plain(connection: Connection) -> dict[str, object]:
+    return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
+
+
+def _connection(entry: dict[str, str]) -> Connection:
+    addresses = {side: ipaddress.ip_address(entry[side]) for side in ("left", "right")}
+    return Connection(**{**{key: entry[key] for key in Connection._fields}, **addresses})  # type: ignore[arg-type]
+
+
+# From ipsec.conf -----------------------------------------------------------------------------
+
+
+def of_conf() -> Record:
+    """Return what an ipsec.conf of ours tells of the connections, which is less than the record does."""
+    conf = strongswan.configuration((files.read(paths.here.conf) or b"").decode("utf-8", "replace"))
+    found = (_told(name, options) for name, options in conf.connections.items()) if conf.ours else ()
+    return Record(tuple(one for one in found if one))
+
+
+def _told(name: str, options: Mapping[str, str]) -> Optional[Connection]:
     try:
         left, right = (ipaddress.ip_address(options[side]) for side in ("left", "right"))
     except (KeyError, ValueError):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from . import options, render
+from ..model import Settings
+from . import options
+from .sections import Configuration
 
 Change = tuple[Optional[str], Optional[str]]  # old and new; None where there is none
 Changes = Mapping[str, Change]
@@ -33,6 +35,7 @@ DERIVED_SETTINGS = (
     "charon.threads",
 )
 LIVE_SETUP = ("charondebug",)
+FOREIGN = "removed lines"  # the key of what another hand wrote, in changes
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Difference:
     setup: Changes = field(default_factory=dict)
     charon: Changes = field(default_factory=dict)  # strongswan.conf, by dotted name
     secrets: bool = False
-    mesh: bool = False  # the record of this host's connections
     foreign: tuple[str, ...] = ()  # lines that this package did not write
 
     @property
@@ -55,16 +57,15 @@ class Difference:
         """Say whether both configurations mean the same."""
         return self == Difference()
 
-    def restart_reasons(self, chosen: Mapping[str, object]) -> tuple[str, ...]:
-        """Say why charon must be restarted; ``chosen`` holds the operator's strongswan.conf keys."""
+    def restart_reasons(self, chosen: Collection[str]) -> tuple[str, ...]:
+        """Say why charon must be restarted; ``chosen`` are the operator's keys of strongswan.conf."""
         if self.new:
             return ("first configuration",)
-        named = flat({"charon": chosen})
         reasons = [
             f"setup {key}: {_arrow(change)}" for key, change in self.setup.items() if key not in LIVE_SETUP
         ]
         for key, change in self.charon.items():
-            if not is_derived(key, named) and not key.startswith(LIVE_SETTINGS):
+            if not is_derived(key, chosen) and not key.startswith(LIVE_SETTINGS):
                 reasons.append(f"{key}: {_arrow(change)}")
         return tuple(reasons)
 
@@ -90,44 +91,36 @@ class Difference:
                 result[key] = _old_new(changes)
         if self.secrets:
             result["ipsec.secrets"] = "rewritten"
-        if self.mesh and not result:
-            result["mesh.json"] = "rewritten"
         if self.foreign:
-            result["removed lines"] = list(self.foreign)
+            result[FOREIGN] = list(self.foreign)
         return result
 
 
-def between(old: Mapping[str, Optional[str]], new: Mapping[str, str]) -> Difference:
-    """Compare by meaning; both map ``conf``, ``secrets``, ``strongswan`` and ``mesh`` to a file's text."""
-    before = render.parse_ipsec_conf(old["conf"] or "")
-    after = render.parse_ipsec_conf(new["conf"])
-    names_before, names_after = _names(before), _names(after)
-    common = names_before & names_after
-    changed = {name: _options(before[name], after[name]) for name in sorted(common)}
+def between(old: Configuration, new: Configuration) -> Difference:
+    """Compare two configurations by meaning."""
+    common = sorted(old.names & new.names)
+    changed = {name: _options(old.connections[name], new.connections[name]) for name in common}
     return Difference(
-        new=not (old["conf"] or "").startswith(render.HEADER),
-        added=tuple(sorted(names_after - names_before)),
-        removed=tuple(sorted(names_before - names_after)),
+        new=not old.ours,
+        added=tuple(sorted(new.names - old.names)),
+        removed=tuple(sorted(old.names - new.names)),
         changed={name: changes for name, changes in changed.items() if changes},
-        defaults=_options(before.get("%default", {}), after.get("%default", {})),
-        setup=_options(before.get("setup", {}), after.get("setup", {})),
-        charon=_changes(
-            _settings(old["strongswan"]), _settings(new["strongswan"]), options.canonical_setting
-        ),
-        secrets=old["secrets"] != new["secrets"],
-        mesh=old.get("mesh") != new.get("mesh"),
-        foreign=tuple(sorted(before.get(render.FOREIGN, {}))),
+        defaults=_options(old.defaults, new.defaults),
+        setup=_options(old.setup, new.setup),
+        charon=_changes(flat(old.strongswan), flat(new.strongswan), options.canonical_setting),
+        secrets=old.secret is None or old.secret != new.secret,
+        foreign=tuple(sorted({*old.foreign} - {*new.foreign})),
     )
+
+
+def chosen(settings: Settings) -> frozenset[str]:
+    """Return the keys of strongswan.conf that the pillar has, as ``charon.threads``."""
+    return frozenset(flat({"charon": settings.charon}))
 
 
 def is_derived(key: str, chosen: Collection[str]) -> bool:
     """Say whether a key of strongswan.conf follows from the number of peers; ``chosen`` are the pillar's."""
     return key.startswith(DERIVED_SETTINGS) and key not in chosen
-
-
-def names(conf: Optional[str]) -> frozenset[str]:
-    """Return the names of the connections in an ipsec.conf."""
-    return _names(render.parse_ipsec_conf(conf or ""))
 
 
 def flat(tree: Mapping[str, object], above: str = "") -> dict[str, str]:
@@ -139,14 +132,6 @@ def flat(tree: Mapping[str, object], above: str = "") -> dict[str, str]:
         else:
             result[f"{above}{key}"] = str(value)
     return result
-
-
-def _names(sections: Mapping[str, object]) -> frozenset[str]:
-    return frozenset(sections) - {"%default", "setup", render.FOREIGN}
-
-
-def _settings(text: Optional[str]) -> dict[str, str]:
-    return flat(render.parse_strongswan_conf(text or ""))
 
 
 def _options(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, Change]:

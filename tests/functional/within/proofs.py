@@ -20,7 +20,8 @@ from strongswan import STRONGSWAN_CONF, line, unpacked, wait_for
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.health import judge
 from hostipsec.model import Connection
-from hostipsec.store import mesh
+from hostipsec.store import record
+from hostipsec.store.record import Record
 
 EAST = {"v4": "10.9.0.1", "v6": "fd09::1"}
 WEST = {"v4": "10.9.0.2", "v6": "fd09::2"}
@@ -106,7 +107,7 @@ class Mesh:
         """Return what verifies at east."""
         python = ["env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *prefix, sys.executable, "-B"]
         script = str(Path(__file__).with_name("proving.py"))
-        return self.east.argv([*python, script, mesh.render(connections), json.dumps(asked)])
+        return self.east.argv([*python, script, record.render(Record(tuple(connections))), json.dumps(asked)])
 
     def verify(self, connections=PAIR, prefix=(), **asked):
         """Return what is found at east."""

@@ -11,7 +11,7 @@ import sys
 
 from hostipsec.errors import HostIPsecError
 from hostipsec.proof import verification
-from hostipsec.store import mesh
+from hostipsec.store import record
 
 
 def plain(proof):
@@ -25,7 +25,7 @@ def main():
     """Verify and print."""
     try:
         asked = verification.Asked(**json.loads(sys.argv[2]))
-        result = verification.run(mesh.parse(sys.argv[1]), asked)
+        result = verification.run(record.parse(sys.argv[1]).connections, asked)
     except HostIPsecError as error:
         found = {"error": str(error)}
     else:

@@ -1,0 +1,212 @@
+"""What is kept on a host of the times before: what it was, and what it ran. Below /var/lib/hostipsec.
+
+==============  =======================================  =============================  ======================
+kept            what it is                               whose promise needs it         written
+==============  =======================================  =============================  ======================
+before.json     packages, sysctls and Salt's vici        ``ipsec.clean`` takes away     once, by ipsec.install
+                before this package came                 what came with this package
+original/       files of strongSwan by another hand      ``ipsec.clean`` brings them    once, before the first
+                                                         back                           change
+previous/       the files before the last change; in     ``ipsec.rollback`` goes back   before each change
+                change.json its mark and time            to them, once
+mesh.json       the record: connections of ours that     programs without the pillar    with each change
+                charon may have (``store.record``)
+hold.json       who holds what down (``store.hold``)     down means down                by down and up
+command.json    the last command of the fleet that was   of two commands the later      by down and up of the
+                obeyed (``store.hold``)                  one counts                     fleet
+==============  =======================================  =============================  ======================
+
+No more is kept of what ran well: a change that charon does not take is undone at once, and one that was cut
+short is finished by the next ``state.apply``, which knows from the record what charon may still have.
+
+A change that comes in steps (a roll-out goes through the stages) has one mark: what was there before the
+first step is what one goes back to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Optional
+
+from .. import paths
+from ..errors import HostIPsecError
+from ..strongswan.render import HEADER
+from ..strongswan.sections import Configuration
+from ..system import files, packages, sysctls
+from . import present, record
+from .hold import minute
+from .record import Record
+
+_GOOD = "good"  # of releases that kept what charon ran with as well, and never went back to it
+_QUOTED = re.compile(r'"([^"]+)"')
+
+
+# before.json ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Before:
+    """Packages that were installed, live values of sysctls, and whether Salt's Python had vici.
+
+    ``asked`` are the packages that this package asked for since.
+    """
+
+    packages: frozenset[str]
+    asked: frozenset[str]
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    vici: bool = True
+
+
+def before() -> Optional[Before]:
+    """Return what the host was; None where it was set up by a version that kept nothing."""
+    content = files.read(paths.here.before)
+    if content is None:
+        return None
+    try:
+        kept = json.loads(content)
+        packages_, asked = frozenset(kept["packages"]), frozenset(kept["asked"])
+        return Before(packages_, asked, dict(kept["sysctl"]), bool(kept["vici"]))
+    except (ValueError, KeyError, TypeError):
+        raise HostIPsecError(
+            f"{paths.here.before}: is damaged; expected what state ipsec wrote; remove it"
+        ) from None
+
+
+def lacks_before(asked: Collection[str], keys: Collection[str]) -> bool:
+    """Say whether there is something to keep: nothing yet, or not of one of the packages or sysctls."""
+    kept = before()
+    if kept is None:
+        return _foreign(files.read(paths.here.conf) or b"")
+    return not ({*keys} <= {*kept.sysctl} and {*asked} <= kept.asked)
+
+
+def keep_before(asked: Collection[str], keys: Collection[str], vici: bool) -> None:
+    """Keep what the host is now; what is kept already stays as it is."""
+    kept = before() or Before(packages.installed(), frozenset(), {}, vici)
+    values = {key: value for key in keys if (value := sysctls.live(key)) is not None}
+    content = {
+        "packages": sorted(kept.packages),
+        "asked": sorted({*kept.asked, *asked}),
+        "sysctl": {**values, **kept.sysctl},
+        "vici": kept.vici,
+    }
+    files.ensure_directory(paths.here.state, 0o755)
+    files.replace(paths.here.before, json.dumps(content, indent=1).encode(), 0o644)
+
+
+# original/ -----------------------------------------------------------------------------------
+
+
+def keep_originals() -> None:
+    """Keep the files that somebody else wrote; those that are kept already stay as they are."""
+    for path in _of_strongswan():
+        content, kept = files.read(path), paths.here.kept("original", path)
+        if content is not None and _foreign(content) and files.read(kept) is None:
+            files.ensure_directory(kept.parent, 0o700)
+            files.replace(kept, content, 0o600)
+
+
+def originals() -> dict[Path, Optional[bytes]]:
+    """Return what each of our files was before this package; None for one that was not there."""
+    ours = [path for path in _of_strongswan() if not _foreign(files.read(path) or b"")]
+    return {path: files.read(paths.here.kept("original", path)) for path in ours}
+
+
+def _of_strongswan() -> tuple[Path, ...]:
+    return tuple(path for path in present.modes() if path != paths.here.record)
+
+
+def _foreign(content: bytes) -> bool:
+    return not content.startswith(HEADER.encode())
+
+
+# previous/ -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What a host ran before its last change. Nothing in it is secret: ipsec.secrets names the key's file."""
+
+    mark: str  # of the change, empty for one that has none
+    when: str  # it was changed
+    contents: Mapping[Path, str] = field(repr=False)
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return what strongSwan's files said."""
+        return present.value(self.contents)
+
+    @property
+    def record(self) -> Record:
+        """Return the connections that were configured; none for a host that was no member."""
+        text = self.contents.get(paths.here.record)
+        return record.parse(text).only(self.configuration.names) if text else Record()
+
+
+def keep_previous(contents: Mapping[Path, str], mark: str, now: datetime) -> None:
+    """Keep what was there before a change; the later steps of a change with a mark keep nothing."""
+    change = _change()
+    if mark and change and change.get("mark") == mark:
+        return
+    kept = {path: contents[path].encode() if path in contents else None for path in present.modes()}
+    files.ensure_directory(paths.here.change.parent, 0o700)
+    for path in kept:
+        files.ensure_directory(paths.here.kept("previous", path).parent, 0o700)
+    _swap_previous({"mark": mark, "when": minute(now)}, kept)
+
+
+def forget_previous() -> None:
+    """Keep nothing any more: going back twice would go forward."""
+    _swap_previous(None, dict.fromkeys(present.modes()))
+
+
+def _swap_previous(change: Optional[Mapping[str, str]], contents: Mapping[Path, Optional[bytes]]) -> None:
+    kept = paths.here.kept
+    changes: dict[Path, files.Change] = {
+        kept("previous", path): (content, present.modes()[path]) for path, content in contents.items()
+    }
+    changes[paths.here.change] = (json.dumps(change).encode() if change else None, 0o600)
+    files.swap(changes)
+
+
+def previous() -> Optional[Previous]:
+    """Return what the host ran before; None where nothing is kept."""
+    change = _change()
+    if change is None:
+        return None
+    found = {path: files.read(paths.here.kept("previous", path)) for path in present.modes()}
+    return Previous(str(change.get("mark", "")), str(change.get("when", "")), present.of_contents(found))
+
+
+def _change() -> Optional[dict[str, object]]:
+    content = files.read(paths.here.change)
+    try:
+        return None if content is None else dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise HostIPsecError(
+            f"{paths.here.change} cannot be read ({error!r}); correct the pillar and apply it"
+        ) from None
+
+
+# All of them ---------------------------------------------------------------------------------
+
+
+def files_in_use() -> frozenset[str]:
+    """Return the certificates and keys that files of the host name: those in use, those of before."""
+    found: set[str] = set()
+    for kept in (lambda path: path, lambda path: paths.here.kept("previous", path)):
+        texts = present.of_contents({path: files.read(kept(path)) for path in _of_strongswan()})
+        found.update(present.value(texts).certificates)
+        found.update(_QUOTED.findall(texts.get(paths.here.secrets, "")))
+    return frozenset(found)
+
+
+def sweep() -> None:
+    """Remove what an earlier release kept and nobody needs."""
+    shutil.rmtree(paths.here.state / _GOOD, ignore_errors=True)

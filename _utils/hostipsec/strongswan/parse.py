@@ -1,0 +1,100 @@
+"""ipsec.conf, ipsec.secrets and strongswan.conf, read: as a value, or line by line to edit one in place.
+
+What a renderer wrote is read back whole. What another hand wrote is read as far as it goes, and nothing is
+refused: an emergency has to work with what is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Optional
+
+from .render import HEADER
+from .sections import Configuration, Secret
+
+SETUP, DEFAULTS = "config setup", "conn %default"
+_TITLE = re.compile(r"(conn|config)\s+(\S+)\s*\Z")
+
+
+def configuration(
+    conf: Optional[str], secrets: Optional[str] = None, strongswan: Optional[str] = None
+) -> Configuration:
+    """Return what the files of a host say; None stands for one that is not there.
+
+    ``secret`` is read from an ipsec.secrets that is just what this package writes; of any other
+    nothing is taken, as it may hold what is secret.
+    """
+    found: dict[str, dict[str, str]] = {SETUP: {}, DEFAULTS: {}, "": {}}
+    for _, title, key, option in _lines(conf or ""):
+        section = found.setdefault(title, {})
+        if key:
+            section[key] = option
+    return Configuration(
+        setup=found.pop(SETUP),
+        defaults=found.pop(DEFAULTS),
+        foreign=tuple(sorted(found.pop(""))),
+        connections={title.partition(" ")[2]: options for title, options in found.items()},
+        secret=_secret(secrets or ""),
+        strongswan=strongswan_conf(strongswan or ""),
+        ours=(conf or "").startswith(HEADER),
+    )
+
+
+def with_autos(conf: str, autos: Mapping[str, str]) -> str:
+    """Return an ipsec.conf with other values of ``auto=``, by connection; every other line stays as it is.
+
+    Of what a renderer wrote this is what it would write of the changed value. Of a file that is damaged or
+    edited by hand nothing is lost. A connection that the text does not have is left out.
+    """
+    wanted = {f"conn {name}": f"    auto={auto}\n" for name, auto in autos.items()}
+    return "".join(
+        wanted.get(section, raw) if key == "auto" else raw for raw, section, key, _ in _lines(conf)
+    )
+
+
+def _lines(conf: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each line, its section as ``conn cp1001_v4``, and the key and value of an option.
+
+    What is foreign has no section; its key is all of the line.
+    """
+    section = ""
+    for raw in conf.splitlines(keepends=True):
+        line = raw.rstrip() if '"' in raw else raw.partition("#")[0].rstrip()
+        bare = line.lstrip()
+        if not bare or bare[0] == "#":
+            yield raw, section, "", ""
+        elif bare != line and "=" in bare:
+            key, _, value = bare.partition("=")
+            yield raw, section, key.rstrip(), value.lstrip().strip('"')
+        else:
+            section = _section(line)
+            yield raw, section, "" if section else bare, ""
+
+
+def _section(line: str) -> str:
+    title = _TITLE.match(line)
+    found = " ".join(title.groups()) if title else ""
+    return found if found == SETUP or found.startswith("conn ") else ""
+
+
+def _secret(text: str) -> Optional[Secret]:
+    found = re.fullmatch(re.escape(HEADER) + r'\n: (\S+) "([^"\n]+)"\n', text)
+    return Secret(found.group(1), found.group(2)) if found else None
+
+
+def strongswan_conf(text: str) -> dict[str, object]:
+    """Return the tree of a strongswan.conf: ``{"charon": {"threads": "16", ...}}``."""
+    top: dict[str, object] = {}
+    stack = [top]
+    for line in (raw.strip() for raw in text.splitlines()):
+        if line.endswith("{"):
+            section: dict[str, object] = {}
+            stack[-1][line[:-1].strip()] = section
+            stack.append(section)
+        elif line == "}" and len(stack) > 1:
+            stack.pop()
+        elif "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            stack[-1][key.strip()] = value.strip().strip('"')
+    return top

@@ -1,0 +1,160 @@
+"""A change on its way: what is on record meanwhile, and who finishes a change that was cut short."""
+
+from __future__ import annotations
+
+import pytest
+
+import fleets
+from hostipsec.apply import configuration, transition, trial
+from hostipsec.emergency.host import Host
+from hostipsec.errors import ConfigError, HostIPsecError
+from hostipsec.model import Charon, IkeSA, LoadedConnection
+from hostipsec.pillar.membership import read
+from hostipsec.store import present, record
+from hostipsec.strongswan.sections import Secret
+from hostipsec.system import files
+
+HUB = "hub.core.example"
+PLUGINS = ("aes", "gcm", "openssl", "sha2", "hmac", "kdf")
+GONE = {"edge0002_v4", "edge0002_v6"}
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+class Shelf(Host):
+    """A host whose charon takes up what is in ipsec.conf; ``at`` maps a call to what happens at it."""
+
+    def __init__(self):
+        super().__init__()
+        self.at, self.recorded, self.charon = {}, {}, Charon("5.9.8", "vici", plugins=PLUGINS)
+        self.load()
+        self.charon = self.charon._replace(
+            ike_sas=tuple(
+                IkeSA(one.name, number, "ESTABLISHED", *one.local_addrs, *one.remote_addrs)
+                for number, one in enumerate(self.charon.connections)
+            )
+        )
+
+    def happen(self, name):
+        self.recorded[name] = record.read().names
+        if name in self.at:
+            self.at.pop(name)()
+
+    def load(self):
+        found = present.value(present.texts()).connections
+        self.charon = self.charon._replace(
+            connections=tuple(
+                LoadedConnection(name, (one["left"],), (one["right"],)) for name, one in found.items()
+            )
+        )
+
+    def update(self, timeout=0):
+        self.happen("update")
+        self.load()
+
+    def settings(self, charondebug):
+        pass
+
+    def reread(self):
+        pass
+
+    def observe_if_running(self):
+        return self.charon
+
+    def terminate(self, ids, force=False, timeout=0):
+        self.happen("terminate")
+        left = tuple(sa for sa in self.charon.ike_sas if sa.uniqueid not in ids)
+        self.charon = self.charon._replace(ike_sas=left)
+        return {}
+
+
+def wanted(peers):
+    member = read(fleets.star(peers), HUB)
+    return configuration.wanted(
+        member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem")
+    )
+
+
+@pytest.fixture
+def host(here, monkeypatch):
+    """Return a host with two peers."""
+    monkeypatch.setattr(trial, "conftest", lambda conf: None)
+    monkeypatch.setattr(trial, "run", lambda directory, names: trial.Verdict(None, "no trial"))
+    monkeypatch.setattr(transition, "LOADED_DEADLINE", 0)
+    files.swap({path: (content, present.modes()[path]) for path, content in wanted(2).files.items()})
+    return Shelf()
+
+
+def apply(host, want):
+    return transition.apply(want, configuration.work(want, host.observe_if_running()), host)
+
+
+def test_what_leaves_is_on_record_until_its_sas_are_ended(host):
+    assert apply(host, wanted(1)).changes["connections"] == {"removed": sorted(GONE)}
+    assert host.recorded["terminate"] == wanted(2).names
+    assert record.read() == wanted(1).record
+    assert configuration.work(wanted(1), host.observe_if_running()).empty
+
+
+@pytest.mark.parametrize(("call", "stale"), [("update", True), ("terminate", False)])
+def test_a_change_that_was_cut_short_is_finished_by_the_next(host, call, stale):
+    """All files were new by then: a connection that charon still had counted as somebody else's."""
+
+    def end():
+        raise Killed
+
+    host.at[call] = end
+    with pytest.raises(Killed):
+        apply(host, wanted(1))
+    assert present.names() == wanted(1).names
+    assert record.read().names == wanted(2).names  # an emergency stop ends them all
+    work = configuration.work(wanted(1), host.observe_if_running())
+    assert (work.new_files, work.empty) == (False, False)  # so what is kept to go back to stays
+    assert {*work.stale} == (GONE if stale else set())
+    assert {*work.outdated} == GONE
+    apply(host, wanted(1))
+    assert {sa.name for sa in host.charon.ike_sas} == wanted(1).names
+    assert record.read() == wanted(1).record
+    assert configuration.work(wanted(1), host.observe_if_running()).empty
+
+
+def test_a_change_that_only_left_its_mark_on_the_record_is_finished(host):
+    """It was cut short as the last SA was ended."""
+    work = configuration.work(wanted(1), host.observe_if_running())
+    apply(host, wanted(1))
+    content, _ = transition._contents(wanted(1), work)[present.paths.here.record]
+    files.replace(present.paths.here.record, content, 0o644)
+    assert configuration.work(wanted(1), host.observe_if_running()).as_changes() == {"mesh.json": "rewritten"}
+    apply(host, wanted(1))
+    assert configuration.work(wanted(1), host.observe_if_running()).empty
+
+
+def test_a_record_that_cannot_be_finished_is_a_warning(host, monkeypatch):
+    def full(path, content, mode):
+        raise HostIPsecError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(transition.files, "replace", full)
+    (*_, warning) = apply(host, wanted(1)).warnings
+    assert warning.startswith("connections that are gone stay on record: ")
+    assert warning.endswith("mesh.json: No space left on device")
+
+
+def test_the_record_is_as_before_where_charon_does_not_take_the_change(host):
+    def refuse():
+        raise HostIPsecError("it does not")
+
+    host.at["update"] = refuse
+    with pytest.raises(ConfigError, match="it does not; the last good configuration is back"):
+        apply(host, wanted(1))
+    assert record.read() == wanted(2).record
+    assert present.names() == wanted(2).names
+
+
+def test_a_damaged_record_is_written_anew(here, host):
+    here.record.write_text("{")
+    work = configuration.work(wanted(2), host.observe_if_running())
+    assert work.as_changes() == {"mesh.json": "rewritten"}
+    apply(host, wanted(2))
+    assert record.read() == wanted(2).record

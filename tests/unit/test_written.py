@@ -1,0 +1,73 @@
+"""The files of a host, byte for byte as the release before wrote them: setting it up anew changes nothing.
+
+``data/rendered`` is what that release wrote, of the example fleet as it is and with settings of many kinds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fleets
+from hostipsec.apply import configuration
+from hostipsec.model import Charon, LoadedConnection
+from hostipsec.pillar import membership
+from hostipsec.strongswan.sections import Secret
+
+ME = "cp1001.eqiad.example"
+PEM = f"{ME}-cb81a320759c.pem"
+DATA = Path(__file__).parent / "data" / "rendered"
+SETTINGS = {
+    "connection": {
+        "lifetime": "8h",
+        "ike": "aes256gcm16-prfsha384-ecp384, aes128gcm16-prfsha256-ecp256!",
+        "leftca": "C=DE, O=Example Org, CN=Fleet CA",
+        "dpddelay": 10,
+        "rekey": True,
+        "mark": "0x42/0xff",
+    },
+    "setup": {"uniqueids": "never", "charondebug": {"ike": 2, "net": -1}},
+    "charon": {
+        "threads": 40,
+        "plugins": {"vici": {"load": True}},
+        "filelog": {"main": {"path": "/var/log/charon.log", "time_format": "%b %e, %T", "default": 1}},
+    },
+    "mtu": 1400,
+}
+CASES = {
+    "example": ({}, frozenset(), True, "RSA"),
+    "settings": (SETTINGS, frozenset({"cp3001_v4", "cp3001_v6"}), False, "ECDSA"),
+}
+
+
+@pytest.fixture(params=sorted(CASES))
+def written(request, here):
+    """Return what a host shall run, and the files that the release before wrote for it."""
+    more, held, keeper, keyword = CASES[request.param]
+    if keeper:
+        here.systemd.mkdir(parents=True)
+    member = membership.read({**fleets.example(), **more}, ME)
+    settings = member.fleet.settings
+    want = configuration.wanted(member.connections, settings, PEM, Secret(keyword, PEM), held)
+    old = {path: (DATA / request.param / path.name).read_bytes() for path in want.files}
+    return want, old
+
+
+def test_the_same_bytes(written):
+    want, old = written
+    assert want.files == old
+
+
+def test_a_host_that_the_release_before_set_up_has_nothing_to_change(written):
+    want, old = written
+    for path, content in old.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(0o600 if path.name == "ipsec.secrets" else 0o644)
+    loaded = tuple(
+        LoadedConnection(one.name, (str(one.left),), (str(one.right),)) for one in want.connections
+    )
+    plugins = ("aes", "gcm", "openssl", "sha2", "hmac", "kdf")
+    work = configuration.work(want, Charon("5.9.8", "vici", plugins=plugins, connections=loaded))
+    assert (work.empty, work.as_changes()) == (True, {}), work
