@@ -16,8 +16,11 @@ def found():
 
 
 def test_the_end_that_answers_sends_by_the_new_sa_too_early_where_it_is_not_told(found):
-    """The line takes 40 ms each way: packets of that time are dropped at the other end."""
-    assert all(sum(families) > 0 for families in found["alone"]), found
+    """The line takes 40 ms each way: packets of that time are dropped at the other end.
+
+    Where that end's charon has the processor late, a change now and then drops none.
+    """
+    assert sum(sum(families) for families in found["alone"]) > 0, found
 
 
 def test_no_packet_is_lost_where_both_ends_know_of_the_moment(found):
