@@ -11,7 +11,7 @@ import time
 import salt.pillar
 
 try:
-    from hostipsec import __version__, answer, arguments
+    from hostipsec import __version__, answer, arguments, paths
     from hostipsec.apply import hostplan, rollback, run
     from hostipsec.charon import charon
     from hostipsec.edition import EDITION
@@ -331,7 +331,7 @@ def routes():
 
 def down(
     reason="",
-    deadline=10,
+    deadline=None,
     hold=True,
     peer=None,
     connection=None,
@@ -352,7 +352,7 @@ def down(
     reason
         why, for every status and whoever logs in
     deadline
-        seconds, 0.1 to 3600; one more is used for force and proof
+        seconds, 0.1 to 3600 (default: 10); one more is used for force and proof
     hold
         ``False``: peers and the keeper may bring the connections back at once
     peer
@@ -412,18 +412,21 @@ def down(
         arguments.no_more(kwargs)
         meant, who = orders.scope(peer, connection), who or _user(kwargs)
         taking = orders.hold(reason, who, meant, expires, _now()) if hold else None
-        seconds, command = arguments.deadline(deadline), orders.command("down", asked, who)
+        seconds, command = (
+            arguments.deadline(deadline, paths.DOWN_DEADLINE),
+            orders.command("down", asked, who),
+        )
     except HostIPsecError as error:
         return _failed(error, edition=EDITION)
     return _answer(stop.down_host(meant, taking, seconds, wait, command).answer(), edition=EDITION)
 
 
-def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
+def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
     """
     Lift the hold of :py:func:`down` and bring up every connection of this host, all at once.
 
     deadline
-        seconds to wait until all are up, 0.1 to 3600
+        seconds to wait until all are up, 0.1 to 3600 (default: 30)
     peer
         only connections with peers whose minion id matches this shell pattern
     connection
@@ -474,7 +477,7 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
     try:
         arguments.no_more(kwargs)
         meant, who = orders.scope(peer, connection), who or _user(kwargs)
-        seconds, command = arguments.deadline(deadline), orders.command("up", asked, who)
+        seconds, command = arguments.deadline(deadline, paths.UP_DEADLINE), orders.command("up", asked, who)
         delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
         every = record.read().connections
     except HostIPsecError as error:
@@ -483,7 +486,7 @@ def up(deadline=30, peer=None, connection=None, who=None, wait=True, jitter=0, a
     return _answer(comeback.up(every, meant, who, seconds, wait, command).answer(), edition=EDITION)
 
 
-def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
+def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs):
     """
     Authenticate established connections anew, with the certificates and options of now, without a gap.
 
@@ -500,7 +503,7 @@ def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
     connection
         only connections whose name matches this shell pattern
     deadline
-        seconds to wait for the new IKE SAs, 0.1 to 3600
+        seconds to wait for the new IKE SAs, 0.1 to 3600 (default: 30)
     at
         the moment to begin, seconds since 1970, at most ten minutes ahead: given to all hosts by
         ``salt-run ipsec.reauthenticate``. Where the kernel does ESP, what this host sends on connections that
@@ -529,7 +532,7 @@ def reauthenticate(peer=None, connection=None, deadline=30, at=None, **kwargs):
     """
     try:
         arguments.no_more(kwargs)
-        seconds, now = arguments.deadline(deadline), time.time()
+        seconds, now = arguments.deadline(deadline, paths.UP_DEADLINE), time.time()
         wait = None if at is None else arguments.seconds("at", at, round(now) - 60, round(now) + 600) - now
         named = (peer, connection) != (None, None)
         found = reauthentication.here(orders.scope(peer, connection), named, seconds, wait)

@@ -19,7 +19,7 @@ import salt.utils.minions
 import salt.utils.user
 
 try:
-    from hostipsec import arguments
+    from hostipsec import arguments, paths
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
     from hostipsec.fleet import asking, batches, commands, fleetrollout, outcome, planwords, targets
@@ -123,7 +123,7 @@ def down(
     tgt=None,
     *more,
     reason="",
-    deadline=10,
+    deadline=None,
     hold=True,
     batch=0,
     dry_run=False,
@@ -146,7 +146,7 @@ def down(
     reason
         why, for every status and whoever logs in
     deadline
-        seconds for each host
+        seconds for each host (default: 10)
     hold
         ``False``: peers may bring the connections back at once
     batch
@@ -195,7 +195,7 @@ def down(
         _no_more(more, kwargs)
         told = {
             "reason": str(reason),
-            "deadline": arguments.deadline(deadline),
+            "deadline": arguments.deadline(deadline, paths.DOWN_DEADLINE),
             "hold": arguments.switch("hold", hold),
             "who": _who(),
             "asked": _asked(asked),
@@ -215,7 +215,7 @@ def down(
 def up(
     tgt=None,
     *more,
-    deadline=30,
+    deadline=None,
     batch=20,
     dry_run=False,
     tgt_type="glob",
@@ -234,7 +234,7 @@ def up(
     tgt
         which hosts; by default every host of the pillar that has peers
     deadline
-        seconds for each host until all of its connections are up
+        seconds for each host until all of its connections are up (default: 30)
     batch
         so many hosts at a time are first told to start, so that a fleet does not negotiate at once; 0 for all
         at once
@@ -267,7 +267,11 @@ def up(
     """
     try:
         _no_more(more, kwargs)
-        told = {"deadline": arguments.deadline(deadline), "who": _who(), "asked": _asked(asked)}
+        told = {
+            "deadline": arguments.deadline(deadline, paths.UP_DEADLINE),
+            "who": _who(),
+            "asked": _asked(asked),
+        }
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
         hosts = _targets(tgt, tgt_type, site)
         size, spread = _batch(batch), arguments.seconds("jitter", jitter)
@@ -497,7 +501,7 @@ def rollout(
     )
 
 
-def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeout=TIMEOUT, **kwargs):
+def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", timeout=TIMEOUT, **kwargs):
     """
     Authenticate every established connection anew, with the certificates and options of now.
 
@@ -512,7 +516,7 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeo
     lead
         seconds until the moment: more where hosts take longer to hear of it
     deadline
-        seconds for the new IKE SAs from then on
+        seconds for the new IKE SAs from then on (default: 30)
     tgt_type
         how Salt reads ``tgt``
     timeout
@@ -529,7 +533,10 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=30, tgt_type="glob", timeo
     """
     try:
         _no_more(more, kwargs)
-        ahead, seconds = arguments.seconds("lead", lead, most=600), arguments.deadline(deadline)
+        ahead, seconds = (
+            arguments.seconds("lead", lead, most=600),
+            arguments.deadline(deadline, paths.UP_DEADLINE),
+        )
         client, hosts = _Client(timeout), _targets(tgt, tgt_type, None)
     except HostIPsecError as error:
         return _refused(error)

@@ -30,9 +30,9 @@ def seconds(name: str, value: object, least: float = 0, most: float = 3600) -> f
     return found
 
 
-def deadline(value: object) -> float:
-    """Return the seconds within which something has to be done."""
-    return seconds("deadline", value, 0.1)
+def deadline(value: object, default: float) -> float:
+    """Return the seconds for an order to be carried out; ``default`` where none are asked for."""
+    return default if value is None else seconds("deadline", value, 0.1)
 
 
 def moment(name: str, value: object) -> float:

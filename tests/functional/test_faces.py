@@ -268,6 +268,18 @@ def test_a_certificate_that_is_about_to_expire(faces, ca, left, severity, said):
     assert len(warned) == (severity != "ok")
 
 
+def test_the_warning_begins_where_the_pillar_says(faces, ca):
+    """``ipsec-global`` warned from 30 days on, whatever the pillar says."""
+    issued = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=40))
+    (paths.here.ipsec_d / "certs" / CERTIFICATE).write_bytes(issued.pem)
+    faces.conf(f"    leftcert={CERTIFICATE}\n")
+    assert faces.command()[0] == 0
+    paths.here.record.write_text(record.render(record.read()._replace(warn_days=60)))
+    status, plain, lines = faces.command()
+    assert (status, plain["certificate"]["severity"]) == (1, "warning")
+    assert [line for line in lines if line.startswith("WARNING: certificate expires in ")] != []
+
+
 def test_a_kernel_that_lacks_what_charon_has(faces):
     """``up`` said that a connection is up where the others said that the kernel has lost it."""
     faces.play(kernel, "observe", lambda *_, **__: Kernel())

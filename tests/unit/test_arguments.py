@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostipsec import arguments
+from hostipsec import arguments, paths
 from hostipsec.arguments import UnknownArgumentError
 from hostipsec.emergency import orders
 from hostipsec.errors import HostIPsecError
@@ -26,12 +26,16 @@ def refused(call, *given_, **named):
 
 @pytest.mark.parametrize("value", [0.1, 3600, "10", 5, "0.5"])
 def test_a_deadline(value):
-    assert arguments.deadline(value) == float(value)
+    assert arguments.deadline(value, 7) == float(value)
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -1, 3601, "3601"])
+def test_nobody_asks_for_a_deadline():
+    assert arguments.deadline(None, paths.DOWN_DEADLINE) == paths.DOWN_DEADLINE
+
+
+@pytest.mark.parametrize("value", [*(one for one in NO_NUMBERS if one is not None), 0, -1, 3601, "3601"])
 def test_a_deadline_that_cannot_be(value):
-    said = refused(arguments.deadline, value)
+    said = refused(arguments.deadline, value, 7)
     assert said == f"deadline: found {value!r}; allowed: seconds from 0.1 to 3600"
 
 

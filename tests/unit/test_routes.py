@@ -299,7 +299,7 @@ def write(record, mtu, age=3600.0):
 def test_the_record_has_the_mtu():
     with_mtu = Record((connection("10.9.0.5"),), 1450)
     assert json.loads(records.render(with_mtu))["mtu"] == 1450
-    for one in (with_mtu, with_mtu._replace(mtu=None), Record()):
+    for one in (with_mtu, with_mtu._replace(mtu=None), with_mtu._replace(warn_days=14), Record()):
         assert records.parse(records.render(one)) == one
     assert records.render(Record()) == '{"connections": [\n\n]}\n'
 
@@ -310,7 +310,8 @@ def applied(here, monkeypatch, told):
     seen = []
     monkeypatch.setattr(routing, "apply", lambda *asked: seen.append(asked) or routes.Difference())
     monkeypatch.setattr(guard, "amend", lambda *_: 0)
-    monkeypatch.setattr(observation, "observe", lambda found, mtu: Look(tuple(found), NOW, mtu=mtu))
+    observe = lambda found, mtu, _: Look(tuple(found), NOW, mtu=mtu)  # noqa: E731
+    monkeypatch.setattr(observation, "observe", observe)
     return seen
 
 

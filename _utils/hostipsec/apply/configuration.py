@@ -119,7 +119,7 @@ def wanted(
     files, but charon is not to have them.
     """
     value = sections.configuration(connections, settings, certificate, secret, held, service.systemd_runs())
-    recorded = Record(tuple(connections), settings.mtu)
+    recorded = Record(tuple(connections), settings.mtu, settings.certificates.warn_days)
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),
         configuration=value,

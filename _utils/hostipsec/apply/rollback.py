@@ -64,7 +64,7 @@ def back(host: Host, now: datetime) -> Back:
     previous = generations.previous()
     if previous is None:
         raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
-    connections, mtu = previous.record
+    connections, mtu = previous.record.connections, previous.record.mtu
     want = wanted(previous, frozenset(holdfile.held(connections, now)))
     work = configuration.work(want, host.observe_if_running())
     outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)

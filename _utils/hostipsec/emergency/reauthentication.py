@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from .. import paths
 from ..answer import Answer
 from ..errors import CharonError
 from ..model import Charon, Connection, IkeSA
@@ -24,7 +25,6 @@ from ..store.hold import Scope
 from .host import Host
 from .pins import PATIENCE, UNCHANGED, Pins
 
-DEADLINE = 30.0
 DIFFERENT = 2.0  # seconds after which no new IKE SA means that the configuration is that of the old one
 DRAIN = 1.0  # seconds in which packets that left by the old SAs arrive
 TAKEN_UP = PATIENCE + 2.0  # seconds after which the other end sends by the new SA, or says nothing
@@ -87,7 +87,7 @@ def here(scope: Scope, named: bool, deadline: float, wait: Optional[float]) -> R
 
 def run(
     connections: Sequence[Connection],
-    deadline: float = DEADLINE,
+    deadline: float = paths.UP_DEADLINE,
     answered: Sequence[Connection] = (),
     wait: Optional[float] = None,
     host: Optional[Host] = None,

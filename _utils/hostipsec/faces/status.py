@@ -16,7 +16,7 @@ from ..health.report import ConnectionHealth, Report
 from ..model import STAGES, Connection
 from ..pillar.membership import Membership
 from ..store import record
-from ..strongswan import defaults
+from ..store.record import Record
 
 TROUBLE, UNUSABLE = 1, 2  # exit status: something is not well; the pillar cannot be used
 
@@ -25,6 +25,7 @@ class _Expected(NamedTuple):
     """What should run here: by the pillar, or where that cannot be used, as it was configured last."""
 
     connections: Sequence[Connection]
+    warn_days: int
     member: Optional[Membership] = None
     warnings: tuple[str, ...] = ()
 
@@ -59,26 +60,24 @@ def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expect
         found = member()
     except HostIPsecError as error:
         recorded = _recorded()
-        if not recorded:
+        if not recorded.connections:
             raise
         said = f"this is what was configured last; the pillar is not usable: {error}"
-        return _Expected(recorded, warnings=(said,))
-    limited = found.limited(stage, _recorded()) if stage else found
-    return _Expected(limited.connections, found)
+        return _Expected(recorded.connections, recorded.warn_days, warnings=(said,))
+    limited = found.limited(stage, _recorded().connections) if stage else found
+    return _Expected(limited.connections, found.fleet.settings.certificates.warn_days, found)
 
 
-def _recorded() -> Sequence[Connection]:
+def _recorded() -> Record:
     try:
-        return record.read().connections
+        return record.read()
     except HostIPsecError:
-        return ()
+        return Record()
 
 
 def _look(expected: _Expected) -> tuple[Look, Report]:
-    member = expected.member
-    warn_days = member.fleet.settings.certificates.warn_days if member else defaults.WARN_DAYS
-    seen = observation.observe(expected.connections, warn_days=warn_days)
-    return seen, look.judged(seen, member.resting if member else ())
+    seen = observation.observe(expected.connections, warn_days=expected.warn_days)
+    return seen, look.judged(seen, expected.member.resting if expected.member else ())
 
 
 # Presenting ----------------------------------------------------------------------------------

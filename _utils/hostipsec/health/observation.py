@@ -22,10 +22,12 @@ def observe(
 ) -> Look:
     """Look at this host once: at charon, after it at the kernel, last at the holds, which count at once.
 
-    ``connections`` are those that shall run here, by default those on record. What cannot be read is said in
-    the look, and stops nothing. Raises HostIPsecError where the record is needed and damaged.
+    ``connections`` are those that shall run here; without, all three arguments are those on record. What
+    cannot be read is said in the look, and stops nothing. Raises HostIPsecError where the record is needed
+    and damaged.
     """
-    expected = record.read().connections if connections is None else connections
+    if connections is None:
+        connections, mtu, warn_days = record.read()
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}
     parts: Mapping[str, Callable[[], object]] = {
@@ -39,4 +41,4 @@ def observe(
         except HostIPsecError as error:
             unread[part] = str(error)
     holds, now = holdfile.read(), datetime.now(timezone.utc)
-    return Look(tuple(expected), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
+    return Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)

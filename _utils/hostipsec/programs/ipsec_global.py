@@ -43,6 +43,7 @@ class Exit(enum.IntEnum):
     NOT_ROOT = 77
 
 
+DEADLINES = f"default {paths.DOWN_DEADLINE:g} for down, {paths.UP_DEADLINE:g} for up"
 EPILOG = """\
 exit status:
   0   everything is as asked, and proven
@@ -71,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "-n", "--nonblocking", action="store_true", help="do not wait (default for up, status)"
     )
     found.add_argument("-v", "--verbose", action="store_true", help="every connection, not only trouble")
-    found.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="default 10 for down, 30 for up")
+    found.add_argument("--deadline", type=_seconds, metavar="SECONDS", help=DEADLINES)
     holds = found.add_mutually_exclusive_group()
     holds.add_argument("--hold", action="store_true", default=True, help="down lasts until up (default)")
     holds.add_argument("--no-hold", dest="hold", action="store_false", help="peers may bring them back")

@@ -15,15 +15,17 @@ from typing import NamedTuple, Optional
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
+from ..strongswan import defaults
 from ..strongswan import parse as strongswan
 from ..system import files
 
 
 class Record(NamedTuple):
-    """The connections of a host, and the MTU that the routes to its peers have; None where none is locked."""
+    """What programs without the pillar have to know of it."""
 
     connections: tuple[Connection, ...] = ()
-    mtu: Optional[int] = None
+    mtu: Optional[int] = None  # of the routes to the peers; None where none is locked
+    warn_days: int = defaults.WARN_DAYS  # before the certificate's end
 
     @property
     def names(self) -> frozenset[str]:
@@ -59,7 +61,9 @@ def written() -> Record:
 def render(record: Record) -> str:
     """Return the record as JSON, one connection a line."""
     lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in record.connections)
-    end = "" if record.mtu is None else f', "mtu": {record.mtu}'
+    rest = {"mtu": record.mtu, "warn_days": record.warn_days}
+    told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
+    end = "".join(f', "{key}": {value}' for key, value in told.items())
     return f'{{"connections": [\n{lines}\n]{end}}}\n'
 
 
@@ -67,11 +71,11 @@ def parse(text: str) -> Record:
     """Read what :func:`render` wrote. Raises HostIPsecError where it is no record."""
     try:
         found = json.loads(text)
-        mtu = found.get("mtu")
+        rest = {key: found[key] for key in ("mtu", "warn_days") if isinstance(found.get(key), int)}
         connections = tuple(_connection(entry) for entry in found["connections"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise HostIPsecError(f"mesh.json cannot be read ({error!r}); apply state ipsec again") from None
-    return Record(connections, mtu if isinstance(mtu, int) else None)
+    return Record(connections, **rest)
 
 
 def _plain(connection: Connection) -> dict[str, object]:

@@ -13,7 +13,9 @@ ipsec-orch-down-{{ site['name'] }}:
     - brief: True
     - site: {{ site['name'] | yaml_dquote }}
     - reason: {{ reason | string | yaml_dquote }}
-    - deadline: {{ pillar.get('deadline', 10) }}
+    {%- if 'deadline' in pillar %}
+    - deadline: {{ pillar['deadline'] }}
+    {%- endif %}
     - timeout: {{ pillar.get('timeout', 15) }}
     - threshold: {{ pillar.get('threshold', 1) }}
     - asked: {{ asked }}
@@ -30,7 +32,9 @@ ipsec-orch-down-all:
     - brief: True
     - site: {{ fleet['sites'] | map(attribute='name') | list | json }}
     - reason: {{ reason | string | yaml_dquote }}
-    - deadline: {{ pillar.get('deadline', 10) }}
+    {%- if 'deadline' in pillar %}
+    - deadline: {{ pillar['deadline'] }}
+    {%- endif %}
     - timeout: {{ pillar.get('timeout', 15) }}
     - asked: {{ asked }}
     - require:

@@ -44,7 +44,9 @@ ipsec-orch-up-all:
     - name: ipsec.up
     - brief: True
     - site: {{ names | json }}
-    - deadline: {{ pillar.get('deadline', 30) }}
+    {%- if 'deadline' in pillar %}
+    - deadline: {{ pillar['deadline'] }}
+    {%- endif %}
     - jitter: 0
     - timeout: {{ pillar.get('timeout', 15) }}
     - asked: {{ asked }}
