@@ -109,6 +109,16 @@ class Lab:
             return {names.MASTER: Client(self.master, "master")}
         return {name: Client(machine, "local") for name, machine in self.machines.items()}
 
+    def leave(self, *hosts: str) -> None:
+        """End what gives jobs to Salt on these hosts, by default on all; the next job starts it anew.
+
+        A host that shuts down stops all its processes before it ends them (systemd-shutdown). `nsenter` stops
+        with the process that it waits for, and a host is not gone before somebody has waited for each.
+        """
+        for name, client in self._clients.items():
+            if name in hosts or not hosts:
+                client.stop()
+
     @property
     def master(self) -> Machine:
         """The host with the Salt master."""
@@ -225,8 +235,7 @@ class Lab:
 
     def down(self) -> None:
         """End everything of the lab; nothing is left, also where a start was cut short."""
-        for client in self._clients.values():
-            client.stop()
+        self.leave()
         kill(with_argument(f"{self.place}/"))
         spaces = network.namespaces(self.name)
         for space in spaces:
@@ -253,7 +262,9 @@ class Lab:
 
     def off(self, host: str) -> None:
         """Cut a host's power."""
-        self.host(host).cut_power()
+        machine = self.host(host)
+        self.leave(machine.name)
+        machine.cut_power()
 
     def on(self, host: str, wait: bool = True) -> None:
         """Boot a host that is off."""
@@ -271,6 +282,7 @@ class Lab:
         """Reboot a host as `systemctl reboot` does, and wait until it is up again."""
         machine = self.host(host)
         before = machine.leader()
+        self.leave(machine.name)
         machine.run(["systemctl", "reboot"], check=False)
 
         def changed() -> bool:

@@ -75,6 +75,7 @@ def _set_up() -> None:
 
 def _power_off(lab: Lab) -> None:
     """Have all hosts shut down in order; one that hangs loses its power: its disk is memory, and whole."""
+    lab.leave()
     kill([leader for machine in lab.machines.values() if (leader := machine.leader()) is not None], POWER_OFF)
 
     def off() -> bool:
