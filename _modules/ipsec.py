@@ -193,7 +193,7 @@ def status(peer=None, connection=None, stage=None):
 
     Where charon does not answer, every connection is ``down``. The exit status is 1 where anything shown is
     not ``ok``. With an invalid pillar it is 2: shown is what was configured last, with the pillar's errors in
-    ``warnings``, or ``{"error": sentences}`` where nothing was.
+    ``warnings``, or an answer with ``error`` where nothing was.
 
     CLI Example:
 
@@ -273,7 +273,7 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
     ``overhead``, ``overhead_most``
         what the longest packet grows by, and what any packet can grow by
 
-    What makes no sense gives ``{"error": sentence}`` and exit status 2.
+    What makes no sense gives an answer with ``error`` and exit status 2.
 
     CLI Example:
 
@@ -398,8 +398,7 @@ def down(
     ``edition``
         version of hostipsec, and a mark of its very sources
 
-    The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
-    status 2.
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be give an answer with ``error``, and 2.
 
     CLI Example:
 
@@ -464,8 +463,7 @@ def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0,
     ``edition``
         version of hostipsec, and a mark of its very sources
 
-    The exit status is 0 where ``ok``, else 1. Arguments that cannot be gives ``{"error": sentence}`` and exit
-    status 2.
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be give an answer with ``error``, and 2.
 
     CLI Example:
 
@@ -520,7 +518,7 @@ def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs)
         done, empty where it was
 
     The exit status is 0 where ``ok``, else 1. Arguments that cannot be, and a charon that does not answer,
-    give ``{"error": sentence}`` and exit status 2.
+    give an answer with ``error`` and exit status 2.
 
     CLI Example:
 
@@ -605,7 +603,7 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         a sentence
 
     The exit status is 1 unless every connection is ``ok``, every host asked for by name was probed, and
-    there is no problem. Where nothing can be probed: ``{"error": sentence}`` and exit status 2.
+    there is no problem. Where nothing can be probed: an answer with ``error`` and exit status 2.
 
     CLI Example:
 
@@ -680,7 +678,7 @@ def rollback_():
         a summary
 
     The exit status is 0 where the host runs what it ran before, 1 where ``problems`` says why not. Where
-    nothing is kept, or charon does not take it: ``{"error": sentence}`` and exit status 2.
+    nothing is kept, or charon does not take it: an answer with ``error`` and exit status 2.
 
     CLI Example:
 
@@ -727,7 +725,7 @@ def plan(stage="require"):
         the same for people
 
     The exit status of ``salt-call`` is 0 where there is nothing to do, 3 where there is. A pillar that is
-    wrong, and whatever else would make the state fail, gives ``{"error": sentences}`` and exit status 2.
+    wrong, and whatever else would make the state fail, gives an answer with ``error`` and exit status 2.
 
     CLI Example:
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .arguments import UnknownArgumentError
-from .errors import HostIPsecError, PillarError
+from .errors import HostIPsecError, PillarError, UnknownArgumentError
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

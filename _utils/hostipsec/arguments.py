@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Optional
 
-from .errors import HostIPsecError
-
-
-class UnknownArgumentError(HostIPsecError):
-    """Arguments that nobody knows: a misspelt one would do another thing than was meant."""
-
-    def __init__(self, names: Iterable[str], undone: str) -> None:
-        self.names = tuple(sorted(names))
-        super().__init__(f"unknown argument {', '.join(self.names)}; {undone}")
+from .errors import HostIPsecError, UnknownArgumentError
 
 
 def wrong(name: str, value: object, allowed: str) -> HostIPsecError:

@@ -42,6 +42,14 @@ class ConfigError(HostIPsecError):
     """A configuration that strongSwan would not take as it is meant."""
 
 
+class UnknownArgumentError(HostIPsecError):
+    """Arguments that nobody knows: a misspelt one would do another thing than was meant."""
+
+    def __init__(self, names: Iterable[str], undone: str) -> None:
+        self.names = tuple(sorted(names))
+        super().__init__(f"unknown argument {', '.join(self.names)}; {undone}")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word is meant, or list all when none is near.
 

@@ -6,8 +6,7 @@ import json
 
 from hostipsec import answer
 from hostipsec.answer import Answer
-from hostipsec.arguments import UnknownArgumentError
-from hostipsec.errors import HostIPsecError, PillarError, Problem
+from hostipsec.errors import HostIPsecError, PillarError, Problem, UnknownArgumentError
 
 KEYS = {"ok", "sentence", "connections", "problems", "notes"}
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostipsec import arguments, paths
-from hostipsec.arguments import UnknownArgumentError
 from hostipsec.emergency import orders
-from hostipsec.errors import HostIPsecError
+from hostipsec.errors import HostIPsecError, UnknownArgumentError
 from hostipsec.store.hold import NO_REASON, Command, Hold, Scope
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 
@@ -198,3 +199,22 @@ def test_an_edit_in_place_keeps_what_another_hand_wrote():
     edited = parse.with_autos(text, {"a": "ignore", "c": "ignore"})
     assert edited == text.replace("  auto = start # 2\n", "    auto=ignore\n")
     assert parse.with_autos(text, {}) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conn a\ninclude /etc/ipsec.more\n    auto=add\n",
+        'conn a # the "new" one\n    auto=add\n',
+        "conn a\n\0\0\0\n    auto=add\n",
+        'conn a\n    rightid="CN=a #1" # its "name"\n    auto=add # "x"\n',
+    ],
+)
+def test_a_hold_reaches_a_connection_that_was_edited_by_hand(text):
+    """The section was lost at such a line, and with it ``auto=ignore``: starter loaded the connection."""
+    assert parse.with_autos(text, {"a": "ignore"}) == re.sub("auto=add.*", "auto=ignore", text)
+
+
+def test_a_hold_changes_no_other_section():
+    text = "conn a\n    auto=add\nca b\n    auto=add\nconn c\n    auto=add\n"
+    assert parse.with_autos(text, {"a": "ignore"}) == text.replace("auto=add", "auto=ignore", 1)

@@ -16,6 +16,7 @@ LINES = (
     {""},
 )
 BESIDE = {("programs", "apply"), ("fleet", "health")}  # on one line, the first knows the second
+ENTRIES = {"guard", "keeper"}  # by the names that units of the release before have
 LINE = {name: number for number, line in enumerate(LINES) for name in line}
 
 
@@ -23,7 +24,7 @@ def test_every_room_has_a_line():
     assert {room(name) for name in MODULES} == set(LINE)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - ENTRIES))
 def test_a_module_knows_lower_rooms_only(name):
     here = room(name)
     wrong = {

@@ -53,9 +53,9 @@ def read() -> Record:
 
 
 def written() -> Record:
-    """Return the record on disk, empty where there is none. Raises HostIPsecError for a damaged one."""
+    """Return the record on disk, empty where nothing is there. Raises HostIPsecError for a damaged one."""
     content = files.read(paths.here.record)
-    return Record() if content is None else parse(content.decode("utf-8", "replace"))
+    return parse(content.decode("utf-8", "replace")) if content else Record()
 
 
 def render(record: Record) -> str:

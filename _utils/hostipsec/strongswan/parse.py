@@ -14,6 +14,8 @@ from .render import HEADER
 from .sections import Configuration, Secret
 
 SETUP, DEFAULTS = "config setup", "conn %default"
+_BEGIN = re.compile(r"(?:conn|ca|config)\b")
+_COMMENT = re.compile(r'("[^"]*(?:"|\Z))|#.*', re.DOTALL)  # but for a # in quotes
 _TITLE = re.compile(r"(conn|config)\s+(\S+)\s*\Z")
 
 
@@ -56,20 +58,23 @@ def with_autos(conf: str, autos: Mapping[str, str]) -> str:
 def _lines(conf: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield each line, its section as ``conn cp1001_v4``, and the key and value of an option.
 
-    What is foreign has no section; its key is all of the line.
+    A section ends where another begins, whatever stands in between: starter's lexer takes ``include``
+    anywhere. One that is foreign has no name; the key of a line that is no option is all of it.
     """
     section = ""
     for raw in conf.splitlines(keepends=True):
-        line = raw.rstrip() if '"' in raw else raw.partition("#")[0].rstrip()
+        line = _COMMENT.sub(lambda found: found[1] or "", raw).rstrip()
         bare = line.lstrip()
-        if not bare or bare[0] == "#":
+        if not bare:
             yield raw, section, "", ""
         elif bare != line and "=" in bare:
             key, _, value = bare.partition("=")
             yield raw, section, key.rstrip(), value.lstrip().strip('"')
         else:
-            section = _section(line)
-            yield raw, section, "" if section else bare, ""
+            title = _section(line)
+            if title or _BEGIN.match(line):
+                section = title
+            yield raw, section if title else "", "" if title else bare, ""
 
 
 def _section(line: str) -> str:
