@@ -43,7 +43,7 @@ RIG = Layer("rig", lab=True)  # of the lab itself
 FUNCTIONAL, INTEGRATION = Layer("functional"), Layer("integration")
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
-USUAL = (*FIRST, SCENARIOS, KERNEL, FUNCTIONAL, ROLLOUT, RIG, INTEGRATION)
+USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
 WHOLE = (*FIRST, SCENARIOS, WALK, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
 LAYERS = {layer.name: layer for layer in (*USUAL, WALK)}
 

@@ -166,7 +166,8 @@ def test_a_host_with_older_modules(mesh, master, took):
     for new, old in ((", asked=None", ""), ("    asked=None,\n", ""), ('", asked, who', '", None, who')):
         assert new in older
         older = older.replace(new, old)
-    host.write(module, older.replace('"edition": EDITION', '"old": ""').encode())
+    assert "edition=EDITION" in older
+    host.write(module, older.replace("edition=EDITION", 'old=""').encode())
     mesh.lab.salt(OLD, "saltutil.refresh_modules")
     try:
         status, lines = took(master.run, "down", "reason=T195365")
