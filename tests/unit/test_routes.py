@@ -323,6 +323,18 @@ def test_the_keeper_applies_the_record(record, applied):
     assert [len(connections) for connections, _ in applied] == [len(OURS)] * 2
 
 
+def test_the_keeper_leaves_routes_to_a_state_that_wrote_the_record_since_the_look(record, applied):
+    """It laid routes again that the state had just removed: seen where a pass takes seconds."""
+    write(record, 1450)
+    keeping = keeper.Keeper()
+    keeping.parts = (lambda _: write(record, None, 0),)
+    keeping.once()
+    keeping.parts = (lambda _: record.unlink(),)
+    write(record, 1450)
+    keeping.once()
+    assert applied == []
+
+
 def test_the_keeper_without_a_record_or_with_a_broken_one(record, applied, told):
     keeping = keeper.Keeper()
     keeping.once()

@@ -161,7 +161,10 @@ def looked() -> Optional[Look]:
 
 def settled() -> bool:
     """Say whether the record was written a while ago, or in a future that a clock was set back from."""
-    return not 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED
+    try:
+        return not 0 <= time.time() - paths.here.record.stat().st_mtime < SETTLED
+    except FileNotFoundError:
+        return False
 
 
 class Keeper:
@@ -176,13 +179,16 @@ class Keeper:
         """Look once, and do each part; one that fails stops no other."""
         try:
             look = looked()
-            parts = (*self.parts, *self.later) if look and settled() else self.parts
         except (HostIPsecError, OSError) as error:
             self._say(looked, str(error))
             return
-        if look:
-            self._say(looked, look.unread.get("kernel", ""))
-            for part in parts:
+        if look is None:
+            return
+        self._say(looked, look.unread.get("kernel", ""))
+        for part in self.parts:
+            self._say(part, complaint(part, look))
+        for part in self.later:
+            if settled():  # asked for each: a state that wrote it since the look is setting both
                 self._say(part, complaint(part, look))
 
     def _say(self, part: object, wrong: str) -> None:
