@@ -132,7 +132,12 @@ class Mesh:
 
     def wait_up(self, one: str, other: str, timeout: float = DEADLINE) -> None:
         """Wait until both ends have one SA a family."""
-        wait_for(lambda: self.up(one, other), f"SAs between {one} and {other}", timeout, 0.5)
+        wait_for(lambda: self.up(one, other), lambda: self._not_up(one, other), timeout, 0.5)
+
+    def _not_up(self, one: str, other: str) -> str:
+        asked = (("ipsec", "statusall"), ("journalctl", "-n", "60", "--no-pager"))
+        said = (f"-- {host}:\n{self.on(host, *command)}" for host in (one, other) for command in asked)
+        return "\n".join((f"SAs between {one} and {other}", *said))
 
     @contextlib.contextmanager
     def traffic(self, source: str, destination: str, interval: float = 0.1) -> Iterator["Traffic"]:
