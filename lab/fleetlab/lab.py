@@ -392,6 +392,8 @@ class Lab:
             machine.write(f"{disks.PILLAR_ROOT}/ipsec.sls", text.encode())
         if self.with_master:
             self.salt("*", "saltutil.refresh_pillar", "wait=True")
+        else:
+            self.leave()  # Salt that stays loaded without a master may go on with the pillar of before
 
     # the line
 
