@@ -46,5 +46,7 @@ def failed(error: HostIPsecError, own: Mapping[str, object] = _NONE) -> Answer:
 
 
 def counted(number: int, noun: str = "connection") -> str:
-    """Return ``1 peer``, ``2 peers``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return ``1 peer``, ``2 peers``; of ``policy of x``, ``2 policies of x``."""
+    first, blank, rest = noun.partition(" ")
+    many = f"{first[:-1]}ies" if first.endswith("y") else f"{first}s"
+    return f"{number:,} {first if number == 1 else many}{blank}{rest}"

@@ -50,7 +50,7 @@ class Rule(NamedTuple):
     and_: Selector
     same: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
-    stage: str = "start"
+    stage: str = START
 
 
 class Expectation(NamedTuple):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hostipsec.strongswan import durations
 
@@ -22,18 +20,6 @@ def test_a_number_and_a_unit(text, seconds):
 )
 def test_what_starter_calls_a_bad_duration_value(text):
     assert durations.parse(text) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59, "59s"), (780, "13m"), (5400, "90m"), (86400, "1d")]
-)
-def test_the_largest_unit_that_divides_is_shown(seconds, text):
-    assert durations.shown(seconds) == text
-
-
-@given(st.integers(0, 10**9 - 1))
-def test_what_is_shown_reads_back(seconds):
-    assert durations.parse(durations.shown(seconds)) == seconds
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_swap_and_restore(tmp_path):
         assert names(tmp_path) == ["changed", "gone", "link"]
         assert (changed.read_bytes(), mode(changed)) == (b"old", 0o640)
         assert str(link.readlink()) == "changed"
-    assert undo.paths == tuple(sorted(map(str, (changed, gone, new, link))))
+    assert sorted(undo.before) == sorted(map(str, (changed, gone, new, link)))
     assert "old" not in repr(undo)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 import fleets
 from edits import NOTHING, answer, answers, rendered
+from hostipsec.answer import counted
 from hostipsec.fleet import fleetplan, planwords
-from hostipsec.fleet.hostnames import plural, ranges
+from hostipsec.fleet.hostnames import ranges
 from hostipsec.pillar import pillar
 
 CP1001, CP1002, CP2001 = "cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"
@@ -224,7 +225,7 @@ def test_names_are_told_as_ranges(names, text):
 
 
 def test_plurals():
-    assert [plural(n, "policy of x") for n in (0, 1, 2098)] == [
+    assert [counted(n, "policy of x") for n in (0, 1, 2098)] == [
         "0 policies of x",
         "1 policy of x",
         "2,098 policies of x",

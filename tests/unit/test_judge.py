@@ -479,4 +479,4 @@ def test_thousands_of_peers_are_judged_in_a_moment():
         for number, right in ends
     ]
     report = evaluate(wanted, charon(*sas, loaded=()))
-    assert report.sentence == "5000 connections: 5000 established"
+    assert report.sentence == "5,000 connections: 5,000 established"

@@ -13,7 +13,7 @@ from ..charon import daemon
 from ..errors import HostIPsecError
 from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
-from ..model import STAGES, Connection, Fleet, Settings
+from ..model import REQUIRE, Connection, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
@@ -22,7 +22,7 @@ from ..system.platforms import Platform
 from . import configuration
 
 
-def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = STAGES[-1]) -> fleetplan.Answer:
+def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.Answer:
     """Return what the fleet's pillar would change on a host; see :func:`fleetplan.answer`.
 
     ``fleet`` is None on a host whose pillar does not have it; ``limit`` is the stage that a roll-out has come

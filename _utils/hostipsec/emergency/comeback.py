@@ -16,9 +16,10 @@ from ..answer import Answer
 from ..charon import reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
+from ..health import repair
 from ..health.look import Look, judged
 from ..health.report import CARRYING, REFUSED, ConnectionHealth
-from ..model import Charon, Connection, Kernel
+from ..model import START, Charon, Connection, Kernel
 from ..store import hold
 from ..store.hold import Command, Lift, OverruledError, Scope
 from ..system import service
@@ -136,7 +137,7 @@ class _Comeback:
         """Lift, start, wait."""
         before = self.host.holds()
         held = hold.reasons(before, self.wanted, self.host.now())
-        self.fresh = frozenset(one.name for one in self.wanted if one.stage == "start" and one.name in held)
+        self.fresh = frozenset(one.name for one in self.wanted if one.stage == START and one.name in held)
         lift = Lift(self.who, self.host.now(), self.scope)
         try:
             self.host.lift(lift, self.every, self.command)
@@ -198,7 +199,7 @@ class _Comeback:
             for one in self.wanted
             if one.name in loaded
             and (one.name not in self.fresh or self.elapsed - self.loaded_at[one.name] >= SETTLE)
-            and one.stage in ("start", "require")
+            and one.stage in repair.STARTED
             and (one.initiator or turn)
             and one.name not in there
             and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN

@@ -9,13 +9,6 @@ _NUMBERED = re.compile(r"([^.]*?)([0-9]+)(\..*)?\Z", re.DOTALL)
 _MOST = 6
 
 
-def plural(number: int, noun: str) -> str:
-    """Return ``1 host`` and ``2 hosts``; of ``policy of x``, ``2 policies of x``."""
-    first, blank, rest = noun.partition(" ")
-    many = f"{first[:-1]}ies" if first.endswith("y") else f"{first}s"
-    return f"{number:,} {first if number == 1 else many}{blank}{rest}"
-
-
 def few(names: Sequence[str]) -> str:
     """Return names with commas, the first of them where they are many."""
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""

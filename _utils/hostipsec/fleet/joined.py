@@ -13,6 +13,7 @@ from ..model import FAMILIES, Fleet, Host, Rule
 from ..pillar import topology
 from . import ends
 from .ends import End
+from .hostnames import few
 
 STATES = ("up", "down", "ends disagree", "held", "maintenance", "one-way", "duplicate", "not answering")
 _WORSE = ("one-way", "duplicate")  # of those that are up at both ends, the worse first
@@ -146,7 +147,7 @@ class View:
                 said = (
                     f"{len(rows)} connections {state}: {why}" if why else f"{len(rows)} connections {state}"
                 )
-                lines.append(f"{said}; at {some([host for host, _ in culprits(rows)])}")
+                lines.append(f"{said}; at {few([host for host, _ in culprits(rows)])}")
         return [*capped(lines), "each connection: --out=json, or host=, site=, state="]
 
 
@@ -174,13 +175,6 @@ def culprits(rows: Sequence[Joined]) -> list[tuple[str, tuple[Joined, ...]]]:
             left[rows[number].other] -= 1
         found.append((host, tuple(rows[number] for number in mine)))
     return found
-
-
-def some(hosts: Sequence[str]) -> str:
-    """Return the names of hosts, or of some of many."""
-    if len(hosts) <= 2 * _FEW:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:_FEW])} and {len(hosts) - _FEW} more hosts"
 
 
 def capped(lines: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from ..answer import Answer
 from . import joined
 from .asking import Heard
 from .ends import because
+from .hostnames import few
 
 INTERRUPTED = 130  # exit status
 _DONE = {
@@ -183,7 +184,6 @@ def mixed(heard: Heard, own: str) -> list[str]:
     for host, edition in sorted(editions(heard, own).items()):
         hosts.setdefault(edition, []).append(host)
     return [
-        f"hostipsec is {edition} at {joined.some(some)}, and {own} at this master; "
-        "run saltutil.sync_all on both"
+        f"hostipsec is {edition} at {few(some)}, and {own} at this master; run saltutil.sync_all on both"
         for edition, some in sorted(hosts.items())
     ]

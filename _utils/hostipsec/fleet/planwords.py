@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..answer import counted
 from ..strongswan import difference
 from .fleetplan import (
     ADDED,
@@ -30,7 +31,7 @@ from .fleetplan import (
     Row,
     arrow,
 )
-from .hostnames import few, plural, ranges
+from .hostnames import few, ranges
 
 _MOST = 12  # lines of one kind
 _KINDS = {"certs": "certificate", "private": "key", "cacerts": "CA"}  # by the directory of a file
@@ -50,12 +51,12 @@ def _headline(plan: FleetPlan) -> str:
     asked = [host for host, found in plan.answers.items() if found["standing"] in SERVING]
     if plan.status == NOTHING:
         pairs = {key[:2] for key in plan.keys(asked)}
-        running = f"{plural(len(plan.keys(asked)), 'connection')} of {plural(len(pairs), 'pair')}"
-        return f"nothing to do: {plural(len(asked), 'host')} run what the pillar says, {running}"
+        running = f"{counted(len(plan.keys(asked)), 'connection')} of {counted(len(pairs), 'pair')}"
+        return f"nothing to do: {counted(len(asked), 'host')} run what the pillar says, {running}"
     counts = [f"{len(plan.of(change))} {change}" for change in (ADDED, REMOVED, CHANGED)]
     counts += [f"{len(plan.of(RENAMED))} renamed"] if plan.of(RENAMED) else []
     restarts = sum(said != "started" for said in plan.charon.values())
-    told = f"{len(plan.hosts_to_change)} of {plural(len(asked), 'host')}"
+    told = f"{len(plan.hosts_to_change)} of {counted(len(asked), 'host')}"
     return f"{told} to change; connections: {', '.join(counts)}; charon restarted on {restarts or 'none'}"
 
 
@@ -75,15 +76,15 @@ def _changes(plan: FleetPlan) -> Iterable[str]:
 def _hosts(plan: FleetPlan) -> Iterable[str]:
     if enter := plan.standing(ENTERS):
         verb = "enters" if len(enter) == 1 else "enter"
-        yield f"{plural(len(enter), 'host')} {verb}: {ranges(enter)}"
+        yield f"{counted(len(enter), 'host')} {verb}: {ranges(enter)}"
     if leave := plan.standing(LEAVES):
         verb = "leaves" if len(leave) == 1 else "leave"
-        has = plural(sum(plan.answers[host]["configured"] for host in leave), "connection")
+        has = counted(sum(plan.answers[host]["configured"] for host in leave), "connection")
         what = f"{has} of ours stay there until ipsec.clean is applied"
-        yield f"{plural(len(leave), 'host')} {verb}: {ranges(leave)}; {what}"
+        yield f"{counted(len(leave), 'host')} {verb}: {ranges(leave)}; {what}"
     resting = [host for host in plan.standing(RESTS) if plan.answers[host]["configured"]]
     if resting and any(row.why == RESTING for row in plan.of(REMOVED)):
-        yield f"{plural(len(resting), 'host')} in maintenance, kept as configured: {ranges(resting)}"
+        yield f"{counted(len(resting), 'host')} in maintenance, kept as configured: {ranges(resting)}"
 
 
 def _changed_rows(plan: FleetPlan) -> Iterable[str]:
@@ -106,13 +107,13 @@ def _settings(plan: FleetPlan) -> Iterable[str]:
 
 
 def _setting(plan: FleetPlan, part: str, option: str, change: str, hosts: Sequence[str]) -> str:
-    where = f"{plural(len({*hosts}), 'host')}: {ranges(hosts)}"
+    where = f"{counted(len({*hosts}), 'host')}: {ranges(hosts)}"
     if not option:
         follows = "sizes that follow from the number of peers change, taken up at charon's next start"
         return f"strongswan.conf: {follows}: {where}"
     if part == "all connections":
         number = len(plan.keys(hosts))
-        return f"all connections: {option} {change}: {plural(number, 'connection')}, {where}"
+        return f"all connections: {option} {change}: {counted(number, 'connection')}, {where}"
     return f"{part}: {option} {change}: {where}"
 
 
@@ -123,7 +124,7 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
             groups.setdefault(said, []).append(host)
     for said, hosts in sorted(groups.items()):
         after = "it does not run now" if said == "started" else "its tunnels end and come back"
-        yield f"charon {said} on {plural(len(hosts), 'host')}: {ranges(hosts)}; {after}"
+        yield f"charon {said} on {counted(len(hosts), 'host')}: {ranges(hosts)}; {after}"
 
 
 def _kernel(plan: FleetPlan) -> Iterable[str]:
@@ -134,7 +135,7 @@ def _kernel(plan: FleetPlan) -> Iterable[str]:
             for verb, found in plan.answers[host]["changes"][state].items():
                 counts[verb] = counts.get(verb, 0) + len(found)
         for verb, number in sorted(counts.items()):
-            yield f"{plural(number, noun)} {verb} on {plural(len(hosts), 'host')}: {ranges(sorted(hosts))}"
+            yield f"{counted(number, noun)} {verb} on {counted(len(hosts), 'host')}: {ranges(sorted(hosts))}"
 
 
 def _beside(plan: FleetPlan) -> Iterable[str]:
@@ -145,20 +146,20 @@ def _beside(plan: FleetPlan) -> Iterable[str]:
             for said in dict.fromkeys(_sentences(host, found["changes"])):
                 groups.setdefault(said, []).append(host)
     yield from _limited(
-        [f"{said}: {plural(len(hosts), 'host')}: {ranges(hosts)}" for said, hosts in sorted(groups.items())]
+        [f"{said}: {counted(len(hosts), 'host')}: {ranges(hosts)}" for said, hosts in sorted(groups.items())]
     )
 
 
 def _wrong(plan: FleetPlan) -> Iterable[str]:
     if plan.expectations:
-        number = plural(plan.expectations, "assertion")
+        number = counted(plan.expectations, "assertion")
         yield f"{number} of `expect` {'holds' if plan.expectations == 1 else 'hold'}"
     groups: dict[str, list[Row]] = {}
     for row in plan.misfits:
         groups.setdefault(row.disagree, []).append(row)
     for said, rows in sorted(groups.items()):
         would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
-        yield f"THE ENDS {would} DISAGREE about {plural(len(rows), 'connection')}: {said}"
+        yield f"THE ENDS {would} DISAGREE about {counted(len(rows), 'connection')}: {said}"
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):
@@ -166,7 +167,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
 
 
 def _pairs(rows: Sequence[Row]) -> str:
-    return f"of {plural(len({(row.one, row.other) for row in rows}), 'pair')}"
+    return f"of {counted(len({(row.one, row.other) for row in rows}), 'pair')}"
 
 
 def _summed(change: str, rows: Sequence[Row]) -> Iterable[str]:
@@ -174,7 +175,7 @@ def _summed(change: str, rows: Sequence[Row]) -> Iterable[str]:
     if not rows:
         return
     named = "; their SAs end and come back" if change == RENAMED else ""
-    yield f"{plural(len(rows), 'connection')} {change} {_pairs(rows)}{named}{_once(rows)}"
+    yield f"{counted(len(rows), 'connection')} {change} {_pairs(rows)}{named}{_once(rows)}"
     groups: dict[tuple[tuple[str, str], str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.sites, row.why), []).append(row)
@@ -206,7 +207,7 @@ def _changed_line(facts: Iterable[Fact], rows: Sequence[Row]) -> str:
     said = "; ".join(f"{what} {', '.join(found)}" for what, found in arrows.items())
     sites = {row.sites for row in rows}
     where = f", {' - '.join(rows[0].sites)}" if len(sites) == 1 else ""
-    return f"{plural(len(rows), 'connection')} changed {_pairs(rows)}{where}: {said}{_once(rows)}"
+    return f"{counted(len(rows), 'connection')} changed {_pairs(rows)}{where}: {said}{_once(rows)}"
 
 
 def _sentences(host: str, changes: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:

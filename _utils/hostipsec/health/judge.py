@@ -10,7 +10,7 @@ from typing import Optional
 
 from .. import owner
 from .. import plane as planes
-from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
+from ..model import PASSIVE, REQUIRE, START, Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
 from .found import CHILD_UP, IKE_UP, Found, Tables, find, tabled
 from .report import SEVERITY, WAITS, ConnectionHealth, Report, worst
 
@@ -81,7 +81,7 @@ def _waits(found: Found) -> bool:
     """Whether all is ready here, and it is the peer that has to start it."""
     one = found.connection
     ready = found.loaded and not (found.routed or found.ike_sas or found.kernel_sas)
-    return ready and one.stage == "start" and not one.initiator
+    return ready and one.stage == START and not one.initiator
 
 
 def _left_in_kernel(found: Found) -> str:
@@ -195,11 +195,11 @@ def _under_hold(found: Found, state: str, reason: str, held: str) -> tuple[str, 
 def _by_stage(found: Found, state: str, severity: str, reason: str) -> tuple[str, str]:
     """Say what a stage makes of a state: passive and idle traps are no trouble, a missing trap is."""
     stage = found.connection.stage
-    if state == "down" and found.loaded and stage == "passive":
+    if state == "down" and found.loaded and stage == PASSIVE:
         return "ok", "passive: nothing starts it"
-    if state == "down" and found.routed and stage == "require":
+    if state == "down" and found.routed and stage == REQUIRE:
         return "ok", reason
-    if stage == "require" and found.loaded and not found.routed:
+    if stage == REQUIRE and found.loaded and not found.routed:
         return worst(severity, "warning"), f"{reason}; no trap: without an SA its traffic goes in the clear"
     return severity, reason
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from .. import owner
-from ..model import Charon, Connection, IkeSA
+from ..model import REQUIRE, START, Charon, Connection, IkeSA
 from . import look as looks
 from .look import Look
 from .report import ConnectionHealth
 
 INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
-STARTED = ("start", "require")  # a trap starts nothing while the other end sends into an SA of before
+STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
+from ..answer import counted
+from ..model import PASSIVE
 from .expiry import Expiry
 
 # what each state means, where stage, trap and hold say nothing else
@@ -36,7 +38,7 @@ def worst(*severities: str) -> str:
 
 def severity(state: str, stage: str) -> str:
     """Return the severity of a state that came without one, from modules that are older than severities."""
-    if state == "down" and stage == "passive":
+    if state == "down" and stage == PASSIVE:
         return "ok"
     return SEVERITY.get(state, "critical")
 
@@ -109,8 +111,10 @@ class Report(NamedTuple):
     def sentence(self) -> str:
         """Say how many connections there are, and in which states."""
         number, stray = len(self.managed), self.counts["unmanaged"]
-        parts = [f"{count} {state}" for state, count in self.counts.items() if count and state != "unmanaged"]
-        said = f"{number} connection{'' if number == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+        parts = [
+            f"{count:,} {state}" for state, count in self.counts.items() if count and state != "unmanaged"
+        ]
+        said = counted(number) + (f": {', '.join(parts)}" if parts else "")
         return f"{said}; {stray} unmanaged" if stray else said
 
     @property

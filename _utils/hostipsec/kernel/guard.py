@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..model import Connection, KernelPolicy
+from ..model import REQUIRE, Connection, KernelPolicy
 from . import kernel
 
 # charon's policies have priorities up to 600,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
@@ -45,7 +45,7 @@ class Policy(NamedTuple):
 
 def wanted(connections: Iterable[Connection]) -> frozenset[Policy]:
     """Return the policies for the connections of stage ``require``."""
-    return frozenset(policy for one in connections if one.stage == "require" for policy in _policies(one))
+    return frozenset(policy for one in connections if one.stage == REQUIRE for policy in _policies(one))
 
 
 def _policies(connection: Connection) -> Iterable[Policy]:

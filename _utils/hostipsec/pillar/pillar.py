@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
 from ..errors import PillarError, Problem, nearest
-from ..model import STAGES, Address, Expectation, Fleet, Host, Rule, Selector
+from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
 from ..strongswan.kinds import shown
 from . import settings, topology
 from .reader import Reader
@@ -195,7 +195,7 @@ def _rule(reader: Reader, value: object, path: str) -> Rule:
     entry = reader.mapping(value, path, RULE_KEYS)
     if not isinstance(value, Mapping):
         return Rule(path, (), ())
-    stage = entry.get("stage", "start")
+    stage = entry.get("stage", START)
     return Rule(
         _rule_name(reader, entry.get("name"), path),
         _selector(reader, entry, "between", path),

@@ -12,7 +12,7 @@ from typing import Optional
 
 from .. import plane
 from ..errors import Problem, nearest
-from ..model import FAMILIES, STAGES, Connection, Fleet, Host, Rule, Selector
+from ..model import FAMILIES, REQUIRE, STAGES, Connection, Fleet, Host, Rule, Selector
 
 Pairs = dict[tuple[str, str], Rule]
 _Values = tuple[str, ...]  # of some labels of a host
@@ -182,7 +182,7 @@ def _unguarded(fleet: Fleet) -> Iterator[Problem]:
     if plane.chosen(fleet.settings) == plane.KERNEL:
         return
     for index, rule in enumerate(fleet.rules):
-        if rule.stage == "require":
+        if rule.stage == REQUIRE:
             yield Problem(
                 f"ipsec:rules:{index}:stage",
                 "found 'require', while charon does ESP itself (kernel-libipsec)",

@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional
 
 from .. import paths
 from ..errors import HostIPsecError
-from ..model import Connection
+from ..model import PASSIVE, REQUIRE, START, Connection
 from ..strongswan import defaults
 from ..strongswan import parse as strongswan
 from ..system import files
@@ -119,5 +119,5 @@ def _told(name: str, options: Mapping[str, str]) -> Optional[Connection]:
 
 def _stage(auto: str, starts: bool) -> str:
     if auto == "route":
-        return "require"
-    return "passive" if auto == "add" and not starts else "start"
+        return REQUIRE
+    return PASSIVE if auto == "add" and not starts else START

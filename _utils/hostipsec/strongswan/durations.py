@@ -20,9 +20,3 @@ def spelt(span: str) -> int:
     """Return the seconds of a span as charon prints it: 120 for ``2 minutes``."""
     number, unit = span.split()
     return int(number) * _UNITS[unit[0]]
-
-
-def shown(seconds: int) -> str:
-    """Return ``13m`` for ``780``: the largest unit that divides it."""
-    fitting = [unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0]
-    return f"{seconds // _UNITS[fitting[0]]}{fitting[0]}" if fitting else f"{seconds}s"

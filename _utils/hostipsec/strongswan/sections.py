@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
-from ..model import Connection, Settings
+from ..model import PASSIVE, REQUIRE, START, Connection, Settings
 from . import defaults
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
-AUTO = {"passive": "add", "start": "add", "require": "route"}  # stage -> auto=, at both ends
+AUTO = {PASSIVE: "add", START: "add", REQUIRE: "route"}  # stage -> auto=, at both ends
 # The starter initiates an auto=start connection each time that it loads it: an option or a certificate that
 # changes would give the pair a second IKE SA, so hostipsec-keeper starts connections. Where it cannot run
 # (no systemd), the starter has to.
@@ -90,13 +90,13 @@ def autos(connections: Iterable[Connection], held: Collection[str], keeper: bool
 
 def auto(connection: Connection, keeper: bool = True) -> str:
     """Return the value of ``auto=`` of a connection that is not held."""
-    starts = connection.initiator and connection.stage == "start"  # without a trap
+    starts = connection.initiator and connection.stage == START  # without a trap
     return STARTER if starts and not keeper else AUTO[connection.stage]
 
 
 def options(connection: Connection, certificate: str, auto: str) -> dict[str, str]:
     """Return the options that differ between the connections of a host."""
-    again = connection.initiator and connection.stage != "passive"
+    again = connection.initiator and connection.stage != PASSIVE
     return {
         "left": str(connection.left),
         "leftid": connection.leftid,

@@ -146,11 +146,6 @@ class Undo(NamedTuple):
 
     before: Mapping[str, Optional[Entry]]
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Return the paths that ``restore`` brings back."""
-        return tuple(sorted(self.before))
-
     def restore(self) -> None:
         """Bring back what was there, with modes and owners. Doing it twice does no harm."""
         _exchange(self.before)
