@@ -13,6 +13,8 @@ TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
 FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
 DURATIONS = ("--durations=10", "--durations-min=10")
 STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, and no speed, to make it
+# whole files, two at a time: their tests wait for daemons, or use one processor
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
 
@@ -34,13 +36,13 @@ class Layer:
         return self.folder or f"tests/{self.name}"
 
 
-LINT, UNIT = Layer("lint"), Layer("unit")
+LINT, UNIT = Layer("lint"), Layer("unit", options=SIDE_BY_SIDE)
 SCENARIOS = Layer("scenarios", lab=True)
 KERNEL = Layer("kernel", lab=True, inside=True)
 ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that need the kernel
 WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=("--whole",))
 RIG = Layer("rig", lab=True)  # of the lab itself
-FUNCTIONAL, INTEGRATION = Layer("functional"), Layer("integration")
+FUNCTIONAL, INTEGRATION = Layer("functional", options=SIDE_BY_SIDE), Layer("integration")
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
 USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)

@@ -15,7 +15,7 @@ def result(layer, status=0, *failed, said=""):
 def test_a_layer_is_run_by_pytest_over_its_folder():
     (found,) = layers.commands(UNIT, "python", "cache")
     assert found[:3] == ["python", "-m", "pytest"]
-    assert found[-3:] == ["-o", "cache_dir=cache", "tests/unit"]
+    assert found[-7:] == ["-o", "cache_dir=cache", "-n", "2", "--dist", "loadfile", "tests/unit"]
     assert layers.commands(LINT, "python", "cache") == [["tests/lint"]]
 
 
