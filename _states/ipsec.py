@@ -10,7 +10,7 @@ import pathlib
 from salt.exceptions import SaltException
 
 try:
-    from hostipsec import arguments, paths, plane
+    from hostipsec import arguments, edition, paths, plane
     from hostipsec.answer import counted
     from hostipsec.apply import clean, configuration, hostplan, rollback, run, transition
     from hostipsec.certificates import copies
@@ -21,7 +21,7 @@ try:
     from hostipsec.model import STAGES
     from hostipsec.store import generations, holdfile, present, record
     from hostipsec.strongswan import sections
-    from hostipsec.system import diversion, platforms
+    from hostipsec.system import diversion, libraries, platforms
 
     HAS_ENGINE = True
 except ImportError:
@@ -261,6 +261,33 @@ def vici_present(name):
     return _result(name, {}, "not there; charon is asked by stroke", [f"{name} cannot be installed: {why}"])
 
 
+def engine_shared(name):
+    """
+    The engine, as this run of Salt has it, is also where the system's Python finds it.
+
+    ``ipsec-global``, the keeper and the guard run with the system's Python, with no Salt process alive. The
+    files come from the modules that were synced to this host: nothing is asked of the master.
+
+    name
+        the directory of the package, ``/usr/local/lib/hostipsec/hostipsec``
+
+    .. code-block:: yaml
+
+        /usr/local/lib/hostipsec/hostipsec:
+          ipsec.engine_shared: []
+
+    ``changes`` holds ``{path: what is new in words}``.
+    """
+    directory, library = pathlib.Path(name), edition.sources()
+    try:
+        changes = libraries.difference(directory, library)
+        if changes and not __opts__["test"]:
+            libraries.copy(directory, library)
+    except HostIPsecError as error:
+        return _failed(name, error)
+    return _result(name, changes, f"edition {edition.EDITION}")
+
+
 def vici_shared(name):
     """
     strongSwan's Python library, as Salt's own Python has it, is also where the system's Python finds it.
@@ -280,14 +307,15 @@ def vici_shared(name):
     """
     directory = pathlib.Path(name)
     try:
-        changes = vicicopy.difference(directory)
+        library = vicicopy.library()
+        changes = libraries.difference(directory, library) if library else {}
         if __opts__["test"]:
             later = {} if daemon.has_vici() else {name: "new, once Salt's Python has the library"}
             return _result(name, later or changes, "the library of Salt's Python")
         if not daemon.has_vici():
             return _result(name, {}, "Salt's Python has no library to copy", [_BY_STROKE])
         if changes:
-            vicicopy.copy(directory)
+            libraries.copy(directory, library)
     except HostIPsecError as error:
         return _failed(name, error)
     return _result(name, changes, "the library of Salt's Python")

@@ -8,13 +8,19 @@ from pathlib import Path
 from . import __version__
 
 
-def _mark(directory: Path) -> str:
-    """Return a mark of all sources below a directory, which differs as soon as one of them does."""
+def sources() -> dict[str, bytes]:
+    """Return the files of this package as they are on disk now, by path."""
+    here = Path(__file__).parent
+    return {str(path.relative_to(here)): path.read_bytes() for path in sorted(here.rglob("*.py"))}
+
+
+def _mark() -> str:
+    """Return a mark of all sources, which differs as soon as one of them does."""
     digest = hashlib.sha256()
-    for path in sorted(directory.rglob("*.py")):
-        digest.update(str(path.relative_to(directory)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for path, content in sources().items():
+        digest.update(path.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()[:8]
 
 
 # at the import: a process that runs for long keeps what it has read, whatever is on disk by then
-EDITION = f"{__version__}-{_mark(Path(__file__).parent)}"
+EDITION = f"{__version__}-{_mark()}"

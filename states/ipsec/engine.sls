@@ -6,14 +6,8 @@ include:
 
 {%- if host.member %}
 ipsec-engine-files:
-  file.recurse:
+  ipsec.engine_shared:
     - name: /usr/local/lib/hostipsec/hostipsec
-    - source: salt://_utils/hostipsec
-    - include_pat: '*.py'
-    - exclude_pat: 'E@__pycache__'
-    - clean: true
-    - file_mode: '0644'
-    - dir_mode: '0755'
     - require:
       - sls: ipsec.check
 
@@ -23,7 +17,7 @@ ipsec-engine-vici:
     - name: /usr/local/lib/hostipsec/vici
     - require:
       - sls: ipsec.install
-      - file: ipsec-engine-files
+      - ipsec: ipsec-engine-files
 {%- endif %}
 
 ipsec-engine-command:
@@ -32,7 +26,7 @@ ipsec-engine-command:
     - source: salt://ipsec/files/ipsec-global
     - mode: '0755'
     - require:
-      - file: ipsec-engine-files
+      - ipsec: ipsec-engine-files
 
 ipsec-engine-completion:
   file.managed:

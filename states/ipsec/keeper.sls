@@ -22,5 +22,5 @@ ipsec-keeper-running:
       - sls: ipsec.service
     - watch:
       - file: ipsec-keeper-unit
-      - file: ipsec-engine-files
+      - ipsec: ipsec-engine-files
 {%- endif %}

@@ -4,14 +4,13 @@ include:
   - ipsec.check
   - ipsec.config
 
-{%- if host.member %}
+{%- if host.member and (not opts.test or salt['service.available'](host.service)) %}
+{#- the package brings the unit, enabled and running: nothing to predict before. Not as `onlyif`: the first of
+    that in a run has Salt load all of its states, two seconds of a processor #}
 ipsec-service-running:
   service.running:
     - name: {{ host.service }}
     - enable: true
-    - onlyif:  # the package brings the unit, enabled and running: nothing to predict before
-      - fun: service.available
-        args: [{{ host.service }}]
     - require:
       - sls: ipsec.config
 {%- endif %}

@@ -19,6 +19,7 @@ from hostipsec.model import Charon, Connection
 from hostipsec.store import record
 from hostipsec.store.record import Record
 from hostipsec.strongswan import render
+from hostipsec.system import libraries
 
 ROOT = Path(__file__).parents[2]
 EAST = "10.9.0.1"
@@ -110,7 +111,7 @@ class Peers:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "_utils/hostipsec", lib / "hostipsec", ignore=ignored)
         if vici_library:
-            vicicopy.copy(lib / "vici")
+            libraries.copy(lib / "vici", vicicopy.library())
         (self.east.root / "usr/local/sbin").mkdir(parents=True, exist_ok=True)
         script = (ROOT / "states/ipsec/files/ipsec-global").read_text()
         self.east.write("/usr/local/sbin/ipsec-global", script, 0o755)

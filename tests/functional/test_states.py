@@ -413,3 +413,33 @@ def test_without_an_index_the_state_passes_with_a_warning(without_vici):
     assert found["comment"] == "not there; charon is asked by stroke"
     (warning,) = found["warnings"]
     assert warning.startswith("vici>=5.9,<7 cannot be installed: ")
+
+
+# engine_shared -------------------------------------------------------------------------------
+
+
+@root_only
+def test_engine_shared(minion, tmp_path):
+    """The directory becomes what was synced: what is new, changed, too open or of rooms that are gone."""
+    from hostipsec import edition
+
+    there = tmp_path / "lib/hostipsec/hostipsec"
+    engine = str(there)
+    assert agree(minion, "ipsec.engine_shared", engine)["changes"] == {
+        engine: f"new, {len(edition.sources())} files"
+    }
+    found = {str(path.relative_to(there)): path.read_bytes() for path in there.rglob("*.py")}
+    assert found == edition.sources()
+    assert agree(minion, "ipsec.engine_shared", engine)["changes"] == {}
+    (there / "gone/__pycache__").mkdir(parents=True)
+    for path in ("gone/room.py", "gone/__pycache__/room.pyc", "paths.py"):
+        (there / path).write_bytes(b"x = 1\n")
+    (there / "model.py").chmod(0o666)
+    (there / "owner.py").unlink()
+    assert agree(minion, "ipsec.engine_shared", engine)["changes"] == {
+        f"{engine}/gone/room.py": "removed",
+        f"{engine}/model.py": "changed",
+        f"{engine}/owner.py": "new",
+        f"{engine}/paths.py": "changed",
+    }
+    assert not (there / "gone").exists()

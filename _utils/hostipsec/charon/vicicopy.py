@@ -10,9 +10,6 @@ import importlib
 import importlib.util
 from pathlib import Path
 
-from ..errors import HostIPsecError
-from ..system import files
-
 _UNUSED = "event_listener.py"
 _OURS = {"__init__.py": b"# A part of strongSwan's vici library, copied by Salt (state ipsec)\n"}
 
@@ -25,28 +22,3 @@ def library() -> dict[str, bytes]:
     theirs = {path.name: path.read_bytes() for place in places for path in sorted(Path(place).glob("*.py"))}
     theirs.pop(_UNUSED, None)
     return {**theirs, **_OURS} if theirs else {}
-
-
-def difference(directory: Path) -> dict[str, str]:
-    """Return what :func:`copy` would change: ``{path: in words}``."""
-    wanted = library()
-    there = {path.name for path in directory.glob("*.py")}
-    changes = {str(directory / name): "removed" for name in there - {*wanted}}
-    for name, content in wanted.items():
-        found = files.read(directory / name)
-        if found != content:
-            changes[str(directory / name)] = "new" if found is None else "changed"
-    return dict(sorted(changes.items()))
-
-
-def copy(directory: Path) -> None:
-    """Make the directory hold this Python's library. Raises HostIPsecError where there is none."""
-    wanted = library()
-    if not wanted:
-        raise HostIPsecError("Salt's Python has no vici library to copy")
-    files.ensure_directory(directory, 0o755)
-    for path in directory.glob("*.py"):
-        if path.name not in wanted:
-            files.remove(path)
-    for name, content in wanted.items():
-        files.replace(directory / name, content, 0o644)
