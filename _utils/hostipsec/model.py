@@ -73,11 +73,21 @@ class Certificates(NamedTuple):
     warn_days: int = 30
 
 
+class Meant(NamedTuple):
+    """What SAs are to be like, beside their ends; empty where that is not known."""
+
+    mode: str = ""  # option type: transport, tunnel
+    esp: str = ""  # options esp and ike
+    ike: str = ""
+    weak: tuple[str, ...] = ()  # words of the pillar for what is broken by its age, and taken all the same
+
+
 class Settings(NamedTuple):
     """All of the pillar but hosts, rules and expectations."""
 
     certificates: Certificates
     connection: Mapping[str, str] = _NONE
+    weak: tuple[str, ...] = ()
     setup: Mapping[str, str] = _NONE
     charondebug: Mapping[str, int] = _NONE
     charon: Mapping[str, object] = _NONE

@@ -13,10 +13,18 @@ _NO = ("no", "false", "disabled", "0", "")  # as strongSwan reads a boolean; a n
 
 def chosen(settings: Settings) -> str:
     """Return ``charon`` where strongswan.conf loads plugin kernel-libipsec, else ``kernel``."""
-    found: object = settings.charon
-    for key in ("plugins", "kernel-libipsec", "load"):
+    return CHARON if loads(settings.charon, "kernel-libipsec") else KERNEL
+
+
+def loads(charon: Mapping[str, object], plugin: str) -> str:
+    """Return the key below ``charon`` in strongswan.conf that loads a plugin; empty where none does."""
+    named = str(charon.get("load", "")).replace("!", " ").split()  # a mark after a name: fail without it
+    if plugin in named:
+        return "load"
+    found: object = charon
+    for key in ("plugins", plugin, "load"):
         found = found.get(key, "no") if isinstance(found, Mapping) else "no"
-    return KERNEL if str(found).lower() in _NO else CHARON
+    return "" if str(found).lower() in _NO else f"plugins:{plugin}:load"
 
 
 def observed(charon: Optional[Charon]) -> str:

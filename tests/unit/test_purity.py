@@ -71,6 +71,7 @@ PURE = (
     "strongswan.proposals",
     "strongswan.render",
     "strongswan.sections",
+    "strongswan.strength",
     "system.platforms",
 )
 IMPURE = {

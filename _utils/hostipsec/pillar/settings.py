@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Optional, TypeVar
 
-from ..errors import Problem
+from ..errors import Problem, nearest
 from ..model import Certificates, Settings
-from ..strongswan import defaults, options
+from ..strongswan import catalog, defaults, options, strength
 from ..strongswan.kinds import is_safe, shown
 from .reader import Reader
 
-KEYS = ("certificates", "connection", "setup", "charon", "sysctl", "packages", "vici", "mtu")
+KEYS = ("certificates", "connection", "weak", "setup", "charon", "sysctl", "packages", "vici", "mtu")
 CERTIFICATE_KEYS = {
     "puppet": ("source", "ssldir", "subject", "warn_days"),
     "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
@@ -30,9 +30,11 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
     """Return the settings below ``ipsec``."""
     setup = _section(reader, top, "setup")
     debug = setup.pop("charondebug", defaults.CHARONDEBUG)
+    weak = _weak(reader, top.get("weak"))
     return Settings(
         certificates=_certificates(reader, top.get("certificates", {"source": "puppet"})),
-        connection=_connection(reader, top),
+        connection=_connection(reader, top, weak),
+        weak=weak,
         setup=_kept(reader, options.check_setup(setup, "ipsec:setup")),
         charondebug=_kept(reader, options.check_charondebug(debug, "ipsec:setup:charondebug")),
         charon=_kept(reader, options.check_charon(_section(reader, top, "charon"), "ipsec:charon")),
@@ -53,11 +55,29 @@ def _section(reader: Reader, top: Mapping[str, object], key: str) -> dict[str, o
     return {} if top.get(key) is None else reader.mapping(top[key], f"ipsec:{key}")
 
 
-def _connection(reader: Reader, top: Mapping[str, object]) -> dict[str, str]:
+def _connection(reader: Reader, top: Mapping[str, object], weak: tuple[str, ...]) -> dict[str, str]:
     path = "ipsec:connection"
     chosen = _kept(reader, options.check_connection(_section(reader, top, "connection"), path))
     reader.problems += options.check_times({**defaults.CONNECTION, **chosen}, path)
+    for key in catalog.PROPOSALS:
+        faults = strength.faults(chosen.get(key, ""), weak)
+        reader.problems += [Problem(f"{path}:{key}", *fault) for fault in dict.fromkeys(faults)]
+    if chosen.get("type") in catalog.SHUNTS:
+        found = f"found {chosen['type']!r}, which encrypts nothing"
+        reader.wrong(f"{path}:type", found, ", ".join(catalog.MODES))
     return chosen
+
+
+def _weak(reader: Reader, value: object) -> tuple[str, ...]:
+    """Return the words of algorithms that are broken by their age, and taken all the same."""
+    words = set()
+    for word in [value] if isinstance(value, str) else reader.items(value, "ipsec:weak"):
+        if isinstance(word, str) and word in strength.WORDS:
+            words.add(word)
+        else:
+            allowed = nearest(str(word), strength.WORDS)
+            reader.wrong("ipsec:weak", f"found {shown(word)}", allowed)
+    return tuple(sorted(words))
 
 
 def _certificates(reader: Reader, value: object) -> Certificates:

@@ -174,7 +174,18 @@ def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connectio
 def problems(fleet: Fleet) -> list[Problem]:
     """Return what is wrong with rules and expectations of a fleet whose parts are valid."""
     found = [*_empty_rules(fleet), *_unmet_expectations(fleet), *_familyless_pairs(fleet)]
-    return [*found, *_unguarded(fleet)]
+    return [*found, *_unguarded(fleet), *_bypassed(fleet)]
+
+
+def _bypassed(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse the plugin whose policies for a host's own networks come before those of every connection."""
+    path = plane.loads(fleet.settings.charon, "bypass-lan")
+    if path and any(rule.stage == "require" for rule in fleet.rules):
+        yield Problem(
+            f"ipsec:charon:{path}",
+            "found bypass-lan beside a rule of stage 'require': what it passes by goes in the clear",
+            "no, or no rule of stage 'require'",
+        )
 
 
 def _unguarded(fleet: Fleet) -> Iterator[Problem]:

@@ -129,6 +129,20 @@ EXT_SEQ_NUMBERS 0 esn
 NO_EXT_SEQ_NUMBERS 0 noesn
 """
 
+# What protects nothing: no word of the pillar allows it
+WORTHLESS = {
+    "ENCR_NULL": "encrypts nothing",
+    "ENCR_NULL_AUTH_AES_GMAC": "encrypts nothing",
+    "MODP_NULL": "agrees on no secret",
+}
+# Broken, or within reach, by their age: RFC 8247 and 8221 (MUST NOT), RFC 7296 groups of 1024 bits and less
+# (Logjam), blocks of 64 bits (SWEET32)
+WEAK = """\
+ENCR_DES ENCR_3DES ENCR_BLOWFISH ENCR_CAST
+AUTH_HMAC_MD5_96 AUTH_HMAC_MD5_128 PRF_HMAC_MD5
+MODP_768_BIT MODP_1024_BIT MODP_1024_160 ECP_192_BIT
+"""
+
 # Which plugins have an algorithm: PLUGIN_PROVIDE in src/libstrongswan/plugins/*/*_plugin.c; what a
 # build leaves out (openssl without Brainpool curves, say) only the running charon knows. Algorithms
 # that no plugin has are the kernel's, or nobody's.

@@ -19,6 +19,9 @@ def _words(text: str) -> tuple[str, ...]:
 _BOOL = ("no", "yes")
 _DPD = ("none", "clear", "hold", "restart")
 
+MODES = ("transport", "tunnel", "beet", "transport_proxy")
+SHUNTS = ("passthrough", "pass", "drop", "reject")  # policies without IPsec, of option type
+
 ENUMS: Mapping[str, tuple[str, ...]] = {
     "aggressive": _BOOL,
     "authby": (
@@ -46,7 +49,7 @@ ENUMS: Mapping[str, tuple[str, ...]] = {
     "righthostaccess": _BOOL,
     "rightsendcert": ("always", "ifasked", "never", "yes", "no"),
     "sha256_96": _BOOL,
-    "type": ("transport", "tunnel", "beet", "transport_proxy", "passthrough", "pass", "drop", "reject"),
+    "type": (*MODES, *SHUNTS),
     "xauth": ("client", "server"),
 }
 TIMES = (

@@ -85,7 +85,7 @@ def _words(text: str) -> list[list[str]]:
     return [[word.strip() for word in one.split("-")] for one in text.strip().removesuffix("!").split(",")]
 
 
-def _algorithm(word: str) -> Optional[Algorithm]:
+def algorithm(word: str) -> Optional[Algorithm]:
     """Return what a keyword stands for; ``ke1_`` to ``ke7_`` name additional key exchanges (6.0)."""
     found = re.fullmatch("ke([1-7])_(.+)", word)
     if not found:
@@ -101,7 +101,7 @@ def parse(text: str) -> tuple[Proposal, ...]:
 
 
 def _proposal(words: Sequence[str]) -> Proposal:
-    return Proposal(tuple(known for word in words if (known := _algorithm(word))))
+    return Proposal(tuple(known for word in words if (known := algorithm(word))))
 
 
 # Checking ------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def faults(text: str, protocol: str) -> list[Fault]:
 
 def _faults(words: Sequence[str], protocol: str) -> Iterator[Fault]:
     single = "-".join(words)
-    unknown = [word for word in words if not _algorithm(word)]
+    unknown = [word for word in words if not algorithm(word)]
     if unknown:
         yield from (_unknown(word, single) for word in unknown)
     else:
@@ -234,6 +234,11 @@ def shown(algorithm: Algorithm) -> str:
 
 def _is_exchange(algorithm: Algorithm) -> bool:
     return algorithm.kind.startswith(KEY_EXCHANGE)
+
+
+def derived(integrity: Algorithm) -> tuple[str, ...]:
+    """Return the name of the PRF that charon derives from an integrity algorithm, where it does."""
+    return (_PRF_OF[integrity.name],) if integrity.name in _PRF_OF else ()
 
 
 def _derived(proposal: Proposal) -> tuple[Algorithm, ...]:
