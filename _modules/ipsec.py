@@ -22,7 +22,7 @@ try:
     from hostipsec.fleet import fleetplan
     from hostipsec.kernel import overhead, routing
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addressed, selection
+    from hostipsec.pillar import addressed, membership, selection
     from hostipsec.proof import verification
     from hostipsec.store import generations, record
     from hostipsec.strongswan import sections
@@ -45,7 +45,13 @@ def __virtual__():
 
 def _reading():
     """Return the reading of pillar and certificates; within a run of states, that of the run."""
-    return run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], __salt__["mine.get"])
+    return run.of(
+        __context__,
+        __pillar__.get("ipsec"),
+        __grains__["id"],
+        __salt__["mine.get"],
+        addressed.masters(__opts__),
+    )
 
 
 def _member():
@@ -736,7 +742,7 @@ def plan(stage="require"):
     try:
         arguments.one_of("stage", stage, STAGES[1:])
         data = _fresh_pillar().get("ipsec")
-        fleet = None if data is None else addressed.fleet(data, __salt__["mine.get"])
+        fleet = None if data is None else _fleet(data)
         found = hostplan.look(fleet, __grains__["id"], _now(), stage)
         if found["standing"] in fleetplan.SERVING:
             found["changes"].update(_system_changes(fleet.settings))
@@ -748,7 +754,12 @@ def plan(stage="require"):
 
 
 def _fresh_member():
-    return addressed.member(_fresh_pillar().get("ipsec"), __grains__["id"], __salt__["mine.get"])
+    return membership.of(_fleet(_fresh_pillar().get("ipsec")), __grains__["id"])
+
+
+def _fleet(data):
+    found = addressed.fleet(data, __salt__["mine.get"], addressed.masters(__opts__))
+    return addressed.of_host(found, run.given)
 
 
 def _fresh_pillar():

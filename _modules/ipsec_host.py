@@ -6,6 +6,7 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 
 try:
     from hostipsec.apply import run
+    from hostipsec.pillar import addressed
 
     HAS_ENGINE = True
 except ImportError:
@@ -45,5 +46,11 @@ def facts():
 
         salt cp1001.eqiad.example ipsec_host.facts
     """
-    reading = run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], __salt__["mine.get"])
+    reading = run.of(
+        __context__,
+        __pillar__.get("ipsec"),
+        __grains__["id"],
+        __salt__["mine.get"],
+        addressed.masters(__opts__),
+    )
     return run.facts(reading, __grains__)

@@ -16,6 +16,7 @@ import time
 import salt.client
 import salt.exceptions
 import salt.utils.minions
+import salt.utils.network
 import salt.utils.user
 
 try:
@@ -598,7 +599,11 @@ def _fleet():
             break
     if data is None:
         raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    return addressed.fleet(data, __salt__["mine.get"])
+    return addressed.fleet(data, __salt__["mine.get"], _own_addresses())
+
+
+def _own_addresses():
+    return [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
 
 
 def _accepted(tgt, tgt_type):

@@ -19,6 +19,7 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
+    from hostipsec.pillar import addressed
     from hostipsec.store import generations, holdfile, present, record
     from hostipsec.strongswan import sections
     from hostipsec.system import diversion, libraries, platforms
@@ -49,7 +50,13 @@ def _failed(name, error):
 
 def _reading():
     """Return this run's reading of pillar and certificates: see ``hostipsec.apply.run``."""
-    return run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], __salt__["mine.get"])
+    return run.of(
+        __context__,
+        __pillar__.get("ipsec"),
+        __grains__["id"],
+        __salt__["mine.get"],
+        addressed.masters(__opts__),
+    )
 
 
 def _member():

@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
 
+from .errors import Problem
+
 Address = Union[IPv4Address, IPv6Address]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 FAMILIES = ("v4", "v6")
@@ -28,6 +30,7 @@ class Host(NamedTuple):
     ipv4: Optional[IPv4Address] = None
     ipv6: Optional[IPv6Address] = None
     maintenance: bool = False
+    lost: tuple[Problem, ...] = ()  # why it has no address: of what was looked up for it, nothing can be used
 
     @property
     def short(self) -> str:

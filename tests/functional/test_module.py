@@ -211,12 +211,22 @@ def test_the_plan_of_a_host_that_is_no_member(minion, data, ours, standing, stat
 def test_an_address_from_the_mine(minion, data):
     """Without a master, a minion's mine holds what it sent itself."""
     del data["hosts"][HOST]["ipv4"], data["hosts"][HOST]["ipv6"]
-    minion.pillar(data)
+    minion.pillar({**data, "addresses": "mine"})
     minion.call(
         "data.update", "mine_cache", {"network.ip_addrs": ["10.1.2.3"], "network.ip_addrs6": ["fd00::1"]}
     )
     found = minion.call("ipsec.connections")
     assert {one["left"] for one in found.values()} == {"10.1.2.3", "fd00::1"}
+
+
+def test_a_peer_of_which_no_address_is_known_stops_no_other_peer(minion, data):
+    peer = "cp3001.esams.example"
+    del data["hosts"][peer]["ipv4"], data["hosts"][peer]["ipv6"]
+    minion.pillar({**data, "addresses": "mine"})
+    found = minion.call("ipsec.check")
+    assert (found["ok"], found["problems"]) == (True, [])
+    assert f"ipsec:hosts:{peer}: no address in the pillar or the Salt mine; " in "".join(found["notes"])
+    assert peer not in found["peers"]
 
 
 FIVE = {"ok", "sentence", "connections", "problems", "notes"}

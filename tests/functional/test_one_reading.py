@@ -58,7 +58,7 @@ def test_a_run_reads_once_and_the_next_one_anew(minion, counts):
 def test_a_run_asks_mine_and_dns_once(minion, data, counts, looked_up):
     del data["hosts"][HOST]["ipv4"], data["hosts"][HOST]["ipv6"]
     data["hosts"]["cp2001.codfw.example"].pop("ipv6")
-    minion.pillar({**data, "expect": []})
+    minion.pillar({**data, "expect": [], "addresses": ["mine", "dns"]})
     found = minion.apply("ipsec", test=True)
     assert found["ipsec-check-input"]["result"] is True, found["ipsec-check-input"]
     assert counts == {"read": 1, "mined": 1, "inspect": 1}

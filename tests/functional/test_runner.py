@@ -602,14 +602,33 @@ def test_what_the_module_of_a_host_answers_has_the_shape_that_is_read(minion, ve
     assert isinstance(found, Answer), found
 
 
+def mined(master, host, told):
+    """Have the pillar ask the mine for a host, and the mine say something."""
+    data = {**copy.deepcopy(fleets.example()), "addresses": "mine"}
+    addresses = {family: data["hosts"][host].pop(family) for family in ("ipv4", "ipv6")}
+    master.pillar(data)
+    cache, said = salt.cache.Cache(master.opts), told(addresses)
+    for bank, key in (("mine", host), (f"minions/{host}", "mine")):  # of Salt 3008, and of those before
+        cache.store(bank, key, said)
+
+
 def test_addresses_from_the_mine(master):
     """Hosts without an address in the pillar: the master's mine is asked once, for both families."""
-    data = copy.deepcopy(fleets.example())
-    addresses = {family: data["hosts"][SPOKE].pop(family) for family in ("ipv4", "ipv6")}
-    master.pillar(data)
-    mined = {"network.ip_addrs": [addresses["ipv4"]], "network.ip_addrs6": [addresses["ipv6"]]}
-    cache = salt.cache.Cache(master.opts)
-    for bank, key in (("mine", SPOKE), (f"minions/{SPOKE}", "mine")):  # of Salt 3008, and of those before
-        cache.store(bank, key, mined)
+    mined(master, SPOKE, lambda of: {f"network.ip_addrs{end}": [of[f"ipv{end or 4}"]] for end in ("", "6")})
     found = master.run("status")
     assert (master.retcode, found["counts"]) == (0, {"up": 16})
+
+
+@pytest.mark.parametrize("said", ['2001:db8::66%x"\nconn y', "0.0.0.0", 5, None])
+def test_a_mine_that_says_no_address_of_a_host_is_told_of_that_host_and_stops_no_other(master, said):
+    """One host's mine made the pillar of the fleet wrong, and 5 a traceback."""
+    mined(master, SPOKE, lambda of: {"network.ip_addrs": [of["ipv4"]], "network.ip_addrs6": [said]})
+    found = master.run("status")
+    assert (master.retcode, found["counts"]) == (1, {"up": 16})
+    (line,) = [
+        line for line in found["lines"] if line.startswith(f"ipsec:hosts:{SPOKE}: the Salt mine: found")
+    ]
+    assert line.isprintable()
+    master.client.asked.clear()
+    assert len(master.run("down", reason="T1")["hosts"]) == len(HOSTS)
+    assert master.retcode == 0

@@ -151,7 +151,7 @@ def test_addresses_from_the_mine(salted, data):
     for host in [*bare["hosts"]]:
         if host not in (HUB, EDGE):
             del bare["hosts"][host]
-    bare["rules"], bare["expect"] = bare["rules"][:1], []
+    bare["rules"], bare["expect"], bare["addresses"] = bare["rules"][:1], [], "mine"
     salted.values("mine.update")
     salted.pillar(bare)
     found = salted.values("ipsec.connections")

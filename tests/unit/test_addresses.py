@@ -9,7 +9,13 @@ import time
 
 import pytest
 
-from hostipsec.pillar import addresses
+import fleets
+from hostipsec.errors import HostIPsecError
+from hostipsec.pillar import addresses, membership, pillar
+from hostipsec.pillar.found import Found
+from hostipsec.store import record
+
+BOTH = ("mine", "dns")
 
 
 def entry(address):
@@ -31,7 +37,15 @@ def dns(monkeypatch):
 
 
 def v4(address):
-    return {"v4": ipaddress.ip_address(address)}
+    return Found((ipaddress.ip_address(address),))
+
+
+def resolve(hosts, mine, deadline=60):
+    return addresses.resolve(dict.fromkeys(hosts, BOTH), mine, (), deadline)
+
+
+def nowhere(host, why="no address in the pillar, the Salt mine or DNS"):
+    return Found(wrong=((why, f"'ipv4' or 'ipv6' of host {host}"),))
 
 
 def test_the_mine_is_asked_once_for_all_hosts_and_both_families():
@@ -49,25 +63,110 @@ def test_the_mine_is_asked_once_for_all_hosts_and_both_families():
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, None, "text", {"network.ip_addrs": {"a": "no list"}}, {"network.ip_addrs": None}]
+    "answer", [{}, None, "text", [], {"network.ip_addrs": []}, {"network.ip_addrs": None}]
 )
 def test_a_mine_that_knows_nothing(answer):
-    assert [*filter(None, addresses.mined(lambda *_: answer, ["a"]).values())] == []
+    assert addresses.mined(lambda *_: answer, ["a"]) == {}
 
 
 def test_the_mine_comes_first_and_dns_is_asked_for_the_rest(dns):
     dns.update(a=["10.9.9.9"], b=["10.0.0.2"])
-    found = addresses.resolve(["a", "b", "c"], lambda _: {"a": ["10.0.0.1"], "b": []})
-    assert found == {"a": v4("10.0.0.1"), "b": v4("10.0.0.2"), "c": {}}
+    found = resolve(["a", "b", "c"], lambda _: {"a": ["10.0.0.1"], "b": []})
+    assert found == {"a": v4("10.0.0.1"), "b": v4("10.0.0.2"), "c": nowhere("c")}
 
 
-def test_several_addresses_of_a_family_are_none(dns):
-    dns["a"] = ["10.0.0.1", "10.0.0.2", "fd00::1", "fe80::1"]
-    assert addresses.resolve(["a"], lambda _: {}) == {"a": {"v6": ipaddress.ip_address("fd00::1")}}
+def test_only_the_sources_that_a_host_names_are_asked(monkeypatch):
+    """The mine, which hosts write themselves, was asked for every host that had no address in the pillar."""
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: asked.append(host) or [])
+
+    def mine(hosts):
+        asked.append(hosts)
+        return {}
+
+    found = addresses.resolve({"a": ("mine",), "b": ("dns",)}, mine)
+    assert asked == [["a"], "b"]
+    assert found["a"] == nowhere("a", "no address in the pillar or the Salt mine")
+    assert found["b"] == nowhere("b", "no address in the pillar or DNS")
+
+
+# what a minion wrote into its mine, and words of the sentence that comes of it
+INJECTION = '2001:db8::66%x"\n  auto="start"\n  leftupdown="/bin/sh -c id"\nconn y"'
+NONSENSE = [
+    (["10.0.0.1", "10.0.0.2", "2001:db8::1"], "found 2 of IPv4: 10.0.0.1, 10.0.0.2"),
+    (["10.0.0.1", "172.17.0.1"], "found 2 of IPv4: 10.0.0.1, 172.17.0.1"),
+    ([INJECTION], "found '2001:db8::66%x\"\\n  auto"),
+    (["2001:db8::66%eth0"], "found '2001:db8::66%eth0'"),
+    (["fe80::1%\x1b[31m"], "found 'fe80::1%\\x1b[31m'"),
+    (["0.0.0.0"], "found 0.0.0.0, a reserved address"),
+    (["0.0.0.5"], "found 0.0.0.5, a reserved address"),
+    (["255.255.255.255"], "found 255.255.255.255, a reserved address"),
+    (["240.0.0.1"], "found 240.0.0.1, a reserved address"),
+    (["224.0.0.1"], "found 224.0.0.1, an address of group"),
+    (["::"], "found ::, a reserved address"),
+    (["::1.2.3.4"], "a reserved address"),
+    (["::ffff:10.0.0.1"], "an IPv4 address in IPv6 (10.0.0.1)"),
+    (["::ffff:127.0.0.1"], "an IPv4 address in IPv6 (127.0.0.1)"),
+    (["64:ff9b::1"], "a reserved address"),
+    (["ff02::1"], "an address of group"),
+    (["fec0::1"], "a reserved address"),
+    (["10.0.0.1/8"], "found '10.0.0.1/8'"),
+    (["10.0.0.010"], "found '10.0.0.010'"),
+    (["::10.0.0.010"], "found '::10.0.0.010'"),
+    ([" 10.0.0.1"], "found ' 10.0.0.1'"),
+    (["10.0.0.1\n"], "found '10.0.0.1\\n'"),
+    (["\u0661.2.3.4"], "found '\\u0661.2.3.4'"),
+    ([""], "found ''"),
+    (["10.9.9.9"], "found 10.9.9.9, which the Salt master has"),
+    (["127.0.0.1", "::1", "fe80::1"], "found none that peers could use"),
+    ([5], "found 5"),
+    ([b"abcd"], "found b'abcd'"),
+    ([None], "found None"),
+    ([["10.0.0.1"]], "found ['10.0.0.1']"),
+    ([{"10.0.0.1": 1}], "found {"),
+    ([True], "found True"),
+    (["x" * 10**7], "found 'xxxx"),
+    (["10.0.0.1"] * 10**5, "found 100000 addresses"),
+]
+
+
+@pytest.mark.parametrize(("said", "words"), NONSENSE, ids=[words for _, words in NONSENSE])
+def test_what_is_no_address_of_a_host_is_told_of_that_host_and_stops_no_other(said, words):
+    """A zone's text, with line ends and quotes, became lines of every peer's ipsec.conf; 5 a traceback."""
+    found = addresses.resolve(
+        {"a": ("mine",), "b": ("mine",)},
+        lambda _: {"a": said, "b": ["10.0.0.2", "fe80::2", "127.0.0.1"]},
+        ["10.9.9.9"],
+    )
+    assert found["b"] == v4("10.0.0.2")
+    assert found["a"].addresses == ()
+    ((what, allowed),) = found["a"].wrong
+    assert what.startswith("the Salt mine: found ")
+    assert words in what
+    assert what.isprintable()
+    assert len(what) < 200
+    assert allowed.startswith("one unicast address of a family; or 'ipv4', 'ipv6'")
+
+
+@pytest.mark.parametrize("value", [5, "10.0.0.1", True, {"a": 1}])
+def test_what_is_no_list_is_told_as_what_it_is(value):
+    answer = {"network.ip_addrs": {"a": value}, "network.ip_addrs6": 7}
+    found = addresses.resolve({"a": ("mine",)}, lambda hosts: addresses.mined(lambda *_: answer, hosts))
+    assert bool(found["a"].wrong) is (value != "10.0.0.1")
+
+
+def test_dns_is_trusted_no_more(dns):
+    dns.update(a=["10.0.0.1", "10.0.0.2", "fd00::1", "fe80::1"], b=["0.0.0.0"], c=["fe80::1%2"])
+    found = addresses.resolve(dict.fromkeys("abc", ("dns",)), pytest.fail, (), 60)
+    assert [found[host].wrong[0][0] for host in "abc"] == [
+        "DNS: found 2 of IPv4: 10.0.0.1, 10.0.0.2",
+        "DNS: found 0.0.0.0, a reserved address",
+        "DNS: found 'fe80::1%2'",
+    ]
 
 
 def test_nobody_is_asked_for_nothing():
-    assert addresses.resolve([], pytest.fail) == {}
+    assert addresses.resolve({}, pytest.fail) == {}
 
 
 def test_look_ups_are_made_side_by_side(monkeypatch):
@@ -80,12 +179,12 @@ def test_look_ups_are_made_side_by_side(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     hosts = ["1", "2", "3", "4", "5"]
-    assert addresses.resolve(hosts, lambda _: {}, 60) == {host: v4(f"10.0.0.{host}") for host in hosts}
+    assert resolve(hosts, lambda _: {}) == {host: v4(f"10.0.0.{host}") for host in hosts}
 
 
 def test_more_hosts_than_look_ups_at_once(dns):
     dns.update({f"h{number}": [f"10.0.{number // 250}.{number % 250}"] for number in range(500)})
-    found = addresses.resolve(sorted(dns), lambda _: {}, 60)
+    found = resolve(sorted(dns), lambda _: {})
     assert found == {host: v4(address) for host, (address,) in dns.items()}
 
 
@@ -101,7 +200,17 @@ def test_a_host_of_which_dns_says_nothing_in_time_is_told_from_one_without_an_ad
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     begin = time.monotonic()
-    found = addresses.resolve(["b", "c", "hangs"], lambda _: {}, 2.0)
-    assert found == {"b": v4("10.0.0.2"), "c": {}, "hangs": None}
+    found = resolve(["b", "c", "hangs"], lambda _: {}, 2.0)
+    late = nowhere("hangs", "no address in the pillar or the Salt mine, and DNS did not answer in time")
+    assert found == {"b": v4("10.0.0.2"), "c": nowhere("c"), "hangs": late}
     assert time.monotonic() - begin < 60
     over.set()
+
+
+def test_a_record_with_more_in_it_than_an_address_is_a_damaged_one():
+    """Its addresses go to ``ip -batch`` and into ipsec.conf."""
+    one = membership.of(pillar.read(fleets.example()), "cp1001.eqiad.example").connections[0]
+    text = record.render(record.Record((one,)))
+    assert record.parse(text).connections == (one,)
+    with pytest.raises(HostIPsecError, match=r"mesh\.json cannot be read"):
+        record.parse(text.replace(str(one.right), "2001:db8::66%x\\nxfrm policy flush"))

@@ -322,4 +322,4 @@ def test_no_pillar_at_all_is_an_error(junk):
     with pytest.raises(PillarError) as caught:
         pillar.read(junk)
     assert all(problem.path.startswith("ipsec") for problem in caught.value.problems)
-    assert pillar.unaddressed(junk) == ()
+    assert pillar.unaddressed(junk) == {}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fleets
+from hostipsec.errors import Problem
 from hostipsec.fleet import ends, joined
 from hostipsec.health import judge, report
 from hostipsec.model import STAGES, Charon, ChildSA, IkeSA, Kernel, KernelState, LoadedConnection
@@ -47,6 +48,16 @@ def test_all_is_up():
     }
     assert view.lines()[0] == "16 connections of 8 pairs: 16 up"
     assert view.trouble == ()
+
+
+def test_connections_with_a_host_of_which_no_address_is_known_are_seen_as_long_as_a_host_has_them():
+    hosts = tuple(
+        host._replace(ipv4=None, ipv6=None, lost=(Problem("x", "y", "z"),)) if host.id == OTHER else host
+        for host in FLEET.hosts
+    )
+    lost = FLEET._replace(hosts=hosts)
+    assert joined.join(lost, answers()) == joined.join(FLEET, answers())
+    assert not [row for row in joined.join(lost, {}).rows if OTHER in (row.one, row.other)]
 
 
 def test_each_pair_is_there_once_the_initiator_first():

@@ -11,8 +11,9 @@ import yaml
 
 import fleets
 from hostipsec.errors import PillarError
-from hostipsec.pillar import pillar
+from hostipsec.pillar import addressed, membership, pillar
 from hostipsec.pillar import settings as settings_module
+from hostipsec.pillar.found import Found
 from hostipsec.strongswan import catalog, defaults
 
 CP = "cp1001.eqiad.example"
@@ -113,6 +114,17 @@ CASES = [
     (f"hosts/{CP}/ipv4", None, f"ipsec:hosts:{CP}:ipv4", ["nothing", "IPv4 address"]),
     (f"hosts/{CP}/ipv4", "224.0.0.1", f"ipsec:hosts:{CP}:ipv4", ["224.0.0.1", "unicast"]),
     (f"hosts/{CP}/ipv4", "10.0.0.1/24", f"ipsec:hosts:{CP}:ipv4", ["'10.0.0.1/24'", "unicast"]),
+    (f"hosts/{CP}/ipv4", "0.0.0.0", f"ipsec:hosts:{CP}:ipv4", ["found 0.0.0.0", "unicast"]),
+    (f"hosts/{CP}/ipv4", "255.255.255.255", f"ipsec:hosts:{CP}:ipv4", ["255.255.255.255", "unicast"]),
+    (f"hosts/{CP}/ipv6", "::", f"ipsec:hosts:{CP}:ipv6", ["found ::", "unicast"]),
+    (f"hosts/{CP}/ipv6", "::ffff:10.0.0.1", f"ipsec:hosts:{CP}:ipv6", ["an IPv4 address in IPv6 (10.0.0.1)"]),
+    (f"hosts/{CP}/ipv6", '2001:db8::66%x"\nauto="start"', f"ipsec:hosts:{CP}:ipv6", ["\\nauto", "unicast"]),
+    ("addresses", "minion", "ipsec:addresses", ["'minion'", "mine, dns"]),
+    ("addresses", [], "ipsec:addresses", ["a list", "mine, dns"]),
+    ("addresses", ["mine", 5], "ipsec:addresses", ["found 5", "mine, dns"]),
+    ("addresses", True, "ipsec:addresses", ["True", "mine, dns"]),
+    (f"hosts/{CP}/addresses", "minion", f"ipsec:hosts:{CP}:addresses", ["'minion'", "mine, dns"]),
+    (f"hosts/{CP}/addresses", "mine", f"ipsec:hosts:{CP}:addresses", ["beside an address", "one of them"]),
     (f"hosts/{CP}/ipv6", 733420, f"ipsec:hosts:{CP}:ipv6", ["733420", "in quotes"]),
     (f"hosts/{CP}/ipv6", "2001:db8::1%eth0", f"ipsec:hosts:{CP}:ipv6", ["%eth0", "not of loopback, link"]),
     (f"hosts/{CP}/rack", ["a"], f"ipsec:hosts:{CP}:rack", ["a list", "one word"]),
@@ -186,32 +198,98 @@ def test_a_vanished_pillar_is_an_error(nothing):
         pillar.read(nothing)
 
 
-def test_addresses_come_from_elsewhere_where_the_pillar_has_none():
+def bare(sources: object = "mine") -> dict:
+    """Return the example, in which a host has no address, and where it is to be looked up."""
     data = fleets.example()
-    expected = pillar.read(data)
-    entry = data["hosts"][CP]
-    resolved = {
-        CP: {"v4": ipaddress.ip_address(entry.pop("ipv4")), "v6": ipaddress.ip_address(entry.pop("ipv6"))}
-    }
-    assert pillar.unaddressed(data) == (CP,)
-    assert pillar.read(data, resolved) == expected
-
-
-def test_a_host_of_which_dns_said_nothing_is_named_beside_what_else_is_wrong():
-    data = {**fleets.example(), "mtu": 9}
     del data["hosts"][CP]["ipv4"], data["hosts"][CP]["ipv6"]
+    return {**data, "addresses": sources}
+
+
+def test_addresses_come_from_elsewhere_where_the_pillar_has_none():
+    expected = pillar.read(fleets.example())
+    found = Found((expected.host(CP).ipv4, expected.host(CP).ipv6))
+    assert pillar.unaddressed(bare()) == {CP: ("mine",)}
+    assert pillar.read(bare(), {CP: found}) == expected
+
+
+def test_the_pillar_names_whom_it_believes_for_the_fleet_or_for_a_host():
+    data = bare(["dns", "mine"])
+    data["hosts"]["new.example"] = {"addresses": "dns"}
+    data["hosts"]["bad\n"] = None
+    assert pillar.unaddressed(data) == {CP: ("dns", "mine"), "new.example": ("dns",)}
+    del data["addresses"]
+    assert pillar.unaddressed(data) == {"new.example": ("dns",)}
+    assert pillar.unaddressed(bare("minion")) == pillar.unaddressed(bare([])) == {}
+
+
+def test_a_pillar_that_relied_on_the_mine_is_told_what_to_write():
+    data = bare()
+    del data["addresses"]
     with pytest.raises(PillarError) as caught:
-        pillar.read(data, {CP: None})
-    said = [
-        str(problem)
-        for problem in caught.value.problems
-        if problem.path in (f"ipsec:hosts:{CP}", "ipsec:mtu")
+        pillar.read(data)
+    assert [str(problem) for problem in caught.value.problems if problem.path.startswith("ipsec:hosts")] == [
+        f"ipsec:hosts:{CP}: no address in the pillar; allowed: 'ipv4' or 'ipv6' of host {CP}; or "
+        "'addresses: mine' (or dns), to have what that says"
     ]
-    assert said[0] == (
-        f"ipsec:hosts:{CP}: no address in the pillar or the Salt mine, and DNS did not answer in time; "
-        f"allowed: 'ipv4' or 'ipv6' of host {CP}"
+
+
+LOST = Found(wrong=(("the Salt mine: found 0.0.0.0, a reserved address", "one"),))
+
+
+def test_what_is_wrong_with_an_address_that_was_looked_up_stops_no_other_host():
+    """One host's mine made the pillar of the whole fleet wrong."""
+    fleet = pillar.read(bare(), {CP: LOST})
+    assert [host.id for host in fleet.hosts if host.lost] == [CP]
+    with pytest.raises(PillarError, match=f"ipsec:hosts:{CP}: the Salt mine: found 0.0.0.0"):
+        membership.of(fleet, CP)
+    other = membership.of(fleet, "cp3001.esams.example")
+    assert other.connections
+    assert CP not in other.peers
+    assert other.lost == (
+        f"ipsec:hosts:{CP}: the Salt mine: found 0.0.0.0, a reserved address; allowed: one; what stands here "
+        "stays",
     )
-    assert said[1].startswith("ipsec:mtu: found 9; ")
+
+
+def test_with_a_peer_of_which_no_address_is_known_everything_stays_as_it_was():
+    before = membership.of(pillar.read(fleets.example()), "cp3001.esams.example")
+    lost = pillar.read(bare(), {CP: LOST})
+    now = membership.of(addressed.of_host(lost, lambda: before.connections), "cp3001.esams.example")
+    assert now.connections == before.connections
+    fine = pillar.read(fleets.example())
+    assert addressed.of_host(fine, pytest.fail) is fine
+
+
+@pytest.mark.parametrize("hosts", ["cp3001.esams.example", "cp1002.eqiad.example"])
+def test_an_address_that_another_host_has_is_an_error_at_the_host_that_says_so(hosts):
+    theirs = pillar.read(fleets.example()).host(hosts)
+    fleet = pillar.read(bare(), {CP: Found((theirs.ipv4,))})
+    assert [(host.id, str(host.lost[0])) for host in fleet.hosts if host.lost] == [
+        (
+            CP,
+            f"ipsec:hosts:{CP}: found {theirs.ipv4}, which {hosts} has too; allowed: an address of its own",
+        )
+    ]
+    assert fleet.host(hosts) == theirs
+
+
+def test_of_two_hosts_to_which_the_mine_gives_one_address_none_is_believed():
+    data = bare()
+    other = "cp1002.eqiad.example"
+    del data["hosts"][other]["ipv4"]
+    data["hosts"][other].pop("ipv6", None)
+    twice = Found((ipaddress.ip_address("10.9.9.9"),))
+    fleet = pillar.read(data, {CP: twice, other: twice})
+    assert [host.id for host in fleet.hosts if host.lost] == [CP, other]
+    assert not [host for host in fleet.hosts if ipaddress.ip_address("10.9.9.9") in (host.ipv4, host.ipv6)]
+
+
+def test_an_address_that_a_peer_had_and_another_host_has_now_is_not_kept():
+    before = membership.of(pillar.read(fleets.example()), "cp3001.esams.example")
+    data = bare()
+    data["hosts"]["cp2001.codfw.example"]["ipv4"] = str(pillar.read(fleets.example()).host(CP).ipv4)
+    fleet = addressed.of_host(pillar.read(data, {CP: LOST}), lambda: before.connections)
+    assert fleet.host(CP).ipv4 is None
 
 
 def test_maintenance_does_not_break_an_expectation():

@@ -50,6 +50,7 @@ PURE = (
     "kernel.xfrm",
     "model",
     "owner",
+    "pillar.found",
     "pillar.membership",
     "pillar.pillar",
     "pillar.reader",
@@ -73,6 +74,7 @@ PURE = (
     "strongswan.sections",
     "strongswan.strength",
     "system.platforms",
+    "unicast",
 )
 IMPURE = {
     *(

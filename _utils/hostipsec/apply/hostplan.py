@@ -10,7 +10,7 @@ from .. import paths
 from ..answer import Answer
 from ..certificates import copies, source
 from ..charon import daemon
-from ..errors import HostIPsecError
+from ..errors import HostIPsecError, PillarError
 from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
 from ..model import REQUIRE, Connection, Fleet, Settings
@@ -30,6 +30,8 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     """
     there = present.names()
     host = fleet.host(minion_id) if fleet else None
+    if host and host.lost:
+        raise PillarError(host.lost)
     connections = topology.connections(fleet, minion_id) if fleet else ()
     if fleet is None or host is None or not connections:
         resting = fleetplan.RESTS if host and host.maintenance else ""
@@ -113,7 +115,7 @@ def _changes(
         fleetplan.GUARD: guard.changes(holdfile.free(member.connections)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
-    return (*inspection.warnings, *ways.wanted.errors, *ways.wanted.warnings), changes
+    return (*inspection.warnings, *member.lost, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 
 def _recorded(there: frozenset[str]) -> tuple[Connection, ...]:

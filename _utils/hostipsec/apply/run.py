@@ -10,7 +10,7 @@ pillar changes on its way, or another run, reads anew.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -19,8 +19,10 @@ from .. import paths
 from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
+from ..model import Connection
 from ..pillar import addressed
 from ..pillar.membership import Membership
+from ..store import record
 from ..system import platforms
 from . import hostplan
 
@@ -32,9 +34,11 @@ _Stamp = tuple[Optional[tuple[int, ...]], ...]
 class Reading:
     """A host's pillar, and its certificate, key and CAs at their source; each read when first asked for."""
 
-    def __init__(self, data: object, minion_id: str, mine: Callable[..., object]) -> None:
+    def __init__(
+        self, data: object, minion_id: str, mine: Callable[..., object], masters: Collection[str] = ()
+    ) -> None:
         """Take the pillar below ``ipsec``; ``mine`` is Salt's ``mine.get``."""
-        self._data, self._minion_id, self._mine = data, minion_id, mine
+        self._data, self._minion_id, self._mine, self._masters = data, minion_id, mine, masters
         self._inspected: Optional[tuple[_Stamp, source.Inspection]] = None
 
     @property
@@ -47,7 +51,7 @@ class Reading:
     @functools.cached_property
     def _read(self) -> Union[Membership, HostIPsecError]:
         try:
-            return addressed.member(self._data, self._minion_id, self._mine)
+            return addressed.member(self._data, self._minion_id, self._mine, self._masters, given)
         except HostIPsecError as error:
             return error
 
@@ -83,15 +87,27 @@ class _Kept(NamedTuple):
     reading: Reading
 
 
+def given() -> tuple[Connection, ...]:
+    """Return the connections that this host was given last. Raises HostIPsecError where that is not known."""
+    return record.read().connections
+
+
 def of(
-    context: MutableMapping[str, Any], data: object, minion_id: str, mine: Callable[..., object]
+    context: MutableMapping[str, Any],
+    data: object,
+    minion_id: str,
+    mine: Callable[..., object],
+    masters: Collection[str] = (),
 ) -> Reading:
-    """Return the reading of this run; ``context`` is Salt's, ``data`` the pillar below ``ipsec``."""
+    """Return the reading of this run; ``context`` is Salt's, ``data`` the pillar below ``ipsec``.
+
+    ``mine`` is Salt's ``mine.get``, ``masters`` are the addresses of the master.
+    """
     run, text = context.get(RUN), repr(_plain(data))
     kept = context.get(_KEPT)
     if run is not None and isinstance(kept, _Kept) and kept.run is run and kept.data == text:
         return kept.reading
-    found = Reading(data, minion_id, mine)
+    found = Reading(data, minion_id, mine, masters)
     if run is not None:
         context[_KEPT] = _Kept(run, text, found)
     return found
@@ -117,7 +133,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         if member.connections:
             platforms.of(grains)
             problems += reading.inspection.errors
-            warnings += reading.inspection.warnings
+            warnings += [*reading.inspection.warnings, *member.lost]
     except PillarError as error:
         problems += [str(problem) for problem in error.problems]
     except HostIPsecError as error:

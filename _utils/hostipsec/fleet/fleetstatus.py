@@ -29,6 +29,7 @@ class FleetStatus:
     heard: Heard
     shown: View
     bad: frozenset[str]  # the fewest hosts, roughly, that explain all that is not well
+    unusable: tuple[str, ...] = ()  # what was looked up for hosts, and is no address that they can have
 
     @property
     def well(self) -> bool:
@@ -53,7 +54,8 @@ class FleetStatus:
     def lines(self, edition: str) -> list[str]:
         """Return the text for people; ``edition`` is this master's."""
         rest = [*outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
-        return [*self.shown.lines(), *self._first_end(), *self._expiring, *rest]
+        unusable = joined.capped(self.unusable)
+        return [*self.shown.lines(), *unusable, *self._first_end(), *self._expiring, *rest]
 
     def _first_end(self) -> Iterable[str]:
         """Say which host's certificate expires first."""
@@ -86,8 +88,11 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
         {host: sorted(cast("dict[str, object]", one.own["unmanaged"])) for host, one in answers.items()},
     )
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
-    silent = {*heard.silent, *heard.failed} if shown == view else set()  # of the whole only
-    return FleetStatus(heard, shown, frozenset(silent | {host for host, _ in joined.culprits(shown.trouble)}))
+    # of the whole only
+    lost = [host for host in fleet.hosts if host.lost and shown == view]
+    silent = {*heard.silent, *heard.failed, *(host.id for host in lost)} if shown == view else set()
+    bad = frozenset(silent | {host for host, _ in joined.culprits(shown.trouble)})
+    return FleetStatus(heard, shown, bad, tuple(str(problem) for host in lost for problem in host.lost))
 
 
 def _plain(row: Joined) -> dict[str, object]:

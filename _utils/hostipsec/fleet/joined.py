@@ -239,10 +239,12 @@ def _rows(
     low, high = sorted((_site(one), _site(other)))
     resting = [host.id for host in (one, other) if host.maintenance]
     for family in FAMILIES:
-        if not (one.address(family) and other.address(family)):
-            continue
         mine = ends.end(one.id, answers.get(one.id), f"{called[other.id]}_{family}", rule.stage)
         theirs = ends.end(other.id, answers.get(other.id), f"{called[one.id]}_{family}", rule.stage)
+        # of a host that is lost the fleet has no address, and its peers keep what they had
+        lost = bool(one.lost or other.lost) and (mine.known or theirs.known)
+        if not lost and not (one.address(family) and other.address(family)):
+            continue
         verdict = at_rest(resting, mine, theirs) if resting else judged(mine, theirs)
         yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict)
 

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ..model import Fleet
-from . import addresses, membership, pillar
+from ..model import Connection, Fleet
+from . import addresses, membership, pillar, topology
 
 
-def fleet(data: object, mine: Callable[..., object]) -> Fleet:
-    """Return the fleet of the pillar below ``ipsec``; ``mine`` is Salt's ``mine.get``.
+def fleet(data: object, mine: Callable[..., object], masters: Collection[str] = ()) -> Fleet:
+    """Return the fleet of the pillar below ``ipsec``.
+
+    ``mine``     Salt's ``mine.get``
+    ``masters``  addresses of the Salt master, as far as they are known here
 
     Raises :class:`~hostipsec.errors.PillarError` with every problem found.
     """
-    bare = pillar.unaddressed(data)
-    return pillar.read(data, addresses.resolve(bare, lambda hosts: addresses.mined(mine, hosts)))
+    wanted = pillar.unaddressed(data)
+    found = addresses.resolve(wanted, lambda hosts: addresses.mined(mine, hosts), masters)
+    return pillar.read(data, found)
 
 
-def member(data: object, minion_id: str, mine: Callable[..., object]) -> membership.Membership:
-    """Return what that means for one host, see :func:`membership.of`."""
-    return membership.of(fleet(data, mine), minion_id)
+def masters(opts: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the address of the master that a minion has found, by its configuration as it runs."""
+    return (str(opts.get("master_ip") or "").strip("[]"),)
+
+
+def of_host(fleet: Fleet, before: Callable[[], Sequence[Connection]]) -> Fleet:
+    """Return the fleet as one host is to see it: a peer of which no address is known keeps the one it had.
+
+    ``before`` gives the connections that the host was given last; it is asked only where such a peer is.
+    """
+    lost = any(host.lost for host in fleet.hosts)
+    return topology.remembering(fleet, before()) if lost else fleet
+
+
+def member(
+    data: object,
+    minion_id: str,
+    mine: Callable[..., object],
+    masters: Collection[str] = (),
+    before: Callable[[], Sequence[Connection]] = tuple,
+) -> membership.Membership:
+    """Return what that means for one host, see :func:`of_host` and :func:`membership.of`."""
+    return membership.of(of_host(fleet(data, mine, masters), before), minion_id)

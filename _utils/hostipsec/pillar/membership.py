@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ..errors import HostIPsecError, nearest
+from ..errors import HostIPsecError, PillarError, nearest
 from ..model import Connection, Fleet, Host
 from . import pillar, topology
 
@@ -41,11 +41,23 @@ class Membership:
         return replace(self, connections=topology.limited(self.connections, stage, before))
 
     @property
+    def lost(self) -> tuple[str, ...]:
+        """Say of which peers no address is known; with them it stays at what was."""
+        every = self.fleet._replace(
+            hosts=tuple(host._replace(maintenance=False) for host in self.fleet.hosts)
+        )
+        peers = {peer.id for peer, _ in topology.peers(every, self.host)}
+        found = (host.lost for host in self.fleet.hosts if host.lost and host.id in peers)
+        return tuple(f"{problem}; what stands here stays" for lost in found for problem in lost)
+
+    @property
     def lonely(self) -> str:
         """Say why the host has no peers; empty when it has some."""
         if self.connections:
             return ""
         why = "it is in maintenance" if self.host.maintenance else "no rule pairs it with a host in service"
+        if self.lost:
+            why = "no address of those that rules pair it with is known"
         return f"{self.host.id} has no peers: {why}"
 
 
@@ -59,9 +71,15 @@ def read(data: object, minion_id: str, resolved: Optional[pillar.Resolved] = Non
 
 
 def of(fleet: Fleet, minion_id: str) -> Membership:
-    """Return what a fleet means for a host. Raises HostIPsecError where the host is not in it."""
+    """Return what a fleet means for a host.
+
+    Raises :class:`~hostipsec.errors.HostIPsecError` where the host is not in it, or has no address that is
+    known.
+    """
     host = fleet.host(minion_id)
     if host is None:
         known = nearest(minion_id, (one.id for one in fleet.hosts))
         raise HostIPsecError(f"ipsec:hosts: {minion_id} is not there; {known}")
+    if host.lost:
+        raise PillarError(host.lost)
     return Membership(fleet, host, topology.connections(fleet, host.id))

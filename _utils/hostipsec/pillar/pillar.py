@@ -8,28 +8,31 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
+from .. import unicast
 from ..errors import PillarError, Problem, nearest
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
 from ..strongswan.kinds import shown
 from . import settings, topology
+from .found import SOURCES, Found
 from .reader import Reader
 
-TOP_KEYS = ("hosts", "rules", "expect", *settings.KEYS)
+TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance")
+HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses")
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
 EXPECT_KEYS = ("host", "pairs_with", "peers")
+_MISSPELT = HOST_KEYS[:3]  # what a label of such a name is taken for; one may well be called 'address'
+_NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
-Resolved = Mapping[str, Optional[Mapping[str, Address]]]
+Resolved = Mapping[str, Found]
 
 
 def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
     """Return the fleet that the pillar below ``ipsec`` describes.
 
-    ``data`` is what stands below the key; ``resolved`` gives addresses, as
-    ``{minion id: {"v4": ..., "v6": ...}}``, of hosts that have none in the pillar; None where DNS did not
-    answer in time.
+    ``data`` is what stands below the key; ``resolved`` is what was found of the hosts that
+    :func:`unaddressed` names. Where that cannot be used, the host is ``lost``, and no other.
     Raises :class:`~hostipsec.errors.PillarError` with every problem found.
     """
     reader = Reader()
@@ -40,17 +43,35 @@ def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
     return fleet
 
 
-def unaddressed(data: object) -> tuple[str, ...]:
-    """Return the ids of hosts that have no address in the pillar, to be resolved elsewhere."""
-    hosts = data.get("hosts") if isinstance(data, Mapping) else None
-    if not isinstance(hosts, Mapping):
+def unaddressed(data: object) -> dict[str, tuple[str, ...]]:
+    """Return the hosts that have no address in the pillar, and where it says that one is to be looked up."""
+    top = data if isinstance(data, Mapping) else {}
+    hosts = top.get("hosts")
+    entries = hosts if isinstance(hosts, Mapping) else {}
+    found = {
+        str(host): _sources(Reader(), entry, _sources(Reader(), top, (), ""), "")
+        for host, entry in entries.items()
+        if _ID.match(str(host)) and _is_bare(entry)
+    }
+    return {host: sources for host, sources in sorted(found.items()) if sources}
+
+
+def _is_bare(entry: object) -> bool:
+    return entry is None or (isinstance(entry, Mapping) and not {*ADDRESS_KEYS} & {*entry})
+
+
+def _sources(reader: Reader, entry: object, default: tuple[str, ...], path: str) -> tuple[str, ...]:
+    """Return where addresses are to be looked up, in that order."""
+    if not isinstance(entry, Mapping) or "addresses" not in entry:
+        return default
+    value, path = entry["addresses"], f"{path}:addresses"
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    names: list[object] = list(value) if several else [value]
+    wrong = [name for name in names if name not in SOURCES]
+    if wrong or not names:
+        reader.wrong(path, f"found {shown(wrong[0] if wrong else value)}", f"{', '.join(SOURCES)}, or a list")
         return ()
-    bare = (
-        str(host)
-        for host, entry in hosts.items()
-        if entry is None or (isinstance(entry, Mapping) and not {*ADDRESS_KEYS} & {*entry})
-    )
-    return tuple(sorted(bare))
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 def _fleet(reader: Reader, data: object, resolved: Resolved) -> Fleet:
@@ -58,6 +79,7 @@ def _fleet(reader: Reader, data: object, resolved: Resolved) -> Fleet:
         reader.wrong("ipsec", f"found {shown(data)}", "a mapping with 'hosts' and 'rules'")
         data = {}
     top = reader.mapping(data, "ipsec", TOP_KEYS)
+    _sources(reader, top, (), "ipsec")
     rules = _rules(reader, top.get("rules"))
     hosts = _hosts(reader, top.get("hosts"), _labels_of(rules), resolved)
     expectations = _expectations(reader, top.get("expect"), {host.id for host in hosts} - {""})
@@ -77,9 +99,8 @@ def _hosts(reader: Reader, value: object, used: Collection[str], resolved: Resol
     entries = reader.mapping(value, "ipsec:hosts")
     if not entries and isinstance(value, Mapping):
         reader.wrong("ipsec:hosts", "no host", "at least two hosts by minion id")
-    hosts = tuple(
-        _host(reader, name, entries[name], used, resolved.get(name, {})) for name in sorted(entries)
-    )
+    hosts = tuple(_host(reader, name, entries[name], used, resolved.get(name)) for name in sorted(entries))
+    hosts = _lost_to_others(hosts, {name for name, found in resolved.items() if found.addresses})
     reader.problems += _same_addresses(hosts)
     return hosts
 
@@ -89,28 +110,30 @@ def _host(
     name: str,
     value: object,
     used: Collection[str],
-    resolved: Optional[Mapping[str, Address]],
+    resolved: Optional[Found],
 ) -> Host:
     path = f"ipsec:hosts:{name}"
     if not _ID.match(name):
         reader.wrong(path, f"found {name!r}", "a minion id of letters, digits, '.', '-' and '_'")
     entry = {} if value is None else reader.mapping(value, path)
-    ipv4 = _address(reader, entry, "ipv4", path)
-    ipv6 = _address(reader, entry, "ipv6", path)
-    if not {*ADDRESS_KEYS} & {*entry}:
-        ipv4, ipv6 = (resolved or {}).get("v4"), (resolved or {}).get("v6")
-        if ipv4 is None and ipv6 is None and (value is None or isinstance(value, Mapping)):
-            nowhere = "no address in the pillar, the Salt mine or DNS"
-            late = "no address in the pillar or the Salt mine, and DNS did not answer in time"
-            reader.wrong(path, late if resolved is None else nowhere, f"'ipv4' or 'ipv6' of host {name}")
+    addresses = [_address(reader, entry, key, path) for key in ADDRESS_KEYS]
+    found = Found(tuple(one for one in addresses if one is not None))
+    sources = _sources(reader, entry, (), path)
+    if _is_bare(value):
+        found = resolved or found
+        if resolved is None and "addresses" not in entry:
+            reader.wrong(path, "no address in the pillar", _NEEDED.format(name=name))
+    elif sources and isinstance(value, Mapping):
+        reader.wrong(f"{path}:addresses", "found it beside an address", "one of them")
     labels = _host_labels(reader, entry, path, used)
     maintenance = reader.boolean(entry.get("maintenance", False), f"{path}:maintenance")
     return Host(
         name,
         {**labels, "id": name},
-        ipv4 if isinstance(ipv4, ipaddress.IPv4Address) else None,
-        ipv6 if isinstance(ipv6, ipaddress.IPv6Address) else None,
+        next((one for one in found.addresses if isinstance(one, ipaddress.IPv4Address)), None),
+        next((one for one in found.addresses if isinstance(one, ipaddress.IPv6Address)), None),
         maintenance,
+        tuple(Problem(path, *wrong) for wrong in found.wrong),
     )
 
 
@@ -121,7 +144,7 @@ def _host_labels(
     for key in sorted({*entry} - {*HOST_KEYS}):
         if key == "id":
             reader.wrong(f"{path}:id", "found label 'id'", "any other name: 'id' is the minion id itself")
-        elif key not in used and (meant := difflib.get_close_matches(key, HOST_KEYS, 1, cutoff=0.75)):
+        elif key not in used and (meant := difflib.get_close_matches(key, _MISSPELT, 1, cutoff=0.75)):
             reader.wrong(f"{path}:{key}", f"unknown key {key!r}", f"did you mean {meant[0]!r}?")
         else:
             labels[key] = reader.label(entry[key], f"{path}:{key}")
@@ -132,31 +155,57 @@ def _address(reader: Reader, entry: Mapping[str, object], key: str, path: str) -
     if key not in entry:
         return None
     version, value = int(key[-1]), entry[key]
-    allowed = f"a unicast IPv{version} address"
+    allowed = f"a unicast IPv{version} address, not of loopback, link or group"
     try:
-        address = ipaddress.ip_address(value.strip() if isinstance(value, str) else "")
+        address = unicast.parse(value.strip() if isinstance(value, str) else value)
     except ValueError:
-        quoted = "" if isinstance(value, str) else ", in quotes"  # YAML reads 1:20:30 as a number
+        quoted = "" if isinstance(value, str) else "; in quotes"  # YAML reads 1:20:30 as a number
         reader.wrong(f"{path}:{key}", f"found {shown(value)}", allowed + quoted)
         return None
     if address.version != version:
         reader.wrong(f"{path}:{key}", f"found the IPv{address.version} address {address}", allowed)
-    elif not _is_usable(address):
-        reader.wrong(f"{path}:{key}", f"found {address}", f"{allowed}, not of loopback, link or group")
+    elif why := unicast.misfit(address):
+        reader.wrong(f"{path}:{key}", f"found {address}, {why}", allowed)
     else:
         return address
     return None
 
 
-def _is_usable(address: Address) -> bool:
-    special = address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved
-    return not (special or address.is_link_local or "%" in str(address))
+def _lost_to_others(hosts: tuple[Host, ...], looked_up: Collection[str]) -> tuple[Host, ...]:
+    """Take an address away from each host for which it was looked up, if another host has it, too.
+
+    The pillar's word counts before that of a mine; of two that a mine gives it to, either may lie.
+    """
+    owners: dict[Address, list[str]] = {}
+    for host in hosts:
+        for address in _of(host):
+            owners.setdefault(address, []).append(host.id)
+    return tuple(
+        _without(host, owners)
+        if host.id in looked_up and any(len(owners[one]) > 1 for one in _of(host))
+        else host
+        for host in hosts
+    )
+
+
+def _without(host: Host, owners: Mapping[Address, Sequence[str]]) -> Host:
+    lost = tuple(
+        Problem(f"ipsec:hosts:{host.id}", f"found {address}, which {other} has too", "an address of its own")
+        for address in _of(host)
+        for other in owners[address]
+        if other != host.id
+    )
+    return host._replace(ipv4=None, ipv6=None, lost=lost)
+
+
+def _of(host: Host) -> Iterator[Address]:
+    return (one for one in (host.ipv4, host.ipv6) if one is not None)
 
 
 def _same_addresses(hosts: Sequence[Host]) -> Iterator[Problem]:
     owners: dict[Address, str] = {}
     for host in hosts:
-        for address in (one for one in (host.ipv4, host.ipv6) if one is not None):
+        for address in _of(host):
             other = owners.setdefault(address, host.id)
             if other != host.id:
                 path = f"ipsec:hosts:{host.id}:ipv{address.version}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
 from .. import plane
@@ -154,6 +155,23 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
     )
 
 
+def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
+    """Return the fleet in which hosts that are lost have the addresses that they had for one of their peers.
+
+    ``before`` are the connections that the peer was given last. Nothing is known of them that would be new,
+    so nothing changes there; an address that another host has now is no longer theirs.
+    """
+    taken = {address for host in fleet.hosts for address in (host.ipv4, host.ipv6)}
+    kept = [one for one in before if one.right not in taken]
+    ipv4 = {one.peer: one.right for one in kept if isinstance(one.right, IPv4Address)}
+    ipv6 = {one.peer: one.right for one in kept if isinstance(one.right, IPv6Address)}
+    hosts = (
+        host._replace(ipv4=ipv4.get(host.id), ipv6=ipv6.get(host.id)) if host.lost else host
+        for host in fleet.hosts
+    )
+    return fleet._replace(hosts=tuple(hosts))
+
+
 def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:
     """Return connections at no later stage than ``limit``, but for those that are past it already.
 
@@ -246,7 +264,10 @@ def _unmet_expectations(fleet: Fleet) -> Iterator[Problem]:
 
 def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
     """Find pairs that could not be encrypted at all, since they share no address family."""
-    lacking = [[host for host in fleet.hosts if host.address(family) is None] for family in FAMILIES]
+    lacking = [
+        [host for host in fleet.hosts if host.address(family) is None and not host.lost]
+        for family in FAMILIES
+    ]
     found: Pairs = {}
     for rule in fleet.rules:
         for sides in (lacking, lacking[::-1]):

@@ -7,12 +7,11 @@ is finished by the next ``state.apply``.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Collection, Mapping
 from typing import NamedTuple, Optional
 
-from .. import paths
+from .. import paths, unicast
 from ..errors import HostIPsecError
 from ..model import PASSIVE, REQUIRE, START, Connection
 from ..strongswan import defaults
@@ -83,7 +82,7 @@ def _plain(connection: Connection) -> dict[str, object]:
 
 
 def _connection(entry: dict[str, str]) -> Connection:
-    addresses = {side: ipaddress.ip_address(entry[side]) for side in ("left", "right")}
+    addresses = {side: unicast.parse(entry[side]) for side in ("left", "right")}
     return Connection(**{**{key: entry[key] for key in Connection._fields}, **addresses})  # type: ignore[arg-type]
 
 
@@ -99,7 +98,7 @@ def of_conf() -> Record:
 
 def _told(name: str, options: Mapping[str, str]) -> Optional[Connection]:
     try:
-        left, right = (ipaddress.ip_address(options[side]) for side in ("left", "right"))
+        left, right = (unicast.parse(options[side]) for side in ("left", "right"))
     except (KeyError, ValueError):
         return None
     rightid = options.get("rightid", name)
