@@ -223,5 +223,5 @@ def started(set_up: Mesh) -> Mesh:
 def required(started: Mesh) -> Mesh:
     """A and B require each other; C goes on with `start`."""
     states = started.step("require")
-    assert len(states["ipsec-guard-policies"]["changes"]["added"]) == 8
+    assert len(states["ipsec-guard-policies"]["changes"]["added"]) == 12
     return started

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from hostipsec.kernel import guard, kernel, xfrm
-from hostipsec.model import Connection
+from hostipsec.model import Connection, KernelPolicy
 from hostipsec.programs import guard as program
 from hostipsec.store import record as records
 from hostipsec.store.record import Record
@@ -35,13 +35,19 @@ src fd09::/127 dst fd09::4/128 uid 0
 \tdir out action block index 41 priority 1000 ptype main share any flag  (0x00000000)
 src fd09::/127 dst fd09::2/128 proto ipv6-icmp type 128 uid 0
 \tdir out action allow index 49 priority 74 ptype main share any flag  (0x00000000)
-src 10.0.0.0/31 dst 10.0.0.2/32 uid 0
+src 10.0.0.2/32 dst 0.0.0.0/0 uid 0
 \tdir fwd action block index 58 priority 2000073 ptype main share any flag  (0x00000000)
+src 10.0.0.2/32 dst 224.0.0.0/4 uid 0
+\tdir in action allow index 64 priority 73 ptype main share any flag  (0x00000000)
+src 10.0.0.2/32 dst 10.0.0.0/8 uid 0
+\tdir in action allow index 72 priority 73 ptype main share any flag  (0x00000000)
 """
 OURS = {
     guard.Policy("fd09::/127", "fd09::2/128", "out"),
     guard.Policy("fd09::/127", "fd09::2/128", "out", "135"),
     guard.Policy("fd09::2/128", "fd09::/127", "in", "136"),
+    guard.Policy("10.0.0.2/32", "0.0.0.0/0", "fwd"),
+    guard.Policy("10.0.0.2/32", "224.0.0.0/4", "in"),
 }
 
 
@@ -54,14 +60,49 @@ def test_its_policies_are_told_from_those_of_others():
     assert guard.present(xfrm.parse_policies(LISTED)) == OURS
 
 
+EVERY = {
+    guard.Policy("0.0.0.0/0", "10.0.0.2/32", "out"),
+    guard.Policy("10.0.0.2/32", "0.0.0.0/0", "in"),
+    guard.Policy("10.0.0.2/32", "0.0.0.0/0", "fwd"),
+    guard.Policy("10.0.0.2/32", "224.0.0.0/4", "in"),  # passes: a group is nobody's address
+}
+BEFORE = """\
+src 10.0.0.0/31 dst 10.0.0.2/32 uid 0
+\tdir out action block index 9 priority 2000073 ptype main share any flag  (0x00000000)
+src 10.0.0.2/32 dst 10.0.0.0/31 uid 0
+\tdir in action block index 16 priority 2000073 ptype main share any flag  (0x00000000)
+"""  # of the release before: for one address of this host
+
+
+def test_it_blocks_by_the_peer_whatever_address_this_host_has():
+    """Once it was for the address of the connection: a second one, or a container's, went in the clear."""
+    assert guard.wanted([connection()]) == EVERY
+    moved = connection()._replace(left=ip_address("10.0.0.77"))
+    assert guard.wanted([moved]) == EVERY
+
+
+def test_neighbours_of_the_other_family_are_found_by_every_address():
+    six = connection()._replace(family="v6", left=ip_address("fd09::1"), right=ip_address("fd09::2"))
+    assert {one for one in guard.wanted([six]) if one.kind} == {
+        guard.Policy(*ends, kind)
+        for kind in ("135", "136")
+        for ends in (("::/0", "fd09::2/128", "out"), ("fd09::2/128", "::/0", "in"))
+    }
+
+
 def test_what_is_there_is_not_set_again():
-    there = xfrm.parse_policies(
-        "src 10.0.0.0/31 dst 10.0.0.2/32 uid 0\n"
-        "\tdir out action block index 9 priority 2000073 ptype main share any flag  (0x00000000)\n"
-    )
+    there = [KernelPolicy("0.0.0.0/0", "10.0.0.2/32", "out", guard.BLOCK, "block")]
     add, remove = guard.difference([connection()], there)
-    assert (add, remove) == ({guard.Policy("10.0.0.2/32", "10.0.0.0/31", "in")}, frozenset())
-    assert guard.difference([], there) == (frozenset(), {guard.Policy("10.0.0.0/31", "10.0.0.2/32", "out")})
+    assert (add, remove) == (EVERY - guard.present(there), frozenset())
+    assert guard.difference([], there) == (frozenset(), guard.present(there))
+
+
+def test_the_narrow_policies_of_the_release_before_go_once_the_wide_ones_are_there():
+    add, remove = guard.difference([connection()], xfrm.parse_policies(BEFORE))
+    assert (add, len(remove)) == (EVERY, 2)
+    lines = guard.batch(add, remove).splitlines()
+    assert [line.split()[2] for line in lines] == ["update"] * 4 + ["delete"] * 2
+    assert guard.difference([], xfrm.parse_policies(BEFORE)) == (frozenset(), remove)  # lifted, and cleaned
 
 
 # The unit ------------------------------------------------------------------------------------
@@ -80,8 +121,10 @@ def batches(here, monkeypatch):
 
 
 BLOCKED = [
-    "xfrm policy update src 10.0.0.0/31 dst 10.0.0.2/32 dir out action block priority 2000073",
-    "xfrm policy update src 10.0.0.2/32 dst 10.0.0.0/31 dir in action block priority 2000073",
+    "xfrm policy update src 0.0.0.0/0 dst 10.0.0.2/32 dir out action block priority 2000073",
+    "xfrm policy update src 10.0.0.2/32 dst 0.0.0.0/0 dir fwd action block priority 2000073",
+    "xfrm policy update src 10.0.0.2/32 dst 0.0.0.0/0 dir in action block priority 2000073",
+    "xfrm policy update src 10.0.0.2/32 dst 224.0.0.0/4 dir in action allow priority 73",
 ]
 
 

@@ -1,8 +1,10 @@
 """Stage ``require``: nothing goes or is accepted in the clear between the pair, whatever becomes of charon.
 
-A trap does that only while charon runs: it takes its policies along when it ends. So the kernel gets policies
-of our own that block, below all of charon's: where charon has a policy, that one counts; where it has
-none, the packet is dropped (XfrmOutPolBlock, XfrmInPolBlock). charon's sockets bypass policies.
+A trap does that only while charon runs, and for one address of this host: it takes its policies along when
+it ends. So the kernel gets policies of our own that block, below all of charon's: where charon has a policy,
+that one counts; where it has none, the packet is dropped (XfrmOutPolBlock, XfrmInPolBlock). They are by the
+peer alone: for every address that this host has or will have, for what it sends, takes and forwards (to a
+container, by a translated port). charon's sockets bypass policies.
 """
 
 from __future__ import annotations
@@ -11,15 +13,18 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..model import REQUIRE, Connection, KernelPolicy
+from ..model import Address, Connection, KernelPolicy
 from . import kernel
 
 # charon's policies have priorities up to 600,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
 BLOCK, PASS = 2_000_073, 73
 # On a link that both share, a host finds its peer's link address before there can be ESP (RFC 4861)
 NEIGHBOUR_DISCOVERY = (135, 136)
+ANY = {4: "0.0.0.0/0", 6: "::/0"}
+GROUPS = {4: "224.0.0.0/4", 6: "ff00::/8"}  # of many hosts: no SA has what a peer sends there (VRRP, OSPF)
 DEADLINE = 10.0  # seconds, for each call of ip
 ICMPV6 = 58  # a number, since a host without the package netbase has no names of protocols
+_DIRECTIONS = ("in", "out", "fwd")
 
 
 class Policy(NamedTuple):
@@ -31,45 +36,52 @@ class Policy(NamedTuple):
     kind: str = ""
 
     @property
+    def passes(self) -> bool:
+        """Whether it lets packets by: neighbour discovery, and what goes to a group."""
+        return bool(self.kind) or self.dst in GROUPS.values()
+
+    @property
     def selector(self) -> str:
         """Return what identifies the policy, in the words of ``ip xfrm policy``."""
-        passes = f" proto {ICMPV6} type {self.kind}" if self.kind else ""
-        return f"src {self.src} dst {self.dst}{passes} dir {self.direction}"
+        kind = f" proto {ICMPV6} type {self.kind}" if self.kind else ""
+        return f"src {self.src} dst {self.dst}{kind} dir {self.direction}"
 
     @property
     def line(self) -> str:
         """Return the line for ``ip -batch`` that adds the policy."""
-        rest = f"action allow priority {PASS}" if self.kind else f"action block priority {BLOCK}"
+        rest = f"action allow priority {PASS}" if self.passes else f"action block priority {BLOCK}"
         return f"xfrm policy update {self.selector} {rest}"
 
 
 def wanted(connections: Iterable[Connection]) -> frozenset[Policy]:
     """Return the policies for the connections of stage ``require``."""
-    return frozenset(policy for one in connections if one.stage == REQUIRE for policy in _policies(one))
+    peers = {one.right for one in connections if one.stage == "require"}
+    return frozenset(policy for peer in peers for policy in _policies(peer))
 
 
-def _policies(connection: Connection) -> Iterable[Policy]:
-    # The own side is one bit wider than charon's selector: the kernel keeps one policy a selector. The other
-    # address in it is not of this host, so the policy means the same.
-    left = ipaddress.ip_network(f"{connection.left}/{connection.left.max_prefixlen - 1}", strict=False)
-    right = ipaddress.ip_network(connection.right)
-    kinds = [""]
-    if connection.family == "v6":
-        kinds += [str(kind) for kind in NEIGHBOUR_DISCOVERY]
-    for kind in kinds:
-        yield Policy(str(left), str(right), "out", kind)
-        yield Policy(str(right), str(left), "in", kind)
+def _policies(peer: Address) -> Iterable[Policy]:
+    right, every, groups = str(ipaddress.ip_network(peer)), ANY[peer.version], GROUPS[peer.version]
+    yield Policy(every, right, "out")  # meets what is forwarded, too, before its source is translated
+    yield Policy(right, every, "in")
+    yield Policy(right, every, "fwd")
+    yield Policy(right, groups, "in")
+    for kind in NEIGHBOUR_DISCOVERY if peer.version == 6 else ():
+        yield Policy(every, right, "out", str(kind))
+        yield Policy(right, every, "in", str(kind))
 
 
 def present(there: Iterable[KernelPolicy]) -> frozenset[Policy]:
-    """Return the guard's policies among those of the kernel."""
+    """Return the guard's policies among those of the kernel; also those of the release before.
+
+    That blocked in and out for the one address of a connection.
+    """
     return frozenset(Policy(one.src, one.dst, one.direction, one.icmp_type) for one in there if _is_ours(one))
 
 
 def _is_ours(policy: KernelPolicy) -> bool:
-    passes = bool(policy.icmp_type)
+    passes = Policy(policy.src, policy.dst, policy.direction, policy.icmp_type).passes
     return (
-        policy.direction in ("in", "out")
+        policy.direction in _DIRECTIONS
         and policy.priority == (PASS if passes else BLOCK)
         and (policy.action == "block") != passes
     )
