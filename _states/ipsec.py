@@ -4,6 +4,7 @@ One host of the mesh, declared: what Salt's own states cannot do.
 The SLS files in ``states/ipsec`` put these in order; see docs/states.md.
 """
 
+import contextlib
 import datetime
 import pathlib
 
@@ -352,6 +353,11 @@ def configured(name):
     ``changes`` holds ``connections`` with ``added``, ``removed`` and ``changed`` (option by option, old and
     new), settings that differ, and what happens to ``charon``.
     """
+    return _configured(name, rollback.keeping)
+
+
+def _configured(name, keeping):
+    """Settle it; ``keeping`` is given what shall run, a mark and the time, and keeps what ran before."""
     try:
         member = _member()
         held = holdfile.held(member.connections, _now())
@@ -364,13 +370,12 @@ def configured(name):
             return _result(name, {}, f"charon runs with exactly {counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
             return _result(name, work.as_changes(), _would(work.difference) + _held(held))
-        if work.new_files:
-            rollback.keep(want, _step("mark"), _now())
-        outcome = transition.apply(want, work, host)
+        with keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext():
+            outcome = transition.apply(want, work, host)
     except HostIPsecError as error:
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
-        return configured(name)
+        return _configured(name, lambda *_: contextlib.nullcontext())  # what ran before is kept already
     done = ", ".join(outcome.done)
     if work.later:
         done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"

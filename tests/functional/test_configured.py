@@ -464,7 +464,7 @@ def test_what_an_operator_added_is_left_alone(mesh, data):
 
 def test_starter_does_not_take_up_what_is_new(mesh, data):
     """Files and connections are those of before; the tunnels did not notice."""
-    before, pid = mesh.sas, mesh.pid
+    before, pid, kept = mesh.sas, mesh.pid, mesh.minion.call("ipsec.previous")
     mesh.minion.put("hostipsec.apply.transition", "LOADED_DEADLINE", 2)
     starter = mesh.host.run("pgrep", "-o", "starter").strip()
     mesh.host.run("kill", "-STOP", starter)
@@ -480,6 +480,7 @@ def test_starter_does_not_take_up_what_is_new(mesh, data):
         "the last good configuration is back"
     )
     assert (mesh.sas, mesh.pid) == (before, pid)
+    assert mesh.minion.call("ipsec.previous") == kept
     assert mesh.apply(data)["changes"] == {}
 
 

@@ -104,6 +104,54 @@ def test_a_setting_that_charon_reads_at_its_start_is_told(here):
     assert found == ("charon.plugins.stroke.timeout: unset -> 9000",)
 
 
+def fails(want, mark=""):
+    """Make a change to what is wanted that does not come about; the files are as they were."""
+    with pytest.raises(HostIPsecError), rollback.keeping(want, mark, NOW):
+        raise HostIPsecError("/etc/ipsec.conf: cannot be replaced: Read-only file system")
+
+
+@pytest.mark.parametrize("mark", ["", "2026-11-24T21:00:00Z"])
+def test_a_change_that_fails_leaves_what_one_goes_back_to(here, mark):
+    """`state.apply` with /etc read-only consumed it: `rollback` then brought nothing back."""
+    one, two, three = (wanted(peers) for peers in (1, 2, 3))
+    run(one)
+    rollback.keep(two, "2026-11-24T20:00:00Z", NOW)
+    run(two)
+    before = generations.previous()
+    fails(three, mark)
+    assert generations.previous() == before
+    assert rollback.wanted(generations.previous()).files == one.files
+    with rollback.keeping(three, mark, NOW):
+        run(three)
+    assert (generations.previous().mark, rollback.wanted(generations.previous()).files) == (mark, two.files)
+
+
+def test_a_first_change_that_fails_leaves_nothing_to_go_back_to(here):
+    fails(wanted(2))
+    assert generations.previous() is None
+    assert not [path for path in (here.state / "previous").rglob("*") if path.is_file()]
+
+
+def test_a_change_whose_end_fails_can_be_undone(here):
+    """The files are new, an SA of before did not end: going back is from there."""
+    one, two = wanted(1), wanted(2)
+    run(one)
+    with pytest.raises(HostIPsecError), rollback.keeping(two, "", NOW):
+        run(two)
+        raise HostIPsecError("charon does not end 1 IKE SA(s)")
+    assert rollback.wanted(generations.previous()).files == one.files
+
+
+@pytest.mark.parametrize("mark", ["", "2026-11-24T21:00:00Z"])
+def test_what_is_kept_and_cannot_be_read_is_kept_anew_with_the_next_change(here, mark):
+    """It says to apply the pillar, and applying it failed with the same sentence."""
+    run(wanted(1))
+    here.change.parent.mkdir()
+    here.change.write_text("{")
+    rollback.keep(wanted(2), mark, NOW)
+    assert generations.previous().mark == mark
+
+
 def test_nothing_is_kept_after_going_back(here):
     run(wanted(1))
     rollback.keep(wanted(2), "", NOW)

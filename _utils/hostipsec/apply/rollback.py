@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Optional
 
 from .. import paths
 from ..answer import Answer
@@ -17,7 +19,7 @@ from ..store import generations, holdfile, present, record
 from ..store.generations import Previous
 from ..store.record import Record
 from ..strongswan import parse, sections
-from ..system import service
+from ..system import files, service
 from . import configuration, transition
 from .configuration import Wanted
 
@@ -91,9 +93,24 @@ def _problems(*acts: Callable[[], object]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def keep(want: Wanted, mark: str, now: datetime) -> None:
-    """Keep what a change to ``want`` replaces; the later steps of a change with a mark keep nothing."""
-    generations.keep_previous(replaced(want), mark, now)
+def keep(want: Wanted, mark: str, now: datetime) -> Optional[files.Undo]:
+    """Keep what a change to ``want`` replaces; return what was kept until then.
+
+    The later steps of a change with a mark keep nothing, and return None.
+    """
+    return generations.keep_previous(replaced(want), mark, now)
+
+
+@contextlib.contextmanager
+def keeping(want: Wanted, mark: str, now: datetime) -> Iterator[None]:
+    """:func:`keep` while the change is made: one that leaves the files as they were undoes nothing later."""
+    there, undo = present.texts(), keep(want, mark, now)
+    try:
+        yield
+    finally:
+        if undo is not None and present.texts() == there:
+            with contextlib.suppress(HostIPsecError):  # kept is then what runs: going back does nothing
+                undo.restore()
 
 
 def replaced(want: Wanted) -> dict[Path, str]:

@@ -7,8 +7,9 @@ before.json     packages, sysctls and Salt's vici        ``ipsec.clean`` takes a
                 before this package came                 what came with this package
 original/       files of strongSwan by another hand      ``ipsec.clean`` brings them    once, before the first
                                                          back                           change
-previous/       the files before the last change; in     ``ipsec.rollback`` goes back   before each change
-                change.json its mark and time            to them, once
+previous/       the files before the last change; in     ``ipsec.rollback`` goes back   before each change;
+                change.json its mark and time            to them, once                  one that fails has
+                                                                                        what was kept put back
 mesh.json       the record: connections of ours that     programs without the pillar    with each change
                 charon may have (``store.record``)
 hold.json       who holds what down (``store.hold``)     down means down                by down and up
@@ -149,16 +150,27 @@ class Previous:
         return record.parse(text).only(self.configuration.names) if text else Record()
 
 
-def keep_previous(contents: Mapping[Path, str], mark: str, now: datetime) -> None:
-    """Keep what was there before a change; the later steps of a change with a mark keep nothing."""
-    change = _change()
-    if mark and change and change.get("mark") == mark:
-        return
+def keep_previous(contents: Mapping[Path, str], mark: str, now: datetime) -> Optional[files.Undo]:
+    """Keep what was there before a change; return what was kept until then.
+
+    The later steps of a change with a mark keep nothing, and return None.
+    """
+    if mark and _mark() == mark:
+        return None
     kept = {path: contents[path].encode() if path in contents else None for path in present.modes()}
     files.ensure_directory(paths.here.change.parent, 0o700)
     for path in kept:
         files.ensure_directory(paths.here.kept("previous", path).parent, 0o700)
-    _swap_previous({"mark": mark, "when": minute(now)}, kept)
+    return _swap_previous({"mark": mark, "when": minute(now)}, kept)
+
+
+def _mark() -> Optional[str]:
+    """Return the mark of what is kept; None for nothing, and for what is damaged."""
+    try:
+        change = _change()
+    except HostIPsecError:
+        return None
+    return str(change.get("mark", "")) if change else None
 
 
 def forget_previous() -> None:
@@ -166,13 +178,15 @@ def forget_previous() -> None:
     _swap_previous(None, dict.fromkeys(present.modes()))
 
 
-def _swap_previous(change: Optional[Mapping[str, str]], contents: Mapping[Path, Optional[bytes]]) -> None:
+def _swap_previous(
+    change: Optional[Mapping[str, str]], contents: Mapping[Path, Optional[bytes]]
+) -> files.Undo:
     kept = paths.here.kept
     changes: dict[Path, files.Change] = {
         kept("previous", path): (content, present.modes()[path]) for path, content in contents.items()
     }
     changes[paths.here.change] = (json.dumps(change).encode() if change else None, 0o600)
-    files.swap(changes)
+    return files.swap(changes)
 
 
 def previous() -> Optional[Previous]:
