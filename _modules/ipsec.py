@@ -644,6 +644,8 @@ def previous():
         the last change was made, in UTC
     ``connections``
         names of the connections of before
+    ``edition``
+        version of hostipsec, and a mark of its very sources
 
     CLI Example:
 
@@ -654,14 +656,14 @@ def previous():
     try:
         found = generations.previous()
         if found is None:
-            return {"mark": None, "when": None, "connections": []}
+            return {"mark": None, "when": None, "connections": [], "edition": EDITION}
         names = sorted(found.record.names)
     except HostIPsecError as error:
         return _no_data(error)
-    return {"mark": found.mark, "when": found.when, "connections": names}
+    return {"mark": found.mark, "when": found.when, "connections": names, "edition": EDITION}
 
 
-def rollback_():
+def rollback_(mark=None, **kwargs):
     """
     Bring back the configuration that this host ran before its last change.
 
@@ -670,12 +672,18 @@ def rollback_():
     stays as it is: the next ``state.apply`` brings the change again, unless it is taken out there. What is
     held stays held. Going back is possible once; what was undone is not kept.
 
+    mark
+        of the roll-out whose change is undone: ``salt-run ipsec.rollback`` says it. Where the last change is
+        of another, or of a plain ``state.apply``, nothing is done. By default the last change, whatever made
+        it
+
     Returns a dictionary:
 
     ``ok``
         whether the host runs what it ran before
     ``connections``
-        by name ``peer`` and ``family`` of what charon has now
+        by name ``peer`` and ``family`` of what is configured now, and ``held``: since when, by whom and why
+        it is held down, empty where it is not
     ``changes``
         as the state's: connections ``added``, ``removed`` and ``changed``, settings
     ``problems``, ``notes``
@@ -693,7 +701,8 @@ def rollback_():
         salt cp1001.eqiad.example ipsec.rollback
     """
     try:
-        found = rollback.back(Host(), _now())
+        arguments.no_more(kwargs)
+        found = rollback.back(Host(), _now(), None if mark is None else str(mark))
     except HostIPsecError as error:
         return _failed(error, changes={})
     return _answer(found.answer())

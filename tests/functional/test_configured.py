@@ -373,7 +373,10 @@ def test_what_an_earlier_release_kept_beside_goes(lone, data):
     assert (state / "good").exists()
     assert lone.apply(fewer)["changes"] == {}
     assert not (state / "good").exists()
-    found = lone.minion.call("ipsec.rollback")
+    other = lone.minion.call("ipsec.rollback", mark="2026-11-24T20:00:00Z")
+    assert other["error"].startswith("the last change here, of "), other
+    assert other["error"].endswith("not of roll-out 2026-11-24T20:00:00Z; nothing was changed")
+    found = lone.minion.call("ipsec.rollback", mark="")
     assert found["ok"] is True, found
     assert found["changes"]["connections"] == {"added": ["c_v4"]}
     assert lone.contents == before

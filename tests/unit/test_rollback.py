@@ -9,6 +9,7 @@ import pytest
 import fleets
 from hostipsec import paths
 from hostipsec.apply import configuration, rollback
+from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
 from hostipsec.pillar.membership import read
 from hostipsec.store import generations, present
@@ -159,6 +160,40 @@ def test_nothing_is_kept_after_going_back(here):
     generations.forget_previous()
     assert generations.previous() is None
     assert not [path for path in (here.state / "previous").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "said"),
+    [
+        (
+            "2026-11-24T20:00:00Z",
+            "2026-11-24T21:00:00Z",
+            "is of roll-out 2026-11-24T20:00:00Z, not of roll-out",
+        ),
+        ("", "2026-11-24T21:00:00Z", "is of a plain state.apply, not of roll-out 2026-11-24T21:00:00Z"),
+    ],
+)
+def test_a_change_of_another_is_not_undone(here, kept, asked, said):
+    """A minion that was slow was sent a rollback without a mark, and undid a plain `state.apply`."""
+    run(wanted(1))
+    rollback.keep(wanted(2), kept, NOW)
+    with pytest.raises(HostIPsecError, match=said):
+        rollback.back(Host(), NOW, asked)
+    assert generations.previous().mark == kept
+
+
+def test_what_is_held_counts_and_is_said(here):
+    """`rollback` of a held host said "0 connections": it counted what charon has loaded."""
+    before = wanted(2)
+    held = {"edge0001_v4": "since 2026-11-24 19:00 UTC by root because T1"}
+    back = rollback.Back("2026-11-24 20:00 UTC", before.record.connections, held, changes={"connections": {}})
+    assert back.sentence == (
+        "as before 2026-11-24 20:00 UTC: 4 connections, 1 of them held since 2026-11-24 19:00 UTC by root "
+        "because T1"
+    )
+    rows = back.answer().connections
+    assert {name: row["held"] for name, row in rows.items() if row["held"]} == held
+    assert len(rows) == 4
 
 
 def test_a_damaged_record_is_a_sentence(here):

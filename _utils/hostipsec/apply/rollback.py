@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..emergency.host import Host
 from ..errors import HostIPsecError
 from ..kernel import guard, routing
@@ -29,7 +29,8 @@ class Back:
     """What the host runs now, and what had to be changed for it."""
 
     when: str  # the change was made that is undone
-    connections: tuple[Connection, ...] = ()  # that charon has: those held are not among them
+    connections: tuple[Connection, ...] = ()  # that are configured, those held among them
+    held: Mapping[str, str] = field(default_factory=dict)  # by name, since when, by whom and why
     changes: Mapping[str, object] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -42,44 +43,60 @@ class Back:
     @property
     def sentence(self) -> str:
         """Sum up."""
+        held = f", {len(self.held)} of them held {'; and '.join(sorted({*self.held.values()}))}"
         nothing = "" if self.changes else "; nothing had to be changed"
-        return f"as before {self.when}: {len(self.connections)} connections{nothing}"
+        return f"as before {self.when}: {counted(len(self.connections))}{held if self.held else ''}{nothing}"
 
     def answer(self) -> Answer:
         """Return it in the shape that all verbs answer in."""
         return Answer(
             ok=self.ok,
             sentence=self.sentence,
-            connections={one.name: {"peer": one.peer, "family": one.family} for one in self.connections},
+            connections={one.name: self._row(one) for one in self.connections},
             problems=self.problems,
             notes=self.notes,
             own={"changes": dict(self.changes)},
         )
 
+    def _row(self, one: Connection) -> dict[str, str]:
+        return {"peer": one.peer, "family": one.family, "held": self.held.get(one.name, "")}
 
-def back(host: Host, now: datetime) -> Back:
+
+def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     """Bring files, charon, the guard and the routes to what they were before the last change, once.
 
-    What is held stays held. Raises HostIPsecError where nothing is kept, or charon does not take it: what ran
-    before runs then as well. What the kernel refuses afterwards is a problem of the result.
+    What is held stays held. Raises HostIPsecError where nothing is kept, where the last change is of another
+    roll-out than ``mark``, or charon does not take it: what ran before runs then as well. What the kernel
+    refuses afterwards is a problem of the result.
     """
     previous = generations.previous()
     if previous is None:
         raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
+    if mark not in (None, previous.mark):
+        raise HostIPsecError(
+            f"the last change here, of {previous.when}, is {_whose(previous)}, not of roll-out {mark}; "
+            "nothing was changed"
+        )
     connections, mtu = previous.record.connections, previous.record.mtu
-    want = wanted(previous, frozenset(holdfile.held(connections, now)))
+    held = holdfile.held(connections, now)
+    want = wanted(previous, frozenset(held))
     work = configuration.work(want, host.observe_if_running())
     outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
     generations.forget_previous()
     return Back(
         when=previous.when,
-        connections=want.connections,
+        connections=connections,
+        held=held,
         changes=outcome.changes,
         problems=_problems(
             lambda: guard.apply(holdfile.free(connections)), lambda: routing.apply(connections, mtu)
         ),
         notes=(*outcome.done, *outcome.warnings),
     )
+
+
+def _whose(previous: Previous) -> str:
+    return f"of roll-out {previous.mark}" if previous.mark else "of a plain state.apply"
 
 
 def _problems(*acts: Callable[[], object]) -> tuple[str, ...]:
