@@ -10,7 +10,6 @@ specified, fall back to nested`` and prints the same data nested.
             cp2001_v4   cp2001.codfw.example  v4      established  3h 12m  1.2 MiB  13 B
 """
 
-import salt.output
 import salt.utils.color
 
 HEADINGS = ("", "CONNECTION", "PEER", "FAMILY", "STATE", "SINCE", "IN", "OUT", "REASON")
@@ -101,7 +100,7 @@ def _size(count):
 def _plain(text, keep=False):
     """Return a host's text on one line, with no control over the terminal; ``keep`` its columns."""
     line = str(text).expandtabs().replace("\n", " ") if keep else " ".join(str(text).split())
-    return salt.output.strip_esc_sequence(line)
+    return "".join(one if one.isprintable() else "?" for one in line)
 
 
 def _colored(severity, text):

@@ -147,7 +147,7 @@ def test_arguments_that_salt_says_are_not_known():
         ({1: 2}, "answered nonsense: the key 1"),
         ([], "answered nonsense: []"),
         (None, "answered nonsense: None"),
-        ("\n", "answered nonsense: '\\n'"),
+        ("\n", "answered nonsense: ''"),
         (5, "answered nonsense: 5"),
     ],
 )

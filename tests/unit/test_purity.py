@@ -36,6 +36,7 @@ PURE = (
     "fleet.outcome",
     "fleet.planwords",
     "fleet.shapes",
+    "fleet.tamed",
     "fleet.targets",
     "health.expiry",
     "health.found",

@@ -29,11 +29,13 @@ from .shapes import (
     one_of,
     optional,
 )
+from .tamed import tamed
 
 OLDER = "an older one"  # an edition that does not say what it is
 SYNC = "older modules or none; run saltutil.sync_all there"
 NONSENSE = "answered nonsense"
 _TELL_EDITION = ("status", "down", "up")
+SCREEN = 30  # lines about one host
 _FIVE = ("ok", "sentence", "connections", "problems", "notes")
 
 
@@ -121,10 +123,17 @@ _SHAPES = {
 def read(function: str, value: object) -> Union[Answer, Instead]:
     """Return what a host answered, or said instead; ``function`` is what it was asked for, ``ipsec.down``."""
     verb = function.rpartition(".")[2]
+    try:
+        value = tamed(value)
+    except ValueError as error:
+        return Instead(f"{NONSENSE}: {error}")
     if isinstance(value, str) and value.strip():
         return _salt(function, value)
     if isinstance(value, dict) and value.get("error"):
-        return Instead(str(value["error"]), _unknown(value))
+        said = value["error"]
+        return (
+            Instead(said, _unknown(value)) if isinstance(said, str) else Instead(f"{NONSENSE}: {found(said)}")
+        )
     wrong = _SHAPES[verb](value)
     return Instead(f"{NONSENSE}: {wrong}") if wrong else _answer(verb, cast("dict[str, Any]", value))
 
@@ -192,13 +201,24 @@ _STATES = each(keys({"result": optional(SWITCH), "comment": anything}))
 
 def wrong_states(value: object) -> list[str]:
     """Return what is wrong in the answer of ``state.apply``; what only follows from it is left out."""
+    try:
+        value = tamed(value)
+    except ValueError as error:
+        return [f"{NONSENSE}: {error}"]
     if isinstance(value, (str, list)) and value:
-        return [" ".join(str(one).split()) for one in ([value] if isinstance(value, str) else value)]
+        told = [value] if isinstance(value, str) else value
+        return _few([" ".join(one.split()) if isinstance(one, str) else found(one) for one in told])
     wrong = _STATES(value) or ("" if value else found(value))
     if wrong:
         return [f"{NONSENSE}: {wrong}"]
-    return [
+    failed = [
         f"{one.get('__id__', name)}: {' '.join(str(one['comment']).split())}"
         for name, one in cast("dict[str, dict[str, Any]]", value).items()
         if one["result"] is False and "requisite failed" not in str(one["comment"])
     ]
+    return _few(failed)
+
+
+def _few(lines: list[str]) -> list[str]:
+    more = len(lines) - SCREEN
+    return lines if more <= 0 else [*lines[:SCREEN], f"and {more} more"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_NUMBERED = re.compile(r"([^.]*?)([0-9]+)(\..*)?\Z", re.DOTALL)
+_NUMBERED = re.compile(r"([^.]*?)([0-9]{1,18})(\..*)?\Z", re.DOTALL)
 _MOST = 6
 
 

@@ -163,7 +163,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):
-        yield from (f"{host}: {warning}" for warning in found["warnings"])
+        yield from _limited([f"{host}: {warning}" for warning in found["warnings"]])
 
 
 def _pairs(rows: Sequence[Row]) -> str:
@@ -213,7 +213,7 @@ def _changed_line(facts: Iterable[Fact], rows: Sequence[Row]) -> str:
 def _sentences(host: str, changes: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Yield what else changes on a host, in words that are the same on hosts where it is the same."""
     for path, said in changes.get(CERTIFICATES, {}).items():
-        kind = _KINDS.get(path.split("/")[-2], path)
+        kind = _KINDS.get(path.rpartition("/")[0].rpartition("/")[2], path)
         yield f"{kind} read anew, {said.replace(host, 'HOST')}"
     configured = changes.get(CONFIGURED, {})
     for part in _IN_CHARON:

@@ -71,7 +71,7 @@ def keys(
         if lacking:
             return f"no {lacking[0]!r} in {found(value)}"
         told = ((key, shapes.get(key, rest)(one)) for key, one in items.items())
-        return next((f"{' '.join(key.split())}: {wrong}" for key, wrong in told if wrong), "")
+        return next((f"{' '.join(key[:60].split())}: {wrong}" for key, wrong in told if wrong), "")
 
     return misfit
 
