@@ -65,7 +65,7 @@ def _member():
     member, limit = _reading().member, _step("stage")
     if limit:
         arguments.one_of("ipsec_rollout:stage", limit, STAGES[1:])
-    return member.limited(limit, record.written().connections) if limit else member
+    return member.limited(limit, record.read().connections) if limit else member
 
 
 def _step(key):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 import fleets
@@ -208,6 +210,29 @@ def staged(stage, peers=2):
 def test_a_step_of_a_roll_out_limits_the_stage(wanted, limit, before, stage):
     there = staged(before) if before else ()
     assert {one.stage for one in topology.limited(staged(wanted), limit, there)} == {stage}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "edge0001.edge.example_v4"},  # a host of the same short name joined
+        {"right": ip_address("10.192.0.99")},
+        {"left": ip_address("10.64.0.99")},
+        {"peer": "old.edge.example", "name": "old_v4"},
+    ],
+    ids=["renamed", "the peer moved", "this host moved", "the peer has another id"],
+)
+def test_a_pair_in_require_stays_there_whatever_else_is_edited(other):
+    """Once a roll-out knew it by its name and addresses, and took it down to passive."""
+    now = staged("require")
+    before = [one._replace(**other) for one in now if one.name == "edge0001_v4"]
+    assert before
+    found = {one.name: one.stage for one in topology.limited(now, "passive", before)}
+    assert (found["edge0001_v4"], found["edge0001_v6"]) == ("require", "passive")
+
+
+def test_a_pair_in_require_goes_down_where_its_stage_is_edited():
+    assert {one.stage for one in topology.limited(staged("start"), "require", staged("require"))} == {"start"}
 
 
 def test_a_pair_with_another_address_is_new():

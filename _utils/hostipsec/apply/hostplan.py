@@ -13,7 +13,7 @@ from ..charon import daemon
 from ..errors import HostIPsecError, PillarError
 from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
-from ..model import REQUIRE, Connection, Fleet, Settings
+from ..model import REQUIRE, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
@@ -36,12 +36,13 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     if fleet is None or host is None or not connections:
         resting = fleetplan.RESTS if host and host.maintenance else ""
         standing = resting or (fleetplan.LEAVES if there else fleetplan.OUTSIDE)
-        return fleetplan.answer(standing, (), _recorded(there), {}, configured=len(there))
-    recorded = _recorded(there)
-    member = membership.Membership(fleet, host, connections).limited(limit, recorded)
+        return fleetplan.answer(standing, (), _recorded().only(there).connections, {}, configured=len(there))
+    recorded = _recorded()
+    member = membership.Membership(fleet, host, connections).limited(limit, recorded.connections)
     warnings, changes = _changes(member, now)
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
-    return fleetplan.answer(standing, member.connections, recorded, changes, warnings, len(there))
+    former = recorded.only(there).connections
+    return fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
 
 
 def system(
@@ -118,9 +119,9 @@ def _changes(
     return (*inspection.warnings, *member.lost, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 
-def _recorded(there: frozenset[str]) -> tuple[Connection, ...]:
-    """Return the connections that files of ours hold, as far as the record knows them."""
+def _recorded() -> record.Record:
+    """Return what is on record here, or what ipsec.conf tells; the state writes a damaged record anew."""
     try:
-        return record.written().only(there).connections
+        return record.read()
     except HostIPsecError:
-        return ()  # the state writes the record anew
+        return record.Record()

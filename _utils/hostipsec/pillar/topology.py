@@ -175,15 +175,31 @@ def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
 def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:
     """Return connections at no later stage than ``limit``, but for those that are past it already.
 
-    ``before`` are the connections that the host has. A roll-out goes through the stages so: a pair is
-    configured at both ends before one end starts it, and up before anything requires it.
+    ``before`` is what the host has. A roll-out goes through the stages so: a pair is configured at both ends
+    before one end starts it, and up before anything requires it. A connection with another name or address is
+    new, but for ``require``: that goes down by an edit of its stage alone.
     """
-    there = {(one.name, one.left, one.right): STAGES.index(one.stage) for one in before}
+    there = _reached(before)
     found = []
     for one in wanted:
-        most = max(STAGES.index(limit), there.get((one.name, one.left, one.right), 0))
+        most = max(STAGES.index(limit), *(there.get(key, 0) for key in _identities(one)))
         found.append(one._replace(stage=STAGES[min(most, STAGES.index(one.stage))]))
     return tuple(found)
+
+
+def _reached(before: Sequence[Connection]) -> Mapping[object, int]:
+    """Return by what a connection is known again how far it has come."""
+    there: dict[object, int] = {}
+    for one in before:
+        exact, *loose = _identities(one)
+        for key in (exact, *(loose if one.stage == REQUIRE else ())):
+            there[key] = max(there.get(key, 0), STAGES.index(one.stage))
+    return there
+
+
+def _identities(one: Connection) -> tuple[object, ...]:
+    """Return it as it is, then by its peer and family, and by the peer's address, whoever has that now."""
+    return (one.name, one.left, one.right), (one.peer, one.family), one.right
 
 
 # What a pillar that reads well can still get wrong -------------------------------------------
