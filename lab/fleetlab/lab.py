@@ -377,7 +377,7 @@ class Lab:
                 off
                 + ["no host has a connection"] * (not rows)
                 + [
-                    f"{name}: {one['state']}, {one['reason'] or one['ike_ids']}"
+                    f"{name}: {one['state']}, IKE {one['ike_ids']}, CHILD {one['child_ids']}, {one['reason']}"
                     for name, one in rows.items()
                     if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
                 ]
