@@ -1,6 +1,6 @@
 # make demo   a mesh of real hosts on this machine, by Salt
 # make test   all checks and tests; make test-unit and so on for one layer
-# make test-all   the same, with what is seldom needed: the whole walk of roll-outs, the tests of the lab itself
+# make test-all   the same, with what is seldom needed: the whole walk of roll-outs, a soak, the tests of the lab itself
 SHELL := /bin/bash
 PYTHON := /usr/bin/python3
 VENV := .build/venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PLANE ?= auto
 
 .PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-kernel \
-    test-rollout test-walk test-rig bench clean
+    test-rollout test-walk test-rig test-soak bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,11 +33,11 @@ down: setup
 test: setup
 	@$(BIN)/python tests/run
 
-## What `make test` leaves out is here as well: the whole walk of roll-outs, and the tests of a lab that is unchanged
+## What `make test` leaves out is here as well: the whole walk of roll-outs, a soak, the tests of a lab that is unchanged
 test-all: setup
 	@$(BIN)/python tests/run --whole
 
-lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout test-walk test-rig: setup
+lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout test-walk test-rig test-soak: setup
 	@$(BIN)/python tests/run $(@:test-%=%)
 
 bench: setup

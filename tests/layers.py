@@ -42,12 +42,13 @@ KERNEL = Layer("kernel", lab=True, inside=True)
 ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that need the kernel
 WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=("--whole",))
 RIG = Layer("rig", lab=True)  # of the lab itself
+SOAK = Layer("soak", lab=True)  # months in minutes
 FUNCTIONAL, INTEGRATION = Layer("functional", options=SIDE_BY_SIDE), Layer("integration")
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
 USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
-WHOLE = (*FIRST, SCENARIOS, WALK, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
-LAYERS = {layer.name: layer for layer in (*USUAL, WALK)}
+WHOLE = (*FIRST, SCENARIOS, WALK, KERNEL, SOAK, FUNCTIONAL, RIG, INTEGRATION)
+LAYERS = {layer.name: layer for layer in (*USUAL, WALK, SOAK)}
 
 
 def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -> list[list[str]]:
