@@ -196,6 +196,7 @@ class LoadedConnection(NamedTuple):
     local_id: str = ""
     remote_id: str = ""
     children: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()  # TRANSPORT or TUNNEL, of each child
 
 
 class Charon(NamedTuple):
@@ -246,6 +247,15 @@ class KernelPolicy(NamedTuple):
     template_dst: str = ""
     number: int = 0  # the kernel's own number for it; 0 where ``ip`` was not asked with ``-s``
     icmp_type: str = ""  # of the packets it is for, where it is for one type of ICMP
+    narrow: str = ""  # what else packets must have than the addresses: a protocol, a port, a mark, a device
+    proto: str = "esp"  # of its templates: esp, comp esp
+
+    @property
+    def protects(self) -> bool:
+        """Whether what goes by it goes in ESP, or not at all."""
+        template = bool(self.mode or self.reqid or self.template_src)
+        esp = template and "esp" in self.proto.split()
+        return esp and self.action == "allow" and self.level == "required"
 
 
 class Kernel(NamedTuple):

@@ -44,6 +44,10 @@ _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before
 # alloc_reqid). Others cannot be told so: Cilium's states have reqid 1, as the first ones of charon.
 SWARM = 0xD0C4E3
 
+# The guard's policies that block (kernel/guard): below charon's, whose priorities go up to 600,000
+# (kernel_netlink_ipsec.c, get_priority); the lower one counts
+GUARD = 2_000_073
+
 Pair = tuple[str, str]
 
 
@@ -154,10 +158,11 @@ def foreign(one: Union[KernelState, KernelPolicy]) -> bool:
 
 def protected(policy: KernelPolicy) -> Pair:
     """Return the addresses that a policy protects; those of its template where it is not for two hosts."""
-    src, dst = (_host(selector) for selector in (policy.src, policy.dst))
+    src, dst = (host_of(selector) for selector in (policy.src, policy.dst))
     return (src, dst) if src and dst else (policy.template_src, policy.template_dst)
 
 
-def _host(selector: str) -> str:
+def host_of(selector: str) -> str:
+    """Return the address of a selector that is for one host; empty for others."""
     address, _, length = selector.partition("/")
     return address if length in ("", "128" if ":" in address else "32") else ""

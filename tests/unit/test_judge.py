@@ -10,6 +10,7 @@ import pytest
 import recordings
 from hostipsec.health.judge import evaluate
 from hostipsec.health.report import SEVERITIES, STATES, WAITS, worst
+from hostipsec.kernel import guard
 from hostipsec.model import (
     Charon,
     ChildSA,
@@ -93,6 +94,13 @@ def test_the_other_end(version, backend):
     assert [row.name for row in report.unmanaged] == ["gone_v4", "trap_v4"]
 
 
+def guarded(seen, *required):
+    """Return a look at the kernel with the guard's policies for connections beside what it shows."""
+    wanted = [policy for policy in guard.wanted(required) if not policy.kind]
+    blocks = [KernelPolicy(one.src, one.dst, one.direction, guard.BLOCK, "block") for one in wanted]
+    return seen._replace(policies=(*seen.policies, *blocks))
+
+
 KERNEL_MOMENTS = {"transport": "established", "transport-rekeyed": "established", "transport-lost": "no xfrm"}
 
 
@@ -102,7 +110,8 @@ KERNEL_MOMENTS = {"transport": "established", "transport-rekeyed": "established"
 def test_moments_with_the_kernel(version, moment, backend):
     """A state of west_v6 was deleted behind charon's back: charon goes on saying INSTALLED."""
     name = f"{version}-{moment}"
-    report = evaluate((WEST_V4, WEST_V6, TRAP), recordings.BACKENDS[backend](name), recordings.kernel(name))
+    seen = guarded(recordings.kernel(name), TRAP)
+    report = evaluate((WEST_V4, WEST_V6, TRAP), recordings.BACKENDS[backend](name), seen)
     assert states(report) == {"west_v4": "established", "west_v6": KERNEL_MOMENTS[moment], "trap_v4": "down"}
     assert report.plane == "kernel"
     assert report.ok == (moment != "transport-lost")
@@ -154,7 +163,10 @@ KERNEL = Kernel(
         KernelState(EAST["v4"], WEST["v4"], "c0000002", "transport", 1, algorithm=GCM),
         KernelState(WEST["v4"], EAST["v4"], "c0000001", "transport", 1, algorithm=GCM),
     ),
-    tuple(KernelPolicy("10.9.0.1/32", "10.9.0.2/32", way, 1, reqid=1) for way in ("in", "out")),
+    (
+        KernelPolicy("10.9.0.2/32", "10.9.0.1/32", "in", 367231, reqid=1),
+        KernelPolicy("10.9.0.1/32", "10.9.0.2/32", "out", 367231, reqid=1),
+    ),
 )
 
 
@@ -327,9 +339,21 @@ def test_charons_own_esp_is_not_looked_for_in_the_kernel():
     assert judge(SA, seen=Kernel(), plugins=("kernel-libipsec",))[0] == "established"
 
 
-def test_a_child_whose_spis_are_not_shown_proves_nothing():
-    hidden = CHILD._replace(state="REKEYING", spi_in=None, spi_out=None)
-    assert judge(SA._replace(children=(hidden,)), seen=Kernel())[0] == "established"
+@pytest.mark.parametrize("state", ["UPDATING", "REKEYING", "REKEYED"])
+@pytest.mark.parametrize("spis", [("c0000001", "c0000002"), (None, None)], ids=["vici", "stroke"])
+def test_a_child_whose_spis_are_not_shown_is_looked_for_by_its_reqid(state, spis):
+    """stroke shows none while a CHILD is rekeyed: nothing was compared, and it was well."""
+    child = CHILD._replace(state=state, spi_in=spis[0], spi_out=spis[1])
+    lacks = f"charon says {state}, but the kernel has no "
+    found = judge(SA._replace(children=(child,)), seen=Kernel())
+    assert found == (
+        "no xfrm",
+        "critical",
+        f"{lacks}SA of reqid 1 in, no SA of reqid 1 out, no policy in, no policy out",
+    )
+    assert judge(SA._replace(children=(child,)), seen=KERNEL)[:2] == ("established", "ok")
+    half = KERNEL._replace(states=KERNEL.states[:1])
+    assert judge(SA._replace(children=(child,)), seen=half)[2] == f"{lacks}SA of reqid 1 in"
 
 
 # Holds ---------------------------------------------------------------------------------------

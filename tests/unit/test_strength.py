@@ -6,6 +6,7 @@ import pytest
 
 import fleets
 from hostipsec.errors import PillarError
+from hostipsec.kernel import ciphers
 from hostipsec.pillar import pillar
 from hostipsec.strongswan import algorithms, proposals, strength
 
@@ -164,3 +165,62 @@ def test_every_weak_name_is_an_algorithm_and_has_a_word():
 )
 def test_what_charon_shows_of_a_proposal_is_known(text):
     assert [strength.wrong(one, ()) for one in proposals.rendered_esp(text)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("shown", "text", "fits"),
+    [
+        ("AES_GCM_16_128", "aes128gcm16-ecp384bp-noesn!", True),  # the first one takes its keys from IKE
+        ("AES_GCM_16_128/ECP_384_BP", "aes128gcm16-ecp384bp-noesn!", True),
+        ("AES_GCM_16_128/ECP_256", "aes128gcm16-ecp384bp-noesn!", False),
+        ("AES_GCM_16_256", "aes128gcm16-ecp384bp-noesn!", False),
+        ("AES_GCM_16_256", "aes128gcm16-ecp384bp-noesn", True),  # charon's own are allowed
+        ("AES_GCM_16_256", "aes128gcm16,aes256gcm16-ecp384!", True),
+        ("AES_CBC_256/HMAC_SHA2_384_192/ESN", "aes128-aes256-sha256-sha384-esn!", True),
+        ("AES_CBC_256/HMAC_SHA2_512_256", "aes128-aes256-sha256-sha384!", False),
+        ("AES_CBC_256", "aes256-sha256!", False),
+        ("", "aes256-sha256!", True),
+    ],
+)
+def test_whether_a_proposal_is_a_configured_one(shown, text, fits):
+    assert strength.configured(shown, text) is fits
+
+
+def test_whether_that_of_an_ike_sa_is():
+    text = "aes128gcm16-prfsha384-ecp384bp,aes128-sha256-modp2048!"
+    for shown in (
+        "AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP",
+        "AES_CBC_128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",
+    ):
+        assert strength.configured(shown, text, "ike")
+    for shown in ("AES_GCM_16_128/PRF_HMAC_SHA2_384", "AES_GCM_16_128/PRF_HMAC_SHA2_256/ECP_384_BP"):
+        assert not strength.configured(shown, text, "ike")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "wrong"),
+    [
+        ("", ""),
+        ("rfc4106(gcm(aes))", ""),
+        ("hmac(sha256)/cbc(aes)", ""),
+        ("rfc7539esp(chacha20,poly1305)", ""),
+        ("xcbc(aes)/rfc3686(ctr(aes))", ""),
+        ("hmac(sha256)/ecb(cipher_null)", "hmac(sha256)/ecb(cipher_null) encrypts nothing"),
+        ("digest_null/ecb(cipher_null)", "digest_null/ecb(cipher_null) encrypts nothing"),
+        ("rfc4543(gcm(aes))", "rfc4543(gcm(aes)) encrypts nothing"),
+        ("hmac(sha256)", "hmac(sha256) encrypts nothing"),
+        ("cbc(aes)", "cbc(aes) has no integrity"),
+        ("digest_null/cbc(aes)", "digest_null/cbc(aes) has no integrity"),
+        ("hmac(sha1)/cbc(des)", "hmac(sha1)/cbc(des) is broken by its age"),
+        ("hmac(sha1)/cbc(des3_ede)", "hmac(sha1)/cbc(des3_ede) is broken by its age"),
+        ("hmac(md5)/cbc(aes)", "hmac(md5)/cbc(aes) is broken by its age"),
+    ],
+)
+def test_the_algorithms_of_an_sa_of_the_kernel(algorithm, wrong):
+    assert ciphers.wrong(algorithm, ()) == wrong
+
+
+def test_a_word_of_the_pillar_counts_for_the_kernel_too():
+    assert ciphers.wrong("hmac(sha1)/cbc(des3_ede)", ("3des",)) == ""
+    assert ciphers.wrong("hmac(md5)/cbc(des3_ede)", ("3des",)) != ""
+    assert ciphers.wrong("hmac(md5)/cbc(blowfish)", ("md5_128", "md5", "blowfish256")) == ""

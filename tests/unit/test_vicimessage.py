@@ -39,7 +39,8 @@ def test_a_charon_with_two_connections_up(version):
     assert found.routed == ("trap_v4",)
     assert [connection.name for connection in found.connections] == ["west_v4", "west_v6", "trap_v4"]
     assert found.connections[1] == LoadedConnection(
-        "west_v6", ("fd00::1",), ("fd00::2",), "CN=east.example", "CN=west.example", ("west_v6",)
+        "west_v6",
+        *(("fd00::1",), ("fd00::2",), "CN=east.example", "CN=west.example", ("west_v6",), ("TRANSPORT",)),
     )
     first = next(sa for sa in found.ike_sas if sa.name == "west_v4")
     assert (first.state, first.initiator) == ("ESTABLISHED", True)

@@ -79,7 +79,7 @@ def _daemon(version: str, lines: Iterable[str]) -> Charon:
 
 _PEER = re.compile(r" *(?P<name>\S.*?):  (?P<local>\S.*?)\.\.\.(?P<remote>\S.*?)  IKEv\d")
 _AUTH = re.compile(r" *\S.*?:   (?P<side>local|remote): +(?:\[(?P<id>.*)\] )?uses ")
-_CHILD_CONFIG = re.compile(r" *(?P<name>\S.*?):   child:  .* === ")
+_CHILD_CONFIG = re.compile(r" *(?P<name>\S.*?):   child:  .* === .*? (?P<mode>[A-Z_]+)(?:,|$)")
 
 
 def _connections(lines: Iterable[str]) -> Iterator[LoadedConnection]:
@@ -112,7 +112,8 @@ def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
         return connection._replace(remote_id=connection.remote_id or auth["id"] or "")
     child = _CHILD_CONFIG.match(line)
     if child:
-        return connection._replace(children=(*connection.children, child["name"]))
+        names, modes = (*connection.children, child["name"]), (*connection.modes, child["mode"])
+        return connection._replace(children=names, modes=modes)
     return connection
 
 

@@ -80,6 +80,7 @@ def _connection(name: str, section: Message) -> LoadedConnection:
         local_id=_first_id(section, "local-"),
         remote_id=_first_id(section, "remote-"),
         children=tuple(section.get("children", {})),
+        modes=tuple(_text(child, "mode") for child in section.get("children", {}).values()),
     )
 
 

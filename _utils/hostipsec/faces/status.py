@@ -13,10 +13,11 @@ from ..errors import HostIPsecError
 from ..health import look, observation
 from ..health.look import Look
 from ..health.report import ConnectionHealth, Report
-from ..model import STAGES, Connection
+from ..model import STAGES, Connection, Meant
 from ..pillar.membership import Membership
-from ..store import record
+from ..store import present, record
 from ..store.record import Record
+from ..strongswan import sections
 
 TROUBLE, UNUSABLE = 1, 2  # exit status: something is not well; the pillar cannot be used
 
@@ -26,6 +27,7 @@ class _Expected(NamedTuple):
 
     connections: Sequence[Connection]
     warn_days: int
+    meant: Meant
     member: Optional[Membership] = None
     warnings: tuple[str, ...] = ()
 
@@ -63,9 +65,14 @@ def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expect
         if not recorded.connections:
             raise
         said = f"this is what was configured last; the pillar is not usable: {error}"
-        return _Expected(recorded.connections, recorded.warn_days, warnings=(said,))
-    limited = found.limited(stage, _recorded().connections) if stage else found
-    return _Expected(limited.connections, found.fleet.settings.certificates.warn_days, found)
+        return _Expected(recorded.connections, recorded.warn_days, present.meant(), warnings=(said,))
+    settings, meant = found.fleet.settings, sections.meant(found.fleet.settings)
+    if stage is None:
+        return _Expected(found.connections, settings.certificates.warn_days, meant, found)
+    limited = found.limited(stage, _recorded().connections)
+    # a roll-out that changes proposals leaves SAs as they are: they go on with those of before
+    meant = meant._replace(esp="", ike="")
+    return _Expected(limited.connections, settings.certificates.warn_days, meant, found)
 
 
 def _recorded() -> Record:
@@ -76,7 +83,7 @@ def _recorded() -> Record:
 
 
 def _look(expected: _Expected) -> tuple[Look, Report]:
-    seen = observation.observe(expected.connections, warn_days=expected.warn_days)
+    seen = observation.observe(expected.connections, warn_days=expected.warn_days, meant=expected.meant)
     return seen, look.judged(seen, expected.member.resting if expected.member else ())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from .. import owner
-from ..model import Charon, ChildSA, Connection, IkeSA, Kernel
+from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
+from .winning import WAYS, Policies
 
 # As charon says. A REKEYED CHILD still carries packets until its successor does.
 IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
@@ -20,11 +20,12 @@ class Tables(NamedTuple):
     charon: Optional[Charon]
     by_remote: Mapping[str, Sequence[IkeSA]]
     loaded: frozenset[str]
+    modes: Mapping[str, str]  # of CHILD configurations that are loaded, by name
     kernel_read: bool
-    kernel_pairs: Mapping[tuple[str, str], int]  # SAs by source and destination
-    kernel_spis: frozenset[tuple[str, Optional[str]]]  # destination, SPI
-    kernel_policies: frozenset[tuple[str, Optional[int]]]  # direction, reqid
+    states: Mapping[tuple[str, str], Sequence[KernelState]]  # the kernel's SAs, by source and destination
+    policies: Policies  # the kernel's
     before: Mapping[Optional[int], ChildSA]  # CHILD SAs of the look before, by id
+    meant: Meant
 
 
 class Found(NamedTuple):
@@ -34,7 +35,24 @@ class Found(NamedTuple):
     ike_sas: tuple[IkeSA, ...]
     loaded: bool
     routed: bool
-    kernel_sas: int  # in the kernel, between the two addresses
+    states: tuple[tuple[KernelState, ...], tuple[KernelState, ...]]  # the kernel's SAs, out and in
+    policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
+    mode: str = ""  # in which charon has loaded it
+
+    @property
+    def kernel_sas(self) -> int:
+        """The number of SAs in the kernel, between the two addresses."""
+        return sum(map(len, self.states))
+
+    @property
+    def ours(self) -> owner.Ours:
+        """The two addresses, as the owner of what is between them knows them."""
+        return owner.Ours([self.connection])
+
+    @property
+    def every_policy(self) -> tuple[KernelPolicy, ...]:
+        """The policies that packets can meet, of both directions."""
+        return tuple(one for way in WAYS for one in self.policies[way])
 
     @property
     def up(self) -> tuple[IkeSA, ...]:
@@ -50,28 +68,31 @@ class Found(NamedTuple):
         )
 
 
-def tabled(charon: Optional[Charon], kernel: Optional[Kernel], previous: Optional[Charon]) -> Tables:
+def tabled(
+    charon: Optional[Charon], kernel: Optional[Kernel], previous: Optional[Charon], meant: Meant
+) -> Tables:
     """Return the tables of one look; ``previous`` is an earlier one at the same charon."""
     by_remote: dict[str, list[IkeSA]] = {}
     for sa in charon.ike_sas if charon else ():
         by_remote.setdefault(sa.remote_host, []).append(sa)
-    # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
-    every = kernel.states if kernel else ()
-    states = [state for state in every if not state.larval and not owner.foreign(state)]
-    policies = kernel.policies if kernel else ()
+    states: dict[tuple[str, str], list[KernelState]] = {}
+    for state in kernel.states if kernel else ():
+        # one that the kernel waits for has the SPI of the policy's template: that of the SA that is lost
+        if not state.larval and not owner.foreign(state):
+            states.setdefault((state.src, state.dst), []).append(state)
+    loaded = charon.connections if charon else ()
     return Tables(
         charon=charon,
         by_remote=by_remote,
-        loaded=frozenset(
-            name for one in (charon.connections if charon else ()) for name in (one.name, *one.children)
-        ),
+        loaded=frozenset(name for one in loaded for name in (one.name, *one.children)),
+        modes={name: mode for one in loaded for name, mode in zip(one.children, one.modes)},
         kernel_read=kernel is not None,
-        kernel_pairs=Counter((state.src, state.dst) for state in states),
-        kernel_spis=frozenset((state.dst, state.spi) for state in states),
-        kernel_policies=frozenset((policy.direction, policy.reqid) for policy in policies),
+        states=states,
+        policies=Policies(kernel.policies if kernel else ()),
         before={
             child.uniqueid: child for sa in (previous.ike_sas if previous else ()) for child in sa.children
         },
+        meant=meant,
     )
 
 
@@ -83,5 +104,7 @@ def find(connection: Connection, tables: Tables) -> Found:
         ike_sas=tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection)),
         loaded=connection.name in tables.loaded,
         routed=tables.charon is not None and connection.name in tables.charon.routed,
-        kernel_sas=tables.kernel_pairs.get((left, right), 0) + tables.kernel_pairs.get((right, left), 0),
+        states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
+        policies={way: tables.policies.of(connection, way) for way in WAYS},
+        mode=tables.modes.get(connection.name, ""),
     )

@@ -5,12 +5,24 @@ The check, the metrics, the tables and ``verify`` only present what :func:`evalu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
 from .. import owner
 from .. import plane as planes
-from ..model import PASSIVE, REQUIRE, START, Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
+from ..model import (
+    PASSIVE,
+    REQUIRE,
+    START,
+    Charon,
+    ChildSA,
+    Connection,
+    IkeSA,
+    Kernel,
+    LoadedConnection,
+    Meant,
+)
+from . import carried, winning
 from .found import CHILD_UP, IKE_UP, Found, Tables, find, tabled
 from .report import SEVERITY, WAITS, ConnectionHealth, Report, worst
 
@@ -23,6 +35,7 @@ ONE_WAY_SECONDS = 30
 _IKE_COMING = ("CREATED", "CONNECTING", "PASSIVE")
 _CHILD_COMING = ("CREATED", "INSTALLING", "RETRYING")
 _NOT_HELD: Mapping[str, str] = {}
+_ANYTHING = Meant()
 
 
 def evaluate(
@@ -32,6 +45,7 @@ def evaluate(
     held: Mapping[str, str] = _NOT_HELD,
     maintenance: Sequence[Connection] = (),
     previous: Optional[Charon] = None,
+    meant: Meant = _ANYTHING,
 ) -> Report:
     """Judge a host.
 
@@ -42,9 +56,10 @@ def evaluate(
     ``maintenance``  connections left out of ``expected`` since an end is in maintenance: what is
                      left of them is unmanaged, and no trouble
     ``previous``     an earlier look at the same charon, for a finer judgement of one-way
+    ``meant``        what SAs are to be like; without, the mode is that in which charon has loaded them
     """
     plane = planes.observed(charon)
-    tables = tabled(charon, kernel if plane == planes.KERNEL else None, previous)
+    tables = tabled(charon, kernel if plane == planes.KERNEL else None, previous, meant)
     judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
     rows.extend(_unmanaged(tables, expected, maintenance))
@@ -70,9 +85,9 @@ def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHeal
         state, reason = _not_carrying(found)
     severity = SEVERITY[state]
     if held is not None:
-        state, severity, reason = _under_hold(found, state, reason, held)
+        state, severity, reason = _under_hold(found, tables, state, reason, held)
     elif tables.charon is not None:
-        severity, reason = _by_stage(found, state, severity, reason)
+        severity, reason = _by_stage(found, tables, state, severity, reason)
     cause = WAITS if held is None and tables.charon is not None and _waits(found) else ""
     return _row(found, state, severity, reason)._replace(held=held is not None, cause=cause)
 
@@ -90,9 +105,12 @@ def _left_in_kernel(found: Found) -> str:
 
 def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
     """Judge a connection that charon says is up; what stops packets comes first."""
-    missing = _missing_in_kernel(found, tables) if tables.kernel_read else ""
+    missing = carried.missing(found) if tables.kernel_read else ""
     if missing:
         return "no xfrm", missing
+    clear = carried.in_the_clear(found, tables)
+    if clear:
+        return "not encrypted", clear
     silent = _one_way(found, tables)
     if silent:
         return "one-way", silent
@@ -106,24 +124,6 @@ def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
         "established",
         f"{child.mode}, {child.proposal}" if child.proposal else f"{child.mode}, {child.state}",
     )
-
-
-def _missing_in_kernel(found: Found, tables: Tables) -> str:
-    """Say what the kernel lacks for every CHILD SA; ``""`` where one of them is whole."""
-    left, right = str(found.connection.left), str(found.connection.right)
-    lacking = ""
-    for child in found.children:
-        if child.spi_in is None or child.spi_out is None:
-            continue  # stroke shows no SPIs of a CHILD that is being rekeyed
-        absent = [
-            *([] if (left, child.spi_in) in tables.kernel_spis else [f"SA {child.spi_in} in"]),
-            *([] if (right, child.spi_out) in tables.kernel_spis else [f"SA {child.spi_out} out"]),
-            *(f"policy {way}" for way in ("in", "out") if (way, child.reqid) not in tables.kernel_policies),
-        ]
-        if not absent:
-            return ""
-        lacking = f"charon says {child.state}, but the kernel has no {', no '.join(absent)}"
-    return lacking
 
 
 def _one_way(found: Found, tables: Tables) -> str:
@@ -147,19 +147,10 @@ def _one_way(found: Found, tables: Tables) -> str:
     sent = sum(child.packets_out for child in found.children)
     got = sum(child.packets_in for child in found.children)
     used = any(child.use_out is not None for child in found.children)
-    if used and not got and sent >= ONE_WAY_PACKETS and _age(found) >= ONE_WAY_SECONDS:
-        return f"{sent} packets out and none in within {_age(found)} s"
+    age = carried.age(found, tables.meant)
+    if used and not got and sent >= ONE_WAY_PACKETS and age >= ONE_WAY_SECONDS:
+        return f"{sent} packets out and none in within {age} s"
     return ""
-
-
-def _age(found: Found) -> int:
-    """Return the age of the youngest SA that carries packets; of the IKE SA where stroke tells no better."""
-    ages = [child.install_time for child in found.children if child.install_time is not None]
-    return (
-        min(ages)
-        if ages
-        else min((sa.established for sa in found.up if sa.established is not None), default=0)
-    )
 
 
 def _not_carrying(found: Found) -> tuple[str, str]:
@@ -185,23 +176,50 @@ def _childless(sa: IkeSA) -> tuple[str, str]:
     return "no child", f"IKE SA {sa.uniqueid} is {sa.state}, but has no CHILD SA: nothing is encrypted"
 
 
-def _under_hold(found: Found, state: str, reason: str, held: str) -> tuple[str, str, str]:
-    """A connection that has no SA is held; one that still has some is the worst of all."""
-    if found.up or found.kernel_sas:
+def _under_hold(found: Found, tables: Tables, state: str, reason: str, held: str) -> tuple[str, str, str]:
+    """A connection that has nothing left is held; one that still has some is the worst of all."""
+    coming = any(sa.state in _IKE_COMING and sa.name != owner.UNNAMED for sa in found.ike_sas)
+    if found.up or found.kernel_sas or coming:
         return state, "critical", f"held {held}, yet it has SAs: {reason}"
+    if tables.charon is None:
+        return "held", "critical", f"held {held}, yet it is not known to be down: {reason}"
+    left = sum(owner.owns_policy(one, found.ours) and one.protects for one in found.every_policy)
+    if left:
+        return state, "critical", f"held {held}, yet the kernel has {left} policies of it"
     return "held", "warning", f"held {held}"
 
 
-def _by_stage(found: Found, state: str, severity: str, reason: str) -> tuple[str, str]:
+def _by_stage(found: Found, tables: Tables, state: str, severity: str, reason: str) -> tuple[str, str]:
     """Say what a stage makes of a state: passive and idle traps are no trouble, a missing trap is."""
-    stage = found.connection.stage
+    stage, left = found.connection.stage, found.kernel_sas
     if state == "down" and found.loaded and stage == PASSIVE:
-        return "ok", "passive: nothing starts it"
+        severity, reason = (severity, f"passive{_left_in_kernel(found)}") if left else ("ok", _PASSIVE)
     if state == "down" and found.routed and stage == REQUIRE:
-        return "ok", reason
+        wrong = carried.trap(found) if tables.kernel_read else ""
+        severity, reason = (severity, f"{wrong}{_left_in_kernel(found)}") if wrong or left else ("ok", reason)
+    lacking = [*_lacking(found, tables, stage), *_other_than_meant(found, tables)]
+    return (worst(severity, "warning"), "; ".join([reason, *lacking])) if lacking else (severity, reason)
+
+
+_PASSIVE = "passive: nothing starts it"
+
+
+def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
+    """Yield what is to be there beside the SAs, and is not."""
+    if found.children and not found.loaded:
+        yield "charon has not loaded this connection: once its SAs end, nothing brings it back"
     if stage == REQUIRE and found.loaded and not found.routed:
-        return worst(severity, "warning"), f"{reason}; no trap: without an SA its traffic goes in the clear"
-    return severity, reason
+        yield "no trap: without an SA its traffic goes in the clear"
+    if stage == REQUIRE and tables.kernel_read:
+        ways = [way for way in winning.WAYS if winning.unguarded(found.policies[way])]
+        if ways:
+            yield f"no guard ({' and '.join(ways)}): without charon its traffic goes in the clear"
+
+
+def _other_than_meant(found: Found, tables: Tables) -> Iterator[str]:
+    """Yield in what SAs that encrypt are other than configured."""
+    if found.children:
+        yield from carried.other_than_meant(found, tables.meant)
 
 
 def _row(found: Found, state: str, severity: str, reason: str) -> ConnectionHealth:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import plane as planes
-from ..model import CertificateInUse, Charon, Connection, Kernel
+from ..model import CertificateInUse, Charon, Connection, Kernel, Meant
 from ..store import hold
 from ..store.hold import Decisions
 from ..strongswan import defaults
@@ -30,6 +30,7 @@ class Look(NamedTuple):
     unread: Mapping[str, str] = _NOTHING  # "charon", "kernel" or "certificate" -> why it cannot be read
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
+    meant: Meant = Meant()  # what SAs are to be like
 
     @property
     def plane(self) -> str:
@@ -50,6 +51,7 @@ class Look(NamedTuple):
 
 def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optional[Charon] = None) -> Report:
     """Return the verdict; ``maintenance`` and ``previous`` are those of :func:`judge.evaluate`."""
-    report = judge.evaluate(look.connections, look.charon, look.kernel, look.held, maintenance, previous)
+    shown = (look.connections, look.charon, look.kernel, look.held)
+    report = judge.evaluate(*shown, maintenance, previous, look.meant)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
     return report._replace(certificate=certificate, warnings=tuple(look.unread.values()))

@@ -9,8 +9,8 @@ from typing import Any, Optional
 from ..charon import charon
 from ..errors import HostIPsecError
 from ..kernel import kernel
-from ..model import Connection
-from ..store import certificate, holdfile, record
+from ..model import Connection, Meant
+from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
 from .look import Look
 
@@ -19,12 +19,13 @@ def observe(
     connections: Optional[Sequence[Connection]] = None,
     mtu: Optional[int] = None,
     warn_days: int = defaults.WARN_DAYS,
+    meant: Optional[Meant] = None,
 ) -> Look:
     """Look at this host once: at charon, after it at the kernel, last at the holds, which count at once.
 
-    ``connections`` are those that shall run here; without, all three arguments are those on record. What
-    cannot be read is said in the look, and stops nothing. Raises HostIPsecError where the record is needed
-    and damaged.
+    ``connections`` are those that shall run here; without, the first three arguments are those on record.
+    What cannot be read is said in the look, and stops nothing. ``meant`` is by default what ipsec.conf says.
+    Raises HostIPsecError where the record is needed and damaged.
     """
     if connections is None:
         connections, mtu, warn_days = record.read()
@@ -41,4 +42,5 @@ def observe(
         except HostIPsecError as error:
             unread[part] = str(error)
     holds, now = holdfile.read(), datetime.now(timezone.utc)
-    return Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
+    seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
+    return seen._replace(meant=present.meant() if meant is None else meant)

@@ -18,6 +18,7 @@ SEVERITY: Mapping[str, str] = {
     "down": "critical",
     "no child": "critical",
     "no xfrm": "critical",
+    "not encrypted": "critical",
     "duplicate": "warning",
     "one-way": "warning",
     "held": "warning",

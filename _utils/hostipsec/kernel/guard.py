@@ -13,11 +13,11 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from .. import owner
 from ..model import Address, Connection, KernelPolicy
 from . import kernel
 
-# charon's policies have priorities up to 600,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
-BLOCK, PASS = 2_000_073, 73
+BLOCK, PASS = owner.GUARD, 73
 # On a link that both share, a host finds its peer's link address before there can be ESP (RFC 4861)
 NEIGHBOUR_DISCOVERY = (135, 136)
 ANY = {4: "0.0.0.0/0", 6: "::/0"}

@@ -3,48 +3,69 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..errors import HostIPsecError
 from ..model import Kernel, KernelPolicy, KernelState
 
 _ALGORITHM = re.compile(r"^\t(?:aead|enc|auth|auth-trunc) (\S+)", re.MULTILINE)
-_CURRENT = re.compile(r"lifetime current:\s+(\d+)\(bytes\), (\d+)\(packets\)")
-_IDENTITY = re.compile(r"proto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d+)\S* mode (\S+)")
-_HEAD = re.compile(r"src (\S+) dst (\S+)")
-_ICMP_TYPE = re.compile(r"src \S+ dst \S+ proto \S+ type (\d+)")
-_DIRECTION = re.compile(r"^\tdir (in|out|fwd)(?: action (\S+))?.*? priority (\d+)", re.MULTILINE)
+_CURRENT = re.compile(r"lifetime current:\s+(\d{1,20})\(bytes\), (\d{1,20})\(packets\)")
+_IDENTITY = re.compile(r"^\tproto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE)
+_HEAD = re.compile(r"src (\S+) dst (\S+)((?: .*?)??)(?: uid \d+)? *$", re.MULTILINE)
+_ICMP_TYPE = re.compile(r"proto \S+ type (\d{1,3})\b")
+_DIRECTION = re.compile(r"^\tdir (in|out|fwd)(?: action (\S+))?.*? priority (\d{1,10})\b", re.MULTILINE)
+_SOCKET = re.compile(r"^\tsocket (?:in|out|fwd) ", re.MULTILINE)
 _TEMPLATE = re.compile(
-    r"^\ttmpl src (\S+) dst (\S+)\s+proto \S+ (?:spi \S+ )?reqid (\d+)\S* mode (\S+)", re.MULTILINE
+    r"^\ttmpl src (\S+) dst (\S+)\s+proto (\S+) (?:spi \S+ )?reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE
 )
-_INDEX = re.compile(r"^\tdir .*? index (\d+) ", re.MULTILINE)
+_TEMPLATES = re.compile(r"^\ttmpl ", re.MULTILINE)
+_INDEX = re.compile(r"^\tdir .*? index (\d{1,10}) ", re.MULTILINE)
 _LEVEL = re.compile(r"^\t\tlevel (\S+)", re.MULTILINE)
+_LIMITED = re.compile(r"\b(mark 0x[0-9a-f]+/0x0*[1-9a-f][0-9a-f]*|if_id 0x[0-9a-f]+)\b")
+_SELECTOR = re.compile(r"[0-9a-f.:]+(?:/\d{1,3})?")
+_STRAY = re.compile(r"\n(?!src |\t|\n|\Z)")  # a line of an entry that is not indented
+_ACTIONS, _LEVELS = ("allow", "block"), ("required", "use")
+
+
+class UnreadableError(HostIPsecError):
+    """What ``ip xfrm`` printed is not what it prints."""
 
 
 def kernel(states: str, policies: str, errors: str) -> Kernel:
-    """Return one look at the kernel, from the three texts."""
+    """Return one look at the kernel, from the three texts. Raises UnreadableError."""
     return Kernel(parse_states(states), parse_policies(policies), parse_errors(errors))
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """Yield the entries: each begins at the margin with ``src``, all else is indented."""
-    for block in re.split(r"^(?=src )", text, flags=re.MULTILINE):
-        if block.startswith("src "):
-            yield block
+def _blocks(text: str, what: str) -> Iterator[str]:
+    """Yield the entries: each begins at the margin with ``src``, all else is indented.
+
+    A text without entries, such as a complaint of ``ip``, has none. Raises UnreadableError.
+    """
+    head, *blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
+    for block in [*([head] if head.count("\n\t") else []), *blocks]:
+        if not block.startswith("src ") or _STRAY.search(block):
+            raise _unreadable(what, block)
+        yield block
+
+
+def _unreadable(what: str, block: str) -> UnreadableError:
+    shown = " ".join(block.split())
+    return UnreadableError(f"ip xfrm {what} printed what cannot be read: {shown[:80]!r}")
 
 
 def parse_states(text: str) -> tuple[KernelState, ...]:
     """Read ``ip -s xfrm state list nokeys``; ``-s`` may be missing, then bytes and packets are 0.
 
     ``(KernelState(src="10.0.0.1", dst="10.0.0.2", spi="c1a2b3c4", mode="transport", reqid=1,
-    bytes=84, packets=1, algorithm="rfc4106(gcm(aes))"), ...)``
+    bytes=84, packets=1, algorithm="rfc4106(gcm(aes))"), ...)``. Raises UnreadableError.
     """
-    return tuple(state for state in map(_state, _blocks(text)) if state is not None)
+    return tuple(_state(block) for block in _blocks(text, "state"))
 
 
-def _state(block: str) -> KernelState | None:
+def _state(block: str) -> KernelState:
     head, identity, current = _HEAD.match(block), _IDENTITY.search(block), _CURRENT.search(block)
-    if head is None or identity is None:
-        return None
+    if head is None or identity is None or not all(map(_SELECTOR.fullmatch, head.groups()[:2])):
+        raise _unreadable("state", block)
     return KernelState(
         src=head.group(1),
         dst=head.group(2),
@@ -62,30 +83,58 @@ def parse_policies(text: str) -> tuple[KernelPolicy, ...]:
     """Read ``ip -s xfrm policy``; policies of sockets (charon's own, for IKE) are left out.
 
     ``(KernelPolicy(src="10.0.0.1/32", dst="10.0.0.2/32", direction="out", priority=367231,
-    mode="transport", reqid=1, template_src="10.0.0.1", template_dst="10.0.0.2", number=1417), ...)``
+    mode="transport", reqid=1, template_src="10.0.0.1", template_dst="10.0.0.2", number=1417), ...)``. Raises
+    UnreadableError: a policy that cannot be read may be the one that lets packets pass.
     """
-    return tuple(policy for policy in map(_policy, _blocks(text)) if policy is not None)
+    return tuple(_policy(block) for block in _blocks(text, "policy") if not _SOCKET.search(block))
 
 
-def _policy(block: str) -> KernelPolicy | None:
-    head, direction = _HEAD.match(block), _DIRECTION.search(block)
-    if head is None or direction is None:
-        return None
-    template, level, index = _TEMPLATE.search(block), _LEVEL.search(block), _INDEX.search(block)
-    icmp = _ICMP_TYPE.match(block)
+def _policy(block: str) -> KernelPolicy:
+    head, direction, index = _HEAD.match(block), _DIRECTION.search(block), _INDEX.search(block)
+    templates, levels, limits = (found.findall(block) for found in (_TEMPLATE, _LEVEL, _LIMITED))
+    if head is None or direction is None or not _whole(head, direction, templates, levels, block):
+        raise _unreadable("policy", block)
+    template = templates[-1] if templates else ("", "", "", "0", "")
+    narrow = head.group(3).strip()
+    icmp = _ICMP_TYPE.match(narrow)
     return KernelPolicy(
         src=head.group(1),
         dst=head.group(2),
         direction=direction.group(1),
         action=direction.group(2) or "allow",
         priority=int(direction.group(3)),
-        mode=template.group(4) if template else "",
-        reqid=int(template.group(3)) if template else 0,
-        level=level.group(1) if level else "required",
-        template_src=template.group(1) if template else "",
-        template_dst=template.group(2) if template else "",
+        mode=template[4],
+        reqid=int(template[3]),
+        level=_level(templates, levels),
+        template_src=template[0],
+        template_dst=template[1],
         number=int(index.group(1)) if index else 0,
         icmp_type=icmp.group(1) if icmp else "",
+        narrow=" ".join([*narrow.split(), *limits]),
+        proto=" ".join(one[2] for one in templates) or "esp",
+    )
+
+
+def _level(templates: Sequence[Sequence[str]], levels: Sequence[str]) -> str:
+    """Return the level of ESP: compression is optional. Without ``-s`` ``required`` is not printed."""
+    if len(levels) == len(templates):
+        levels = [level for one, level in zip(templates, levels) if one[2] == "esp"]
+    return next((level for level in levels if level != "required"), "required")
+
+
+def _whole(
+    head: re.Match[str],
+    direction: re.Match[str],
+    templates: Sequence[object],
+    levels: Sequence[str],
+    block: str,
+) -> bool:
+    """Say whether the words of a policy are words of ``ip``."""
+    return (
+        all(map(_SELECTOR.fullmatch, head.groups()[:2]))
+        and direction.group(2) in (None, *_ACTIONS)
+        and len(templates) == len(_TEMPLATES.findall(block))
+        and {*levels} <= {*_LEVELS}
     )
 
 

@@ -16,7 +16,7 @@ from ..health import look, observation
 from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import routing
-from ..model import Charon, Connection, Kernel
+from ..model import Charon, Connection, Kernel, Meant
 from . import probe, verdict
 from .verdict import Captured, Counters, Rekeying, Verdict
 
@@ -35,6 +35,12 @@ class Asked:
     capture: bool = False
     rekey: bool = False
     esp: str = ""  # option esp of the connections, to compare a rekeyed SA with
+    weak: tuple[str, ...] = ()  # words of the pillar for what is broken by its age, and taken all the same
+
+    @property
+    def meant(self) -> Meant:
+        """Return what SAs are to be like, as far as it counts for a proof."""
+        return Meant(weak=self.weak)
 
 
 def asked(count: object, timeout: object, capture: bool, rekey: bool, esp: str) -> Asked:

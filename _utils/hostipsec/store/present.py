@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
-from ..strongswan import parse
+from ..model import Meant
+from ..strongswan import parse, strength
 from ..strongswan.sections import Configuration
 from ..system import files
 
@@ -43,6 +44,19 @@ def names() -> frozenset[str]:
 def certificate() -> str:
     """Return the file name of the certificate that an ipsec.conf of ours has; empty for none."""
     return next(iter(_ours().certificates), "")
+
+
+def meant() -> Meant:
+    """Return what SAs are to be like by an ipsec.conf of ours; not known where there is none.
+
+    What is broken by its age is there by a word of the pillar only.
+    """
+    text = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
+    found = parse.configuration(parse.common(text))
+    esp, ike = (found.defaults.get(key, "") for key in ("esp", "ike"))
+    return (
+        Meant(found.defaults.get("type", ""), esp, ike, strength.words(esp, ike)) if found.ours else Meant()
+    )
 
 
 def _ours() -> Configuration:

@@ -43,6 +43,11 @@ def configuration(
     )
 
 
+def common(conf: str) -> str:
+    """Return an ipsec.conf without its connections: the options of all of them stand first in ours."""
+    return re.split(r"^conn (?!%default)", conf, maxsplit=1, flags=re.MULTILINE)[0]
+
+
 def with_autos(conf: str, autos: Mapping[str, str]) -> str:
     """Return an ipsec.conf with other values of ``auto=``, by connection; every other line stays as it is.
 

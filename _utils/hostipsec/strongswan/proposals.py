@@ -262,6 +262,16 @@ def _ike(proposal: Proposal) -> tuple[Algorithm, ...]:
     return (*proposal.of(ENCRYPTION), *_integrity(proposal), *prf, *_exchanges(proposal))
 
 
+def choices(proposal: Proposal, protocol: str) -> tuple[tuple[str, ...], ...]:
+    """Return what a proposal of ``ike`` or ``esp`` leaves to be chosen, as charon shows it, by kind.
+
+    The last are the key exchanges.
+    """
+    prf = (proposal.of(PRF) or _derived(proposal)) if protocol == "ike" else ()
+    kinds = (proposal.of(ENCRYPTION), _integrity(proposal), prf, _exchanges(proposal))
+    return tuple(tuple(map(shown, kind)) for kind in kinds)
+
+
 def rendered_esp(esp: str) -> tuple[str, ...]:
     """Return each proposal of option ``esp`` as charon shows it for a rekeyed CHILD SA.
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
-from ..model import PASSIVE, REQUIRE, START, Connection, Settings
+from ..model import PASSIVE, REQUIRE, START, Connection, Meant, Settings
 from . import defaults
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -113,6 +113,12 @@ def options(connection: Connection, certificate: str, auto: str) -> dict[str, st
 def common_options(settings: Settings) -> dict[str, str]:
     """Return the options of all connections: ours, with the pillar's over them."""
     return {**defaults.CONNECTION, **settings.connection}
+
+
+def meant(settings: Settings) -> Meant:
+    """Return what SAs are to be like."""
+    every = common_options(settings)
+    return Meant(every["type"], every["esp"], every["ike"], settings.weak)
 
 
 def setup(settings: Settings) -> dict[str, str]:

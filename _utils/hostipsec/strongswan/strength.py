@@ -6,10 +6,11 @@ says, an SA is judged by what it has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from . import algorithms, proposals
-from .proposals import ENCRYPTION, INTEGRITY, KEYWORDS, PRF, Algorithm, Fault
+from .proposals import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, KEYWORDS, PRF, Algorithm, Fault
 
 _WEAK = frozenset(algorithms.WEAK.split())
 # the words of the pillar that allow them, each with the names of what it allows
@@ -27,7 +28,7 @@ def faults(text: str, allowed: Collection[str]) -> Iterator[Fault]:
 
     A single choice of it is one that the peer may take. ``allowed`` are words of the pillar.
     """
-    named = _named(allowed)
+    taken = named(allowed)
     for single in text.strip().removesuffix("!").split(","):
         for word in (word.strip() for word in single.split("-")):
             known = proposals.algorithm(word)
@@ -36,22 +37,27 @@ def faults(text: str, allowed: Collection[str]) -> Iterator[Fault]:
                 yield Fault(
                     f"{single.strip()!r} has {word}, which {worth}", "one that does, such as aes128gcm16"
                 )
-            elif known and known.name in _WEAK - named:
+            elif known and known.name in _WEAK - taken:
                 yield _weak(single.strip(), word)
 
 
 def _weak(single: str, word: str) -> Fault:
-    plain = word.partition("_")[2] if word.startswith("ke") else word
     return Fault(
         f"{single!r} has {word}, which is broken by its age",
         "one that is not, such as aes128gcm16-ecp384bp; to go on with it all the same: "
-        f"weak: [{plain}], beside 'connection'",
+        f"weak: [{', '.join(words(word))}], beside 'connection'",
     )
 
 
-def _named(words: Collection[str]) -> frozenset[str]:
+def named(words: Collection[str]) -> frozenset[str]:
     """Return the names of the algorithms that these words allow."""
     return frozenset(name for word in words for name in WORDS.get(word, ()))
+
+
+def words(*texts: str) -> tuple[str, ...]:
+    """Return the words of what is broken by its age in texts of options ``ike`` and ``esp``."""
+    found = (re.sub("^ke[1-7]_", "", word) for text in texts for word in re.split("[-,! ]+", text))
+    return tuple(sorted({word for word in found if word in WORDS}))
 
 
 def wrong(shown: str, allowed: Collection[str], protocol: str = "esp") -> str:
@@ -74,11 +80,11 @@ def _plain(part: str) -> str:
 
 def _wrong(found: Iterable[Algorithm], allowed: Collection[str], protocol: str) -> str:
     every = tuple(found)
-    named = _named(allowed)
+    taken = named(allowed)
     for one in every:
         if one.name in algorithms.WORTHLESS:
             return f"{proposals.shown(one)} {algorithms.WORTHLESS[one.name]}"
-        if one.name in _WEAK - named:
+        if one.name in _WEAK - taken:
             return f"{proposals.shown(one)} is broken by its age"
     kinds = {one.kind for one in every}
     if ENCRYPTION not in kinds:
@@ -87,3 +93,33 @@ def _wrong(found: Iterable[Algorithm], allowed: Collection[str], protocol: str) 
     if not aead and INTEGRITY not in kinds:
         return "it has no integrity algorithm"
     return "" if protocol == "esp" or PRF in kinds else "it has no PRF"
+
+
+def configured(shown: str, text: str, protocol: str = "esp") -> bool:
+    """Say whether a proposal, as charon shows it, is one of those that option ``ike`` or ``esp`` leaves.
+
+    The first CHILD SA has no key exchange. Without a final mark charon adds proposals of its own.
+    """
+    if not shown or not text.strip().endswith("!"):
+        return True
+    parts = {part for part in shown.split("/") if part}
+    return any(_fits(parts, one, protocol) for one in proposals.parse(text))
+
+
+def _fits(parts: Collection[str], proposal: proposals.Proposal, protocol: str) -> bool:
+    offered = proposals.choices(proposal, protocol)
+    needed = offered if protocol == "ike" else offered[:-1]
+    return all(any(one in parts for one in kind) for kind in needed if kind) and {*parts} <= {
+        one for kind in (*offered, (_OF_ESP,)) for one in kind
+    }
+
+
+def exchanges(esp: str) -> bool:
+    """Say whether each proposal of option ``esp`` has a key exchange, for SAs that are rekeyed."""
+    return bool(esp) and all(proposals.choices(one, "esp")[-1] for one in proposals.parse(esp))
+
+
+def exchanged(shown: str) -> bool:
+    """Say whether a proposal, as charon shows it, has a key exchange."""
+    found = [_SHOWN.get(_plain(part)) for part in shown.split("/")]
+    return any(one is not None and one.kind == KEY_EXCHANGE for one in found)

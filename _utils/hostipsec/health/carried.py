@@ -1,0 +1,135 @@
+"""Whether the SAs that charon shows of a connection carry all of its packets, and encrypt them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Optional
+
+from ..kernel import ciphers
+from ..model import ChildSA, KernelState, Meant
+from ..strongswan import strength
+from . import selectors, winning
+from .found import Found, Tables
+from .winning import WAYS
+
+# What the kernel has of them -------------------------------------------------------------------
+
+
+def missing(found: Found) -> str:
+    """Say what the kernel lacks for every CHILD SA; empty where one of them is whole."""
+    lacking = ""
+    for child in found.children:
+        absent = [*_absent_states(found, child), *_absent_policies(found, child)]
+        if not absent:
+            return ""
+        lacking = f"charon says {child.state}, but the kernel has no {', no '.join(absent)}"
+    return lacking
+
+
+def _absent_states(found: Found, child: ChildSA) -> Iterator[str]:
+    out, into = found.states
+    for way, spi, there in (("in", child.spi_in, into), ("out", child.spi_out, out)):
+        if not any(_is_of(one, child, spi) for one in there):
+            yield f"SA {spi} {way}" if _told(child) else f"SA of reqid {child.reqid} {way}"
+
+
+def _told(child: ChildSA) -> bool:
+    """Whether an SA is to be found by its SPI: of others than INSTALLED ones not all ways to ask show it."""
+    return child.state == "INSTALLED"
+
+
+def _is_of(state: KernelState, child: ChildSA, spi: Optional[str]) -> bool:
+    known = state.spi == spi if _told(child) else state.reqid == child.reqid
+    return known and state.proto == child.protocol.lower() == "esp"
+
+
+def _absent_policies(found: Found, child: ChildSA) -> Iterator[str]:
+    mine = winning.of_connection(found.connection, _reqids([child]))
+    yield from (f"policy {way}" for way in WAYS[::-1] if winning.missing(found.policies[way], mine))
+
+
+def _reqids(children: Sequence[ChildSA]) -> frozenset[int]:
+    return frozenset(child.reqid for child in children if child.reqid is not None)
+
+
+def trap(found: Found) -> str:
+    """Say why the trap of a connection without SAs catches nothing; empty where it does."""
+    mine = winning.of_connection(found.connection, ())
+    absent = [f"policy {way}" for way in WAYS if winning.missing(found.policies[way], mine)]
+    if absent:
+        return f"charon has a trap, but the kernel has no {', no '.join(absent)}: no packet starts it"
+    return next(_decided_by_others(found, mine), "")
+
+
+# Whether they encrypt --------------------------------------------------------------------------
+
+
+def in_the_clear(found: Found, tables: Tables) -> str:
+    """Say what is not encrypted although SAs are there; empty for nothing."""
+    bad = next(_bad_ciphers(found, tables.meant), "")
+    if bad:
+        return f"the SA is worth nothing: {bad}"
+    uncovered = selectors.uncovered(found.connection, found.children)
+    if uncovered or not tables.kernel_read:
+        return uncovered
+    mine = winning.of_connection(found.connection, _reqids(found.children))
+    return next(_decided_by_others(found, mine), "")
+
+
+def _bad_ciphers(found: Found, meant: Meant) -> Iterator[str]:
+    """Yield what is wrong with the ciphers of any of the SAs: packets may go by each."""
+    proposals = [(sa.proposal, "ike") for sa in found.up] + [(one.proposal, "esp") for one in found.children]
+    yield from filter(None, (strength.wrong(shown, meant.weak, kind) for shown, kind in proposals))
+    for child in found.children:
+        for one in (*found.states[0], *found.states[1]):
+            if _is_of(one, child, child.spi_in) or _is_of(one, child, child.spi_out):
+                yield from filter(None, [ciphers.wrong(one.algorithm, meant.weak)])
+
+
+def _decided_by_others(found: Found, mine: winning.Mine) -> Iterator[str]:
+    shown = any(child.local_ts for child in found.children)
+    for way in WAYS:
+        there = found.policies[way]
+        yield from filter(None, [winning.wrong(there, mine, way)])
+        limits = winning.limits(there, mine)
+        if limits and not (shown and limits.startswith("proto ")):
+            yield f"charon's policy {way} is for {limits} alone"
+
+
+# Whether they are as configured ----------------------------------------------------------------
+
+
+def other_than_meant(found: Found, meant: Meant) -> Iterator[str]:
+    """Yield in what mode and proposals are other than configured, where that is known."""
+    mode = _plain(meant.mode.upper() or found.mode)
+    modes = {_plain(child.mode) for child in found.children}
+    if mode and modes != {mode}:
+        yield f"in mode {' and '.join(sorted(modes))}, configured is {mode}"
+    for kind, text, every in (
+        ("esp", meant.esp, [child.proposal for child in found.children]),
+        ("ike", meant.ike, [sa.proposal for sa in found.up]),
+    ):
+        other = [shown for shown in every if not strength.configured(shown, text, kind)]
+        if other:
+            yield f"it has {other[0]}, configured is {kind}={text}: reauthenticate it (ipsec.reauthenticate)"
+
+
+def _plain(mode: str) -> str:
+    return mode.removesuffix("_PROXY")
+
+
+# How old they are ------------------------------------------------------------------------------
+
+
+def age(found: Found, meant: Meant) -> int:
+    """Return the age of the youngest SA that carries packets, in seconds; 0 where it is not known.
+
+    stroke does not tell it. The first CHILD SA, which comes with its IKE SA, is known by its proposal: it has
+    no key exchange where ``esp`` asks for one.
+    """
+    ages = [child.install_time for child in found.children]
+    if all(one is not None for one in ages):
+        return min((one for one in ages if one is not None), default=0)
+    shown = [child.proposal for child in found.children]
+    first = strength.exchanges(meant.esp) and all(shown) and not any(map(strength.exchanged, shown))
+    return min((sa.established or 0 for sa in found.up), default=0) if first else 0
