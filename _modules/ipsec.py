@@ -421,9 +421,10 @@ def down(
             arguments.deadline(deadline, paths.DOWN_DEADLINE),
             orders.command("down", asked, who),
         )
+        found = stop.down_host(meant, taking, seconds, wait, command)
     except HostIPsecError as error:
         return _failed(error, edition=EDITION)
-    return _answer(stop.down_host(meant, taking, seconds, wait, command).answer(), edition=EDITION)
+    return _answer(found.answer(), edition=EDITION)
 
 
 def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
@@ -484,10 +485,11 @@ def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0,
         seconds, command = arguments.deadline(deadline, paths.UP_DEADLINE), orders.command("up", asked, who)
         delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
         every = record.read().connections
+        time.sleep(delay)
+        found = comeback.up(every, meant, who, seconds, wait, command)
     except HostIPsecError as error:
         return _failed(error, edition=EDITION)
-    time.sleep(delay)
-    return _answer(comeback.up(every, meant, who, seconds, wait, command).answer(), edition=EDITION)
+    return _answer(found.answer(), edition=EDITION)
 
 
 def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs):

@@ -360,7 +360,7 @@ def _configured(name, keeping):
     """Settle it; ``keeping`` is given what shall run, a mark and the time, and keeps what ran before."""
     try:
         member = _member()
-        held = holdfile.held(member.connections, _now())
+        held = holdfile.known(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
         host = Host(lambda: _restart(name))
         work = configuration.work(want, host.observe_if_running())

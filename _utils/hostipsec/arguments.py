@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Optional
 
-from .errors import HostIPsecError, UnknownArgumentError
+from .errors import HostIPsecError, NothingMeantError, UnknownArgumentError
+
+_MOST = 6  # names that a sentence has
 
 
 def wrong(name: str, value: object, allowed: str) -> HostIPsecError:
@@ -44,6 +46,18 @@ def _number(value: object) -> Optional[float]:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def nothing_has(meant: object, peers: Iterable[str], names: Iterable[str]) -> NothingMeantError:
+    """Return the error that no connection passes a filter, with what there is."""
+    there = f"peers: {_few(peers)}; connections: {_few(names)}"
+    return NothingMeantError(f"no connection has {meant}; nothing was done; there are {there}")
+
+
+def _few(names: Iterable[str]) -> str:
+    every = sorted({*names})
+    more = f" and {len(every) - _MOST} more" if len(every) > _MOST else ""
+    return (", ".join(every[:_MOST]) or "none") + more
 
 
 def one_of(name: str, value: object, allowed: Collection[str]) -> str:

@@ -42,6 +42,10 @@ class ConfigError(HostIPsecError):
     """A configuration that strongSwan would not take as it is meant."""
 
 
+class NothingMeantError(HostIPsecError):
+    """A filter that no connection passes; nothing was done."""
+
+
 class UnknownArgumentError(HostIPsecError):
     """Arguments that nobody knows: a misspelt one would do another thing than was meant."""
 

@@ -48,7 +48,10 @@ class Paths:
         self.command = self.state / "command.json"
         self.before = self.state / "before.json"
         self.change = self.state / "previous/change.json"
-        self.lock = run / "hostipsec.lock"
+        self.locks = run / "hostipsec"  # a directory for root alone: who can open a lock can hold it
+        self.lock = self.locks / "hold.lock"
+        self.starting = self.locks / "starting.lock"  # connections, one process at a time
+        self.lock_of_before = run / "hostipsec.lock"  # of releases whose lock anybody could hold
         # what we bring
         self.engine = self.root / "usr/local/lib/hostipsec"
         self.sysctl = etc / "sysctl.d/60-ipsec.conf"

@@ -208,13 +208,15 @@ def test_a_held_connection(faces):
 
 
 def test_a_hold_that_cannot_be_read(faces):
+    """What is up stays so, and no status is well; it was read as "all held", and all was ended."""
     paths.here.hold.write_text("{")
-    state, severity, reason = one(faces.all_say())
-    assert (state, severity) == ("established", "critical")  # it has SAs
-    assert reason.startswith("held since ")
-    assert "by somebody because hold.json cannot be read" in reason
+    assert one(faces.all_say()) == ("established", "ok", "")
     found, _ = faces.module()
-    assert found["summary"]["severity"] == "critical"
+    assert (found["ok"], found["summary"]["severity"], faces.minion.retcode) == (False, "critical", 1)
+    assert found["warnings"][0].startswith("hold.json cannot be read (")
+    status, plain, lines = faces.command()
+    assert (status, plain["warnings"]) == (1, found["warnings"])
+    assert lines[-1] == f"WARNING: {found['warnings'][0]}"
 
 
 def test_a_charon_that_does_not_answer(faces):

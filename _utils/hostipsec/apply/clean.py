@@ -219,13 +219,15 @@ def _files() -> Part:
 
 
 def _state() -> Part:
-    there = [path for path in (paths.here.state, paths.here.lock) if path.exists()]
+    here = paths.here
+    there = [path for path in (here.state, here.locks, here.lock_of_before) if path.exists()]
 
     def remove() -> None:
-        paths.here.lock.unlink(missing_ok=True)
-        shutil.rmtree(paths.here.state, ignore_errors=True)
-        if paths.here.state.exists():
-            raise HostIPsecError(f"{paths.here.state}: cannot be removed")
+        here.lock_of_before.unlink(missing_ok=True)
+        for directory in (here.locks, here.state):
+            shutil.rmtree(directory, ignore_errors=True)
+        if here.state.exists():
+            raise HostIPsecError(f"{here.state}: cannot be removed")
 
     return Part({str(path): "removed" for path in there}, remove)
 

@@ -105,7 +105,7 @@ def _changes(
     member: membership.Membership, now: datetime
 ) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
     """Return warnings, and by state the changes that it reports in test mode."""
-    held = frozenset(holdfile.held(member.connections, now))
+    held = frozenset(holdfile.known(member.connections, now))
     inspection = source.inspect_member(member, now)
     work = configuration.work(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))

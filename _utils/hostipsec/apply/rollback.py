@@ -78,7 +78,7 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
             "nothing was changed"
         )
     connections, mtu = previous.record.connections, previous.record.mtu
-    held = holdfile.held(connections, now)
+    held = holdfile.known(connections, now)
     want = wanted(previous, frozenset(held))
     work = configuration.work(want, host.observe_if_running())
     outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)

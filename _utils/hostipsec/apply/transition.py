@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
+from ..emergency import starting
 from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
@@ -198,7 +199,7 @@ def _start_absent(want: Wanted, host: Host) -> tuple[str, ...]:
     if not names:
         return ()
     try:
-        host.initiate(names)
+        started = starting.start(lambda look: repair.absent(want.connections, look), want.connections, host)
     except CharonError as error:
         return (f"{len(names)} connections left to the keeper: {error}",)
-    return (f"{len(names)} connections started",)
+    return (f"{len(started.names)} connections started",) if started.names else ()

@@ -25,8 +25,8 @@ class Task:
             self._result = str(self._act() or ""), ""
         except OverruledError as error:
             self._overruled = error
-        except HostIPsecError as error:
-            self._result = "", str(error)
+        except Exception as error:  # whatever fails, an emergency stop goes on and says what it was
+            self._result = "", str(error) if isinstance(error, HostIPsecError) else repr(error)
 
     def wait(self, seconds: float) -> tuple[str, str]:
         """Return what it returned, and why it is not done by then. Raises OverruledError as it did."""

@@ -1,12 +1,14 @@
 """The way back from an emergency stop: holds lifted, the service started, everything brought up at once.
 
-This host starts what it is the initiator of as soon as charon has it and, where it alone was told, a little
-later what its peers should have started and did not. Nothing waits for a peer; what did not come up by the
-deadline is told with the reason that charon gave.
+This host starts what it is the initiator of as soon as charon has it and, a little later, what its peers
+should have started and did not: their keepers ask a host that was held only every few minutes. What it starts
+for a peer it ends again where that does not answer, lest there are two once both reach each other. Nothing
+waits for a peer; what did not come up by the deadline is told with the reason that charon gave.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
@@ -23,10 +25,12 @@ from ..model import START, Charon, Connection, Kernel
 from ..store import hold
 from ..store.hold import Command, Lift, OverruledError, Scope
 from ..system import service
+from . import orders, starting, strangers
 from .host import CALL, Host
 
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
+KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
 _POLL = 0.1
 
@@ -42,6 +46,7 @@ class Up:
     waited: bool = True  # False: the states are those of the moment
     problems: tuple[str, ...] = ()
     overruled: str = ""  # the later command of the fleet that counts instead
+    notes: tuple[str, ...] = ()  # what else is worth knowing, sentences
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:
@@ -62,7 +67,7 @@ class Up:
             "held": self.still_held,
         }
         rows = {row.name: _plain(row) for row in self.connections}
-        return Answer(self.ok, self.sentence, rows, self.problems, own=own)
+        return Answer(self.ok, self.sentence, rows, self.problems, self.notes, own)
 
     @property
     def sentence(self) -> str:
@@ -98,9 +103,11 @@ def up(
 
     ``connections`` are all of this host. Without ``wait`` it returns as soon as they are started; the keeper
     starts what was missed. ``command`` is what the fleet was told: where a later one was obeyed already
-    nothing is done.
+    nothing is done. Raises NothingMeantError for a filter that no connection passes.
     """
-    return _Comeback(connections, scope, who, deadline, wait, command, host or Host()).run()
+    host = host or Host()
+    orders.something(scope, connections, host.holds())
+    return _Comeback(connections, scope, who, deadline, wait, command, host).run()
 
 
 @dataclass
@@ -120,7 +127,9 @@ class _Comeback:
     fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
     loaded_at: dict[str, float] = field(default_factory=dict)  # connection -> when it was seen loaded first
     started: dict[str, float] = field(default_factory=dict)  # connection -> when it was started last
+    turned: set[str] = field(default_factory=set)  # of what was started, that which the peer should have
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     look: Optional[Charon] = None
 
     def __post_init__(self) -> None:
@@ -139,22 +148,33 @@ class _Comeback:
         held = hold.reasons(before, self.wanted, self.host.now())
         self.fresh = frozenset(one.name for one in self.wanted if one.stage == START and one.name in held)
         lift = Lift(self.who, self.host.now(), self.scope)
+        self.notes += orders.warnings(self.command, self.host.now())
         try:
             self.host.lift(lift, self.every, self.command)
+            if not self.every:
+                return self._nothing(bool(before))
             self._load()
         except OverruledError as error:
             self.overruled = str(error)
             return self._result(lifted=False)
         except HostIPsecError as error:
             self.problems.append(str(error))
+            self._glance()
             return self._result(bool(before))
         self._guard()
         while True:
             self._step()
             done = self._all_up() if self.wait else self._all_loaded()
             if done or self.elapsed > self.deadline or self._held_again():
+                self._end_turns()
                 return self._result(bool(before))
             self.host.sleep(_POLL)
+
+    def _nothing(self, lifted: bool) -> Up:
+        """Return what there is to say of a host without connections: there is no service to start."""
+        self.notes.append(orders.UNRECORDED)
+        self.problems += strangers.said(self.host)
+        return self._result(lifted)
 
     def _guard(self) -> None:
         try:
@@ -176,23 +196,42 @@ class _Comeback:
 
     def _step(self) -> None:
         """Look, and start what is loaded and missing."""
+        self._glance()
+        if self.look is None:
+            return
+        self._listen()
+        self._end_turns(KNOCK)
+        if not self._due(self.look):
+            return
         try:
-            self.look = self.host.observe(max(0.2, min(CALL, self.deadline - self.elapsed)))
-            self._listen()
-            names = self._due(self.look)
-            refused = self.host.initiate(names, CALL)
-            self.started.update((name, self.elapsed) for name in names if name not in refused)
+            self.look, names, refused = starting.start(self._due, self.wanted, self.host)
         except CharonError:
             self.look = None
+            return
+        begun = {*names} - {*refused}
+        self.started.update(dict.fromkeys(begun, self.elapsed))
+        self.turned.update(one.name for one in self.wanted if one.name in begun and not one.initiator)
+
+    def _glance(self) -> None:
+        try:
+            self.look = self.host.observe(max(0.2, min(CALL, self.deadline - self.elapsed)))
+        except CharonError:
+            self.look = None
+
+    def _end_turns(self, patience: float = 0.0) -> None:
+        """End what this host began in the stead of a peer that does not answer: to go on is the peer's."""
+        over = {name for name in self.turned if self.elapsed - self.started[name] >= patience}
+        sas = self.look.ike_sas if self.look else ()
+        half = [sa.uniqueid for sa in sas if sa.initiator and sa.state == "CONNECTING" and sa.name in over]
+        with contextlib.suppress(CharonError):
+            self.host.terminate(half, True)
 
     def _due(self, look: Charon) -> tuple[str, ...]:
         """Return what is to be started now: loaded, without an SA, not started just before, and its turn."""
         loaded = {one.name for one in look.connections}
         for name in loaded:
             self.loaded_at.setdefault(name, self.elapsed)
-        # told with the whole fleet, or minded by its keeper, the other end starts what is its to start: both
-        # starting while neither reaches the other makes two IKE SAs once they do
-        turn = self.command is None and self.elapsed > TURN
+        turn = self.elapsed > TURN
         there = owner.present(self.wanted, look.ike_sas)
         return tuple(
             one.name
@@ -202,7 +241,7 @@ class _Comeback:
             and one.stage in repair.STARTED
             and (one.initiator or turn)
             and one.name not in there
-            and self.elapsed - self.started.get(one.name, -AGAIN) >= AGAIN
+            and self.elapsed - self.started.get(one.name, -TURN) >= (AGAIN if one.initiator else TURN)
         )
 
     def _rows(self, kernel: Optional[Kernel]) -> tuple[ConnectionHealth, ...]:
@@ -244,6 +283,7 @@ class _Comeback:
             waited=self.wait,
             problems=tuple(self.problems),
             overruled=self.overruled,
+            notes=tuple(self.notes),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Optional
 
@@ -17,12 +18,13 @@ from ..kernel import guard, kernel
 from ..model import Charon, Connection, Kernel
 from ..store import holdfile
 from ..store.hold import Command, Decisions, Hold, Lift
-from ..system import service
+from ..system import locks, service
 
 if TYPE_CHECKING:
     from ..charon.charonlog import Log
 
 CALL, ORDER = paths.CALL_DEADLINE, paths.ORDER_DEADLINE
+STARTING = 2.0  # seconds to wait for another who starts connections just then
 
 
 class Host:
@@ -69,6 +71,10 @@ class Host:
     def initiate(self, names: Iterable[str], timeout: float = CALL) -> Mapping[str, str]:
         """Start connections, waiting for no peer; returns what was refused, and why."""
         return charon.initiate(names, timeout)
+
+    def starting(self) -> AbstractContextManager[bool]:
+        """Return what keeps others of this host from starting connections meanwhile; see `starting`."""
+        return locks.held(paths.here.starting, STARTING)
 
     def reauthenticate(self, ids: Iterable[int], timeout: float = CALL) -> Mapping[int, str]:
         """Authenticate IKE SAs anew; returns what was refused, and why."""
@@ -162,7 +168,7 @@ class Host:
 
     def obey(self, command: Command) -> None:
         """Note a command that takes no hold. Raises OverruledError as well."""
-        holdfile.obey(command)
+        holdfile.obey(command, self.now())
 
     def ignore(self, connections: Sequence[Connection]) -> None:
         """Keep connections out of ipsec.conf, without a hold."""

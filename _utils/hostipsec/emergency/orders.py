@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Optional
 
 from .. import arguments
-from ..store.hold import EVERY, NO_REASON, Command, Hold, Scope
+from ..errors import NothingMeantError
+from ..model import Connection
+from ..store.hold import EVERY, NO_REASON, Command, Decisions, Hold, Obeyed, Scope, counted
 from ..strongswan import durations
+
+UNRECORDED = (
+    "no connections are recorded on this host: state ipsec was never applied here, or its record is lost"
+)
 
 
 def scope(peer: Optional[object], connection: Optional[object]) -> Scope:
     """Return the connections that two shell patterns mean; without them, every one."""
-    return Scope(str(peer or EVERY), str(connection or EVERY))
+    return Scope(*(EVERY if one is None else str(one) for one in (peer, connection)))
+
+
+def something(meant: Scope, connections: Sequence[Connection], decisions: Decisions = ()) -> None:
+    """Refuse a filter that no connection passes. Raises NothingMeantError, which says what there is.
+
+    One that somebody holds by, of whatever time, can be lifted.
+    """
+    if meant.whole or meant.select(connections) or any(one.scope == meant for one in decisions):
+        return
+    if not connections:
+        raise NothingMeantError(f"no connection has {meant}: {UNRECORDED}; nothing was done")
+    raise arguments.nothing_has(meant, (one.peer for one in connections), (one.name for one in connections))
 
 
 def hold(reason: object, who: object, meant: Scope, expires: Optional[object], now: datetime) -> Hold:
@@ -29,6 +48,12 @@ def _after(span: object, now: datetime) -> datetime:
     except OverflowError:  # beyond the year 9999
         pass
     raise arguments.wrong("expires", span, f"{durations.ALLOWED}, more than 0")
+
+
+def warnings(given: Optional[Command], now: datetime) -> tuple[str, ...]:
+    """Say that a command came with a time that lies ahead of the clock."""
+    found = counted(Obeyed(), given, now.timestamp())
+    return (found.warning,) if found and found.warning else ()
 
 
 def command(verb: str, asked: Optional[object], who: object) -> Optional[Command]:

@@ -12,6 +12,7 @@ from ..kernel.leftovers import Leftovers
 from ..model import Charon, Connection, IkeSA
 from ..store.hold import Command, Hold, OverruledError, Scope, current, words
 from ..system import service
+from . import orders
 from .background import Task, within
 from .host import Host
 
@@ -73,6 +74,7 @@ class KeepingOut:
 
     def begin(self) -> None:
         """Decide, and begin to tell guard and starter; one who is overruled does nothing."""
+        self.course.notes += orders.warnings(self.order.command, self.host.now())
         try:
             self.holder, why = self._decide()
         except OverruledError as error:

@@ -18,6 +18,7 @@ from ..kernel import leftovers
 from ..model import Connection, IkeSA
 from ..store import record
 from ..store.hold import Command, Hold, Scope
+from . import orders, strangers
 from .host import Host
 from .phases import Clearing, Course, Ending, KeepingOut, Order
 from .stopped import Down, Ended
@@ -30,13 +31,30 @@ def down_host(
     wait: bool = True,
     command: Optional[Command] = None,
 ) -> Down:
-    """Do :func:`down` with the connections on record here; a damaged record is no obstacle to a hold."""
+    """Do :func:`down` with the connections on record here; a damaged record is no obstacle to a hold.
+
+    Raises NothingMeantError for a filter that no connection passes.
+    """
+    host = Host()
     try:
-        return down(record.read().connections, scope, hold, deadline, wait, command)
+        connections = record.read().connections
     except HostIPsecError as error:
-        found = down((), scope, hold, deadline, wait, command)
+        found = down((), scope, hold, deadline, wait, command, host)
         said = f"which connections this host has is not known, so none was ended: {error}"
         return found._replace(problems=(*found.problems, said))
+    orders.something(scope, connections, host.holds())
+    found = down(connections, scope, hold, deadline, wait, command, host)
+    if connections or found.overruled:
+        return found
+    strange = strangers.said(host)
+    return found._replace(
+        problems=(*found.problems, *strange), notes=(*found.notes, f"{orders.UNRECORDED}{_held(found)}")
+    )
+
+
+def _held(found: Down) -> str:
+    """Say that connections which are yet to come are held."""
+    return "; whatever it gets to have stays down until ipsec-global up" if found.held else ""
 
 
 def down(

@@ -16,6 +16,7 @@ from ..health.report import ConnectionHealth, Report
 from ..model import STAGES, Connection, Meant
 from ..pillar.membership import Membership
 from ..store import present, record
+from ..store.hold import EVERY, Scope
 from ..store.record import Record
 from ..strongswan import sections
 
@@ -52,7 +53,12 @@ def host(
     seen, report = _look(expected)
     if report.answered and report.trouble:  # charon and the kernel are asked one after the other
         seen, report = _look(expected)
-    shown = report.only(peer or "*", connection or "*")
+    meant = Scope(*(EVERY if one is None else str(one) for one in (peer, connection)))
+    shown = report.only(*meant)
+    if report.connections and not shown.connections:
+        rows = report.connections
+        wrong = arguments.nothing_has(meant, (row.peer for row in rows), (row.name for row in rows))
+        return answer.failed(wrong, _nothing_seen(wrong)), UNUSABLE
     return _answer(expected, seen, report, shown), UNUSABLE if expected.warnings else TROUBLE
 
 

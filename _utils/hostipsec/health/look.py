@@ -16,6 +16,9 @@ from . import expiry, judge
 from .report import Report
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+HOLD = (
+    "hold"  # key of `unread`: the holds are not known, and those in the look are what ipsec.conf keeps down
+)
 
 
 class Look(NamedTuple):
@@ -27,7 +30,7 @@ class Look(NamedTuple):
     kernel: Optional[Kernel] = None
     certificate: Optional[CertificateInUse] = None
     holds: Decisions = ()
-    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel" or "certificate" -> why it cannot be read
+    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel", "certificate" or HOLD -> why it cannot be read
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like
@@ -54,4 +57,6 @@ def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optiona
     shown = (look.connections, look.charon, look.kernel, look.held)
     report = judge.evaluate(*shown, maintenance, previous, look.meant)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
-    return report._replace(certificate=certificate, warnings=tuple(look.unread.values()))
+    return report._replace(
+        certificate=certificate, warnings=tuple(look.unread.values()), unsure=look.unread.get(HOLD, "")
+    )

@@ -12,6 +12,7 @@ from ..kernel import kernel
 from ..model import Connection, Meant
 from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
+from . import look as looks
 from .look import Look
 
 
@@ -41,6 +42,8 @@ def observe(
             found[part] = read()
         except HostIPsecError as error:
             unread[part] = str(error)
-    holds, now = holdfile.read(), datetime.now(timezone.utc)
+    holds, wrong = holdfile.found()
+    now = datetime.now(timezone.utc)
+    unread.update({looks.HOLD: wrong} if wrong else {})
     seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
     return seen._replace(meant=present.meant() if meant is None else meant)

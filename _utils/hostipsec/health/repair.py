@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import owner
 from ..model import REQUIRE, START, Charon, Connection, IkeSA
@@ -14,6 +14,7 @@ INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
 
 
 def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -32,15 +33,22 @@ def verdicts(look: Look) -> tuple[ConnectionHealth, ...]:
     return tuple(row for row in looks.judged(look).managed if row.name not in held)
 
 
-def due(look: Look) -> tuple[str, ...]:
+def due(look: Look, new: Collection[str] = ()) -> tuple[str, ...]:
     """Return the connections that this host should start now; none where charon does not answer."""
-    return absent(look.connections, look.charon, look.held) if look.charon else ()
+    return absent(look.connections, look.charon, look.held, new) if look.charon else ()
 
 
 def absent(
-    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
+    connections: Sequence[Connection],
+    observed: Charon,
+    held: Collection[str] = (),
+    new: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Return the connections that this host should start now."""
+    """Return the connections that this host should start now.
+
+    ``new`` are those that charon got a little while ago: a responder starts them as well, once, as a sign for
+    the initiator, which asks a peer that was not there only every few minutes.
+    """
     there = owner.present(connections, observed.ike_sas)
     loaded = {connection.name for connection in observed.connections}
     restarted = observed.uptime is not None and INITIATORS_TURN <= observed.uptime <= WINDOW
@@ -51,8 +59,51 @@ def absent(
         and one.name not in held
         and one.name in loaded
         and one.name not in there
-        and (one.initiator or restarted)
+        and (one.initiator or restarted or one.name in new)
     )
+
+
+class Patience:
+    """When to start again what did not come up: soon at first, then ever more seldom, and at once on a sign.
+
+    Whoever is held, or gone from the mesh, refuses each attempt: that is a Diffie-Hellman exchange at both
+    ends, and lines in both logs. Signs are an SA that carries or that the peer itself began, and whatever
+    changes the mark: a new configuration, a decision of an operator, another charon.
+    """
+
+    def __init__(self) -> None:
+        self._mark: object = None
+        self._next: dict[str, float] = {}  # connection -> when to start it again
+        self._pause: dict[str, float] = {}
+        self._loaded: dict[str, float] = {}  # connection -> when charon was seen to have it first
+
+    def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
+        """Take in a look at charon."""
+        if mark != self._mark:
+            self._mark, self._next, self._pause = mark, {}, {}
+        for name in owner.present(connections, filter(_is_sign, observed.ike_sas)):
+            self._next.pop(name, None)
+            self._pause.pop(name, None)
+        self._loaded = {one.name: self._loaded.get(one.name, now) for one in observed.connections}
+
+    def new(self, now: float) -> frozenset[str]:
+        """Return the connections that charon got a little while ago, and whose initiators had their turn."""
+        turn = {name for name, since in self._loaded.items() if INITIATORS_TURN <= now - since <= WINDOW}
+        return frozenset(turn - {*self._next})
+
+    def ripe(self, names: Iterable[str], now: float) -> tuple[str, ...]:
+        """Return those that are to be started again by now."""
+        return tuple(name for name in names if now >= self._next.get(name, now))
+
+    def started(self, names: Iterable[str], now: float) -> None:
+        """Note an attempt."""
+        for name in names:
+            self._pause[name] = min(SELDOM, 2 * self._pause.get(name, SOON / 2))
+            self._next[name] = now + self._pause[name]
+
+
+def _is_sign(sa: IkeSA) -> bool:
+    return not sa.initiator or any(child.state == "INSTALLED" for child in sa.children)
 
 
 def useless(
@@ -62,7 +113,12 @@ def useless(
 
     At most BUDGET of all connections, but one at least: the others are for the looks to come.
     """
-    lost = [
+    return tuple(lost(earlier, rows)[: max(1, int(len(rows) * BUDGET))])
+
+
+def lost(earlier: Mapping[str, ConnectionHealth], rows: Sequence[ConnectionHealth]) -> list[ConnectionHealth]:
+    """Return all of them."""
+    return [
         row
         for row in rows
         if row.state == "no xfrm"
@@ -70,7 +126,20 @@ def useless(
         and (earlier[row.name].state, earlier[row.name].ike_ids) == (row.state, row.ike_ids)
         and earlier[row.name].packets_in == row.packets_in
     ]
-    return tuple(lost[: max(1, int(len(rows) * BUDGET))])
+
+
+def flushed(look: Look, gone: Sequence[ConnectionHealth], rows: Sequence[ConnectionHealth]) -> bool:
+    """Say whether the kernel has lost the SAs of every connection that has any, and nothing contradicts it.
+
+    Somebody flushed the states, then; a look at another network namespace, or one that failed half way, finds
+    charon's policies of these connections no more than their states.
+    """
+    if look.kernel is None or {row.name for row in gone} != {row.name for row in rows if row.ike_ids}:
+        return False
+    there = [one for one in look.kernel.policies if one.reqid]
+    names = {row.name for row in gone}
+    ours = (owner.Ours([one]) for one in look.connections if one.name in names)
+    return all(any(owner.owns_policy(policy, one) for policy in there) for one in ours)
 
 
 def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:

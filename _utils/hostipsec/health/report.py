@@ -86,6 +86,7 @@ class Report(NamedTuple):
     plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
     certificate: Optional[Expiry] = None  # of the one that is in use
     warnings: tuple[str, ...] = ()  # what could not be looked at
+    unsure: str = ""  # why it is not known who holds what down; nothing is well then
 
     def only(self, peer: str = "*", connection: str = "*") -> Report:
         """Return the report on those connections whose peer and name match shell patterns."""
@@ -127,7 +128,8 @@ class Report(NamedTuple):
     def severity(self) -> str:
         """Return the worst severity."""
         certificate = [self.certificate.severity] if self.certificate else []
-        return worst(*(row.severity for row in self.connections), *certificate)
+        unsure = ["critical"] if self.unsure else []
+        return worst(*(row.severity for row in self.connections), *certificate, *unsure)
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:

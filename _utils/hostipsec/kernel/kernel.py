@@ -34,6 +34,15 @@ def policies(timeout: float = 5.0, run: processes.Run = processes.run) -> tuple[
     return xfrm.parse_policies(_read(_POLICIES, timeout, run))
 
 
+def count(timeout: float = 5.0, run: processes.Run = processes.run) -> int:
+    """Return the number of states by the kernel's own count, which is no list of them."""
+    said = _read(["ip", "xfrm", "state", "count"], timeout, run)
+    number = said.replace("SAD count", "").strip()
+    if not number.isdecimal():
+        raise KernelError(f"ip xfrm state count: found {' '.join(said.split())!r}, expected: SAD count N")
+    return int(number)
+
+
 def set_policies(batch: str, timeout: float = 5.0) -> None:
     """Run ``ip -batch`` to add, renew or delete policies; raises KernelError where a line of it fails."""
     result = processes.run(["ip", "-batch", "-"], timeout, stdin=batch)

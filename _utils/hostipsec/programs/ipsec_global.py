@@ -13,17 +13,16 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from .. import paths
-from ..errors import HostIPsecError
-from ..model import Connection
+from ..emergency import orders
+from ..errors import HostIPsecError, NothingMeantError
 from ..store import hold, holdfile, record
 from ..store.hold import Hold, Scope
-from ..strongswan import durations
 
 if TYPE_CHECKING:
     from ..emergency import comeback, stopped
@@ -98,16 +97,27 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Do what the command line says."""
     found = parser()
     options = found.parse_args(arguments)
-    if options.span and not durations.parse(options.span):
-        found.error(f"--for: {options.span!r} is no time such as 30m, 2h or 1d")
+    try:
+        taking = orders.hold(options.reason, who(), _scope(options), options.span, _now())
+    except HostIPsecError:
+        found.error(
+            f"--for: {options.span!r} is no time such as 30m, 2h or 1d that ends before the year 9999"
+        )
     if options.action == "hold":
         return _hold()
     if os.geteuid() != 0:
         _complain(f"{options.action}: only root may do this")
         return Exit.NOT_ROOT
-    actions = {"down": _down, "up": _up, "status": _status}
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "down": functools.partial(_down, taking),
+        "up": _up,
+        "status": _status,
+    }
     try:
         return actions[options.action](options)
+    except NothingMeantError as error:
+        _complain(f"{options.action}: {error}")
+        return Exit.USAGE
     except HostIPsecError as error:
         _complain(f"{options.action}: {error}")
         return Exit.TROUBLE
@@ -135,36 +145,31 @@ def _scope(options: argparse.Namespace) -> Scope:
     return Scope(options.peer, options.connection)
 
 
-def _unrecorded(connections: Sequence[Connection], scope: Scope) -> str:
-    """Say why there is nothing to do; empty where there is."""
-    if not connections:
-        return "no connections are recorded on this host: state ipsec was never applied here"
-    return "" if scope.select(connections) else f"no connection has {scope}"
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 # down ----------------------------------------------------------------------------------------
 
 
-def _down(options: argparse.Namespace) -> int:
+def _down(taking: Hold, options: argparse.Namespace) -> int:
     from ..emergency import stop
 
-    scope, now = _scope(options), datetime.now(timezone.utc)
-    until = now + timedelta(seconds=durations.parse(options.span) or 0) if options.span else None
-    taking = Hold(who(), now, options.reason or hold.NO_REASON, until, scope) if options.hold else None
     deadline = options.deadline or paths.DOWN_DEADLINE
-    found = stop.down_host(scope, taking, deadline, wait=not options.nonblocking)
-    nothing = "" if found.connections or found.problems else _unrecorded(record.read().connections, scope)
+    found = stop.down_host(
+        taking.scope, taking if options.hold else None, deadline, wait=not options.nonblocking
+    )
     if options.json:
         _say([json.dumps(found.answer().as_dict(), indent=2)])
     else:
-        _say(_down_lines(found, nothing, options.verbose))
-    if nothing and found.ok:
+        _say(_down_lines(found, options.verbose))
+    if not found.connections and found.ok:
         return Exit.NO_RECORD
     return Exit.NOT_HELD if found.lost_hold and not found.left else Exit.OK if found.ok else Exit.TROUBLE
 
 
-def _down_lines(found: stopped.Down, nothing: str, verbose: bool) -> Iterable[str]:
-    yield nothing or found.sentence
+def _down_lines(found: stopped.Down, verbose: bool) -> Iterable[str]:
+    yield found.sentence
     for one in found.connections:
         if one.left:
             yield f"LEFT  {one.connection.name}: {one.left}"
@@ -187,20 +192,20 @@ def _up(options: argparse.Namespace) -> int:
     scope, connections = _scope(options), record.read().connections
     deadline = options.deadline or paths.UP_DEADLINE
     found = comeback.up(connections, scope, who(), deadline, wait=options.blocking)
-    nothing = _unrecorded(connections, scope)
     if options.json:
         _say([json.dumps(found.answer().as_dict(), indent=2)])
     else:
-        _say(_up_lines(found, nothing, options.verbose))
-    if nothing and found.ok:
+        _say(_up_lines(found, options.verbose))
+    if not connections and found.ok:
         return Exit.NO_RECORD
     return Exit.OK if found.ok else Exit.TROUBLE
 
 
-def _up_lines(found: comeback.Up, nothing: str, verbose: bool) -> Iterable[str]:
-    yield nothing or found.sentence
+def _up_lines(found: comeback.Up, verbose: bool) -> Iterable[str]:
+    yield found.sentence
     yield from _rows(found.connections if verbose else found.trouble if found.waited else ())
     yield from (f"NOT AS ASKED: {problem}" for problem in found.problems)
+    yield from found.notes
     if found.still_held:
         yield f"held {found.still_held}"
 
@@ -217,13 +222,15 @@ def _status(options: argparse.Namespace) -> int:
     from ..health import look, observation
 
     seen, scope = observation.observe(), _scope(options)
+    if seen.connections:
+        orders.something(scope, seen.connections)
     report = look.judged(seen)
     if options.blocking and report.answered and report.trouble:
         seen = observation.observe()
         report = look.judged(seen)
     shown = report.only(scope.peer, scope.connection)
     holds = hold.words(hold.current(seen.holds, seen.time))
-    nothing = _unrecorded(seen.connections, scope)
+    nothing = "" if seen.connections else orders.UNRECORDED
     if options.json:
         _say([json.dumps({**_plain(shown), "held": holds}, indent=2)])
     else:
@@ -254,8 +261,10 @@ def _status_lines(shown: Report, nothing: str, holds: str, verbose: bool) -> Ite
 
 def _hold() -> int:
     """Print the hold, for whoever logs in; nothing where there is none."""
-    said = hold.words(hold.current(holdfile.read(), datetime.now(timezone.utc)))
+    there = holdfile.found()
+    said = hold.words(hold.current(there.decisions, _now()))
     _say([f"*** IPsec of this host is held down {said}. Lift it by: ipsec-global up ***"] if said else [])
+    _say([f"*** IPsec of this host: {there.wrong} ***"] if there.wrong else [])
     return Exit.OK
 
 

@@ -12,14 +12,19 @@ It ends SAs of connections that are held: held means held, also where a state an
 ipsec.conf at the same moment. A hold that is over is lifted. And it ends those that charon goes on with
 though the kernel has lost them, since charon is not told and their packets are dropped until the next
 rekeying: seen twice, with nothing that came in meanwhile, and few at a time, lest a mistake takes a mesh
-down. Of two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends
-the older one. No other SA.
+down; all at once where the kernel has lost every one, says so in two ways, and still has the policies. Of
+two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends the older
+one. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
 
+A peer that refuses is asked ever more seldom, up to five minutes apart, and at once on a sign of it or of an
+operator. For that sign the other end starts once what its charon was given anew.
+
 It looks once a pass, and each part of the pass acts on that look. A hold counts at once, though: where
-something is to be started or blocked, the holds are read once more.
+something is to be started or blocked, the holds are read once more. Where they cannot be read it changes
+nothing of what they say, and complains.
 """
 
 from __future__ import annotations
@@ -28,16 +33,19 @@ import argparse
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Optional
 
 from .. import paths
 from ..charon import charon
+from ..emergency import starting
+from ..emergency.host import Host
 from ..errors import CharonError, HostIPsecError
 from ..health import observation, repair
-from ..health.look import Look
+from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth
-from ..kernel import guard, routes, routing
+from ..kernel import guard, kernel, routes, routing
 from ..store import holdfile, record
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
@@ -55,7 +63,7 @@ log = logging.getLogger("hostipsec-keeper")
 
 def keep_hold(look: Look) -> tuple[str, ...]:
     """Keep down what is held, and lift a hold that is over; returns what charon had of what is held."""
-    if not look.holds:
+    if not look.holds or HOLD in look.unread:
         return ()
     changed = holdfile.enforce(look.connections, look.time)
     loaded, ids = repair.held_yet_there(look)
@@ -78,14 +86,15 @@ class Repair:
         self.clock = clock
         self.earlier: dict[str, ConnectionHealth] = {}
         self.twice: dict[tuple[int, ...], float] = {}  # ids that are too many -> when they were seen first
+        self.ended = False  # whether something was, at the last look, so that it can be started now
 
     def __call__(self, look: Look) -> tuple[str, ...]:
         """Judge, and end; returns the names. Nothing is ended where charon or the kernel cannot be seen."""
-        earlier, self.earlier = self.earlier, {}
+        earlier, self.earlier, self.ended = self.earlier, {}, False
         if look.charon is None or look.kernel is None:
             return ()
         rows = repair.verdicts(look)
-        lost = repair.useless(earlier, rows)
+        lost = self._useless(look, earlier, rows)
         twice = self._lasting(repair.surplus(rows, look.charon))
         doomed = [number for row in lost for number in row.ike_ids]
         try:
@@ -93,12 +102,22 @@ class Repair:
         except CharonError:
             return ()
         self.earlier = {row.name: row for row in rows}
+        self.ended = bool(lost)
         for row in lost:
             log.warning("ending %s, to start it anew: %s", row.name, row.reason)
         for name, ids in twice.items():
             numbers = ", ".join(map(str, ids))
             log.warning("ending IKE SA %s of %s: a newer one is up as well, one is meant", numbers, name)
         return (*(row.name for row in lost), *twice)
+
+    def _useless(
+        self, look: Look, earlier: Mapping[str, ConnectionHealth], rows: Sequence[ConnectionHealth]
+    ) -> Sequence[ConnectionHealth]:
+        """Return what the kernel has lost: few, or every one where nothing contradicts that."""
+        few, every = repair.useless(earlier, rows), repair.lost(earlier, rows)
+        if len(few) == len(every) or not repair.flushed(look, every, rows):
+            return few
+        return every if look.kernel and _counted() == len(look.kernel.states) else few
 
     def _lasting(self, found: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
         """Return what is too many for longer than it takes charon, or a state that replaces an SA."""
@@ -107,20 +126,59 @@ class Repair:
         return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
 
 
-def start(look: Look) -> tuple[str, ...]:
-    """Start what is absent; return the names."""
-    names = repair.due(look)
-    if not names:
-        return ()
-    free = {one.name for one in holdfile.free(look.connections)}
-    names = tuple(name for name in names if name in free)
+def _counted() -> Optional[int]:
+    """Return the kernel's own count of states; None where it tells none."""
     try:
-        refused = charon.initiate(names)
-    except CharonError:
-        return ()
-    for name in names:
-        log.info("starting %s%s", name, f": {refused[name]}" if name in refused else "")
-    return names
+        return kernel.count()
+    except HostIPsecError:
+        return None
+
+
+class Start:
+    """Starts what is absent, and what a peer refuses ever more seldom."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.patience = clock, repair.Patience()
+
+    def __call__(self, look: Look) -> tuple[str, ...]:
+        """Start; return the names."""
+        if look.charon is None:
+            return ()
+        now = self.clock()
+        self.patience.watch(look.connections, look.charon, _mark(), now)
+        if not self._due(look, now):
+            return ()
+        try:
+            found = starting.start(
+                lambda seen: self._free(look._replace(charon=seen), now), look.connections, Host()
+            )
+        except CharonError:
+            return ()
+        self.patience.started(found.names, now)
+        for name in found.names:
+            log.info("starting %s%s", name, f": {found.refused[name]}" if name in found.refused else "")
+        return found.names
+
+    def _due(self, look: Look, now: float) -> tuple[str, ...]:
+        return self.patience.ripe(repair.due(look, self.patience.new(now)), now)
+
+    def _free(self, look: Look, now: float) -> tuple[str, ...]:
+        free = {one.name for one in holdfile.free(look.connections)}
+        return tuple(name for name in self._due(look, now) if name in free)
+
+
+def _mark() -> tuple[object, ...]:
+    """Return what differs once a configuration, a decision of an operator or charon is another one."""
+    here = paths.here
+    return tuple(map(_stamp, (here.record, here.conf, here.hold, here.command, here.charon_pid)))
+
+
+def _stamp(path: Path) -> Optional[tuple[int, int]]:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def keep_guard(look: Look) -> int:
@@ -171,7 +229,8 @@ class Keeper:
     """Goes through the parts, the hold first; says what is wrong once, until something else is."""
 
     def __init__(self) -> None:
-        self.parts: tuple[Part, ...] = (keep_hold, Repair(), start)
+        self.repair = Repair()
+        self.parts: tuple[Part, ...] = (keep_hold, self.repair, Start())
         self.later: tuple[Part, ...] = (keep_guard, keep_routes)  # once the record is settled
         self.said: dict[object, str] = {}
 
@@ -179,12 +238,13 @@ class Keeper:
         """Look once, and do each part; one that fails stops no other."""
         try:
             look = looked()
-        except (HostIPsecError, OSError) as error:
-            self._say(looked, str(error))
+        except Exception as error:  # whatever it is: ended, this would be started anew to find the same
+            self._say(looked, wrong(error))
             return
         if look is None:
             return
         self._say(looked, look.unread.get("kernel", ""))
+        self._say(HOLD, look.unread.get(HOLD, ""))
         for part in self.parts:
             self._say(part, complaint(part, look))
         for part in self.later:
@@ -201,9 +261,18 @@ def complaint(part: Part, look: Look) -> str:
     """Do one part; return what is wrong, in a sentence, or nothing."""
     try:
         part(look)
-    except (HostIPsecError, OSError) as error:
-        return str(error)
+    except Exception as error:  # a hold is kept down although a route cannot be set, whatever the reason
+        return wrong(error)
     return ""
+
+
+def wrong(error: Exception) -> str:
+    """Return an error in words: a sentence of ours, or what Python calls it."""
+    return (
+        str(error)
+        if isinstance(error, (HostIPsecError, OSError))
+        else f"this is a fault of hostipsec: {error!r}"
+    )
 
 
 def pause(seconds: float) -> None:
@@ -229,7 +298,8 @@ def main() -> None:
     keeper = Keeper()
     while True:
         keeper.once()
-        pause(paths.KEEPER_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
+        interval = 0.0 if keeper.repair.ended else paths.KEEPER_INTERVAL
+        pause(interval * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
 
 
 if __name__ == "__main__":

@@ -3,19 +3,29 @@
 ``hold.json`` is a short history of decisions: each takes a hold or lifts one, of the connections whose peer
 and name match its two shell patterns. A connection is held by every hold after the last decision that
 lifted it, unless that hold has expired. So a host that is held as a whole can come up peer by peer, and of
-two operators who hold it both are named.
+two operators who hold it both are named. A whole host stays held for peers yet to come until all of it is
+lifted at once, and a hold that is over stays on disk: a clock that was wrong for a moment lifts nothing for
+good. What no connection can depend on any more is left out (:func:`compact`).
 
 A *command* is what the whole fleet was told, with the time at which it was given, by the clock of the master.
 A host obeys no command that is older than the last one it obeyed: of two that cross on their way, the later
-one wins on every host. What is decided at one host has no such time, and counts when it comes.
+one wins on every host. What is decided at one host has no such time, and counts when it comes. A time that
+lies ahead of the host's own clock is no time at all: such a command counts as given now (:func:`counted`).
+
+``hold.json`` carries a checksum, so that a flipped bit neither takes nor lifts anything; those of releases
+without one are read as they are. What cannot be read says nothing, and changes nothing: until an operator
+decides anew, down is what ipsec.conf keeps down (:func:`unreadable`).
 """
 
 from __future__ import annotations
 
+import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import NamedTuple, Optional, Union
 
 from ..errors import HostIPsecError
@@ -23,6 +33,10 @@ from ..model import Connection
 
 EVERY = "*"
 NO_REASON = "no reason was given"
+AHEAD = 5.0  # seconds that the clocks of a fleet may differ; what lies further ahead was no clock's time
+REMEMBERED = 16  # commands that came with a time ahead
+LATEST = 253402300799.0  # the last second of the year 9999
+WRITE_ANEW = "ipsec-global up brings all up and ipsec-global down holds all: either writes it anew"
 
 
 class Scope(NamedTuple):
@@ -36,6 +50,10 @@ class Scope(NamedTuple):
         """Whether this is every connection of the host, also those that it does not have yet."""
         return self == Scope()
 
+    def includes(self, other: Scope) -> bool:
+        """Whether every connection of the other scope is of this one for sure, also one yet to come."""
+        return _includes(self.peer, other.peer) and _includes(self.connection, other.connection)
+
     def has(self, connection: Connection) -> bool:
         """Whether a connection is meant."""
         return fnmatchcase(connection.peer, self.peer) and fnmatchcase(connection.name, self.connection)
@@ -48,6 +66,16 @@ class Scope(NamedTuple):
         """Return the patterns in words; empty for everything."""
         parts = (("peer", self.peer), ("connection", self.connection))
         return ", ".join(f"{name} {pattern}" for name, pattern in parts if pattern != EVERY)
+
+
+def _includes(pattern: str, other: str) -> bool:
+    """Whether a pattern fits all that another fits; it may say no where only one who tried all would know.
+
+    Where the pattern has stars alone, it has to swallow the other's stars and question marks with its own.
+    """
+    if pattern == other:
+        return True
+    return not {*"?["} & {*pattern} and "[" not in other and fnmatchcase(other, pattern)
 
 
 class Hold(NamedTuple):
@@ -67,7 +95,7 @@ class Hold(NamedTuple):
         """Say it as every status does: ``since 2026-11-24 04:50 UTC by ada because T195365``."""
         only = f" ({self.scope})" if str(self.scope) else ""
         until = f" until {minute(self.until)}" if self.until else ""
-        return f"since {minute(self.when)}{until} by {self.who}{only} because {self.why}"
+        return printable(f"since {minute(self.when)}{until} by {self.who}{only} because {self.why}")
 
 
 class Lift(NamedTuple):
@@ -83,26 +111,73 @@ Decisions = tuple[Decision, ...]  # in the order in which they were made
 
 
 class Command(NamedTuple):
-    """What the fleet was told: ``asked`` is when, in seconds since 1970, at the master."""
+    """What the fleet was told: ``asked`` is when, in seconds since 1970, at the master.
+
+    ``stamp`` is the time that it came with, where that lay ahead of this host's clock; ``asked`` is then when
+    it came first.
+    """
 
     verb: str
     asked: float
     who: str
+    stamp: Optional[float] = None
+
+    @property
+    def warning(self) -> str:
+        """Say that it came with a time that lies ahead; empty where it did not."""
+        if self.stamp is None:
+            return ""
+        return (
+            f"asked={self.stamp:.15g} lies {round(self.stamp - self.asked):.15g} s ahead of this host's "
+            "clock, so the command counts as given now; see whose clock is wrong, the master's or this host's"
+        )
 
     def __str__(self) -> str:
         """Say it: ``down by ada (salt-run), given 2026-11-24 04:50:12 UTC``."""
-        given = datetime.fromtimestamp(self.asked, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"{self.verb} by {self.who}, given {given}"
+        given = datetime.fromtimestamp(min(max(0.0, self.asked), LATEST), timezone.utc)
+        return printable(f"{self.verb} by {self.who}, given {given.strftime('%Y-%m-%d %H:%M:%S UTC')}")
 
 
 class OverruledError(HostIPsecError):
     """A later command was obeyed already; nothing was done."""
 
 
-def heed(last: Optional[Command], command: Optional[Command]) -> None:
-    """Refuse a command that is older than the last one; the phases of one command are equal."""
-    if last and command and command.asked < last.asked:
+class Obeyed(NamedTuple):
+    """What a host remembers of commands: the last one, and which came with a time ahead."""
+
+    last: Optional[Command] = None
+    ahead: Mapping[float, float] = MappingProxyType({})  # stamp -> when that command came first
+
+    def and_then(self, command: Command) -> Obeyed:
+        """Return it with one more."""
+        if command.stamp is None:
+            return Obeyed(command, self.ahead)
+        known = {**self.ahead, command.stamp: command.asked}
+        return Obeyed(command, dict(sorted(known.items(), key=lambda one: one[1])[-REMEMBERED:]))
+
+
+def counted(obeyed: Obeyed, command: Optional[Command], now: float) -> Optional[Command]:
+    """Return a command with the time that counts here: one that lies ahead of the clock is none.
+
+    The phases of one command come with the same time: it counts as given when the first of them came.
+    """
+    if command is None or command.asked <= now + AHEAD:
+        return command
+    return command._replace(asked=min(now, obeyed.ahead.get(command.asked, now)), stamp=command.asked)
+
+
+def heed(last: Optional[Command], command: Optional[Command], now: float = math.inf) -> None:
+    """Refuse a command that is older than the last one; the phases of one command are equal.
+
+    A last one that lies ahead of the clock refuses nothing: a clock was wrong then, or is now.
+    """
+    if last and command and command.asked < last.asked <= now + AHEAD:
         raise OverruledError(f"a later command counts: {last}; nothing was done for {command}")
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would act on, or could not show."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def minute(time: datetime) -> str:
@@ -118,13 +193,40 @@ def taken(decisions: Decisions, hold: Hold) -> Decisions:
     lifts = len(holds(decisions)) < len(decisions)
     same = [one for one in holds(decisions) if (one.who, one.scope) == (hold.who, hold.scope)]
     since = hold.when if lifts else min([hold.when, *(one.when for one in same)])
-    return (*(one for one in decisions if one not in same), hold._replace(when=since))
+    return compact((*(one for one in decisions if one not in same), hold._replace(when=since)))
 
 
-def lifted(decisions: Decisions, lift: Lift, connections: Sequence[Connection]) -> Decisions:
-    """Return the decisions with one that lifts; none where nothing stays held."""
-    rest = () if lift.scope.whole else (*decisions, lift)
-    return rest if held_names(rest, connections, lift.when) else ()
+def lifted(decisions: Decisions, lift: Lift) -> Decisions:
+    """Return the decisions with one that lifts; none once nothing can be held by what is left."""
+    return compact((*decisions, lift))
+
+
+def compact(decisions: Decisions) -> Decisions:
+    """Return the decisions without those on which no connection, present or to come, depends any more.
+
+    That is a decision whose connections are all lifted by a later one, and one that lifts what nobody holds.
+    """
+    rest: Decisions = ()
+    for number, one in enumerate(decisions):
+        if not _overtaken(one, decisions[number + 1 :]) and not _idle(one, rest):
+            rest = (*rest, one)
+    return rest
+
+
+def _overtaken(decision: Decision, later: Decisions) -> bool:
+    return any(isinstance(one, Lift) and one.scope.includes(decision.scope) for one in later)
+
+
+def _idle(decision: Decision, earlier: Decisions) -> bool:
+    """Whether it lifts what no hold is left to hold: an earlier one lifted all of it since the last hold."""
+    if isinstance(decision, Hold):
+        return False
+    for one in reversed(earlier):
+        if isinstance(one, Hold):
+            return False
+        if one.scope.includes(decision.scope):
+            return True
+    return True
 
 
 def holds(decisions: Decisions) -> tuple[Hold, ...]:
@@ -144,11 +246,6 @@ def covering(decisions: Decisions, connection: Connection, now: datetime) -> tup
 def held_names(decisions: Decisions, connections: Iterable[Connection], now: datetime) -> frozenset[str]:
     """Return the names of the connections that are held."""
     return frozenset(one.name for one in connections if covering(decisions, one, now))
-
-
-def expired(decisions: Decisions, now: datetime) -> bool:
-    """Whether some hold is over, so that connections wait to be brought back."""
-    return any(not one.in_force(now) for one in holds(decisions))
 
 
 def current(decisions: Decisions, now: datetime) -> Decisions:
@@ -171,36 +268,57 @@ def reasons(decisions: Decisions, connections: Iterable[Connection], now: dateti
 
 
 def render(decisions: Decisions) -> str:
-    """Return the text of hold.json, one decision a line."""
+    """Return the text of hold.json, one decision a line, and a checksum of these lines."""
     lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in decisions)
-    return f'{{"holds": [\n{lines}\n]}}\n'
+    return f'{{"holds": [\n{lines}\n], "check": "{_check(lines)}"}}\n'
+
+
+def _check(lines: str) -> str:
+    return f"{binascii.crc32(lines.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def parse(text: str) -> Decisions:
     """Return the decisions of hold.json. Raises HostIPsecError where it is damaged."""
     try:
-        return tuple(_decision(entry) for entry in json.loads(text)["holds"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        found = json.loads(text)
+        decisions = tuple(_decision(entry) for entry in found["holds"])
+        lines = text.partition("[\n")[2].rpartition("\n]")[0]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise HostIPsecError(f"hold.json cannot be read ({error!r})") from None
+    if {*found} - {"holds", "check"} or found.get("check", _check(lines)) != _check(lines):
+        raise HostIPsecError("hold.json cannot be read (it is not as it was written: the checksum differs)")
+    return decisions
 
 
-def damaged(error: HostIPsecError, when: datetime) -> Decisions:
-    """Return what a hold that cannot be read counts as: somebody held something, so all is held."""
-    return (Hold("somebody", when, f"{error}; ipsec-global up lifts it"),)
+def unreadable(error: HostIPsecError, when: datetime, ignored: Collection[str]) -> Decisions:
+    """Return what counts where hold.json cannot be read: what ipsec.conf keeps down stays so, by name."""
+    why = f"{error}, and ipsec.conf keeps it down"
+    return tuple(Hold("somebody", when, why, scope=Scope(connection=name)) for name in sorted(ignored))
 
 
-def render_command(command: Command) -> str:
+def render_command(obeyed: Obeyed) -> str:
     """Return the text of command.json."""
-    return json.dumps(command._asdict(), sort_keys=True) + "\n"
+    last, ahead = obeyed.last, sorted(obeyed.ahead.items())
+    return json.dumps({**(last._asdict() if last else {}), "ahead": ahead}, sort_keys=True) + "\n"
 
 
-def parse_command(text: str) -> Optional[Command]:
-    """Return the command of command.json; None where it is damaged: it decides between commands only."""
+def parse_command(text: str) -> Obeyed:
+    """Return the commands of command.json; none where it is damaged: it decides between commands only."""
     try:
         found = json.loads(text)
-        return Command(str(found["verb"]), float(found["asked"]), str(found["who"]))
-    except (ValueError, TypeError, KeyError):
-        return None
+        ahead = {_number(stamp): _number(came) for stamp, came in found.get("ahead", ())}
+        stamp = found.get("stamp")
+        stamped = None if stamp is None else _number(stamp)
+        return Obeyed(Command(str(found["verb"]), _number(found["asked"]), str(found["who"]), stamped), ahead)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return Obeyed()
+
+
+def _number(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _plain(decision: Decision) -> dict[str, object]:
@@ -213,14 +331,18 @@ def _plain(decision: Decision) -> dict[str, object]:
 
 
 def _decision(entry: Mapping[str, object]) -> Decision:
-    who, when = str(entry["who"]), _time(entry["when"])
-    scope = Scope(str(entry["peer"]), str(entry["connection"]))
-    if entry["held"] is not True:
+    texts = (entry["who"], entry["peer"], entry["connection"], entry["why"])
+    if not all(isinstance(one, str) for one in texts) or not isinstance(entry["held"], bool):
+        raise ValueError("no decision")
+    who, peer, connection, why = (str(one) for one in texts)
+    when, scope = _time(entry["when"]), Scope(peer, connection)
+    if not entry["held"]:
         return Lift(who, when, scope)
     until = entry.get("until")
-    return Hold(who, when, str(entry["why"]), None if until is None else _time(until), scope)
+    return Hold(who, when, why, None if until is None else _time(until), scope)
 
 
 def _time(value: object) -> datetime:
     time = datetime.fromisoformat(str(value))
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return time.astimezone(timezone.utc)  # here: one at the end of time would be a traceback later

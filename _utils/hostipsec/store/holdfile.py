@@ -9,92 +9,151 @@ systemd and without.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Connection
 from ..strongswan import parse, sections
-from ..system import files, service
+from ..system import files, locks, service
 from . import hold
-from .hold import Command, Decisions, Hold, Lift
+from .hold import Command, Decisions, Hold, Lift, Obeyed
 
 LOCK_DEADLINE = 1.0  # seconds; an emergency waits for nobody longer
-_POLL = 0.02
 _ANY = "surrogateescape"  # bytes that are no text go through as they are
 
 
-def read() -> Decisions:
-    """Return the decisions of this host; what cannot be read holds all of it."""
+class Found(NamedTuple):
+    """What is on disk: the decisions, and why that cannot be read, empty where it can."""
+
+    decisions: Decisions = ()
+    wrong: str = ""
+
+
+def found() -> Found:
+    """Return what is on disk; where that cannot be read, what ipsec.conf keeps down stays held."""
     try:
         content = files.read(paths.here.hold)
-        return hold.parse(content.decode("utf-8", "replace")) if content is not None else ()
+        return Found(hold.parse(_text(content)) if content is not None else ())
     except HostIPsecError as error:
-        return hold.damaged(error, _changed())
+        said = f"{error}; who holds what is not known, and nothing changes; {hold.WRITE_ANEW}"
+        return Found(hold.unreadable(error, _changed(), _ignored()), hold.printable(said))
+
+
+def read() -> Decisions:
+    """Return the decisions of this host."""
+    return found().decisions
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except ValueError:
+        raise HostIPsecError("hold.json cannot be read (it is no text)") from None
 
 
 def _changed() -> datetime:
     try:
         return datetime.fromtimestamp(paths.here.hold.stat().st_mtime, timezone.utc)
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         return datetime.fromtimestamp(0, timezone.utc)
 
 
-def last_command() -> Optional[Command]:
-    """Return the last command of the fleet that this host obeyed."""
+def _ignored() -> frozenset[str]:
+    """Return the connections that ipsec.conf keeps out of charon."""
+    try:
+        conf = parse.configuration((files.read(paths.here.conf) or b"").decode("utf-8", _ANY))
+    except HostIPsecError:
+        return frozenset()
+    options = conf.connections.items()
+    return frozenset(name for name, one in options if one.get("auto") == sections.HELD)
+
+
+def obeyed() -> Obeyed:
+    """Return what this host remembers of the commands of the fleet."""
     try:
         content = files.read(paths.here.command)
     except HostIPsecError:
-        return None
-    return hold.parse_command(content.decode("utf-8", "replace")) if content is not None else None
+        return Obeyed()
+    return hold.parse_command(content.decode("utf-8", "replace")) if content is not None else Obeyed()
 
 
-def obey(command: Command) -> None:
+def _heed(command: Optional[Command], now: datetime) -> Optional[Obeyed]:
+    """Return what is to be remembered then, None for nothing new. Raises OverruledError."""
+    before, clock = obeyed(), now.timestamp()
+    command = hold.counted(before, command, clock)
+    hold.heed(before.last, command, clock)
+    return None if command is None else before.and_then(command)
+
+
+def obey(command: Command, now: datetime) -> None:
     """Note a command that neither takes nor lifts a hold. Raises OverruledError where a later one counts."""
-    with _locked():
-        hold.heed(last_command(), command)
-        files.ensure_directory(paths.here.state, 0o755)
-        files.replace(paths.here.command, hold.render_command(command).encode(), 0o644)
+    with locks.held(paths.here.lock, LOCK_DEADLINE):
+        _write({}, _heed(command, now))
 
 
 def take(
     one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
 ) -> Decisions:
     """Hold connections, on disk before this returns. Raises HostIPsecError; nothing was written then."""
-    with _locked():
-        hold.heed(last_command(), command)
-        decisions = hold.taken(read(), one)
-        _write(decisions, connections, now, command)
-    return decisions
+    return _decide(lambda before: hold.taken(before, one), connections, now, command)
 
 
 def lift(
     one: Lift, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
 ) -> Decisions:
     """Lift holds, on disk before this returns; returns the decisions that are left."""
-    with _locked():
-        hold.heed(last_command(), command)
-        decisions = hold.lifted(read(), one, connections)
-        _write(decisions, connections, now, command)
+    return _decide(lambda before: hold.lifted(before, one), connections, now, command)
+
+
+def _decide(
+    decide: Callable[[Decisions], Decisions],
+    connections: Sequence[Connection],
+    now: datetime,
+    command: Optional[Command],
+) -> Decisions:
+    """Write hold.json anew, whatever is there, and ipsec.conf with it."""
+    with locks.held(paths.here.lock, LOCK_DEADLINE):
+        remembered = _heed(command, now)
+        decisions = decide(read())
+        changes = _conf(decisions, connections, now)
+        changes[paths.here.hold] = (hold.render(decisions).encode() if decisions else None, 0o644)
+        _set_aside(paths.here.hold)
+        _write(changes, remembered)
     return decisions
 
 
 def enforce(connections: Sequence[Connection], now: datetime) -> bool:
-    """Make ipsec.conf what the holds on disk say, without those that are over; returns whether it was not."""
-    with _locked():
-        decisions = hold.current(read(), now)
-        held = hold.held_names(decisions, connections, now)
-        return bool(_swap(decisions if held else (), connections, now))
+    """Make ipsec.conf what the holds on disk say, of those that are not over; returns whether it was not.
+
+    The holds themselves stay as they are: one that is over by a wrong clock is in force again when that is
+    right. Where they cannot be read nothing is changed.
+    """
+    with locks.held(paths.here.lock, LOCK_DEADLINE):
+        there = found()
+        changes = {} if there.wrong else _conf(there.decisions, connections, now)
+        before = {path: files.read(path) for path in changes}
+        files.swap(changes)
+    return any(before[path] != content for path, (content, _) in changes.items())
 
 
 def held(connections: Sequence[Connection], now: datetime) -> dict[str, str]:
     """Return ``{name: "since ... by ... because ..."}`` of the connections that are held."""
     return hold.reasons(read(), connections, now)
+
+
+def known(connections: Sequence[Connection], now: datetime) -> dict[str, str]:
+    """Return the same, for who writes ipsec.conf. Raises HostIPsecError where hold.json cannot be read.
+
+    A connection that has not been there yet may be held by it, or have been held under another name.
+    """
+    there = found()
+    if there.wrong:
+        raise HostIPsecError(there.wrong)
+    return hold.reasons(there.decisions, connections, now)
 
 
 def free(connections: Sequence[Connection]) -> tuple[Connection, ...]:
@@ -116,48 +175,36 @@ def _with_autos(conf: bytes, autos: Mapping[str, str]) -> bytes:
     return parse.with_autos(conf.decode("utf-8", _ANY), autos).encode("utf-8", _ANY)
 
 
-def _write(
-    decisions: Decisions, connections: Sequence[Connection], now: datetime, command: Optional[Command]
-) -> None:
-    files.ensure_directory(paths.here.state, 0o755)  # whoever logs in may read why the host is held
-    _swap(decisions, connections, now, command)
-
-
-def _swap(
-    decisions: Decisions,
-    connections: Sequence[Connection],
-    now: datetime,
-    command: Optional[Command] = None,
-) -> tuple[Path, ...]:
-    """Write hold.json, command.json and ipsec.conf together; returns the paths that were changed."""
-    content = hold.render(decisions).encode() if decisions else None
-    changes: dict[Path, files.Change] = {paths.here.hold: (content, 0o644)}
-    if command is not None:
-        changes[paths.here.command] = (hold.render_command(command).encode(), 0o644)
+def _conf(decisions: Decisions, connections: Sequence[Connection], now: datetime) -> dict[Path, files.Change]:
+    """Return ipsec.conf as the holds say; nothing where there is none."""
     conf = files.read(paths.here.conf)
-    if conf is not None:
-        held = hold.held_names(decisions, connections, now)
-        autos = sections.autos(connections, held, service.systemd_runs())
-        changes[paths.here.conf] = (_with_autos(conf, autos), 0o644)
-    before = {path: files.read(path) for path in changes}
-    files.swap(changes)
-    return tuple(path for path, (content, _) in changes.items() if before[path] != content)
+    if conf is None:
+        return {}
+    held = hold.held_names(decisions, connections, now)
+    autos = sections.autos(connections, held, service.systemd_runs())
+    return {paths.here.conf: (_with_autos(conf, autos), 0o644)}
 
 
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Keep out another who reads and writes the hold at this moment, for LOCK_DEADLINE at most."""
-    end = time.monotonic() + LOCK_DEADLINE
-    try:
-        lock = paths.here.lock.open("a")
-    except OSError:
-        yield  # a full /run must not keep anybody from an emergency stop
+def _write(changes: Mapping[Path, files.Change], remembered: Optional[Obeyed]) -> None:
+    """Write files together, and with them what is to be remembered of commands; that alone may fail."""
+    files.ensure_directory(paths.here.state, 0o755)  # whoever logs in may read why the host is held
+    if remembered is None:
+        files.swap(changes)
         return
-    with lock:
-        while time.monotonic() < end:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                time.sleep(_POLL)
-        yield
+    _set_aside(paths.here.command)
+    content = hold.render_command(remembered).encode()
+    try:
+        files.swap({**changes, paths.here.command: (content, 0o644)})
+    except HostIPsecError:
+        if not changes:
+            raise
+        files.swap(changes)  # a full disk keeps nobody from lifting a hold, which takes no space
+
+
+def _set_aside(path: Path) -> None:
+    """Rename what is in the way of a file and cannot be read, let alone replaced."""
+    try:
+        files.look(path)
+    except HostIPsecError:
+        with contextlib.suppress(OSError):
+            path.replace(path.with_name(f"{path.name}.unreadable"))
