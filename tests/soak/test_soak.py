@@ -26,7 +26,7 @@ OUTAGE = 1.0  # seconds; with charon's own ESP the responder uses a new SA a rou
 GROWTH = 1.25  # of memory, from when all SAs were replaced once to the end
 _PROCESSES = r"""
 for pid in $(cat /run/charon.pid) $(systemctl show -P MainPID hostipsec-keeper); do
-    sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' /proc/$pid/status
+    sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$pid/status
     ls /proc/$pid/fd | wc -l
 done
 journalctl -b -u hostipsec-keeper | wc -l
