@@ -136,10 +136,36 @@ def test_answers_in_the_clear_are_refused_and_named(everything):
 def test_what_leaves_past_the_sas_is_seen_by_a_capture_only(everything):
     found = everything["kernel"]["leaves_in_the_clear"]
     seen, unseen = (found[name]["proofs"]["west_v4"] for name in ("seen", "unseen"))
-    assert (directions(seen), seen["tunnel"]) == (("clear", "no reply"), "established")
+    assert (directions(seen), seen["tunnel"]) == (("clear", "no reply"), "not encrypted")
     assert seen["captured"]["probes"] == 3
     assert directions(unseen) == ("no reply", "no reply")
-    assert reason(unseen) == "no reply to 3 echo requests; 0 packets went out by the SAs"
+    assert reason(unseen) == (
+        "not encrypted: packets leave in the clear, since a policy comes before charon's: src 10.9.0.1/32 "
+        "dst 10.9.0.2/32 proto icmp dir out priority 1; no reply to 3 echo requests; 0 packets went out by the "
+        "SAs"
+    )
+
+
+def test_sas_that_encrypt_nothing_prove_nothing(everything):
+    """Counters and a capture show ESP: ``verify`` called it encrypted."""
+    for proof in everything["kernel"]["null"]["proofs"].values():
+        assert (directions(proof), proof["tunnel"], proof["ok"]) == (
+            ("clear", "clear"),
+            "not encrypted",
+            False,
+        )
+        assert "the SA is worth nothing: NULL encrypts nothing" in reason(proof)
+        assert sum(proof["captured"]["esp"].values()) == 3
+
+
+def test_sas_for_one_port_leave_the_rest_in_the_clear(everything):
+    for proof in everything["kernel"]["one_port"]["proofs"].values():
+        assert (directions(proof), proof["tunnel"], proof["ok"]) == (
+            ("clear", "clear"),
+            "not encrypted",
+            False,
+        )
+        assert "alone: what else there is between the two hosts is not encrypted" in reason(proof)
 
 
 def test_the_device_of_charons_own_esp_has_the_mtu_that_overhead_counts_with(everything):

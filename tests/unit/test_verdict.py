@@ -9,10 +9,12 @@ import pytest
 import fleets
 import recordings
 from hostipsec.errors import HostIPsecError
+from hostipsec.health.report import ConnectionHealth
 from hostipsec.model import Connection, KernelState
 from hostipsec.pillar import membership, selection, topology
 from hostipsec.proof import packets, verdict
 from hostipsec.proof.verdict import CLEAR, ENCRYPTED, NO_REPLY, Captured, Counters, Rekeying, Replies, judge
+from hostipsec.proof.verification import Proof
 
 THREE = Replies(3, (0.01, 0.02, 0.03))
 NONE = Replies(3)
@@ -355,3 +357,40 @@ def test_a_family_that_a_peer_does_not_have():
 def test_what_is_not_there(peer, family, said):
     with pytest.raises(HostIPsecError, match=said):
         selection.select(member(), (), peer, family)
+
+
+# What does not encrypt is not counted ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["hmac(sha256)/ecb(cipher_null)", "rfc4543(gcm(aes))", "hmac(md5)/cbc(des)"]
+)
+def test_packets_by_an_sa_that_encrypts_nothing_do_not_count(algorithm):
+    """``verify`` compared packet counters, and called them encrypted."""
+    state = KernelState("10.9.0.1", "10.9.0.2", "0a", "transport", 1, packets=7, algorithm=algorithm)
+    assert verdict.kernel_counters(WEST, [state]) == Counters()
+    gcm = state._replace(algorithm="rfc4106(gcm(aes))")
+    assert verdict.kernel_counters(WEST, [gcm]) == Counters({"0a": 7})
+    allowed = verdict.kernel_counters(WEST, [state], ("des", "md5"))
+    assert (allowed == Counters({"0a": 7})) is ("cbc(des)" in algorithm)
+
+
+def test_nor_by_one_of_charons_own():
+    look = recordings.vici("5.9.8-up")
+    assert verdict.charon_counters(WEST, look).spis
+    sas = tuple(
+        sa._replace(children=tuple(child._replace(proposal="NULL/HMAC_SHA1_96") for child in sa.children))
+        for sa in look.ike_sas
+    )
+    assert verdict.charon_counters(WEST, look._replace(ike_sas=sas)) == Counters()
+
+
+def test_a_proof_is_none_where_not_all_is_encrypted():
+    """Echo requests may go by an SA that is for them alone, or beside a policy that lets others pass."""
+    good = judge(BEFORE, after(3, 3), THREE)
+    row = ConnectionHealth("west_v4", "west", "v4", "start", "established", "ok", "")
+    assert Proof(WEST, good, row).ok
+    leaks = Proof(
+        WEST, good, row._replace(state="not encrypted", severity="critical", reason="for icmp alone")
+    )
+    assert (leaks.ok, leaks.reasons) == (False, ("not encrypted: for icmp alone",))

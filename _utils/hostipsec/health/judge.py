@@ -24,7 +24,7 @@ from ..model import (
 )
 from . import carried, winning
 from .found import CHILD_UP, IKE_UP, Found, Tables, find, tabled
-from .report import SEVERITY, WAITS, ConnectionHealth, Report, worst
+from .report import LEAKS, SEVERITY, WAITS, ConnectionHealth, Report, worst
 
 # An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
 # a pair that speaks nothing but one-sided UDP looks the same, so one-way is a warning.
@@ -110,7 +110,7 @@ def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
         return "no xfrm", missing
     clear = carried.in_the_clear(found, tables)
     if clear:
-        return "not encrypted", clear
+        return LEAKS, clear
     silent = _one_way(found, tables)
     if silent:
         return "one-way", silent

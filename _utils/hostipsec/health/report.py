@@ -11,6 +11,7 @@ from ..answer import counted
 from ..model import PASSIVE
 from .expiry import Expiry
 
+LEAKS = "not encrypted"  # SAs are there, and not all between the two hosts is encrypted by them
 # what each state means, where stage, trap and hold say nothing else
 SEVERITY: Mapping[str, str] = {
     "established": "ok",
@@ -18,7 +19,7 @@ SEVERITY: Mapping[str, str] = {
     "down": "critical",
     "no child": "critical",
     "no xfrm": "critical",
-    "not encrypted": "critical",
+    LEAKS: "critical",
     "duplicate": "warning",
     "one-way": "warning",
     "held": "warning",

@@ -8,12 +8,14 @@ they went in ESP. It cannot say so of each packet where a pair has other traffic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
 from .. import owner
+from ..kernel import ciphers
 from ..model import Charon, Connection, KernelState
+from ..strongswan import strength
 from ..strongswan.proposals import rendered_esp
 
 ENCRYPTED, CLEAR, NO_REPLY = "encrypted", "clear", "no reply"
@@ -153,20 +155,24 @@ def _into(packets: int, replies: Replies) -> tuple[str, tuple[str, ...]]:
 # Counters ------------------------------------------------------------------------------------
 
 
-def kernel_counters(connection: Connection, states: Iterable[KernelState]) -> Counters:
-    """Return a connection's counters from the kernel's SAs."""
+def kernel_counters(
+    connection: Connection, states: Iterable[KernelState], weak: Collection[str] = ()
+) -> Counters:
+    """Return a connection's counters from the kernel's SAs: of those that encrypt, as ``weak`` allows."""
     left, right, ours = str(connection.left), str(connection.right), owner.Ours([connection])
-    found = [state for state in states if state.proto == "esp" and owner.owns_state(state, ours)]
+    esp = (state for state in states if state.proto == "esp" and owner.owns_state(state, ours))
+    found = [state for state in esp if not ciphers.wrong(state.algorithm, weak)]
     return Counters(
         {state.spi: state.packets for state in found if state.src == left},
         {state.spi: state.packets for state in found if state.src == right},
     )
 
 
-def charon_counters(connection: Connection, charon: Charon) -> Counters:
-    """Return a connection's counters from charon's SAs, for where charon itself does ESP."""
+def charon_counters(connection: Connection, charon: Charon, weak: Collection[str] = ()) -> Counters:
+    """Return a connection's counters from charon's SAs, where charon itself does ESP: of the same."""
     mine = (sa for sa in charon.ike_sas if owner.between(sa, connection))
-    children = [child for sa in mine for child in sa.children]
+    every = (child for sa in mine for child in sa.children)
+    children = [child for child in every if not strength.wrong(child.proposal, weak)]
     return Counters(
         {child.spi_out: child.packets_out for child in children if child.spi_out},
         {child.spi_in: child.packets_in for child in children if child.spi_in},

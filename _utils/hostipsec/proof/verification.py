@@ -12,11 +12,11 @@ from .. import plane
 from ..answer import Answer
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
-from ..health import look, observation
+from ..health import look, observation, report
 from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import routing
-from ..model import Charon, Connection, Kernel, Meant
+from ..model import Charon, Connection, Kernel
 from . import probe, verdict
 from .verdict import Captured, Counters, Rekeying, Verdict
 
@@ -35,12 +35,6 @@ class Asked:
     capture: bool = False
     rekey: bool = False
     esp: str = ""  # option esp of the connections, to compare a rekeyed SA with
-    weak: tuple[str, ...] = ()  # words of the pillar for what is broken by its age, and taken all the same
-
-    @property
-    def meant(self) -> Meant:
-        """Return what SAs are to be like, as far as it counts for a proof."""
-        return Meant(weak=self.weak)
 
 
 def asked(count: object, timeout: object, capture: bool, rekey: bool, esp: str) -> Asked:
@@ -73,7 +67,7 @@ class Proof:
     def reasons(self) -> tuple[str, ...]:
         """Say why it is not proven; nothing where it is."""
         found = list(self.verdict.reasons)
-        if found and not self.tunnel.ok:
+        if (found and not self.tunnel.ok) or self._leaks:
             found.insert(0, f"{self.tunnel.state}: {self.tunnel.reason}")
         if self.verdict.into == verdict.NO_REPLY and self.refused:
             found.append("meanwhile the kernel refused packets that came in the clear")
@@ -82,7 +76,12 @@ class Proof:
     @property
     def ok(self) -> bool:
         """Say whether it is proven to be encrypted both ways."""
-        return self.verdict.ok and (self.rekeying is None or self.rekeying.ok)
+        return self.verdict.ok and not self._leaks and (self.rekeying is None or self.rekeying.ok)
+
+    @property
+    def _leaks(self) -> bool:
+        """Whether not all between the two hosts is encrypted, whatever became of the echo requests."""
+        return self.tunnel.state == report.LEAKS
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values."""
@@ -213,10 +212,10 @@ def _kernel(seen: Look) -> Optional[Kernel]:
 
 
 def _counters(connection: Connection, seen: Look) -> Counters:
-    kernel = _kernel(seen)
+    kernel, weak = _kernel(seen), seen.meant.weak
     if kernel:
-        return verdict.kernel_counters(connection, kernel.states)
-    return verdict.charon_counters(connection, seen.charon) if seen.charon else Counters()
+        return verdict.kernel_counters(connection, kernel.states, weak)
+    return verdict.charon_counters(connection, seen.charon, weak) if seen.charon else Counters()
 
 
 def _refused(seen: Look) -> int:

@@ -68,19 +68,28 @@ class Mesh:
         self.type, self.settings = SETTINGS[plane]
         line(east, west, *([f"{end['v4']}/24", f"{end['v6']}/64"] for end in (EAST, WEST)))
         west.start(self.of_west(), SECRETS, self.settings)
-        gone = self.conn("east", "gone", "v4", EAST["v4"], "10.9.0.9")
-        of_east = "".join(self.conn("east", "west", family, EAST[family], WEST[family]) for family in EAST)
-        east.start(of_east + gone, SECRETS, self.settings)
+        east.start(self.of_east(), SECRETS, self.settings)
         self.backend = ViciBackend(east.vici)
 
-    def conn(self, me, peer, family, left, right, esp=ESP):
+    def conn(self, me, peer, family, left, right, esp=ESP, more=""):
         """Return a section of ipsec.conf."""
         known = {"name": f"{peer}_{family}", "left": left, "right": right, "me": me, "peer": peer}
-        return CONN.format(**known, esp=esp, type=self.type)
+        return CONN.format(**known, esp=esp, type=self.type) + more
 
-    def of_west(self, esp=ESP):
+    def of_west(self, esp=ESP, more=""):
         """Return west's ipsec.conf."""
-        return "".join(self.conn("west", "east", one, WEST[one], EAST[one], esp) for one in WEST)
+        return "".join(self.conn("west", "east", one, WEST[one], EAST[one], esp, more) for one in WEST)
+
+    def of_east(self, esp=ESP, more=""):
+        """Return east's ipsec.conf."""
+        pair = "".join(self.conn("east", "west", one, EAST[one], WEST[one], esp, more) for one in EAST)
+        return pair + self.conn("east", "gone", "v4", EAST["v4"], "10.9.0.9")
+
+    def configure(self, of_east, of_west):
+        """Have both ends load other configurations, for SAs to come."""
+        for host, text in ((self.east, of_east), (self.west, of_west)):
+            host.write("/etc/ipsec.conf", text)
+            host.run("ipsec", "update")
 
     def states(self):
         """Return what the judge says of the pair."""
@@ -90,11 +99,16 @@ class Mesh:
         """Return how many packets left east by SAs."""
         return sum(child.packets_out for sa in self.backend.observe().ike_sas for child in sa.children)
 
-    def up(self):
-        """Have both connections established, with SAs of their own."""
+    def up(self, state="established"):
+        """Have both connections up, with SAs of their own."""
         self.down()
+        wait_for(lambda: {one.name for one in PAIR} <= self.loaded(), "the connections")
         self.backend.initiate([one.name for one in PAIR])
-        wait_for(lambda: self.states() == ["established"] * 2, "tunnels")
+        wait_for(lambda: self.states() == [state] * 2, "tunnels")
+
+    def loaded(self):
+        """Return the names of the connections that east has loaded."""
+        return {one.name for one in self.backend.observe().connections}
 
     def down(self):
         """End all SAs, at both ends."""
@@ -192,6 +206,26 @@ def leaves_in_the_clear(mesh_):
         return {name: mesh_.verify(capture=name == "seen", **TIMEOUT) for name in ("seen", "unseen")}
 
 
+def null(mesh_):
+    """Both ends agree on SAs that encrypt nothing: each packet goes by them, and can be read."""
+    return agreed(mesh_, mesh_.of_east("null-sha256!"), mesh_.of_west("null-sha256!"))
+
+
+def one_port(mesh_):
+    """Both ends agree on SAs for one port."""
+    ports = ("    leftprotoport=tcp/6379\n", "    rightprotoport=tcp/6379\n")
+    return agreed(mesh_, mesh_.of_east(more=ports[0]), mesh_.of_west(more=ports[1]))
+
+
+def agreed(mesh_, of_east, of_west):
+    """Both ends have other configurations for a while, and SAs by them."""
+    mesh_.configure(of_east, of_west)
+    mesh_.up("not encrypted")
+    found = mesh_.verify(capture=True, **TIMEOUT)
+    mesh_.configure(mesh_.of_east(), mesh_.of_west())
+    return found
+
+
 @contextlib.contextmanager
 def policy(host, direction, source, destination):
     """Let packets pass as they are, over what charon installed."""
@@ -205,7 +239,7 @@ def policy(host, direction, source, destination):
 
 BOTH = (established, disturbed, rekeyed, without_the_right, line_cut, no_sa, no_sa_no_capture, nobody)
 SITUATIONS = {
-    "kernel": (*BOTH, answers_in_the_clear, leaves_in_the_clear, other_group),
+    "kernel": (*BOTH, answers_in_the_clear, leaves_in_the_clear, null, one_port, other_group),
     "charon": (*BOTH, other_group),
 }
 
