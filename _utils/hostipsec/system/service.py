@@ -22,19 +22,51 @@ def systemd_runs() -> bool:
 
 
 def pids(*names: str) -> tuple[int, ...]:
-    """Return the processes of those names in this network namespace: those of containers are not ours."""
+    """Return the processes that run strongSwan's programs of those names, in this network namespace.
+
+    A name is not enough: anybody can give it to a process. They are root's, or the one in charon's pid file,
+    which only root writes. Those of containers are not ours.
+    """
+    programs = {str(paths.here.starter.with_name(name)) for name in names}
     here = _namespace("self")
     entries = (entry.name for entry in paths.here.proc.iterdir() if entry.name.isdigit())
-    return tuple(sorted(int(pid) for pid in entries if _name(pid) in names and _namespace(pid) == here))
+    ours = (pid for pid in entries if _program(pid) in programs and _namespace(pid) == here)
+    return tuple(sorted(int(pid) for pid in ours if _lives(pid) and (_of_root(pid) or pid == _noted())))
 
 
-def _name(pid: str) -> str:
-    """Return the name of a process; nothing for one that has gone, or only waits for its parent."""
+def _program(pid: str) -> str:
+    """Return the path of what a process runs, also once a package took it away; nothing where none says."""
     try:
-        head, _, rest = (paths.here.proc / pid / "stat").read_text().rpartition(")")
+        return os.readlink(paths.here.proc / pid / "exe").removesuffix(" (deleted)")  # noqa: PTH115  a text
     except OSError:
         return ""
-    return "" if rest.split()[0] in "ZX" else head.partition("(")[2]
+
+
+def _lives(pid: str) -> bool:
+    """Say whether there is a process, and not one that only waits for its parent."""
+    try:
+        rest = (paths.here.proc / pid / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return bool(rest) and rest[0] not in (b"Z", b"X")
+
+
+def _of_root(pid: str) -> bool:
+    """Say whether root started it, and it has not become another user's."""
+    try:
+        lines = (paths.here.proc / pid / "status").read_bytes().splitlines()
+    except OSError:
+        return False
+    users = next((line.split()[1:] for line in lines if line.startswith(b"Uid:")), [])
+    return bool(users) and {*users} == {b"0"}
+
+
+def _noted() -> str:
+    """Return the process of charon's pid file; nothing where none is there."""
+    try:
+        return paths.here.charon_pid.read_bytes().decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _namespace(pid: str) -> str:
@@ -52,7 +84,7 @@ def kill(found: Iterable[int], timeout: float) -> tuple[int, ...]:
             os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + timeout
     while True:
-        left = tuple(pid for pid in found if _name(str(pid)))
+        left = tuple(pid for pid in found if _lives(str(pid)))
         if not left or time.monotonic() > end:
             return left
         time.sleep(_POLL)
