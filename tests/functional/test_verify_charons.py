@@ -141,8 +141,8 @@ def test_what_leaves_past_the_sas_is_seen_by_a_capture_only(everything):
     assert directions(unseen) == ("no reply", "no reply")
     assert reason(unseen) == (
         "not encrypted: packets leave in the clear, since a policy comes before charon's: src 10.9.0.1/32 "
-        "dst 10.9.0.2/32 proto icmp dir out priority 1; no reply to 3 echo requests; 0 packets went out by the "
-        "SAs"
+        "dst 10.9.0.2/32 proto icmp dir out priority 1; no reply to 3 echo requests; 0 packets went out "
+        "by the SAs"
     )
 
 
