@@ -54,6 +54,13 @@ def name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, _, value in parts])
 
 
+def odd(text: str) -> x509.Name:
+    """Return a name of which a value may be anything: ``CN=a/b=c O=d``; only ``, O=`` begins another part."""
+    first, _, second = text.partition(", O=")
+    more = [x509.NameAttribute(ATTRIBUTES["O"], second)] if second else []
+    return x509.Name([x509.NameAttribute(ATTRIBUTES["CN"], first.partition("=")[2]), *more])
+
+
 def authority(
     subject: str, now: datetime, kind: str = "ECDSA", issuer: Issued | None = None, **dates
 ) -> Issued:
@@ -75,13 +82,15 @@ def _certificate(
     since: timedelta = timedelta(days=-10),
     until: timedelta = timedelta(days=365),
     key: Any = None,
+    named: x509.Name | None = None,
 ) -> Issued:
+    subject_name = named or name(subject)
     key = key or KEYS[kind]()
     signer = issuer.key if issuer else key
     builder = (
         x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(issuer.certificate.subject if issuer else name(subject))
+        .subject_name(subject_name)
+        .issuer_name(issuer.certificate.subject if issuer else subject_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + since)

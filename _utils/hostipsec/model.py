@@ -197,6 +197,7 @@ class LoadedConnection(NamedTuple):
     remote_id: str = ""
     children: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()  # TRANSPORT or TUNNEL, of each child
+    remote_cas: tuple[str, ...] = ()  # the chain of the peer's certificate has to have one of these
 
 
 class Charon(NamedTuple):

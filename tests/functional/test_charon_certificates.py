@@ -40,6 +40,7 @@ conn peer
     reauth=no
     leftsendcert=always
     auto=add
+    {binding}
 """
 SETTINGS = STRONGSWAN_CONF.replace("retransmit_timeout = 60", "make_before_break = yes")
 
@@ -51,7 +52,7 @@ class Pair:
         self.place = place
         self.now = datetime.now(timezone.utc)
         self.hosts = {name: Host(name, place / name, over=unpacked()) for name in ADDRESSES}
-        self.found, self.setup = {}, "cachecrls=no"
+        self.found, self.setup, self.bound = {}, "cachecrls=no", True
         line(*self.hosts.values(), *([f"{address}/24"] for address in ADDRESSES.values()))
 
     def give(self, name, issuer, cas, kind="ECDSA", after=b"", key=None, crl=b""):
@@ -74,6 +75,8 @@ class Pair:
     def conf(self, name):
         peer = "west" if name == "east" else "east"
         ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "setup": self.setup}
+        ca = self.found[name].peers_ca if self.bound else ""
+        ends["binding"] = f'rightca="{ca}"' if ca else ""
         certificate = copies.certificate_name(f"{name}.example", self.found[name].certificate)
         return CONN.format(me=name, peer=peer, certificate=certificate, **ends)
 
@@ -169,6 +172,68 @@ def test_an_intermediate_and_a_bundle(pair, ca):
     pair.give("east", ca, other.pem + middle.pem + ca.pem)
     pair.start("west", "east")
     assert pair.initiate() == ["INSTALLED"]
+
+
+ODD = [
+    "CN=Puppet CA: puppet.example",
+    "CN=Fleet, O=Beispiel \u00c4G",
+    "CN=a/b=c O=d",
+    "CN=x #1",
+    'CN="q" {b}',
+]
+
+
+@pytest.mark.parametrize("of_east", ["the pillar's CA", "another"])
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_stranger_with_a_peer_s_name_from_another_ca_that_charon_has_is_refused(pair, ca, of_east, bound):
+    """Every CA in cacerts could issue a certificate for any peer; unbound, as before, a stranger gets in."""
+    partner = authorities.authority("CN=Partner CA, O=Elsewhere", pair.now, "RSA")
+    pair.bound = bound
+    pair.give("west", ca, ca.pem)
+    stranger = of_east == "another"
+    pair.give("east", partner if stranger else ca, partner.pem if stranger else ca.pem)
+    for name, other in (("west", partner), ("east", ca)):
+        pair.hosts[name].write("/etc/ipsec.d/cacerts/partner.pem", other.pem.decode())
+    pair.bound = bound
+    pair.start("west")
+    pair.bound = False  # the stranger takes anybody
+    pair.start("east")
+    if bound and stranger:
+        with pytest.raises(CommandException, match="establishing CHILD_SA 'peer' failed"):
+            pair.initiate()
+        assert pair.sas("west") == []
+    else:
+        assert pair.initiate() == ["INSTALLED"]
+
+
+@pytest.mark.parametrize("subject", ODD)
+def test_charon_binds_peers_to_a_ca_of_any_name(pair, subject):
+    """It leaves the CA out, and no more than logs it, where it does not find one of the name."""
+    ca = authorities.authority("CN=x", pair.now, "RSA", named=authorities.odd(subject))
+    for name in ADDRESSES:
+        pair.give(name, ca, ca.pem)
+        pair.start(name)
+    west = pair.hosts["west"]
+    for found in (ViciBackend(west.vici).observe(), StrokeBackend(west.process).observe()):
+        assert len(found.connections[0].remote_cas) == 1
+    assert pair.initiate() == ["INSTALLED"]
+
+
+def test_binding_peers_of_a_host_of_before_ends_no_sa_and_makes_none(pair, ca):
+    pair.bound = False
+    for name in ADDRESSES:
+        pair.give(name, ca, ca.pem)
+    pair.start("west", "east")
+    assert pair.initiate() == ["INSTALLED"]
+    before, pair.bound = {name: pair.sas(name) for name in ADDRESSES}, True
+    for name in ADDRESSES:  # one after the other: ends of different releases fit each other
+        pair.take_up(name)
+        observe = ViciBackend(pair.hosts[name].vici).observe
+        wait_for(
+            lambda observe=observe: [one.remote_cas for one in observe().connections] not in ([], [()]), name
+        )
+        assert {name: pair.sas(name) for name in ADDRESSES} == before
+    assert pair.reauthenticate("east").ok
 
 
 @pytest.mark.parametrize("renewal", ["same key", "new key", "RSA to ECDSA", "new CA"])

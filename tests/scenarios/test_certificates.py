@@ -95,3 +95,27 @@ def test_a_revoked_host_is_refused(mesh):
         ["systemctl", "restart", "strongswan-starter"]
     )  # charon keeps lists that it has read
     mesh.lab.wait_one_each()
+
+
+def test_a_stranger_with_a_member_s_name_from_another_ca_is_refused(mesh):
+    """Every CA that charon has could vouch for any peer: a partner's issued CN=<member>, and it got in."""
+    lab, partner = mesh.lab, Authority(mesh.lab.place / "partner-ca", "Partner CA")
+    here, file = lab.host(CP1001), "/etc/ipsec.d/cacerts/partner.pem"
+    here.write(file, partner.certificate)
+    here.run(["ipsec", "rereadcacerts"])
+    try:
+        states = mesh.apply(CP1001)[CP1001]
+        assert all(state["result"] is True for state in states.values()), states
+        (said,) = states["ipsec-certs-reused"]["warnings"]
+        assert f"{file} is a CA that the pillar does not name, CN=Partner CA; " in said
+        give(mesh, CP3002, partner.issue(CP3002), lab.ca.certificate, partner.certificate)
+        assert all(state["result"] is True for state in mesh.apply(CP3002)[CP3002].values())
+        found = lab.call(CP3002, "ipsec.reauthenticate", "peer=cp1001*", "deadline=8")
+        new = {name: one["new"] for name, one in found["connections"].items()}
+        assert new == {"cp1001_v4": [], "cp1001_v6": []}
+        log = here.run(["journalctl", "-b", "--no-pager", "-u", "strongswan-starter"]).stdout
+        assert "not authenticated by CA 'CN=Lab CA'" in log
+    finally:
+        here.run(["rm", file])
+        give(mesh, CP3002, lab.ca.issue(CP3002), lab.ca.certificate)
+        mesh.apply(CP3002)

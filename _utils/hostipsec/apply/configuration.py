@@ -112,13 +112,16 @@ def wanted(
     certificate: str,
     secret: Secret,
     held: frozenset[str] = frozenset(),
+    ca: str = "",
 ) -> Wanted:
     """Return what a host shall run.
 
-    ``certificate`` is the file name below /etc/ipsec.d/certs. The connections named in ``held`` are in the
+    ``certificate`` is the file name below /etc/ipsec.d/certs; ``ca`` the name of the CA that peers are bound
+    to, empty for any that charon has. The connections named in ``held`` are in the
     files, but charon is not to have them.
     """
-    value = sections.configuration(connections, settings, certificate, secret, held, service.systemd_runs())
+    keeper = service.systemd_runs()
+    value = sections.configuration(connections, settings, certificate, secret, held, keeper, ca)
     recorded = Record(tuple(connections), settings.mtu, settings.certificates.warn_days)
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),
@@ -150,7 +153,7 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
         difference=differs,
         record=then.only(want.record.names) != want.record,
         leaving=tuple(one for one in then.connections if one.name not in want.record.names),
-        missing=missing(want.connections, charon),
+        missing=missing(want, charon),
         stale=tuple(sorted(loaded(charon) & ours - want.names)),
         outdated=tuple(sorted({sa.name for sa in outdated(want, ours, charon)})),
         running=charon is not None,
@@ -180,16 +183,21 @@ def lacking(want: Wanted, charon: Charon) -> tuple[str, ...]:
     return (*ike, *proposals.missing_esp_plugins(options["esp"], charon.plugins))
 
 
-def missing(connections: Sequence[Connection], charon: Optional[Charon]) -> tuple[str, ...]:
-    """Return the connections that charon has not loaded, or has with other addresses."""
+def missing(want: Wanted, charon: Optional[Charon]) -> tuple[str, ...]:
+    """Return the connections that charon has not loaded, or has with other addresses, or for any CA.
+
+    charon drops a CA from a connection, and no more than logs it, where it does not find that CA.
+    """
     there = {connection.name: connection for connection in charon.connections} if charon else {}
+    bound = "rightca" in want.configuration.defaults
     return tuple(
         sorted(
-            want.name
-            for want in connections
-            if want.name not in there
-            or there[want.name].local_addrs != (str(want.left),)
-            or there[want.name].remote_addrs != (str(want.right),)
+            one.name
+            for one in want.connections
+            if one.name not in there
+            or there[one.name].local_addrs != (str(one.left),)
+            or there[one.name].remote_addrs != (str(one.right),)
+            or (bound and not there[one.name].remote_cas)
         )
     )
 

@@ -90,7 +90,8 @@ def wanted(
     credentials = inspection.usable()
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
-    return configuration.wanted(member.connections, settings, certificate_name, key, held)
+    ca = credentials.peers_ca
+    return configuration.wanted(member.connections, settings, certificate_name, key, held, ca)
 
 
 def certificate(

@@ -69,6 +69,9 @@ def _tried(want: Wanted) -> tuple[str, ...]:
     lacking = configuration.lacking(want, verdict.charon)
     if lacking:
         raise ConfigError(f"charon cannot do what the pillar proposes: {'; '.join(lacking)}")
+    unbound = configuration.missing(want, verdict.charon)
+    if unbound:
+        raise ConfigError(f"charon does not take connections as they are meant: {', '.join(unbound[:5])}")
     return ()
 
 
@@ -122,11 +125,11 @@ def _wait_loaded(want: Wanted, work: Work, host: Host) -> None:
     gone = {*work.stale, *work.difference.removed} - want.names
 
     def exactly(charon: Charon) -> bool:
-        return not configuration.missing(want.connections, charon) and not configuration.loaded(charon) & gone
+        return not configuration.missing(want, charon) and not configuration.loaded(charon) & gone
 
     charon, reached = _wait(host, exactly)
     if not reached:
-        missing = configuration.missing(want.connections, charon)
+        missing = configuration.missing(want, charon)
         raise CharonError(_not_as_expected(charon, missing, sorted(configuration.loaded(charon) & gone)))
 
 

@@ -18,13 +18,10 @@ from typing import Optional
 
 from ..errors import HostIPsecError
 from ..system import files
-from . import names, source
-from .facts import CertificateFacts
+from . import names, pem, source
+from .facts import Authority, CertificateFacts
 from .pem import Secret
-from .source import Authority, Credentials, Inspection, RevocationList
-
-_SHARED = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")  # a CA or a CRL
-
+from .source import Credentials, Inspection, RevocationList
 
 # Names ---------------------------------------------------------------------------------------
 
@@ -85,7 +82,7 @@ class Destination:
 
     def shared(self, directory: str) -> tuple[str, ...]:
         """Return the paths of CAs, or CRLs, in a directory that are copies of ours."""
-        return tuple(f"{directory}/{name}" for name in _names(directory) if _SHARED.match(name))
+        return tuple(f"{directory}/{name}" for name in _names(directory) if pem.is_shared(name))
 
 
 def _names(directory: str) -> list[str]:

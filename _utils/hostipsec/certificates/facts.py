@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Optional
 
@@ -62,6 +62,18 @@ class CrlFacts:
     signed_by: frozenset[str] = frozenset()
     revokes: bool = False  # the host's own certificate
     found: bool = True  # charon finds it: by key identifiers in the list and in its CA
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA certificate that charon shall have."""
+
+    fingerprint: str
+    subject: str
+    not_after: datetime
+    pem: bytes = field(repr=False)
+    identity: str = ""  # its name as charon takes it
+    self_signed: bool = False
 
 
 @dataclass(frozen=True)

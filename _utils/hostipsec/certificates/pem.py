@@ -22,7 +22,13 @@ from . import x509facts
 from .facts import MISSING, KeyFacts
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----[^\n]*\n?", re.DOTALL)
+_SHARED = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
 _CERTIFICATE_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE")
+
+
+def is_shared(name: str) -> bool:
+    """Say whether a file of that name is our copy of a CA or a CRL."""
+    return _SHARED.match(name) is not None
 
 
 class Secret:

@@ -16,6 +16,7 @@ from .facts import SECRETS_KEYWORDS, CertificateFacts, CrlFacts, Facts, KeyFacts
 
 ERROR, WARNING = "error", "warning"
 WEAK_RSA_BITS = 2048
+MOST_CAS = 5  # in a file: an old and a new CA, and what is between them and the hosts
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,30 @@ def _judge_cas(facts: Facts, now: datetime) -> Iterator[Finding]:
             expected="certificates of CAs, as strongSwan discards others",
             action="put the CA's own certificate there",
         )
+    elif len(facts.cas) > MOST_CAS:
+        yield _error(
+            "ca-bundle",
+            found=f"CA file {path} holds {len(facts.cas)} certificates: each could vouch for any peer",
+            expected=f"the CA of the fleet's hosts, and at most {MOST_CAS} certificates in all",
+            action="name a file with that CA alone in ipsec:certificates, and not the system's bundle",
+        )
     else:
+        yield from _judge_roots(facts, now)
         used = chains.chain(facts, now)
         yield from (found for ca in facts.cas for found in _judge_ca(facts, ca, ca in used, now))
+
+
+def _judge_roots(facts: Facts, now: datetime) -> Iterator[Finding]:
+    """Warn of several CAs at the top: only one can be made a part of the connections."""
+    roots = [names.render(ca.subject) for ca in chains.installable(facts, now) if ca.self_signed]
+    if len(roots) > 1:
+        found = f"CA file {facts.ca_path} holds {len(roots)} self-signed CAs ({'; '.join(roots)})"
+        yield _warning(
+            "ca-several",
+            found=f"{found}: each can vouch for any peer",
+            expected="one, but for the time in which hosts change from one to another",
+            action="take the old CA out of the file when all hosts have certificates of the new one",
+        )
 
 
 def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> Iterator[Finding]:

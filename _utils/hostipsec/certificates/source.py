@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Optional
 
@@ -20,8 +20,8 @@ from ..model import Certificates
 from ..pillar import topology
 from ..pillar.membership import Membership
 from ..strongswan import defaults
-from . import chains, names, pem, rules, x509facts
-from .facts import MISSING, CertificateFacts, CrlFacts, Facts, KeyFacts
+from . import binding, chains, names, pem, rules, x509facts
+from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
 
 # Values --------------------------------------------------------------------------------------
 
@@ -36,16 +36,6 @@ class SourcePaths:
     crl: str = ""  # empty: none is looked for
     crl_required: bool = False  # the pillar names it: a file that is missing is warned of
     warn_days: int = defaults.WARN_DAYS
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A CA certificate that charon shall have."""
-
-    fingerprint: str
-    subject: str
-    not_after: datetime
-    pem: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,6 +60,11 @@ class Credentials:
     ca_path: str  # the file that the authorities are from
     certificate_pem: bytes = field(repr=False)
     key_pem: pem.Secret = field(repr=False)
+
+    @property
+    def peers_ca(self) -> str:
+        """Return the name of the CA that peers are bound to; empty while there are several."""
+        return binding.bound(self.authorities)
 
 
 @dataclass(frozen=True)
@@ -133,8 +128,15 @@ def locate(
 
 
 def inspect_member(member: Membership, now: datetime) -> Inspection:
-    """Read and judge the files of a member of the fleet. Raises CertificateError as :func:`locate` does."""
-    return inspect(locate(member.fleet.settings.certificates, member.host.id), member.subject, now)
+    """Read and judge the files of a member of the fleet, and what else charon has of their kind.
+
+    Raises CertificateError as :func:`locate` does.
+    """
+    found = inspect(locate(member.fleet.settings.certificates, member.host.id), member.subject, now)
+    if found.credentials is None:
+        return found
+    beside = binding.judge(found.credentials.authorities, paths.here.ipsec_d / "cacerts")
+    return replace(found, findings=(*found.findings, *beside))
 
 
 def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:
@@ -224,8 +226,9 @@ def _credentials(facts: Facts, read: _Read, now: datetime) -> Optional[Credentia
 
 
 def _authority(ca: CertificateFacts, everyone: Mapping[str, x509.Certificate]) -> Authority:
-    encoded = everyone[ca.fingerprint].public_bytes(serialization.Encoding.PEM)
-    return Authority(ca.fingerprint, names.render(ca.subject), ca.not_after, encoded)
+    certificate = everyone[ca.fingerprint]
+    encoded, name = certificate.public_bytes(serialization.Encoding.PEM), binding.identity(certificate, ca)
+    return Authority(ca.fingerprint, names.render(ca.subject), ca.not_after, encoded, name, ca.self_signed)
 
 
 def _newest(

@@ -36,6 +36,11 @@ def public_key(holder: Any) -> bytes:
     return encoded
 
 
+def subject_bytes(certificate: x509.Certificate) -> bytes:
+    """Return the subject of a certificate, encoded."""
+    return certificate.subject.public_bytes()
+
+
 def moment(holder: object, attribute: str) -> datetime:
     """Return a time of a certificate or CRL with its zone: cryptography has ``..._utc`` from version 42."""
     found: Optional[datetime] = getattr(holder, f"{attribute}_utc", None)

@@ -79,6 +79,7 @@ def _daemon(version: str, lines: Iterable[str]) -> Charon:
 
 _PEER = re.compile(r" *(?P<name>\S.*?):  (?P<local>\S.*?)\.\.\.(?P<remote>\S.*?)  IKEv\d")
 _AUTH = re.compile(r" *\S.*?:   (?P<side>local|remote): +(?:\[(?P<id>.*)\] )?uses ")
+_CA = re.compile(r' *\S.*?:    ca: +"(?P<name>.*)"')
 _CHILD_CONFIG = re.compile(r" *(?P<name>\S.*?):   child:  .* === .*? (?P<mode>[A-Z_]+)(?:,|$)")
 
 
@@ -110,6 +111,9 @@ def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
         return connection._replace(local_id=connection.local_id or auth["id"] or "")
     if auth:
         return connection._replace(remote_id=connection.remote_id or auth["id"] or "")
+    ca = _CA.match(line)
+    if ca:
+        return connection._replace(remote_cas=(*connection.remote_cas, ca["name"]))
     child = _CHILD_CONFIG.match(line)
     if child:
         names, modes = (*connection.children, child["name"]), (*connection.modes, child["mode"])

@@ -81,15 +81,18 @@ def _connection(name: str, section: Message) -> LoadedConnection:
         remote_id=_first_id(section, "remote-"),
         children=tuple(section.get("children", {})),
         modes=tuple(_text(child, "mode") for child in section.get("children", {}).values()),
+        remote_cas=tuple(ca for one in _rounds(section, "remote-") for ca in _texts(one, "cacerts")),
     )
 
 
 def _first_id(section: Message, prefix: str) -> str:
     """Return the identity of the first authentication round that has one."""
-    rounds = (
-        value for key, value in section.items() if key.startswith(prefix) and isinstance(value, Mapping)
-    )
-    return next((_text(one, "id") for one in rounds if "id" in one), "")
+    return next((_text(one, "id") for one in _rounds(section, prefix) if "id" in one), "")
+
+
+def _rounds(section: Message, prefix: str) -> Iterator[Message]:
+    """Yield the authentication rounds of an end."""
+    return (value for key, value in section.items() if key.startswith(prefix) and isinstance(value, Mapping))
 
 
 def _ike_sa(name: str, section: Message) -> IkeSA:
