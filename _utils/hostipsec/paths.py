@@ -52,6 +52,7 @@ class Paths:
         self.lock = self.locks / "hold.lock"
         self.starting = self.locks / "starting.lock"  # connections, one process at a time
         self.lock_of_before = run / "hostipsec.lock"  # of releases whose lock anybody could hold
+        self.keeper_beat = run / "hostipsec-keeper.beat"  # when the keeper looked last, seconds since boot
         # what we bring
         self.engine = self.root / "usr/local/lib/hostipsec"
         self.sysctl = etc / "sysctl.d/60-ipsec.conf"

@@ -114,3 +114,28 @@ def test_both_ends_start_at_the_same_moment(mesh):
     lab.network.set_link(RESPONDER, "up")
     wait_for(lambda: once(mesh) and replies(lab), "the pair", BACK, 1)
     lab.wait_one_each()
+
+
+def keeper_pid(host) -> str:
+    """The process of the keeper; 0 where it does not run."""
+    return host.run(["systemctl", "show", "-p", "MainPID", "--value", "hostipsec-keeper"]).stdout.strip()
+
+
+def test_a_keeper_that_hangs_is_started_anew(mesh):
+    """Nobody saw it: its unit was active, and nothing was brought back."""
+    host, drop = mesh.lab.host(RESPONDER), "/run/systemd/system/hostipsec-keeper.service.d"
+    soon = f"mkdir -p {drop} && printf '[Service]\\nWatchdogSec=5\\nRestartSec=1\\n' >{drop}/soon.conf"
+    again = "systemctl daemon-reload && systemctl restart hostipsec-keeper"
+    host.run(["sh", "-c", f"{soon} && {again}"])
+    try:
+        pid = keeper_pid(host)
+        status = host.run(["cat", f"/proc/{pid}/status"]).stdout
+        assert "CapEff:\t0000000000001000\n" in status, "CAP_NET_ADMIN, and nothing else"
+        host.run(["kill", "-STOP", pid])
+        wait_for(lambda: keeper_pid(host) not in ("0", pid), "another keeper", BACK, 1)
+        log = host.run(["journalctl", "-b", "--no-pager", "-u", "hostipsec-keeper"]).stdout
+        assert "Watchdog timeout" in log
+        wait_for(lambda: host.run(["test", "-s", "/run/hostipsec-keeper.beat"], check=False).returncode == 0,
+                 "a look of the keeper", BACK, 1)  # fmt: skip
+    finally:
+        host.run(["sh", "-c", f"rm -r {drop} && {again}"])

@@ -224,6 +224,7 @@ def _state() -> Part:
 
     def remove() -> None:
         here.lock_of_before.unlink(missing_ok=True)
+        here.keeper_beat.unlink(missing_ok=True)
         for directory in (here.locks, here.state):
             shutil.rmtree(directory, ignore_errors=True)
         if here.state.exists():

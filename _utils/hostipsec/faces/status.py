@@ -102,11 +102,12 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
     said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
     sentence, unread = "; ".join(said), report.warnings if expected.connections else ()
     expiring = [certificate["sentence"]] if certificate and certificate["severity"] != "ok" else []
+    late = [seen.unread["keeper"]] if "keeper" in seen.unread else []
     return Answer(
-        ok=not expected.warnings and shown.ok,
+        ok=not (expected.warnings or late) and shown.ok,
         sentence=sentence,
         connections={row.name: _row(row) for row in shown.managed},
-        problems=(*expected.warnings, *expiring),
+        problems=(*expected.warnings, *late, *expiring),
         notes=unread,
         own={
             "unmanaged": {row.name: _row(row) for row in shown.unmanaged},

@@ -30,7 +30,8 @@ class Look(NamedTuple):
     kernel: Optional[Kernel] = None
     certificate: Optional[CertificateInUse] = None
     holds: Decisions = ()
-    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel", "certificate" or HOLD -> why it cannot be read
+    # "charon", "kernel", "certificate" or HOLD -> why it cannot be read; "keeper" -> that it does not look
+    unread: Mapping[str, str] = _NOTHING
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like

@@ -12,6 +12,7 @@ from ..kernel import kernel
 from ..model import Connection, Meant
 from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
+from ..system import heartbeat
 from . import look as looks
 from .look import Look
 
@@ -42,6 +43,8 @@ def observe(
             found[part] = read()
         except HostIPsecError as error:
             unread[part] = str(error)
+    late = heartbeat.missing() if connections else ""
+    unread.update({"keeper": late} if late else {})
     holds, wrong = holdfile.found()
     now = datetime.now(timezone.utc)
     unread.update({looks.HOLD: wrong} if wrong else {})

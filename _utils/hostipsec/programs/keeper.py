@@ -47,6 +47,7 @@ from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
 from ..store import holdfile, record
+from ..system import heartbeat
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
@@ -246,8 +247,10 @@ class Keeper:
         self._say(looked, look.unread.get("kernel", ""))
         self._say(HOLD, look.unread.get(HOLD, ""))
         for part in self.parts:
+            heartbeat.tell()
             self._say(part, complaint(part, look))
         for part in self.later:
+            heartbeat.tell()
             if settled():  # asked for each: a state that wrote it since the look is setting both
                 self._say(part, complaint(part, look))
 
@@ -280,6 +283,7 @@ def pause(seconds: float) -> None:
     end = time.monotonic() + seconds
     time.sleep(PAUSE)
     while time.monotonic() < end and not young():
+        heartbeat.tell()
         time.sleep(PAUSE)
 
 
@@ -298,6 +302,7 @@ def main() -> None:
     keeper = Keeper()
     while True:
         keeper.once()
+        heartbeat.beat()
         interval = 0.0 if keeper.repair.ended else paths.KEEPER_INTERVAL
         pause(interval * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
 
