@@ -8,10 +8,13 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fleets
+from hostipsec import unicast
 from hostipsec.errors import HostIPsecError
-from hostipsec.pillar import addresses, membership, pillar
+from hostipsec.pillar import addressed, addresses, membership, pillar
 from hostipsec.pillar.found import Found
 from hostipsec.store import record
 
@@ -67,6 +70,18 @@ def test_the_mine_is_asked_once_for_all_hosts_and_both_families():
 )
 def test_a_mine_that_knows_nothing(answer):
     assert addresses.mined(lambda *_: answer, ["a"]) == {}
+
+
+def test_a_mine_that_cannot_be_asked_is_an_error_in_a_sentence():
+    """Salt raises where the master does not answer: a traceback."""
+
+    def get(*_):
+        raise RuntimeError("Request timed out\n on channel")
+
+    with pytest.raises(
+        HostIPsecError, match="the Salt mine cannot be asked for addresses: 'Request timed out on"
+    ):
+        addressed.fleet({**fleets.example(), "hosts": {"a.example": None}, "addresses": "mine"}, get)
 
 
 def test_the_mine_comes_first_and_dns_is_asked_for_the_rest(dns):
@@ -214,3 +229,37 @@ def test_a_record_with_more_in_it_than_an_address_is_a_damaged_one():
     assert record.parse(text).connections == (one,)
     with pytest.raises(HostIPsecError, match=r"mesh\.json cannot be read"):
         record.parse(text.replace(str(one.right), "2001:db8::66%x\\nxfrm policy flush"))
+
+
+SAID = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=16)
+    | st.ip_addresses().map(str)
+    | st.from_regex(r"[0-9a-f:.%/x]{1,20}"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*addresses.MINED, "x"]), SAID | st.dictionaries(st.sampled_from("ab"), SAID)
+    )
+)
+def test_whatever_a_mine_says_is_an_address_or_told(answer):
+    found = addresses.resolve(
+        dict.fromkeys("ab", ("mine",)), lambda hosts: addresses.mined(lambda *_: answer, hosts)
+    )
+    for one in found.values():
+        assert bool(one.addresses) is not bool(one.wrong)
+        assert len({address.version for address in one.addresses}) == len(one.addresses)
+        for address in one.addresses:
+            assert unicast.misfit(unicast.parse(str(address))) == ""
+        assert all(text.isprintable() for told in one.wrong for text in told)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .. import paths, unicast
+from ..errors import HostIPsecError
 from ..model import Address
 from .found import DNS, MINE, Found
 
@@ -32,8 +33,13 @@ def mined(get: Callable[..., object], hosts: Sequence[str]) -> dict[str, list[ob
     """Return what the mine has of hosts: one question for all.
 
     ``get`` is Salt's ``mine.get``, of a minion or of the master. Hosts that it does not know are absent.
+    Raises HostIPsecError where it cannot be asked.
     """
-    answer = get(",".join(hosts), [*MINED], "list")
+    try:
+        answer = get(",".join(hosts), [*MINED], "list")
+    except Exception as error:  # whatever Salt raises, as where its master does not answer
+        said = unicast.said(" ".join(str(error).split()))
+        raise HostIPsecError(f"the Salt mine cannot be asked for addresses: {said}") from None
     found: dict[str, list[object]] = {}
     for function in MINED:
         by_host = answer.get(function) if isinstance(answer, Mapping) else None
