@@ -16,6 +16,7 @@ PURE = (
     "certificates.names",
     "certificates.rules",
     "charon.reasons",
+    "charon.states",
     "charon.statusall",
     "charon.vicimessage",
     "emergency.orders",

@@ -10,11 +10,12 @@ from hostipsec.errors import CharonError
 from hostipsec.model import IkeSA
 
 BANNER = "Status of IKE charon daemon (strongSwan 5.9.8, Linux 6.1.0, x86_64):\n"
-SAS = "Security Associations (1 up, 0 connecting):\n"
+SAS = "Security Associations ({} up, 0 connecting):\n"
+NONE = "  none\n"
 
 
-def parse(text, before=""):
-    return statusall.parse(BANNER + before + SAS + text)
+def parse(text, before="", number=1):
+    return statusall.parse(BANNER + before + SAS.format(0 if text == NONE else number) + text)
 
 
 @pytest.mark.parametrize("name", recordings.ALL)
@@ -87,7 +88,8 @@ def test_an_ike_sa_in_all_its_lines():
 def test_states_of_ike_sas():
     found = parse(
         "  (unnamed)[3]: CONNECTING, fd00::1[%any]...fd00::2[%any]\n"
-        "        a_v6[2]: DELETING, fd00::1[CN=a]...fd00::2[CN=b]\n"
+        "        a_v6[2]: DELETING, fd00::1[CN=a]...fd00::2[CN=b]\n",
+        number=2,
     ).ike_sas
     assert [(sa.name, sa.state, sa.established) for sa in found] == [
         ("(unnamed)", "CONNECTING", None),
@@ -100,8 +102,13 @@ IKE = "  a_v4[1]: ESTABLISHED 5 minutes ago, 10.0.0.1[CN=a]...10.0.0.2[CN=b]\n"
 CHILD = "  a_v4{7}:  INSTALLED, TRANSPORT, reqid 3, ESP SPIs: c0000001_i c0000002_o\n"
 
 
-def child(line):
-    ((found,),) = (sa.children for sa in parse(f"{IKE}{CHILD}  a_v4{{7}}:  {line}\n").ike_sas)
+TRAFFIC = "AES_GCM_16_128, 0 bytes_i, 0 bytes_o, rekeying disabled"
+SELECTORS = " 10.0.0.1/32 === 10.0.0.2/32"
+
+
+def child(traffic=TRAFFIC, selectors=SELECTORS):
+    told = "".join(f"  a_v4{{7}}:  {line}\n" for line in (traffic, selectors))
+    ((found,),) = (sa.children for sa in parse(IKE + CHILD + told).ike_sas)
     return found
 
 
@@ -123,7 +130,7 @@ def test_counters_beyond_32_bits():
 
 
 def test_selectors_with_protocol_and_port():
-    found = child("10.0.0.1/32[tcp/http] 10.0.0.3/32 === 10.0.0.2/32[tcp]")
+    found = child(selectors=" 10.0.0.1/32[tcp/http] 10.0.0.3/32 === 10.0.0.2/32[tcp]")
     assert (found.local_ts, found.remote_ts) == (
         ("10.0.0.1/32[tcp/http]", "10.0.0.3/32"),
         ("10.0.0.2/32[tcp]",),
@@ -131,8 +138,8 @@ def test_selectors_with_protocol_and_port():
 
 
 def test_a_child_of_another_name_in_the_same_ike_sa():
-    text = IKE + CHILD + "  b_v4{8}:  REKEYED, TRANSPORT, reqid 4, expires in 2 minutes\n"
-    (found,) = parse(text).ike_sas
+    other = f"  b_v4{{8}}:  REKEYED, TRANSPORT, reqid 4, expires in 2 minutes\n  b_v4{{8}}:  {SELECTORS}\n"
+    (found,) = parse(f"{IKE}{CHILD}  a_v4{{7}}:  {TRAFFIC}\n  a_v4{{7}}:  {SELECTORS}\n{other}").ike_sas
     assert [(one.name, one.state, one.life_time) for one in found.children] == [
         ("a_v4", "INSTALLED", None),
         ("b_v4", "REKEYED", 120),
@@ -163,3 +170,55 @@ def test_connections():
     assert (one.local_id, one.remote_id, one.children) == ("CN=a, O=x", "CN=b, O=x", ("a_v4", "a_v4"))
     assert (other.name, other.local_addrs, other.local_id, other.children) == ("any", ("%any",), "", ())
     assert found.routed == ("a_v4",)
+
+
+# Cut off -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recordings.ALL)
+def test_a_status_that_is_cut_off_anywhere_is_no_status(name):
+    """Of a lost SA some cuts left nothing to be compared with the kernel: it was well."""
+    text = recordings.read(f"{name}.txt")
+    heads = [place for place in range(len(text)) if text.startswith("\n", place - 1)]
+    for cut in {*range(text.index("Security Associations"), len(text)), *heads}:
+        try:
+            found = statusall.parse(text[:cut]).ike_sas
+        except CharonError:
+            continue
+        # what cannot be seen: at the very end, that a CHILD SA is missing whole
+        every = recordings.stroke(name).ike_sas
+        assert found[:-1] == every[:-1]
+        assert [one.children for one in found[-1:]] == [
+            one.children[: len(found[-1].children)] for one in every[-1:]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(2 up, 0 connecting)", "(3 up, 0 connecting)"),
+        ("(2 up, 0 connecting)", "(1 up, 0 connecting)"),
+        ("(2 up, 0 connecting)", "(2 up"),
+        ("reqid 3, ESP SPIs: cfce4185_i c8f93a5d_o", "reqid 3"),
+        ("     west_v4{2}:   10.9.0.1/32 === 10.9.0.2/32\n", ""),
+        ("west_v4{2}:  AES_GCM_16_128, 126 bytes_i", "west_v4{2}:  AES_GCM_16_128, 126 bytes"),
+        ("west_v4{2}:  INSTALLED", "west_v4{2}:  INSTALLER"),
+        ("west_v4{2}:  INSTALLED, TRANSPORT", "west_v4{2}:  INSTALLED, TRANSFORT"),
+        ("west_v4[1]: ESTABLISHED", "west_v4[1]: ESTABLISHER"),
+        ("west_v4[1]: ESTABLISHED 1 second ago", "west_v4[1]: ESTABLISHED 1 xecond ago"),
+        ("     west_v4{2}:  AES", "     west_v4{9}:  AES"),
+        ("     west_v4[1]: IKE proposal", "     west_v4[7]: IKE proposal"),
+        ("     west_v4{2}:  AES", "     west_v4 2}:  AES"),
+    ],
+)
+def test_a_part_that_is_missing(old, new):
+    text = recordings.read("5.9.8-transport.txt")
+    assert old in text
+    with pytest.raises(statusall.CutOffError, match=r"^ipsec statusall printed a status that is not whole: "):
+        statusall.parse(text.replace(old, new))
+
+
+def test_an_sa_that_comes_while_the_list_is_written():
+    assert len(parse(IKE, number=1).ike_sas) == 1
+    wrapped = statusall.parse(BANNER + "Security Associations (4294967295 up, 2 connecting):\n" + IKE)
+    assert len(wrapped.ike_sas) == 1  # two counts, one after the other, without a sign

@@ -34,6 +34,18 @@ def test_one_look():
     assert ipsec.asked == ["statusall"]
 
 
+def test_a_status_that_is_not_whole_is_asked_for_again():
+    """An SA that comes or goes while the list is written is counted, or listed."""
+    text = recordings.read("5.9.8-up.txt")
+    ipsec = Ipsec(Result(0, text[:-30]), Result(0, text))
+    assert StrokeBackend(ipsec).observe() == recordings.stroke("5.9.8-up")
+    assert ipsec.asked == ["statusall"] * 2
+    ipsec = Ipsec(Result(0, text[:-30]))
+    with pytest.raises(CharonError, match="status that is not whole"):
+        StrokeBackend(ipsec).observe()
+    assert ipsec.asked == ["statusall"] * 3
+
+
 def test_requests_wait_for_no_peer():
     ipsec = Ipsec(Result(0, ""))
     backend = StrokeBackend(ipsec)

@@ -9,14 +9,15 @@ state but INSTALLED shows neither SPIs nor counters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from ..errors import CharonError
 from ..model import Charon, ChildSA, IkeSA, LoadedConnection
 from ..strongswan.durations import spelt
+from .states import CHILD_STATES, IKE_STATES, MODES
 
-_SPAN = r"(\d+ (?:second|minute|hour|day)s?)"
+_SPAN = r"([0-9]{1,9} (?:second|minute|hour|day)s?)"
 _BANNER = re.compile(r"Status of IKE charon daemon \(\w+Swan (\S+?),? ")
 _SECTIONS = (
     "Virtual IP pools",
@@ -28,23 +29,47 @@ _SECTIONS = (
 )
 
 
+class CutOffError(CharonError):
+    """The text is charon's, but a part of it is missing, or says what charon does not say."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"ipsec statusall printed a status that is not whole: {why}")
+
+
 def parse(text: str) -> Charon:
     """Return what ``ipsec statusall`` printed, with ``backend`` ``stroke``.
 
     ``Charon(version="5.9.8", backend="stroke", uptime=180, workers_total=16, plugins=("aesni", ...),
     connections=(LoadedConnection(name="cp1001_v4", ...),), ike_sas=(IkeSA(...),), routed=())``.
-    Raises :class:`CharonError` where the text is none of charon's or is cut off.
+    Raises :class:`CharonError` where the text is none of charon's, :class:`CutOffError` where it is not
+    whole: what is missing may be what is wrong.
     """
     banner = _BANNER.search(text)
     sections = _sections(text[banner.start() :] if banner else "")
     if banner is None or "Security Associations" not in sections:
         first = text.strip().partition("\n")[0] or "nothing"
         raise CharonError(f"ipsec statusall printed no status of charon but {first!r}; is charon running?")
+    sas = tuple(_ike_sas(sections["Security Associations"]))
+    _as_many(text, len(sas))
     return _daemon(banner.group(1), sections[""])._replace(
         connections=tuple(_connections(sections.get("Connections:", []))),
         routed=tuple(child.name for child in _children(sections.get("Routed Connections:", []))),
-        ike_sas=tuple(_ike_sas(sections["Security Associations"])),
+        ike_sas=sas,
     )
+
+
+def _as_many(text: str, found: int) -> None:
+    """Compare with the heading, and see that the last line has its end."""
+    heading = re.findall(
+        r"^Security Associations \(([0-9]{1,10}) up, ([0-9]{1,10}) connecting\):$", text, re.MULTILINE
+    )
+    if len(heading) != 1:
+        raise CutOffError("it does not say how many SAs there are")
+    told = sum(map(int, heading[0])) % 2**32  # a difference of two counts, without a sign
+    if told != found:
+        raise CutOffError(f"it speaks of {told} IKE SAs, and lists {found}")
+    if not text.endswith("\n"):
+        raise CutOffError("its last line has no end")
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -125,20 +150,25 @@ def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
 
 _ENDS = r"(?P<local>[^\s\[]+)\[(?P<local_id>.*?)\]\.\.\.(?P<remote>[^\s\[]+)\[(?P<remote_id>.*)\]$"
 _IKE = re.compile(
-    rf" *(?P<name>\S.*?)\[(?P<id>\d+)\]: (?P<state>\w+(?:\(\d+\))?)(?: (?P<since>\d+ \w+) ago)?, {_ENDS}"
+    r" *(?P<name>\S.*?)\[(?P<id>[0-9]{1,10})\]: (?P<state>\w+(?:\(\d+\))?)"
+    rf"(?: (?P<since>{_SPAN[1:-1]}) ago)?, {_ENDS}"
 )
-_IKE_DETAIL = re.compile(r" *\S.*?\[\d+\]: (?P<detail>.*)$")
+_IKE_DETAIL = re.compile(r" *\S.*?\[(?P<id>[0-9]{1,10})\]: (?P<detail>.*)$")
 _SPIS = re.compile(r"IKEv\d SPIs: (?P<i>[0-9a-f]{16})_i(?P<initiator>\*?) (?P<r>[0-9a-f]{16})_r")
 _CHILD = re.compile(
-    r" *(?P<name>\S.*?)\{(?P<id>\d+)\}:  (?P<state>\w+), (?P<mode>\w+), reqid (?P<reqid>\d+)(?P<rest>.*)$"
+    r" *(?P<name>\S.*?)\{(?P<id>[0-9]{1,10})\}:  (?P<state>\w+), (?P<mode>\w+), "
+    r"reqid (?P<reqid>[0-9]{1,10})(?P<rest>.*)$"
 )
-_CHILD_DETAIL = re.compile(r" *\S.*?\{\d+\}: {2,3}(?P<detail>.*)$")
+_CHILD_DETAIL = re.compile(r" *\S.*?\{(?P<id>[0-9]{1,10})\}: {2,3}(?P<detail>.*)$")
 _CHILD_SPIS = re.compile(
     r", (?P<protocol>\w+)(?P<udp> in UDP)? SPIs: (?P<i>[0-9a-f]{8})_i (?P<o>[0-9a-f]{8})_o"
 )
+_COUNT = "[0-9]{1,20}"
 _TRAFFIC = re.compile(
-    r"(?P<proposal>\S*), (?P<bytes_in>\d+) bytes_i(?: \((?P<packets_in>\d+) pkts?, (?P<use_in>\d+)s ago\))?"
-    r", (?P<bytes_out>\d+) bytes_o(?: \((?P<packets_out>\d+) pkts?, (?P<use_out>\d+)s ago\))?"
+    rf"(?P<proposal>\S*), (?P<bytes_in>{_COUNT}) bytes_i"
+    rf"(?: \((?P<packets_in>{_COUNT}) pkts?, (?P<use_in>{_COUNT})s ago\))?"
+    rf", (?P<bytes_out>{_COUNT}) bytes_o"
+    rf"(?: \((?P<packets_out>{_COUNT}) pkts?, (?P<use_out>{_COUNT})s ago\))?"
     r", rekeying (?P<rekey>.*)$"
 )
 
@@ -150,7 +180,9 @@ def _ike_sas(lines: Iterable[str]) -> Iterator[IkeSA]:
     for line in lines:
         head = _IKE.match(line)
         if head is None:
-            beneath.append(line)
+            if line.strip() not in ("", "none"):
+                _belongs(line, current)
+                beneath.append(line)
             continue
         if current:
             yield _with_lines(current, beneath)
@@ -159,7 +191,18 @@ def _ike_sas(lines: Iterable[str]) -> Iterator[IkeSA]:
         yield _with_lines(current, beneath)
 
 
+def _belongs(line: str, current: Optional[IkeSA]) -> None:
+    """See that a line is one of the IKE SA above it, or of a CHILD SA."""
+    detail = _IKE_DETAIL.match(line)
+    if current is None or not (
+        _CHILD_DETAIL.match(line) or (detail and int(detail["id"]) == current.uniqueid)
+    ):
+        raise CutOffError(f"{line.strip()!r} is of no SA")
+
+
 def _ike_sa(head: re.Match[str]) -> IkeSA:
+    if head["state"] not in IKE_STATES:
+        raise CutOffError(f"{head['state']} is no state of an IKE SA")
     return IkeSA(
         name=head["name"],
         uniqueid=int(head["id"]),
@@ -174,10 +217,11 @@ def _ike_sa(head: re.Match[str]) -> IkeSA:
 
 def _with_lines(ike_sa: IkeSA, lines: list[str]) -> IkeSA:
     for line in lines:
-        detail = _IKE_DETAIL.match(line)
+        detail = None if _CHILD_DETAIL.match(line) else _IKE_DETAIL.match(line)
         if detail:
             ike_sa = _with_ike_detail(ike_sa, detail["detail"])
-    return ike_sa._replace(children=tuple(_children(lines)))
+    beneath = [line for line in lines if _CHILD_DETAIL.match(line)]
+    return ike_sa._replace(children=tuple(_children(beneath)))
 
 
 def _with_ike_detail(ike_sa: IkeSA, detail: str) -> IkeSA:
@@ -205,17 +249,31 @@ def _until(pattern: str, text: str) -> Optional[int]:
 
 def _children(lines: Iterable[str]) -> Iterator[ChildSA]:
     current: Optional[ChildSA] = None
+    seen: list[str] = []
     for line in lines:
-        head = _CHILD.match(line)
-        detail = _CHILD_DETAIL.match(line)
+        head, detail = _CHILD.match(line), _CHILD_DETAIL.match(line)
         if head:
             if current:
-                yield current
-            current = _child(head)
-        elif current and detail:
+                yield _whole(current, seen)
+            current, seen = _child(head), []
+        elif current and detail and int(detail["id"]) == current.uniqueid:
+            seen.append(detail["detail"])
             current = _with_child_detail(current, detail["detail"])
+        elif line.strip():
+            raise CutOffError(f"{line.strip()!r} is of no CHILD SA")
     if current:
-        yield current
+        yield _whole(current, seen)
+
+
+def _whole(child: ChildSA, details: Sequence[str]) -> ChildSA:
+    """See that a CHILD SA is told whole: its selectors, and what is told of it where it is INSTALLED."""
+    if child.state not in CHILD_STATES or child.mode not in MODES:
+        raise CutOffError(f"{child.state}, {child.mode} are no state and mode of a CHILD SA")
+    known = all(_TRAFFIC.match(one) or " === " in one for one in details)
+    installed = child.spi_in is not None and any(map(_TRAFFIC.match, details))
+    if not (known and child.local_ts and child.remote_ts) or (child.state == "INSTALLED" and not installed):
+        raise CutOffError(f"not all lines of CHILD SA {child.name}{{{child.uniqueid}}} are there")
+    return child
 
 
 def _child(head: re.Match[str]) -> ChildSA:

@@ -6,6 +6,7 @@ process a call, and ``ipsec`` ends with status 0 whatever charon answered, so it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from ..model import Charon
 from ..system import processes
 
 Key = TypeVar("Key")
+TRIES = 3  # to read a status that is whole
 _NOT_RUNNING = 7  # as ipsec(8) says where charon has no pid file
 _LATE = processes.Result(processes.TIMED_OUT, "")
 
@@ -38,7 +40,12 @@ class StrokeBackend:
         """
         from . import statusall  # here: where vici is, nobody waits for its regular expressions
 
-        return statusall.parse(self._text(["statusall"], timeout))
+        end, left = time.monotonic() + timeout, timeout
+        for _ in range(TRIES - 1):  # an SA that comes or goes while the list is written is counted or listed
+            with contextlib.suppress(statusall.CutOffError):
+                return statusall.parse(self._text(["statusall"], left))
+            left = max(0.1, end - time.monotonic())
+        return statusall.parse(self._text(["statusall"], left))
 
     def glance(self, timeout: float = 5.0) -> Charon:
         """Return the same: stroke has no list of the IKE SAs alone."""

@@ -7,14 +7,17 @@ values of bytes. Values of str are taken as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Optional
 
+from ..errors import CharonError
 from ..model import Charon, ChildSA, IkeSA, LoadedConnection
 from ..strongswan import durations
+from .states import CHILD_STATES, IKE_STATES, MODES
 
 Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
 _NONE: Message = {}
+_DIGITS = 20  # of a counter
 
 
 def charon(
@@ -26,8 +29,22 @@ def charon(
 ) -> Charon:
     """Return one look at charon, from the five answers, or those of them that were asked for.
 
-    ``conns``, ``sas`` and ``policies`` are the streamed events, each ``{name: section}``.
+    ``conns``, ``sas`` and ``policies`` are the streamed events, each ``{name: section}``. Raises CharonError
+    where they are not what charon answers: what is missing may be what is wrong.
     """
+    try:
+        return _charon(version, stats, conns, sas, policies)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise CharonError(f"charon answered over vici what cannot be read ({error!r})") from None
+
+
+def _charon(
+    version: Message,
+    stats: Message,
+    conns: Iterable[Message],
+    sas: Iterable[Message],
+    policies: Iterable[Message],
+) -> Charon:
     workers = stats.get("workers", {})
     running = _text(stats.get("uptime", {}), "running")
     return Charon(
@@ -59,11 +76,27 @@ def _text(section: Message, key: str) -> str:
 
 
 def _texts(section: Message, key: str) -> tuple[str, ...]:
-    return tuple(_decoded(item) for item in section.get(key, ()))
+    found = section.get(key, ())
+    if not isinstance(found, (list, tuple)):
+        raise TypeError(f"{key} is no list: {found!r}")
+    return tuple(map(_decoded, found))
 
 
 def _number(section: Message, key: str) -> Optional[int]:
-    return int(_decoded(section[key])) if key in section else None
+    if key not in section:
+        return None
+    text = _decoded(section[key])
+    if len(text) > _DIGITS:
+        raise ValueError(f"{key} is no number: {text[:_DIGITS]!r}")
+    return int(text)
+
+
+def _word(section: Message, key: str, known: Collection[str]) -> str:
+    """Return one of a few words, empty where it is not told. Raises ValueError for another."""
+    word = _text(section, key)
+    if word and word not in known:
+        raise ValueError(f"{key} is {word!r}")
+    return word
 
 
 def _until(section: Message, key: str) -> Optional[int]:
@@ -99,7 +132,7 @@ def _ike_sa(name: str, section: Message) -> IkeSA:
     return IkeSA(
         name=name,
         uniqueid=_number(section, "uniqueid") or 0,
-        state=_text(section, "state"),
+        state=_word(section, "state", IKE_STATES),
         local_host=_text(section, "local-host"),
         remote_host=_text(section, "remote-host"),
         local_id=_text(section, "local-id"),
@@ -119,10 +152,20 @@ def _ike_sa(name: str, section: Message) -> IkeSA:
 
 
 def _child(section: Message) -> ChildSA:
+    child = _told(section)
+    installed = (
+        child.spi_in and child.spi_out and child.reqid is not None and child.local_ts and child.remote_ts
+    )
+    if child.state == "INSTALLED" and not installed:
+        raise ValueError(f"not all of CHILD SA {child.name}{{{child.uniqueid}}} is told")
+    return child
+
+
+def _told(section: Message) -> ChildSA:
     return ChildSA(
         name=_text(section, "name"),
-        state=_text(section, "state"),
-        mode=_text(section, "mode"),
+        state=_word(section, "state", CHILD_STATES),
+        mode=_word(section, "mode", MODES),
         uniqueid=_number(section, "uniqueid"),
         reqid=_number(section, "reqid"),
         protocol=_text(section, "protocol") or "ESP",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,6 +100,9 @@ def _told(action: str, timeout: float) -> Iterator[None]:
         raise CharonError(f"charon ended the vici call ({action}): {error}") from None
     except _refusals() as error:
         raise CharonError(f"charon refused the vici call ({action}): {error}") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
+        said = f"charon answered the vici call ({action}) in a way that cannot be read"
+        raise CharonError(f"{said} ({error!r})") from None
 
 
 def _refusals() -> tuple[type[Exception], ...]:
