@@ -90,6 +90,8 @@ def status(
         connections by state
     ``certificates``
         by host, days until its certificate expires
+    ``warnings``
+        by host, what it could not look at (its kernel, its pillar), and that its keeper does not run
     ``silent``
         hosts that did not answer
     ``failed``
@@ -305,7 +307,9 @@ def verify(
     site
         as for :py:func:`down`
 
-    Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned.
+    Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned. A host is to prove what the
+    pillar gives it: a connection that it passes over, and a host that proved nothing, are named, and the exit
+    status is 1. So it is where there is nothing to prove.
 
     CLI Example:
 
@@ -318,9 +322,10 @@ def verify(
         _no_more(more, kwargs)
         told = {name: arguments.switch(name, one) for name, one in (("capture", capture), ("rekey", rekey))}
         client, hosts = _Client(timeout), _targets(tgt, tgt_type, site)
+        fleet = _fleet() if tgt is None else _usable_fleet()
     except HostIPsecError as error:
         return _refused(error)
-    return _outcome(commands.command(asking.Asking(client), "verify", hosts, told))
+    return _outcome(commands.verify(asking.Asking(client), hosts, told, fleet))
 
 
 def sites(only=None):
@@ -617,6 +622,12 @@ def _some_accepted(tgt, tgt_type):
     if not found:
         raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
     return found
+
+
+def _usable_fleet():
+    """Return the fleet of the pillar; None where that is a broken one."""
+    with contextlib.suppress(HostIPsecError):
+        return _fleet()
 
 
 def _targets(tgt, tgt_type, site):

@@ -30,6 +30,8 @@ from hostipsec.store import hold, record
 from hostipsec.store.hold import Hold, Scope
 from hostipsec.store.record import Record
 from hostipsec.strongswan import render
+from hostipsec.system import processes
+from hostipsec.system.processes import Result
 
 CERTIFICATE = f"{HOST}.pem"
 SILENT = "charon cannot be reached: no vici"
@@ -89,7 +91,8 @@ class Faces:
             left, right = str(one.left), str(one.right)
             for src, dst, spi in ((right, left, number), (left, right, number + 100)):
                 states.append(KernelState(src, dst, f"{spi:08x}", "transport", number, algorithm="gcm"))
-            policies += [KernelPolicy(left, right, way, 1, reqid=number) for way in ("in", "out")]
+            policies += [KernelPolicy(left, right, "out", 1, reqid=number)]
+            policies += [KernelPolicy(right, left, "in", 1, reqid=number)]
         return Kernel(tuple(states), tuple(policies))
 
     # what each shows: {name: (state, severity, reason)}
@@ -235,9 +238,10 @@ def test_a_kernel_that_cannot_be_read(faces):
     """``ipsec-global`` said nothing of it."""
     faces.play(kernel, "observe", raising(KernelError(UNREAD)))
     found, verdict = faces.module()
-    assert one(verdict) == ("established", "ok", "")
+    assert one(verdict) == ("established", "ok", "")  # by charon's word; nothing was compared with the kernel
+    assert (found["ok"], found["summary"]["severity"]) == (False, "warning")
     status, plain, lines = faces.command()
-    assert (faces.minion.retcode, status) == (0, 0)
+    assert (faces.minion.retcode, status) == (1, 1)
     assert found["warnings"] == plain["warnings"] == [UNREAD]
     assert lines[-1] == f"WARNING: {UNREAD}"
     with pytest.raises(HostIPsecError, match="Operation not permitted"):  # whose counters would prove it
@@ -295,3 +299,28 @@ def test_a_certificate_that_is_not_there(faces):
     status, plain, _ = faces.command()
     assert found["warnings"] == plain["warnings"] == [said]
     assert (found["certificate"], plain["certificate"], status) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Result(0, "active\n"), ""),
+        (Result(3, "failed\n"), "hostipsec-keeper.service does not run (failed)"),
+        (Result(3, "activating\n"), "hostipsec-keeper.service does not run (activating)"),
+        (Result(4, "inactive\n"), "hostipsec-keeper.service does not run (inactive)"),
+        (
+            Result(127, "", "systemctl: No such file"),
+            "hostipsec-keeper.service does not run (systemctl: No such file)",
+        ),
+    ],
+)
+def test_a_keeper_that_does_not_run(faces, result, said):
+    """Nothing said so."""
+    paths.here.systemd.mkdir(parents=True)
+    faces.play(processes, "run", lambda argv, timeout: result if argv[0] == "systemctl" else Result(127, ""))
+    found, verdict = faces.module()
+    assert one(verdict) == ("established", "ok", "")
+    status, _, lines = faces.command()
+    assert (faces.minion.retcode, status) == ((1, 1) if said else (0, 0))
+    assert [text.startswith(said) for text in found["warnings"]] == ([True] if said else [])
+    assert any(line.startswith(f"WARNING: {said}") for line in lines) is bool(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import fleets
-from hostipsec.fleet import commands
+from hostipsec.fleet import commands, targets
 from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import pillar, topology
@@ -22,12 +22,19 @@ class Fleet:
     def __init__(self, certificate=None, unmanaged=(), **down):
         self.down, self.certificate, self.unmanaged = down, certificate, unmanaged
         self.time, self.asked = 0.0, 0
-        self.silent = set()
+        self.silent, self.warnings, self.proves = set(), {}, {}
 
     def returns(self, hosts, function, arguments):
-        assert function == "ipsec.status"
         self.asked += 1
-        yield from ((host, self.status(host)) for host in hosts if host not in self.silent)
+        told = {"ipsec.status": self.status, "ipsec.verify": self.proof}[function]
+        yield from ((host, told(host)) for host in hosts if host not in self.silent)
+
+    def proof(self, host):
+        rows = {
+            one.name: {"peer": one.peer, "family": one.family, "ok": True, "reason": ""}
+            for one in topology.connections(FLEET, host)
+        }
+        return {"ok": True, "sentence": "words", "connections": self.proves.get(host, rows), "problems": []}
 
     def status(self, host):
         rows = {
@@ -42,6 +49,7 @@ class Fleet:
             "unmanaged": {name: {} for name in self.unmanaged if host == HUB},
             "summary": {"sentence": "words", "severity": "ok"},
             "certificate": self.certificate if host == SPOKE else None,
+            **({"warnings": self.warnings[host]} if host in self.warnings else {}),
             "edition": "1",
         }
 
@@ -102,3 +110,98 @@ def test_a_certificate_about_to_expire_is_trouble_that_waiting_does_not_mend():
         f"certificates: the first expires in 3 days, that of {SPOKE}",
         f"{SPOKE}: expires in 3 days",
     ]
+
+
+# What hosts warn of ------------------------------------------------------------------------------
+
+UNREAD = "ip -s xfrm state list: status 2, Operation not permitted; needs root and iproute2"
+
+
+def test_what_a_host_could_not_look_at_is_said_and_nothing_is_well():
+    """``salt-run ipsec.status`` passed over it."""
+    hosts = Fleet()
+    hosts.warnings = {HUB: [UNREAD], SPOKE: [], CODFW: []}
+    found = status(hosts)
+    told = found.as_dict(0, "1")
+    assert (found.well, told["retcode"], told["warnings"]) == (False, 1, {HUB: [UNREAD]})
+    assert f"{HUB}: {UNREAD}" in told["lines"]
+    assert all(row["ok"] for row in told["connections"])
+    assert found.as_dict(1, "1")["retcode"] == 0  # one host explains it
+
+
+def test_what_was_not_asked_for_is_not_warned_of():
+    hosts = Fleet()
+    hosts.warnings = {CODFW: ["hostipsec-keeper.service does not run (failed)"]}
+    assert status(hosts, host="cp1002.eqiad.example", state="down").as_dict(0, "1")["warnings"] == {}
+    assert status(hosts, host=CODFW).as_dict(0, "1")["retcode"] == 1
+    assert status(hosts, patience=3).heard.answers and hosts.time >= 3  # it is asked again
+
+
+# What is proven ----------------------------------------------------------------------------------
+
+HOSTS = targets.paired(FLEET)
+
+
+def verified(hosts, asked=HOSTS, fleet=FLEET):
+    found = commands.verify(Asking(hosts), asked, {}, fleet).as_dict("1")
+    return found["retcode"], found["lines"]
+
+
+def test_every_host_proves_what_the_pillar_gives_it():
+    done = "5 of 5 hosts are as asked: every connection encrypted both ways"
+    assert verified(Fleet()) == (0, [done])
+    assert verified(Fleet(), fleet=None) == (0, [done])
+
+
+def test_a_host_that_proved_nothing_is_said():
+    """With ``connections: {}`` it was every connection encrypted both ways, exit 0."""
+    hosts = Fleet()
+    hosts.proves = {SPOKE: {}}
+    status, lines = verified(hosts)
+    assert (status, lines[0]) == (1, "4 of 5 hosts are as asked: every connection encrypted both ways")
+    names = ", ".join(sorted(one.name for one in topology.connections(FLEET, SPOKE)))
+    assert lines[1:] == [f"{SPOKE}: did not prove {names}"]
+    assert verified(hosts, fleet=None)[1][1:] == [f"{SPOKE}: proved nothing"]
+
+
+def test_a_connection_that_is_passed_over_is_said():
+    hosts = Fleet()
+    rows = hosts.proof(SPOKE)["connections"]
+    (gone, *_) = rows
+    hosts.proves = {SPOKE: {name: row for name, row in rows.items() if name != gone}}
+    assert verified(hosts)[1][1] == f"{SPOKE}: did not prove {gone}"
+
+
+def test_an_answer_that_is_not_well_is_no_proof():
+    hosts = Fleet()
+    rows = hosts.proof(SPOKE)["connections"]
+    hosts.proof = lambda host: {
+        "ok": host != SPOKE,
+        "sentence": "words",
+        "connections": rows,
+        "problems": ["no capture"],
+    }
+    assert verified(hosts, [SPOKE])[0] == 1
+
+
+def test_where_there_is_nothing_to_prove_nothing_is_proven():
+    resting = FLEET._replace(hosts=tuple(host._replace(maintenance=True) for host in FLEET.hosts))
+    hosts = Fleet()
+    hosts.proves = {host: {} for host in HOSTS}
+    assert verified(hosts, fleet=resting) == (
+        1,
+        ["nothing to prove: the pillar gives these hosts no connection in service"],
+    )
+
+
+def test_a_host_in_maintenance_has_nothing_to_prove():
+    resting = FLEET._replace(hosts=tuple(host._replace(maintenance=host.id == SPOKE) for host in FLEET.hosts))
+    hosts = Fleet()
+    hosts.proves = {SPOKE: {}}
+    assert verified(hosts, fleet=resting)[0] == 0
+
+
+def test_the_names_of_a_fleet_are_those_of_its_hosts():
+    assert topology.named(FLEET) == {
+        host: {one.name for one in topology.connections(FLEET, host)} for host in HOSTS
+    }

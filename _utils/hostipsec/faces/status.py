@@ -90,6 +90,7 @@ def _recorded() -> Record:
 
 def _look(expected: _Expected) -> tuple[Look, Report]:
     seen = observation.observe(expected.connections, warn_days=expected.warn_days, meant=expected.meant)
+    seen = observation.watched(seen)
     return seen, look.judged(seen, expected.member.resting if expected.member else ())
 
 

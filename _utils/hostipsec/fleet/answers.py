@@ -95,7 +95,7 @@ _SHAPES = {
             "unmanaged": DICTIONARY,
             "summary": keys({"sentence": TEXT}),
         },
-        _BESIDE,
+        {**_BESIDE, "warnings": TEXTS},
     ),
     "down": keys({"connections": _rows({}, {"left": TEXT}), **_DONE}, _BESIDE),
     "up": keys({"connections": _rows({**_SEEN, "up": SWITCH}, {}), **_DONE}, _BESIDE),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Optional
 
 from ..errors import HostIPsecError
 from ..model import Fleet
+from ..pillar import topology
 from . import fleetplan, fleetstatus, outcome, targets
 from .asking import Arguments, Asking, Heard, nothing, sentence, trouble
 from .fleetplan import FleetPlan
@@ -23,6 +25,15 @@ def command(
     return outcome.summed(
         verb, hosts, asking.ask(hosts, f"ipsec.{verb}", arguments, sentence, batch), threshold
     )
+
+
+def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Optional[Fleet]) -> Outcome:
+    """Have hosts prove what the pillar gives them; what a host passes over is not proven.
+
+    Without a ``fleet``, whose pillar cannot be read, a host has to have proven something.
+    """
+    heard = asking.ask(hosts, "ipsec.verify", arguments, sentence)
+    return outcome.proven(hosts, heard, None if fleet is None else topology.named(fleet))
 
 
 def dry_run(asking: Asking, verb: str, hosts: Sequence[str]) -> Outcome:

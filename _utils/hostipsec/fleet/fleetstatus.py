@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional, cast
 
+from ..answer import Answer
 from ..model import Fleet
 from . import joined, outcome
 from .asking import Heard
@@ -31,10 +32,13 @@ class FleetStatus:
     bad: frozenset[str]  # the fewest hosts, roughly, that explain all that is not well
     unusable: tuple[str, ...] = ()  # what was looked up for hosts, and is no address that they can have
 
+    # by host, what it could not look at, and who does not run there
+    warned: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
     @property
     def well(self) -> bool:
         """Whether nothing is wrong now, whatever certificates may expire."""
-        return not self.bad and not self.shown.stray
+        return not (self.bad or self.warned or self.shown.stray)
 
     def ok(self, threshold: int) -> bool:
         """Whether all is well, or so many hosts explain what is not."""
@@ -53,7 +57,8 @@ class FleetStatus:
 
     def lines(self, edition: str) -> list[str]:
         """Return the text for people; ``edition`` is this master's."""
-        rest = [*outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
+        warned = [f"{host}: {text}" for host, said in self.warned.items() for text in said]
+        rest = [*joined.capped(warned), *outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
         unusable = joined.capped(self.unusable)
         return [*self.shown.lines(), *unusable, *self._first_end(), *self._expiring, *rest]
 
@@ -71,6 +76,7 @@ class FleetStatus:
             "connections": [_plain(row) for row in self.shown.rows],
             "counts": dict(self.shown.counts),
             "certificates": {host: one["days_left"] for host, one in self.certificates.items()},
+            "warnings": {host: list(said) for host, said in self.warned.items()},
             "silent": list(heard.silent),
             "failed": dict(heard.failed),
             "editions": outcome.editions(heard, edition),
@@ -91,8 +97,17 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
     # of the whole only
     lost = [host for host in fleet.hosts if host.lost and shown == view]
     silent = {*heard.silent, *heard.failed, *(host.id for host in lost)} if shown == view else set()
-    bad = frozenset(silent | {host for host, _ in joined.culprits(shown.trouble)})
-    return FleetStatus(heard, shown, bad, tuple(str(problem) for host in lost for problem in host.lost))
+    meant = {*answers} if shown == view else {host for row in shown.rows for host in (row.one, row.other)}
+    said = ((host, _warnings(one)) for host, one in sorted(answers.items()) if host in meant)
+    warned = {host: warnings for host, warnings in said if warnings}
+    bad = frozenset(silent | {*warned} | {host for host, _ in joined.culprits(shown.trouble)})
+    problems = tuple(str(problem) for host in lost for problem in host.lost)
+    return FleetStatus(heard, shown, bad, problems, warned)
+
+
+def _warnings(answer: Answer) -> Sequence[str]:
+    """Return what a host warns of beside its connections; hosts of releases before say so as well."""
+    return [str(one) for one in cast("Sequence[object]", answer.own.get("warnings") or ())]
 
 
 def _plain(row: Joined) -> dict[str, object]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from ..answer import Answer
 from . import joined
@@ -60,6 +60,33 @@ def summed(verb: str, hosts: Sequence[str], heard: Heard, threshold: int = 0) ->
     lines = [f"{host}: {text}" for host, one in sorted(heard.answers.items()) for text in _trouble(one, verb)]
     heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
     return Outcome(heard, (heading, *joined.capped(lines)), len(hosts) - good <= threshold)
+
+
+def proven(hosts: Sequence[str], heard: Heard, expected: Optional[Mapping[str, Collection[str]]]) -> Outcome:
+    """Return what a proof came to: what a host has to prove is known here, and not by its answer.
+
+    ``expected`` are the connections of each host by name; None where the pillar cannot be read: then each
+    host has to have proven something.
+    """
+    found = summed("verify", hosts, heard)
+    told = {
+        host: _unproven(one, None if expected is None else expected.get(host, ()))
+        for host, one in heard.answers.items()
+    }
+    lines = [f"{host}: {text}" for host, text in sorted(told.items()) if text]
+    good = sum(one.ok and not told[host] for host, one in heard.answers.items())
+    heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE['verify']}"
+    if expected is not None and not any(expected.get(host) for host in hosts):
+        heading, good = "nothing to prove: the pillar gives these hosts no connection in service", -1
+    return Outcome(heard, (heading, *joined.capped(lines), *found.lines[1:]), good == len(hosts))
+
+
+def _unproven(answer: Answer, expected: Optional[Collection[str]]) -> str:
+    """Say what a host has not proven, though it is to; empty for nothing."""
+    if expected is None:
+        return "" if answer.connections else "proved nothing"
+    missing = sorted({*expected} - {*answer.connections})
+    return f"did not prove {', '.join(missing)}" if missing else ""
 
 
 def _trouble(answer: Answer, verb: str) -> Iterable[str]:

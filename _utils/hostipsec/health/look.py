@@ -30,8 +30,8 @@ class Look(NamedTuple):
     kernel: Optional[Kernel] = None
     certificate: Optional[CertificateInUse] = None
     holds: Decisions = ()
-    # "charon", "kernel", "certificate" or HOLD -> why it cannot be read; "keeper" -> that it does not look
-    unread: Mapping[str, str] = _NOTHING
+    dead: tuple[str, ...] = ()  # who is to run here beside charon, and does not: sentences
+    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel", "certificate" or HOLD -> why it cannot be read
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like
@@ -58,6 +58,7 @@ def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optiona
     shown = (look.connections, look.charon, look.kernel, look.held)
     report = judge.evaluate(*shown, maintenance, previous, look.meant)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
-    return report._replace(
-        certificate=certificate, warnings=tuple(look.unread.values()), unsure=look.unread.get(HOLD, "")
-    )
+    warnings = (*look.unread.values(), *look.dead)
+    doubtful = bool(look.dead) or (look.plane == planes.KERNEL and look.kernel is None)
+    told = report._replace(certificate=certificate, warnings=warnings, doubtful=doubtful)
+    return told._replace(unsure=look.unread.get(HOLD, ""))

@@ -6,15 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from .. import paths
 from ..charon import charon
 from ..errors import HostIPsecError
 from ..kernel import kernel
 from ..model import Connection, Meant
 from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
-from ..system import heartbeat
+from ..system import heartbeat, service
 from . import look as looks
 from .look import Look
+
+
+def watched(look: Look) -> Look:
+    """Return a look that tells of the keeper as well, which brings connections back: for whoever shows it."""
+    if not look.connections:
+        return look
+    dead = service.lacking(paths.KEEPER_UNIT, paths.CALL_DEADLINE) or heartbeat.missing()
+    return look._replace(dead=(dead,) if dead else ())
 
 
 def observe(
@@ -43,8 +52,6 @@ def observe(
             found[part] = read()
         except HostIPsecError as error:
             unread[part] = str(error)
-    late = heartbeat.missing() if connections else ""
-    unread.update({"keeper": late} if late else {})
     holds, wrong = holdfile.found()
     now = datetime.now(timezone.utc)
     unread.update({looks.HOLD: wrong} if wrong else {})

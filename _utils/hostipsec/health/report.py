@@ -86,7 +86,8 @@ class Report(NamedTuple):
     backend: str = ""
     plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
     certificate: Optional[Expiry] = None  # of the one that is in use
-    warnings: tuple[str, ...] = ()  # what could not be looked at
+    warnings: tuple[str, ...] = ()  # what could not be looked at, and who does not run
+    doubtful: bool = False  # nothing was compared with the kernel, or the keeper does not run
     unsure: str = ""  # why it is not known who holds what down; nothing is well then
 
     def only(self, peer: str = "*", connection: str = "*") -> Report:
@@ -122,14 +123,14 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether every connection and the certificate are as they should be, and charon answers."""
+        """Whether every connection and the certificate are as they should be, and all could be looked at."""
         return self.severity == "ok"
 
     @property
     def severity(self) -> str:
         """Return the worst severity."""
         certificate = [self.certificate.severity] if self.certificate else []
-        unsure = ["critical"] if self.unsure else []
+        unsure = ["critical"] if self.unsure else ["warning"] if self.doubtful and self.connections else []
         return worst(*(row.severity for row in self.connections), *certificate, *unsure)
 
     @property

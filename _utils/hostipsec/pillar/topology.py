@@ -110,6 +110,18 @@ def names(fleet: Fleet) -> Mapping[str, str]:
     return {host.id: host.short if shorts[host.short] == 1 else host.id for host in fleet.hosts}
 
 
+def named(fleet: Fleet) -> Mapping[str, frozenset[str]]:
+    """Return the names of the connections of every host that is in service and has some."""
+    called, hosts = names(fleet), {host.id: host for host in fleet.hosts}
+    found: dict[str, set[str]] = {}
+    for pair in pairs(fleet):
+        for one, other in (pair, pair[::-1]):
+            for family in FAMILIES:
+                if hosts[one].address(family) and hosts[other].address(family):
+                    found.setdefault(one, set()).add(f"{called[other]}_{family}")
+    return {host: frozenset(every) for host, every in found.items()}
+
+
 def subject(fleet: Fleet, host: Host) -> str:
     """Return the subject of a host's certificate, its IKE identity."""
     return fill(fleet.settings.certificates.subject, host.id)

@@ -221,12 +221,12 @@ def _rows(rows: Sequence[ConnectionHealth]) -> Iterable[str]:
 def _status(options: argparse.Namespace) -> int:
     from ..health import look, observation
 
-    seen, scope = observation.observe(), _scope(options)
+    seen, scope = observation.watched(observation.observe()), _scope(options)
     if seen.connections:
         orders.something(scope, seen.connections)
     report = look.judged(seen)
     if options.blocking and report.answered and report.trouble:
-        seen = observation.observe()
+        seen = observation.watched(observation.observe())
         report = look.judged(seen)
     shown = report.only(scope.peer, scope.connection)
     holds = hold.words(hold.current(seen.holds, seen.time))

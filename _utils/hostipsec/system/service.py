@@ -102,6 +102,15 @@ def unit() -> str:
     return next((name for name, path in places if path.exists()), "")
 
 
+def lacking(name: str, timeout: float) -> str:
+    """Say that a unit of ours does not run; empty where it does, and where there is no systemd to run it."""
+    if not systemd_runs():
+        return ""
+    found = processes.run(["systemctl", "is-active", name], timeout)
+    state = " ".join(found.text.split()) or f"status {found.status}"
+    return "" if state == "active" else f"{name} does not run ({state}); see: journalctl -u {name}"
+
+
 def start(timeout: float) -> None:
     """Start the service without waiting for it. Raises HostIPsecError where that is not possible."""
     _act("start", timeout)
