@@ -22,7 +22,7 @@ try:
     from hostipsec.fleet import fleetplan
     from hostipsec.kernel import overhead, routing
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addressed, membership, selection
+    from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
     from hostipsec.store import generations, record
     from hostipsec.strongswan import sections
@@ -132,7 +132,7 @@ def _no_data(error):
     return {"error": str(error)}
 
 
-def status(peer=None, connection=None, stage=None):
+def status(peer=None, connection=None, stage=None, configured=False):
     """
     What is up between this host and its peers, and why something is not. Changes nothing.
 
@@ -146,6 +146,8 @@ def status(peer=None, connection=None, stage=None):
     stage
         ``passive``, ``start`` or ``require``: judge by what a step of ``salt-run ipsec.rollout`` up to this
         stage leaves behind, from the pillar as a state run gets it; by default by all that the pillar says
+    configured
+        ``True``: judge by what was configured last, whatever the pillar says by now
 
     Returns a dictionary:
 
@@ -209,6 +211,8 @@ def status(peer=None, connection=None, stage=None):
         salt cp1001.eqiad.example ipsec.status peer='cp3*'
         salt cp1001.eqiad.example ipsec.status connection='*_v6'
     """
+    if configured is True:
+        return _answer(*face.as_configured(peer, connection))
     member = _member if stage is None else _fresh_member
     return _answer(*face.host(member, peer, connection, stage))
 
@@ -646,6 +650,8 @@ def previous():
         the last change was made, in UTC
     ``connections``
         names of the connections of before
+    ``running``
+        whether a state run is under way on this host
     ``edition``
         version of hostipsec, and a mark of its very sources
 
@@ -658,11 +664,15 @@ def previous():
     try:
         found = generations.previous()
         if found is None:
-            return {"mark": None, "when": None, "connections": [], "edition": EDITION}
+            return {"mark": None, "when": None, "connections": [], **_beside()}
         names = sorted(found.record.names)
     except HostIPsecError as error:
         return _no_data(error)
-    return {"mark": found.mark, "when": found.when, "connections": names, "edition": EDITION}
+    return {"mark": found.mark, "when": found.when, "connections": names, **_beside()}
+
+
+def _beside():
+    return {"running": bool(__salt__["saltutil.is_running"]("state.*")), "edition": EDITION}
 
 
 def rollback_(mark=None, **kwargs):
@@ -736,6 +746,10 @@ def plan(stage="require"):
         by state (``ipsec.configured``, ``ipsec.certificate_reused``, ``ipsec.guarded``,
         ``ipsec.routes_present``) what it reports in test mode; of ``sysctl.present`` and ``pkg.installed``
         the names, old and new; those without changes are left out
+    ``absent``
+        addresses that the pillar gives this host and no interface has
+    ``pillar``
+        what tells the pillar of this host from another, for a roll-out
     ``warnings``
         sentences
     ``lines``
@@ -755,6 +769,7 @@ def plan(stage="require"):
         data = _fresh_pillar().get("ipsec")
         fleet = None if data is None else _fleet(data)
         found = hostplan.look(fleet, __grains__["id"], _now(), stage)
+        found["pillar"] = digest.of(data)
         if found["standing"] in fleetplan.SERVING:
             found["changes"].update(_system_changes(fleet.settings))
     except HostIPsecError as error:

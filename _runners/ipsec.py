@@ -23,10 +23,10 @@ try:
     from hostipsec import arguments, paths
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
-    from hostipsec.fleet import asking, batches, commands, fleetrollout, outcome, planwords, targets
-    from hostipsec.fleet.minions import Minions
+    from hostipsec.fleet import asking, batches, commands, outcome, planwords, targets, underway
+    from hostipsec.fleet.ledger import Ledger
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addressed
+    from hostipsec.pillar import addressed, digest
 
     HAS_ENGINE = True
 except ImportError:
@@ -457,19 +457,24 @@ def rollout(
     timeout
         seconds to wait for a host that says nothing
 
-    What is in trouble before, at pairs that are there already, is told and stops nothing; nor does what is
-    held.
+    What is in trouble before, at pairs that the edit leaves what they are, is told and stops nothing; nor
+    does what is held. An edit of the pillar meanwhile stops it, and at its end all hosts are asked once more.
+    One runs at a time. One that was stopped is gone on with by the next, under the same mark.
 
     Returns a dictionary:
 
     ``mark``
-        of this roll-out, for :py:func:`rollback`
+        of this roll-out, for :py:func:`rollback`; None where it was only said what would be done
     ``changed``
         hosts that were changed, in their order
+    ``unknown``
+        hosts that were told to change, and did not say what they did
     ``stopped``
         what stopped it, a list of sentences; empty where it went through
     ``lines``, ``retcode``
-        the same for people; 0 where everything is as the pillar says, or there was nothing to do
+        the same for people; 0 where everything is as the pillar says, or there was nothing to do; 2 where the
+        pillar gives a host an address that it does not have, or another roll-out is under way: nothing was
+        changed
 
     CLI Example:
 
@@ -481,30 +486,19 @@ def rollout(
     """
     try:
         _no_more(more, kwargs)
-        hands, hosts = Minions(_Client(timeout), _mark()), _targets(tgt, tgt_type, None)
-        fleet, size, seconds = _fleet(), _batch(batch), arguments.seconds("deadline", deadline)
+        client, hosts, (data, fleet) = _Client(timeout), _targets(tgt, tgt_type, None), _pillar()
+        size, seconds = _batch(batch), arguments.seconds("deadline", deadline)
         arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
         if stage:
             arguments.one_of("stage", stage, STAGES[1:])
         stages, only_say = batches.stages(fleet, stage), arguments.switch("dry_run", dry_run)
+        order = underway.Order(fleet, hosts, by, size, seconds, stages, whole=tgt is None and not stage)
+        if only_say:
+            return _told(underway.foresee(order, client))
+        digests = _digests(data)
+        return _told(underway.roll(order, client, _ledger(), digests.__next__, _now(), _who()))
     except HostIPsecError as error:
         return _refused(error)
-    rolling, interrupted = fleetrollout.Rollout(fleet, hosts, by, size, seconds, hands), False
-    try:
-        (rolling.foresee if only_say else rolling.run)(stages)
-    except (KeyboardInterrupt, SystemExit):  # Salt turns Ctrl-C into the latter
-        interrupted = True
-        rolling.stopped.append("interrupted; hosts that were told finish what they have begun")
-    lines = [*rolling.said, *rolling.stopped, "nothing was changed"] if only_say else rolling.lines()
-    return _told(
-        {
-            "mark": hands.mark,
-            "changed": rolling.changed,
-            "stopped": rolling.stopped,
-            "lines": list(lines),
-            "retcode": outcome.status(not rolling.stopped, interrupted),
-        }
-    )
 
 
 def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", timeout=TIMEOUT, **kwargs):
@@ -554,7 +548,8 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
     """
     Bring back what hosts ran before their last change: by default what the last roll-out changed.
 
-    The pillar stays as it is: take the change out there, or the next ``state.apply`` brings it again.
+    The pillar stays as it is: take the change out there, or the next ``state.apply`` brings it again. Each
+    host is told of which roll-out the change has to be, and refuses to undo another's.
 
     tgt
         which hosts, whatever changed them last; by default all that the roll-out changed
@@ -582,8 +577,11 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
         _no_more(more, kwargs)
         ask, only_say = asking.Asking(_Client(timeout)), arguments.switch("dry_run", dry_run)
         accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
-        everybody = tgt is not None and mark is None
-        found = commands.rollback(ask, accepted, "" if mark is None else str(mark), everybody, only_say)
+        named, mark = tgt is not None and mark is None, "" if mark is None else str(mark)
+        if only_say:
+            found = underway.would_go_back(ask, _ledger(), accepted, named, mark)
+        else:
+            found = underway.back(ask, _ledger(), accepted, named, tgt is None, mark, _who())
     except HostIPsecError as error:
         return _refused(error)
     return _outcome(found)
@@ -593,7 +591,12 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
 
 
 def _fleet():
-    """Return the fleet of the pillar, which is the same for all hosts: the first that has it will do."""
+    """Return the fleet of the pillar."""
+    return _pillar()[1]
+
+
+def _pillar():
+    """Return the pillar's data and its fleet, the same for all hosts: the first that has it will do."""
     data, minions = None, _accepted("*", "glob")
     for minion in minions:
         found = __salt__["pillar.show_pillar"](minion)
@@ -604,7 +607,14 @@ def _fleet():
             break
     if data is None:
         raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    return addressed.fleet(data, __salt__["mine.get"], _own_addresses())
+    return data, addressed.fleet(data, __salt__["mine.get"], _own_addresses())
+
+
+def _digests(data):
+    """Yield what tells this pillar from others, then the same of the pillar as it is each time."""
+    while True:
+        yield digest.of(data)
+        data, _ = _pillar()
 
 
 def _own_addresses():
@@ -645,9 +655,12 @@ def _who():
     return f"{user} (salt-run)"
 
 
-def _mark():
-    """Return what tells a roll-out from others."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def _ledger():
+    return Ledger(__opts__["cachedir"])
 
 
 # Arguments -----------------------------------------------------------------------------------

@@ -73,6 +73,15 @@ def _step(key):
     return str((__pillar__.get("ipsec_rollout") or {}).get(key, ""))
 
 
+def _same_pillar():
+    """Refuse a pillar that is another than this host had as the roll-out began, if it is one."""
+    told = ((__pillar__.get("ipsec_rollout") or {}).get("pillars") or {}).get(__grains__["id"])
+    if told and told != _reading().digest:
+        raise HostIPsecError(
+            "the pillar is another than at the start of this roll-out: see salt-run ipsec.plan"
+        )
+
+
 def checked(name):
     """
     The pillar is valid, and this host's certificate, key and CA are what its peers expect.
@@ -93,6 +102,7 @@ def checked(name):
         return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in found.problems))
     try:
         member = _member()
+        _same_pillar()
     except HostIPsecError as error:
         return _failed(name, f"Nothing was changed.\n- {error}")
     lonely = found.own["lonely"]

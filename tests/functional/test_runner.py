@@ -505,6 +505,166 @@ def test_rollback_of_what_the_last_roll_out_changed(master):
     assert master.client.asked[1][1] == [HOSTS[1]]
 
 
+class Changing:
+    """A host that has to be changed until a state run has done it, and can go back."""
+
+    def __init__(self, master, name):
+        self.master, self.name, self.told = master, name, []
+        self.mark, self.before, self.away, self.refuses = None, None, False, False
+        self.then = lambda: None  # what happens once it is changed
+
+    def __call__(self, function, arguments):
+        if self.away:
+            return SILENT
+        if function == "state.apply":
+            return self.apply(arguments["pillar"]["ipsec_rollout"]["mark"])
+        if function == "ipsec.previous":
+            return {"mark": self.mark, "when": "2026-11-24 20:00 UTC", "connections": [], "edition": EDITION}
+        if function == "ipsec.rollback":
+            return self.rollback(arguments)
+        found = well(self.name)(function, arguments)
+        if function == "ipsec.plan" and self.mark is None:
+            found["changes"] = {"ipsec.configured": {"connections": {"added": sorted(found["connections"])}}}
+        return found
+
+    def apply(self, mark):
+        if self.refuses:
+            return ['The function "state.apply" is running as PID 7']
+        self.mark = mark
+        self.told.append(mark)
+        self.then()
+        return {"a": {"__id__": "a", "result": True, "comment": "well", "changes": {"a": "b"}}}
+
+    def rollback(self, arguments):
+        assert set(arguments) == {"mark"}
+        if arguments["mark"] != self.mark:
+            return {"error": "the last change here is of another"}
+        self.mark = None
+        return {"ok": True, "sentence": "as before", "connections": {}, "problems": []}
+
+
+@pytest.fixture
+def changing(master):
+    """Hosts that a roll-out changes, from the last to the first."""
+    master.client.hosts.update({name: Changing(master, name) for name in HOSTS})
+    return [master.client.hosts[name] for name in reversed(HOSTS)]
+
+
+def test_one_roll_out_at_a_time(master, changing):
+    """Two at once were stopped by Salt's own lock only; the second, and a rollback, are refused."""
+    inside = {}
+
+    def meanwhile():
+        changing[0].then = lambda: None
+        again = Master.run(copy.copy(master), "rollout")
+        back = Master.run(copy.copy(master), "rollback")
+        inside.update(
+            rollout=again, rollback=back, dry=Master.run(copy.copy(master), "rollout", dry_run=True)
+        )
+
+    changing[0].then = meanwhile
+    found = master.run("rollout")
+    assert (found["retcode"], len(found["changed"])) == (0, 5)
+    for verb in ("rollout", "rollback"):
+        assert inside[verb]["retcode"] == 2
+        assert inside[verb]["error"].startswith("ipsec.rollout by root (salt-run), process ")
+    assert inside["dry"]["lines"][-1] == "nothing was changed"
+
+
+def test_a_pillar_that_is_edited_on_the_way_stops_a_roll_out(master, changing):
+    edited = copy.deepcopy(fleets.example())
+    edited["connection"] = {"margintime": "9m"}
+    changing[1].then = lambda: master.pillar(edited)
+    found = master.run("rollout")
+    assert (found["retcode"], found["changed"]) == (1, [HOSTS[4], HOSTS[3]])
+    assert found["stopped"] == ["the pillar is another than at the start of this roll-out"]
+
+
+def test_a_pillar_of_a_host_that_is_another_is_told_to_it(master, changing):
+    plain = master.client.hosts[HOSTS[4]]
+    seen = []
+
+    def host(function, arguments):
+        if function == "state.apply":
+            seen.append(arguments["pillar"]["ipsec_rollout"].get("pillars"))
+        found = plain(function, arguments)
+        return {**found, "pillar": "one"} if function == "ipsec.plan" else found
+
+    master.client.hosts[HOSTS[4]] = host
+    assert master.run("rollout")["retcode"] == 0
+    assert seen == [{HOSTS[4]: "one"}]
+
+
+def test_a_roll_out_is_taken_back_once(master, changing):
+    """A second `rollback` undid the roll-out before; a host that was off had the one before undone."""
+    mark = master.run("rollout")["mark"]
+    changing[3].mark = "2026-11-20T10:00:00Z"  # as if only an earlier one had changed it
+    changing[0].away = True
+    found = master.run("rollback")
+    assert (found["retcode"], sorted(found["hosts"]), found["silent"]) == (
+        1,
+        sorted(host.name for host in (changing[1], changing[2], changing[4])),
+        [HOSTS[4]],
+    )
+    changing[0].away = False
+    found = master.run("rollback")
+    assert (found["retcode"], sorted(found["hosts"])) == (0, [HOSTS[4]])
+    found = master.run("rollback")
+    assert (found["retcode"], found["error"].endswith(f"the last roll-out, {mark}, is taken back")) == (
+        2,
+        True,
+    )
+    assert changing[3].mark == "2026-11-20T10:00:00Z"
+
+
+def test_a_roll_out_that_was_stopped_is_gone_on_with_and_taken_back_as_one(master, changing):
+    """The second run had a mark of its own: half of the fleet went back."""
+    changing[2].refuses = True
+    found = master.run("rollout")
+    assert (found["retcode"], found["changed"]) == (1, [HOSTS[4], HOSTS[3]])
+    assert found["stopped"] == [f'{changing[2].name}: The function "state.apply" is running as PID 7']
+    changing[2].refuses = False
+    again = master.run("rollout")
+    assert (again["retcode"], again["mark"]) == (0, found["mark"])
+    assert again["lines"][0] == (
+        f"goes on with the roll-out of {found['mark']}, which was stopped: rollback takes back both"
+    )
+    back = master.run("rollback")
+    assert (back["retcode"], sorted(back["hosts"])) == (0, HOSTS)
+    for host in changing:
+        host.mark = None
+    assert master.run("rollout")["mark"] > found["mark"]
+
+
+def test_ctrl_c_in_the_middle_of_a_batch(master, changing):
+    """Hosts of the batch under way were missing among those that a roll-out changed."""
+    master.client.pressed = HOSTS[0]  # the last of the last batch, with cp1002 done
+    plain = master.client.cmd_iter_no_block
+
+    def press(hosts, function, **more):
+        master.client.pressed = HOSTS[0] if function == "state.apply" else None
+        return plain(hosts, function, **more)
+
+    master.client.cmd_iter_no_block = press
+    found = master.run("rollout")
+    assert (found["retcode"], found["changed"], found["unknown"]) == (130, HOSTS[:0:-1], [HOSTS[0]])
+    assert found["lines"][1] == f"told to change, and not known whether they did: {HOSTS[0]}"
+
+
+def test_a_host_of_the_release_before_is_told_no_mark(master):
+    """Its `ipsec.rollback` takes none; it has just said of which its last change is."""
+    told = []
+
+    def old(function, arguments):
+        if function == "ipsec.rollback":
+            told.append(arguments)
+        return well(SPOKE)(function, arguments)
+
+    master.client.hosts[SPOKE] = old
+    assert master.run("rollback")["retcode"] == 0
+    assert told == [{}]
+
+
 def test_a_certificate_about_to_expire(master):
     def soon(function, arguments):
         found = well(SPOKE)(function, arguments)
@@ -581,8 +741,9 @@ def test_a_state_run_that_returns_nonsense_stops_a_roll_out(master, answer):
 
     master.client.hosts[HOSTS[4]] = changing
     found = master.run("rollout")
-    assert (master.retcode, found["changed"]) == (1, [HOSTS[4]])
-    if answer == ["a", "list"]:  # as Salt says what it could not render
+    refused = answer == ["a", "list"]  # as Salt says what it could not render, and that another is running
+    assert (master.retcode, found["changed"]) == (1, [] if refused else [HOSTS[4]])
+    if refused:
         assert found["stopped"] == [f"{HOSTS[4]}: a", f"{HOSTS[4]}: list"]
     else:
         assert [one.startswith(f"{HOSTS[4]}: answered nonsense: ") for one in found["stopped"]] == [True]

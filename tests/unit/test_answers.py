@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 import fleets
 from hostipsec.answer import Answer
-from hostipsec.fleet import answers, batches, commands, outcome, planwords
+from hostipsec.errors import HostIPsecError
+from hostipsec.fleet import answers, batches, commands, marks, outcome, planwords
 from hostipsec.fleet.answers import Instead
 from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
+from hostipsec.fleet.marks import Last
 from hostipsec.pillar import pillar
 
 RECORDED = json.loads((Path(__file__).parent / "data/answers/before-one-shape.json").read_text())
@@ -254,11 +257,15 @@ def read_as_plan(asking_, verb):
     assert planned.as_dict() and planwords.lines(planned)
     batches.to_change(planned.answers)
     batches.fresh(planned.answers)
+    batches.touched(planned.answers)
 
 
 def read_as_previous(asking_, verb):
     heard = asking_.ask([HOST, WELL], f"ipsec.{verb}")
-    outcome.would_go_back(heard, outcome.going_back(heard, "", everybody=True)).as_dict("0")
+    for last in (None, Last("2026-11-24T20:00:00Z", (HOST, WELL))):
+        for way in (marks.by_name, lambda told, last=last: marks.whole(told, last)):
+            with contextlib.suppress(HostIPsecError):
+                outcome.would_go_back(heard, way(heard)).as_dict("0")
 
 
 READERS = {"status": read_as_status, "up": read_as_up, "plan": read_as_plan, "previous": read_as_previous}

@@ -6,8 +6,10 @@ import pytest
 
 from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
-from hostipsec.fleet import asking, commands, outcome
+from hostipsec.fleet import asking, commands, outcome, underway
 from hostipsec.fleet.asking import Asking, Heard, MasterError
+from hostipsec.fleet.ledger import Ledger
+from hostipsec.fleet.marks import Last
 
 HOSTS = ("a", "b", "c", "d")
 SILENT = object()
@@ -34,6 +36,9 @@ class Client:
     def say(self, text):
         if text:
             self.printed.append(text)
+
+    def clock(self):
+        return 0.0
 
 
 def well(function, arguments):
@@ -203,19 +208,24 @@ def test_up_asks_the_other_ends_of_what_did_not_come_up():
     )
 
 
-def test_nobody_goes_back_where_nothing_was_changed():
+def test_nobody_goes_back_where_nothing_was_changed(tmp_path):
     client = Client(**{host: {"mark": None, "when": None, "connections": []} for host in HOSTS})
-    with pytest.raises(HostIPsecError, match="nothing to go back from"):
-        commands.rollback(Asking(client), HOSTS, "", everybody=False, only_say=False)
-    assert [function for function, _, _ in client.asked] == ["ipsec.previous"]
+    for named in (True, False):
+        with pytest.raises(HostIPsecError, match="nothing to go back from"):
+            underway.back(Asking(client), Ledger(tmp_path), HOSTS, named, not named, "", "root")
+    assert {function for function, _, _ in client.asked} == {"ipsec.previous"}
 
 
-def test_a_rollback_asks_those_that_the_roll_out_changed_and_those_that_do_not_say():
-    client = Client(b=SILENT, c={"mark": "m0", "when": "then", "connections": []})
-    found = commands.rollback(Asking(client), HOSTS, "", everybody=False, only_say=False)
-    assert client.asked[1][1] == ["a", "b", "d"]
-    assert (found.ok, found.heard.silent) == (False, ("b",))
-    assert commands.rollback(Asking(client), HOSTS, "m0", everybody=False, only_say=True).lines == (
+def test_a_rollback_asks_those_that_the_roll_out_changed_and_of_those_that_it_told_the_silent(tmp_path):
+    """One that was slow was sent a rollback without a mark, and undid whatever its last change was."""
+    client = Client(b=SILENT, c={"mark": "m0", "when": "then", "connections": []}, e=SILENT)
+    ledger = Ledger(tmp_path)
+    ledger.keep(Last("m1", ("a", "b", "d")))
+    found = underway.back(Asking(client), ledger, [*HOSTS, "e"], False, True, "", "root")
+    assert [hosts for _, hosts, _ in client.asked[1:]] == [["a", "d"], ["b"]]
+    assert [told for _, _, told in client.asked[1:]] == 2 * [{"mark": "m1"}]
+    assert (found.ok, found.heard.silent, ledger.last().back) == (False, ("b",), False)
+    assert underway.would_go_back(Asking(client), ledger, HOSTS, False, "m0").lines == (
         "c: would run 0 connections, as before then",
         "1 hosts, nothing was changed",
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 import pytest
 
 import fleets
+from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import batches, fleetplan, fleetrollout
 from hostipsec.model import STAGES
 from hostipsec.pillar import membership, pillar, topology
@@ -32,11 +34,19 @@ class Hosts:
     has: dict = field(default_factory=dict)  # host -> connections
     broken: set = field(default_factory=set)  # hosts whose state fails
     dead: set = field(default_factory=set)  # hosts that do not answer
+    nowhere: set = field(default_factory=set)  # addresses that reach nobody
+    held: dict = field(default_factory=dict)  # host -> since when, by whom and why it is held
+    absent: dict = field(default_factory=dict)  # host -> addresses that it is given and does not have
+    own: dict = field(default_factory=dict)  # host -> what tells its pillar from others
+    busy: set = field(default_factory=set)  # hosts that refuse, as something else is under way
     lame: set = field(default_factory=set)  # hosts whose connections do not come up
     unproven: set = field(default_factory=set)  # hosts whose traffic is not encrypted
     done: list = field(default_factory=list)  # (stage, hosts), in their order
     said: list = field(default_factory=list)
     time: float = 0.0
+    digest: str = "one"  # of the pillar
+    kept: list = field(default_factory=list)  # (hosts, whether through), in their order
+    meanwhile: dict = field(default_factory=dict)  # number of hosts that were changed -> what happens then
 
     def wanted(self, host, stage):
         member = membership.Membership(
@@ -57,11 +67,19 @@ class Hosts:
             return fleetplan.answer(fleetplan.OUTSIDE, (), (), {})
         names = {one.name for one in there}
         connections = {"added": [one.name for one in want if one.name not in names]}
+        now = {one.name: one._asdict() for one in there}
+        changed = {one.name: differs(now[one.name], one._asdict()) for one in want if one.name in names}
+        connections["changed"] = {name: options for name, options in changed.items() if options}
         changes = {fleetplan.CONFIGURED: {"connections": connections} if want != there else {}}
-        return fleetplan.answer(fleetplan.MEMBER, want, there, changes)
+        found = fleetplan.answer(fleetplan.MEMBER, want, there, changes)
+        return {**found, "absent": self.absent.get(host, []), "pillar": self.own.get(host, "")}
 
-    def status(self, host, stage):
-        return {"connections": {one.name: self.row(host, one) for one in self.wanted(host, stage)}}
+    def status(self, host, stage="", configured=False):
+        rows = self.has.get(host, ()) if configured else self.wanted(host, stage)
+        return {"connections": {one.name: self.row(host, one) for one in rows}}
+
+    def hold(self, host):
+        self.held[host] = "since then by root because T1"
 
     def row(self, host, one):
         """Return what the host's judge says of a connection that is wanted there."""
@@ -72,6 +90,8 @@ class Hosts:
             state, severity, reason = ("down", "ok", "passive") if waits else ("down", "critical", "no SA")
         elif one.stage == "require" != there.get(one.name):
             severity, reason = "warning", "no trap"
+        if host in self.held:
+            state, severity, reason = "held", "warning", self.held[host]
         return {
             "state": state,
             "severity": severity,
@@ -84,7 +104,12 @@ class Hosts:
     def is_up(self, host, one):
         mine = next((x for x in self.has.get(host, ()) if x.name == one.name), None)
         theirs = [x for x in self.has.get(one.peer, ()) if (x.peer, x.family) == (host, one.family)]
-        if not mine or not theirs or {host, one.peer} & self.lame:
+        if not mine or not theirs or {host, one.peer} & (self.lame | {*self.held}):
+            return False
+        if (mine.left, mine.right) != (theirs[0].right, theirs[0].left) or {
+            mine.left,
+            mine.right,
+        } & self.nowhere:
             return False
         starter = mine if mine.initiator else theirs[0]
         return starter.stage != "passive"
@@ -95,16 +120,25 @@ class Hosts:
             rows[one.name] = {"peer": one.peer, "ok": host not in self.unproven, "reason": "clear"}
         return {"connections": rows}
 
-    def apply(self, hosts, stage):
+    def apply(self, hosts, stage, pillars):
         self.done.append((stage, list(hosts)))
-        found = {}
         for host in hosts:
             if host in self.dead:
                 continue
-            found[host] = ["ipsec-certs-reused: expired"] if host in self.broken else []
-            if host not in self.broken:
+            if host in self.broken:
+                yield host, batches.Done(("ipsec-certs-reused: expired",))
+            elif host in self.busy:
+                yield host, batches.Done(("state.apply is running",), changed=False)
+            else:
                 self.has[host] = self.wanted(host, stage)
-        return found
+                yield host, batches.Done()
+            self.meanwhile.pop(sum(len(part) for _, part in self.done), lambda: None)()
+
+    def pillar(self):
+        return self.digest
+
+    def keep(self, told, through):
+        self.kept.append((list(told), through))
 
     def say(self, text):
         self.said.append(text)
@@ -114,6 +148,10 @@ class Hosts:
 
     def sleep(self, seconds):
         self.time += seconds
+
+
+def differs(old, new):
+    return {key: {"old": str(old[key]), "new": str(new[key])} for key in new if old[key] != new[key]}
 
 
 def roll(hosts, size=0, limit="", by="site"):
@@ -165,7 +203,7 @@ def test_hosts_are_not_asked_again_where_a_stage_does_all_of_an_edit():
     hosts.ask = lambda function, *who, **how: (asked.append(function), plain(function, *who, **how))[1]
     assert roll(hosts).stopped == []
     assert hosts.done == [("passive", CODFW)]
-    assert asked.count("plan") == 2
+    assert asked.count("plan") == 3  # at the start, for the stages that the edit has, and at the end
 
 
 def test_a_canary_that_fails_stops_it_and_nobody_else_was_touched():
@@ -293,3 +331,189 @@ def test_hosts_without_the_label_make_a_batch_of_their_own():
         ("nowhere", 2),
         ("nowhere", 1),
     ]
+
+
+# What the edit changes is judged -------------------------------------------------------------
+
+CANARY, NEW = ESAMS[0], "10.20.0.112"
+CLEAR = "5 hosts changed, every connection as it should be"
+
+
+def moved(address=NEW, **more):
+    """Return a settled fleet whose pillar gives a host, the canary, another address."""
+    hosts = settled(**more)
+    data = fleets.example()
+    data["hosts"][CANARY]["ipv4"] = address
+    hosts.fleet = pillar.read(data)
+    return hosts
+
+
+def test_a_host_that_moved_to_an_address_that_reaches_nobody_stops_it():
+    """It was "in trouble before" by the new pillar, so never judged: exit 0, and every connection well."""
+    right = moved()
+    assert list(roll(right).lines()) == ["4 hosts changed, every connection as it should be"]
+    lost = moved(nowhere={ip_address(NEW)})
+    rolling = roll(lost)
+    assert rolling.stopped
+    assert all(f"{CANARY} v4: down" in text for text in rolling.stopped), rolling.stopped
+    assert not any("in trouble before" in text for text in rolling.said)
+
+
+def test_an_address_that_the_host_does_not_have_stops_it_before_anything_is_changed():
+    hosts = moved(absent={CANARY: [NEW]})
+    rolling = roll(hosts)
+    assert (hosts.done, hosts.kept, rolling.wrong_pillar) == ([], [], True)
+    assert list(rolling.lines())[:2] == [
+        "STOPPED; hosts changed so far: none",
+        f"  {CANARY}: no interface there has {NEW}; correct ipsec:hosts:{CANARY} in the pillar, or give it "
+        "to the host first",
+    ]
+    hosts.absent = {}
+    assert roll(hosts).stopped == []
+
+
+def test_an_address_that_a_host_was_given_long_ago_stops_nothing():
+    """A virtual address that another host has at the moment."""
+    hosts = moved(absent={EQIAD[0]: ["10.64.0.12"]})
+    assert roll(hosts).stopped == []
+
+
+def test_what_was_down_and_is_moved_is_judged_all_the_same():
+    hosts = moved(lame={CANARY})
+    rolling = roll(hosts)
+    assert any(text.startswith(f"in trouble before: {EQIAD[1]} - {CANARY}") for text in rolling.said)
+    assert rolling.stopped
+
+
+def test_what_is_in_trouble_as_before_is_told_at_the_end():
+    hosts = settled(lame={CODFW[0]})
+    hosts.has[ESAMS[1]] = tuple(one._replace(leftid="CN=new") for one in hosts.has[ESAMS[1]])
+    plain = hosts.plan
+
+    def plan(host, stage):  # the edit is one of all connections of the host
+        found = plain(host, stage)
+        for changes in found["changes"].values():
+            changes["connections"]["changed"] = {}
+        return found
+
+    hosts.plan = plan
+    assert list(roll(hosts).lines())[-1] == (
+        "1 host changed; 8 of 16 connections as they should be, 8 in trouble as before"
+    )
+
+
+# Others are at it meanwhile ------------------------------------------------------------------
+
+
+def test_a_pillar_that_is_edited_on_the_way_stops_it():
+    """2 of 5 hosts had the one before, and the last sentence was that all is well."""
+    hosts = Hosts(fleet())
+    hosts.meanwhile = {2: lambda: setattr(hosts, "digest", "another")}
+    rolling = roll(hosts)
+    assert rolling.changed == ESAMS
+    assert rolling.stopped == ["the pillar is another than at the start of this roll-out"]
+    hosts = Hosts(fleet())
+    hosts.meanwhile = {10: lambda: setattr(hosts, "digest", "another")}  # after the last host
+    assert roll(hosts).stopped == rolling.stopped
+
+
+def test_a_pillar_of_a_host_that_is_edited_on_the_way_stops_it():
+    hosts = Hosts(fleet(), own=dict.fromkeys(EVERY, "one"))
+    hosts.meanwhile = {2: lambda: hosts.own.update({EQIAD[0]: "another"})}
+    stopped = roll(hosts).stopped
+    assert stopped == [f"{EQIAD[0]}: its pillar is another than at the start of this roll-out"]
+    assert hosts.kept[-1][1] is False
+
+
+def test_a_pillar_that_cannot_be_read_on_the_way_stops_it():
+    hosts = Hosts(fleet())
+
+    def broken():
+        raise HostIPsecError("the pillar of cp1: line 3")
+
+    hosts.meanwhile = {1: lambda: setattr(hosts, "pillar", broken)}
+    assert roll(hosts).stopped == ["the pillar of cp1: line 3"]
+
+
+def test_a_rollback_in_the_middle_is_noticed():
+    """From another shell: the fleet was split, and both said that all is well."""
+    hosts = settled()
+    for host in (*CODFW, *EQIAD):
+        hosts.has[host] = tuple(one._replace(leftid="CN=old") for one in hosts.has[host])
+    before = hosts.has[CODFW[0]]
+    hosts.meanwhile = {3: lambda: hosts.has.update({CODFW[0]: before})}
+    rolling = roll(hosts)
+    assert rolling.stopped == [
+        f"{CODFW[0]}: does not run what the pillar says: changed by another hand meanwhile"
+    ]
+    assert hosts.kept[-1] == ([*CODFW, *EQIAD], False)
+
+
+def test_a_down_in_the_middle_is_said_in_the_last_sentence():
+    hosts = Hosts(fleet())
+    hosts.meanwhile = {3: lambda: hosts.hold(CODFW[0])}
+    assert list(roll(hosts).lines())[-1] == (
+        "5 hosts changed; 8 of 16 connections as they should be, 8 held at cp2001.codfw.example: "
+        "since then by root because T1"
+    )
+
+
+def test_what_is_held_is_said_where_there_is_nothing_to_do():
+    hosts = settled()
+    hosts.hold(CODFW[0])
+    assert list(roll(hosts).lines())[-1] == (
+        "nothing to do: every host is as the pillar says; 8 of 16 connections as they should be, 8 held at "
+        "cp2001.codfw.example: since then by root because T1"
+    )
+
+
+# Who was changed -----------------------------------------------------------------------------
+
+
+def test_a_host_that_refuses_is_not_among_those_that_were_changed():
+    hosts = Hosts(fleet(), busy={CODFW[0]})
+    rolling = roll(hosts)
+    assert rolling.changed == ESAMS
+    lines = list(rolling.lines())
+    assert lines[:2] == [
+        f"STOPPED; hosts changed so far: {', '.join(ESAMS)}",
+        f"  {CODFW[0]}: state.apply is running",
+    ]
+
+
+def test_hosts_of_the_batch_under_way_are_named_as_it_is_interrupted():
+    def press():
+        raise KeyboardInterrupt
+
+    hosts = Hosts(fleet(), meanwhile={5: press})
+    rolling = fleetrollout.Rollout(hosts.fleet, EVERY, "site", 0, 30.0, hosts)
+    plain = hosts.apply
+
+    def apply(some, *more):
+        for host, done in plain(some, *more):
+            yield host, done
+            if host == EQIAD[0]:
+                raise KeyboardInterrupt
+
+    hosts.apply = apply
+    with pytest.raises(KeyboardInterrupt):
+        rolling.run(batches.stages(hosts.fleet))
+    assert (rolling.changed, rolling.unknown) == ([*ESAMS, *CODFW, EQIAD[0]], [EQIAD[1]])
+    rolling.stopped.append("interrupted")
+    assert f"told to change, and not known whether they did: {EQIAD[1]}" in list(rolling.lines())
+    assert hosts.kept[-1] == ([*ESAMS, *CODFW, *EQIAD], False)
+
+
+def test_who_is_told_is_noted_before():
+    hosts = Hosts(fleet(), dead=set())
+    roll(hosts)
+    assert hosts.kept[:2] == [(ESAMS[:1], False), (ESAMS, False)]
+    assert hosts.kept[-1] == ([*ESAMS, *CODFW, *EQIAD], True)
+
+
+def test_a_host_that_dies_on_the_way_is_not_known():
+    hosts = Hosts(fleet())
+    hosts.meanwhile = {2: lambda: hosts.dead.add(CODFW[0])}
+    rolling = roll(hosts)
+    assert (rolling.changed, rolling.unknown) == (ESAMS, CODFW)
+    assert rolling.stopped == [f"{CODFW[0]}: did not answer: what it runs is not known"]

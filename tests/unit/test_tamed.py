@@ -12,8 +12,10 @@ import test_answers as known
 
 from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
-from hostipsec.fleet import answers, commands, fleetrollout
+from hostipsec.fleet import answers, commands, fleetrollout, underway
 from hostipsec.fleet.asking import Asking
+from hostipsec.fleet.ledger import Ledger
+from hostipsec.fleet.marks import Last
 from hostipsec.fleet.minions import Minions
 from hostipsec.fleet.tamed import CHARACTERS, TEXT, THINGS, printable, tamed
 
@@ -161,7 +163,12 @@ def test_a_roll_out_is_stopped_by_what_one_host_answers_and_by_no_traceback():
         function, value = mutilated(chance)
         client = known.Client(value, copy.deepcopy(known.RECORDED[function.partition(".")[2]]))
         rolling = fleetrollout.Rollout(
-            known.FLEET, [known.HOST, known.WELL], "site", 0, 0.0, Hands(client, "m")
+            known.FLEET,
+            [known.HOST, known.WELL],
+            "site",
+            0,
+            0.0,
+            Hands(client, Last("m"), str, lambda _: None),
         )
         rolling.run(("passive", "start", "require"))
         assert harmless([*rolling.lines(), *client.printed])
@@ -201,7 +208,9 @@ def test_good_texts_stay_as_they_are():
     assert printable("x" * (TEXT + 5)) == "x" * TEXT + "..."
 
 
-def test_an_error_that_is_no_text_is_nonsense():
+def test_an_error_that_is_no_text_is_nonsense(tmp_path):
     assert answers.read("ipsec.up", {"error": {"a": "\x1b"}}).text.startswith("answered nonsense: {'a'")
     with pytest.raises(HostIPsecError):
-        commands.rollback(Asking(known.Client({"error": 5}, {})), [known.HOST], "", False, False)
+        underway.back(
+            Asking(known.Client({"error": 5}, {})), Ledger(tmp_path), [known.HOST], False, True, "", "root"
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import errno
+import socket
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Optional
 
@@ -13,7 +15,7 @@ from ..charon import daemon
 from ..errors import HostIPsecError, PillarError
 from ..fleet import fleetplan, planwords
 from ..kernel import guard, routing
-from ..model import REQUIRE, Fleet, Settings
+from ..model import REQUIRE, Connection, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
@@ -42,7 +44,8 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     warnings, changes = _changes(member, now)
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
     former = recorded.only(there).connections
-    return fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
+    found = fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
+    return {**found, "absent": _absent(member.connections)}
 
 
 def system(
@@ -118,6 +121,22 @@ def _changes(
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
     return (*inspection.warnings, *member.lost, *ways.wanted.errors, *ways.wanted.warnings), changes
+
+
+def _absent(connections: Sequence[Connection]) -> list[str]:
+    """Return the addresses that this host is given and does not have."""
+    return [address for address in sorted({str(one.left) for one in connections}) if not _has(address)]
+
+
+def _has(address: str) -> bool:
+    """Whether an interface has it, and it is ready; where the kernel binds any address, all are there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _recorded() -> record.Record:

@@ -20,7 +20,7 @@ from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
 from ..model import Connection
-from ..pillar import addressed
+from ..pillar import addressed, digest
 from ..pillar.membership import Membership
 from ..store import record
 from ..system import platforms
@@ -54,6 +54,11 @@ class Reading:
             return addressed.member(self._data, self._minion_id, self._mine, self._masters, given)
         except HostIPsecError as error:
             return error
+
+    @property
+    def digest(self) -> str:
+        """Return what tells the pillar from others."""
+        return digest.of(self._data)
 
     @property
     def inspection(self) -> source.Inspection:
@@ -103,7 +108,7 @@ def of(
 
     ``mine`` is Salt's ``mine.get``, ``masters`` are the addresses of the master.
     """
-    run, text = context.get(RUN), repr(_plain(data))
+    run, text = context.get(RUN), repr(digest.plain(data))
     kept = context.get(_KEPT)
     if run is not None and isinstance(kept, _Kept) and kept.run is run and kept.data == text:
         return kept.reading
@@ -111,13 +116,6 @@ def of(
     if run is not None:
         context[_KEPT] = _Kept(run, text, found)
     return found
-
-
-def _plain(data: object) -> object:
-    """Return the data in Python's own containers: those of Salt 3008 show stars for what they hold."""
-    if isinstance(data, Mapping):
-        return {key: _plain(value) for key, value in data.items()}
-    return [_plain(one) for one in data] if isinstance(data, (list, tuple)) else data
 
 
 # What it says --------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ def host(
         expected = _expected(member, stage)
     except HostIPsecError as error:
         return answer.failed(error, _nothing_seen(error)), UNUSABLE
+    return _seen(expected, peer, connection)
+
+
+def _seen(expected: _Expected, peer: Optional[str], connection: Optional[str]) -> tuple[Answer, int]:
+    """Look, and say what is up of what should run here."""
     seen, report = _look(expected)
     if report.answered and report.trouble:  # charon and the kernel are asked one after the other
         seen, report = _look(expected)
@@ -60,6 +65,13 @@ def host(
         wrong = arguments.nothing_has(meant, (row.peer for row in rows), (row.name for row in rows))
         return answer.failed(wrong, _nothing_seen(wrong)), UNUSABLE
     return _answer(expected, seen, report, shown), UNUSABLE if expected.warnings else TROUBLE
+
+
+def as_configured(peer: Optional[str] = None, connection: Optional[str] = None) -> tuple[Answer, int]:
+    """:func:`host` by what was configured last, whatever the pillar says."""
+    found = _recorded()
+    meant = present.meant()._replace(esp="", ike="")  # as a roll-out judges what it leaves behind
+    return _seen(_Expected(found.connections, found.warn_days, meant), peer, connection)
 
 
 def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expected:

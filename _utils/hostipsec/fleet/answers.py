@@ -57,6 +57,9 @@ _BESIDE = {
     "notes": TEXTS,
     "edition": TEXT,
     "overruled": TEXT,
+    "absent": TEXTS,
+    "pillar": TEXT,
+    "running": SWITCH,
     "held": optional(TEXT),
     "certificate": optional(_CERTIFICATE),
 }
@@ -208,7 +211,7 @@ def wrong_states(value: object) -> list[str]:
     if isinstance(value, (str, list)) and value:
         told = [value] if isinstance(value, str) else value
         return _few([" ".join(one.split()) if isinstance(one, str) else found(one) for one in told])
-    wrong = _STATES(value) or ("" if value else found(value))
+    wrong = _no_states(value)
     if wrong:
         return [f"{NONSENSE}: {wrong}"]
     failed = [
@@ -222,3 +225,20 @@ def wrong_states(value: object) -> list[str]:
 def _few(lines: list[str]) -> list[str]:
     more = len(lines) - SCREEN
     return lines if more <= 0 else [*lines[:SCREEN], f"and {more} more"]
+
+
+def changed_states(value: object) -> bool:
+    """Whether `state.apply` changed the host, or may have; what Salt says in a list it says beforehand."""
+    try:
+        value = tamed(value)
+    except ValueError:
+        return True
+    if isinstance(value, list) and value:
+        return False
+    if isinstance(value, str) or _no_states(value):
+        return True
+    return any(one.get("changes", True) for one in cast("dict[str, dict[str, Any]]", value).values())
+
+
+def _no_states(value: object) -> str:
+    return _STATES(value) or ("" if value else found(value))

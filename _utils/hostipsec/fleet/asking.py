@@ -18,7 +18,7 @@ from .answers import Instead
 Arguments = Mapping[str, object]
 Line = Callable[[Union[Answer, Instead]], str]  # what is printed as a host answers; empty for nothing
 NEWER = {  # arguments that hosts with older modules refuse, and can do without
-    "ipsec.status": frozenset({"stage"}),
+    "ipsec.status": frozenset({"stage", "configured"}),
     "ipsec.down": frozenset({"asked"}),
     "ipsec.up": frozenset({"asked", "jitter"}),
 }

@@ -13,6 +13,7 @@ from typing import Any
 from ..health.report import SEVERITIES, worst
 from ..model import PASSIVE, STAGES, Fleet
 from . import fleetplan
+from .hostnames import few
 from .joined import Joined
 
 NOWHERE = "nowhere"
@@ -24,6 +25,14 @@ class Batch:
 
     name: str
     hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a host that was told to change."""
+
+    wrong: tuple[str, ...] = ()  # sentences
+    changed: bool = True  # whether something was changed there, or may have been
 
 
 def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:
@@ -71,13 +80,43 @@ def to_change(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
 
 def fresh(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     """Return the connections that an end does not have yet, by :func:`key`; ``answers`` as before."""
-    found = set()
+    found: set[str] = set()
     for host, said in answers.items():
         added = said["changes"].get(fleetplan.CONFIGURED, {}).get("connections", {}).get("added", ())
-        for one in (said["connections"][name] for name in added if name in said["connections"]):
-            first, second = (host, one["peer"]) if one["initiator"] else (one["peer"], host)
-            found.add(f"{first} {second} {one['family']}")
+        found.update(_key(host, said["connections"][name]) for name in added if name in said["connections"])
     return frozenset(found)
+
+
+def touched(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the connections that an edit makes others, by :func:`key`: whatever they were before is past.
+
+    Those that are new or have another name, and those of which an option of their own changes. What changes
+    for all connections of a host alike, or is another file of a certificate, leaves them what they are.
+    """
+    found: set[str] = set()
+    for host, said in answers.items():
+        changes = said["changes"].get(fleetplan.CONFIGURED, {}).get("connections", {})
+        changed = [name for name, options in changes.get("changed", {}).items() if {*options} - {"leftcert"}]
+        for name in (*changes.get("added", ()), *changed):
+            if one := said["connections"].get(name):
+                found.add(_key(host, one))
+    return frozenset(found)
+
+
+def _key(host: str, one: Mapping[str, Any]) -> str:
+    first, second = (host, one["peer"]) if one["initiator"] else (one["peer"], host)
+    return f"{first} {second} {one['family']}"
+
+
+def held(rows: Iterable[Joined]) -> str:
+    """Say which connections are held down: how many, where, since when, by whom and why; empty for none."""
+    down = [row for row in rows if row.state == "held"]
+    where: dict[str, set[str]] = {}
+    for row in down:
+        for who, what in row.said:
+            where.setdefault(what, set()).update((row.one, row.other) if who in ("both", "") else (who,))
+    said = "; and ".join(f"at {few(sorted(hosts))}: {what}" for what, hosts in sorted(where.items()))
+    return f"{len(down)} held {said}" if down else ""
 
 
 def trouble(

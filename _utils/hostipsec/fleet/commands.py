@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Optional
 
-from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
-from . import fleetplan, fleetstatus, outcome, targets
+from . import fleetplan, fleetstatus, marks, outcome, targets
 from .asking import Arguments, Asking, Heard, nothing, sentence, trouble
 from .fleetplan import FleetPlan
 from .fleetstatus import Filter, FleetStatus
+from .hostnames import few
+from .marks import Last, Way
 from .outcome import Outcome
 
 ASK_AGAIN = 1.0  # seconds, at most, between two questions about connections that are coming up
+AT_IT = 60.0  # seconds, for state runs of a roll-out that was interrupted
 
 
 def command(
@@ -99,15 +101,51 @@ def plan(asking: Asking, fleet: Fleet, accepted: Sequence[str], whole: bool) -> 
     return fleetplan.join(fleet, plans, {*heard.silent, *heard.failed}), heard
 
 
-def rollback(asking: Asking, accepted: Sequence[str], mark: str, everybody: bool, only_say: bool) -> Outcome:
-    """Have those of the ``accepted`` minions go back that a roll-out changed, or ``everybody`` with a change.
+def gone_on(asking: Asking, hosts: Sequence[str], last: Optional[Last]) -> tuple[Optional[Last], str]:
+    """Return the last roll-out if the next one is the rest of it, and a sentence about that; else None.
 
-    ``mark`` is that of the roll-out, empty for the last one. With ``only_say`` nothing is changed.
+    It is where it was stopped, not taken back, and nobody else changed a host since.
     """
-    previous = asking.ask(accepted, "ipsec.previous", line=nothing)
-    hosts = outcome.going_back(previous, mark, everybody)
-    if not hosts:
-        raise HostIPsecError("nothing to go back from; name hosts (tgt) to undo their last state.apply")
-    if only_say:
-        return outcome.would_go_back(previous, hosts)
-    return command(asking, "rollback", sorted({*hosts, *previous.silent}), {})
+    if last is None or not last.open:
+        return None, ""
+    others = marks.since(last, asking.ask(sorted({*hosts, *last.told}), "ipsec.previous").answers)
+    if others:
+        said = f"{few(others)} changed by another hand since: this is a new one, all that rollback takes back"
+        return None, f"the roll-out of {last.mark} was stopped, and {said}"
+    return last, f"goes on with the roll-out of {last.mark}, which was stopped: rollback takes back both"
+
+
+def previous(asking: Asking, hosts: Sequence[str], told: Collection[str]) -> Heard:
+    """Ask what hosts would go back to; those that were ``told`` to change may be at it yet, for a while."""
+    end = asking.client.clock() + AT_IT
+    while True:
+        heard = asking.ask(hosts, "ipsec.previous", line=nothing)
+        busy = [host for host, one in heard.answers.items() if host in told and one.own.get("running")]
+        if not busy or heard.interrupted or asking.client.clock() > end:
+            return heard
+        asking.client.say(f"waiting for state.apply at {few(busy)}")
+        asking.client.sleep(ASK_AGAIN)
+
+
+def rollback(asking: Asking, way: Way, heard: Heard) -> Outcome:
+    """Have hosts go back; each is told the mark of the change that is to be undone, and refuses another's.
+
+    ``heard`` is what they answered to ``ipsec.previous``. A host of the release before takes no mark; it has
+    just said of which its last change is.
+    """
+    found = Heard()
+    for arguments, hosts in _orders(way, heard):
+        if found.interrupted:
+            found += Heard(unasked=tuple(hosts))
+        elif hosts:
+            found += asking.ask(hosts, "ipsec.rollback", arguments, sentence)
+    return outcome.summed("rollback", [*way.every, *way.left], outcome.went_back(found, way))
+
+
+def _orders(way: Way, heard: Heard) -> Iterator[tuple[Arguments, Sequence[str]]]:
+    for mark, hosts in sorted(way.hosts.items()):
+        old = [host for host in hosts if "edition" not in heard.answers[host].own]
+        yield {}, old
+        yield {"mark": mark}, [host for host in hosts if host not in old]
+    if way.whole:
+        yield {"mark": way.whole.mark}, way.slow

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ..answer import counted
+from ..errors import HostIPsecError
 from ..health.report import SEVERITIES
 from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
-from . import batches, joined
+from . import batches, fleetplan, joined
+from .batches import Done
+from .joined import Joined
 
 ASK_AGAIN = 2.0  # seconds, between two questions about connections that are coming up
 
@@ -19,13 +23,24 @@ Answers = Mapping[str, Mapping[str, Any]]  # by minion id, what a function of it
 
 
 class Hands(Protocol):
-    """What reaches the hosts."""
+    """What reaches the hosts, and the master."""
 
     def ask(self, function: str, hosts: Sequence[str], **arguments: object) -> tuple[Answers, Sequence[str]]:
         """Ask hosts; return their answers, and sentences about those that gave none."""
 
-    def apply(self, hosts: Sequence[str], stage: str) -> Mapping[str, Sequence[str]]:
-        """Apply the state as far as a stage; return by host what is wrong, without those that are silent."""
+    def apply(
+        self, hosts: Sequence[str], stage: str, pillars: Mapping[str, str]
+    ) -> Iterable[tuple[str, Done]]:
+        """Apply the state as far as a stage; yield each host as it answers, and what became of it.
+
+        A host whose digest in ``pillars`` is not that of the pillar that it gets changes nothing.
+        """
+
+    def pillar(self) -> str:
+        """Return a digest of the pillar as it is now at the master. Raises HostIPsecError."""
+
+    def keep(self, told: Sequence[str], through: bool) -> None:
+        """Note which hosts were told to change so far, and whether it is through. Raises HostIPsecError."""
 
     def say(self, text: str) -> None:
         """Tell the operator how far it has come."""
@@ -46,31 +61,90 @@ class Rollout:
         self.fleet, self.hosts, self.by, self.size = fleet, tuple(hosts), by, size
         self.deadline, self.hands = deadline, hands
         self.changed: list[str] = []  # hosts, in their order
+        self.unknown: list[str] = []  # hosts that were told to change, and did not say what they did
         self.stopped: list[str] = []  # what stops it, sentences
+        self.wrong_pillar = False  # whether that is the pillar, and nothing was changed
         self.said: list[str] = []
+        self._told: list[str] = []
+        self._pillar = ""  # digest of the master's pillar at the start
+        self._pillars: Mapping[str, str] = {}  # digests of the hosts' own, where they say it
         self._known: Mapping[str, str] = {}  # connections that were in trouble before -> the worst expected
         self._fresh: frozenset[str] = frozenset()  # connections that an end does not have yet
+        self._rows: Sequence[Joined] = ()  # both ends of every pair, as last seen
 
     def run(self, stages: Sequence[str]) -> None:
-        """Go through the stages."""
+        """Go through the stages; what stops it is in ``stopped``."""
+        try:
+            self._run(stages)
+        except HostIPsecError as error:
+            self.stopped += str(error).splitlines()
+
+    def _run(self, stages: Sequence[str]) -> None:
+        self._pillar = self.hands.pillar()
         last = self._plans(stages[-1])
-        if self.stopped or not batches.to_change(last):
+        self._pillars = {host: str(said["pillar"]) for host, said in last.items() if said.get("pillar")}
+        if self.stopped:
             return
-        self._fresh = batches.fresh(last)
-        before = [row for row in self._both_ends(stages[0]).trouble if batches.key(row) not in self._fresh]
-        self._known = batches.known(before)
-        self.said += joined.capped([f"in trouble before: {row}" for row in before])
+        if not batches.to_change(last):
+            self._rows = self._both_ends(stages[-1]).rows
+            return
+        self._look_before(last)
+        if self.stopped:
+            return
         for stage in stages:
             plans = self._plans(stage) if self.changed or stage != stages[-1] else last
             self._stage(stage, plans)
             if self.stopped or plans == last:  # later stages add nothing to most edits
-                return
+                break
+        if not self.stopped:
+            self._look_after(stages[-1])
 
     def foresee(self, stages: Sequence[str]) -> None:
         """Say in which order :meth:`run` would change hosts."""
         plans = self._plans(stages[-1])
+        self.stopped += fleetplan.astray(plans)
         for batch in self._batches(plans):
             self.said.append(f"{batch.name}: {', '.join(batch.hosts)}")
+
+    # Before and after
+
+    def _look_before(self, plans: Answers) -> None:
+        """Note what is in trouble by what is configured; what the edit makes another is judged anew."""
+        self.stopped += fleetplan.astray(plans)
+        self.wrong_pillar = bool(self.stopped)
+        if self.stopped:
+            return
+        self._fresh = batches.fresh(plans)
+        serving = self._serving()
+        answers, lost = self.hands.ask("status", serving, configured=True)
+        if {*serving} & {*self.hosts} - {*answers}:
+            self.stopped += lost
+            return
+        before = [row for row in self._joined(answers).trouble if batches.key(row) not in self._fresh]
+        touched = batches.touched(plans)
+        self._known = batches.known([row for row in before if row.up or batches.key(row) not in touched])
+        self.said += joined.capped([f"in trouble before: {row}" for row in before])
+
+    def _look_after(self, stage: str) -> None:
+        """Ask all hosts again, before anything is said of them: others may have been at it meanwhile."""
+        self._check_pillar()
+        if self.stopped:
+            return
+        for host in sorted(batches.to_change(self._plans(stage))):
+            self.stopped.append(
+                f"{host}: does not run what the pillar says: changed by another hand meanwhile"
+            )
+        if self.stopped:
+            return
+        self._judge(stage, [host.id for host in self.fleet.hosts], ())
+        if not self.stopped:
+            self.hands.keep(self._told, through=True)
+
+    def _check_pillar(self) -> None:
+        if self.hands.pillar() != self._pillar:
+            self.stopped.append("the pillar is another than at the start of this roll-out")
+
+    # On the way
 
     def _stage(self, stage: str, plans: Answers) -> None:
         parts = self._batches(plans)
@@ -78,6 +152,8 @@ class Rollout:
         if stage == REQUIRE and not self.stopped:
             self._prove(pending)
         for batch in parts:
+            if not self.stopped:
+                self._check_pillar()
             if self.stopped:
                 return
             self.hands.say(f"== stage {stage}, {batch.name}: {', '.join(batch.hosts)}")
@@ -93,24 +169,43 @@ class Rollout:
         """Return what each host would change; one that does not answer stops the roll-out."""
         plans, lost = self.hands.ask("plan", self.hosts, stage=stage)
         self.stopped += lost
+        for host, digest in sorted(self._pillars.items()):
+            if plans.get(host, {}).get("pillar", digest) != digest:
+                self.stopped.append(f"{host}: its pillar is another than at the start of this roll-out")
         return plans
+
+    def _serving(self) -> list[str]:
+        return sorted(one.id for one in self.fleet.hosts if not one.maintenance)
 
     def _both_ends(self, stage: str, hosts: Collection[str] = ()) -> joined.View:
         """Return both ends of every pair, asked at these hosts or all that are in service.
 
         They are judged as far as a stage brings them: a trap that is yet to come is not missing.
         """
-        serving = [one.id for one in self.fleet.hosts if not one.maintenance]
-        asked = sorted({*serving} & {*hosts} if hosts else serving)
-        answers, _ = self.hands.ask("status", asked, stage=stage)
+        serving = self._serving()
+        answers, _ = self.hands.ask(
+            "status", sorted({*serving} & {*hosts}) if hosts else serving, stage=stage
+        )
+        return self._joined(answers)
+
+    def _joined(self, answers: Answers) -> joined.View:
         return joined.join(self.fleet, {host: found["connections"] for host, found in answers.items()})
 
     def _apply(self, stage: str, hosts: Sequence[str]) -> None:
-        found = self.hands.apply(hosts, stage)
-        self.changed += [host for host in hosts if host not in self.changed]
-        for host in hosts:
-            wrong = found.get(host, ["did not answer: what it runs is not known"])
-            self.stopped += [f"{host}: {text}" for text in wrong]
+        """Have hosts change; whatever ends it, it is known who did, and who may have."""
+        self._told += [host for host in hosts if host not in self._told]
+        self.hands.keep(self._told, through=False)
+        pillars = {host: self._pillars[host] for host in hosts if host in self._pillars}
+        waiting = dict.fromkeys(hosts)
+        try:
+            for host, done in self.hands.apply(hosts, stage, pillars):
+                waiting.pop(host, None)
+                if done.changed and host not in self.changed:
+                    self.changed.append(host)
+                self.stopped += [f"{host}: {text}" for text in done.wrong]
+        finally:
+            self.unknown += [host for host in waiting if host not in self.unknown]
+        self.stopped += [f"{host}: did not answer: what it runs is not known" for host in waiting]
 
     def _judge(self, stage: str, hosts: Sequence[str], pending: Collection[str]) -> None:
         """Wait until both ends of every pair of these hosts are well, as far as this stage brings them."""
@@ -119,8 +214,8 @@ class Rollout:
         asked = {end for pair in topology.pairs(self.fleet) if {*pair} & {*hosts} for end in pair}
         end = self.hands.clock() + self.deadline
         while True:
-            rows = self._both_ends(stage, asked).rows if asked else ()
-            wrong = batches.trouble(rows, hosts, pending, known)
+            self._rows = self._both_ends(stage, asked).rows if asked else ()
+            wrong = batches.trouble(self._rows, hosts, pending, known)
             if not wrong or self.hands.clock() > end:
                 break
             self.hands.sleep(ASK_AGAIN)
@@ -151,12 +246,25 @@ class Rollout:
         """Return the text for people."""
         yield from self.said
         if not self.stopped:
-            number = len(self.changed)
-            done = f"{number} host{'' if number == 1 else 's'} changed, every connection as it should be"
-            yield done if self.changed else "nothing to do: every host is as the pillar says"
+            yield self._well()
             return
         yield f"STOPPED; hosts changed so far: {', '.join(self.changed) or 'none'}"
+        if self.unknown:
+            yield f"told to change, and not known whether they did: {', '.join(self.unknown)}"
         yield from (f"  {text}" for text in self.stopped)
         yield "to go on, when this is mended: salt-run ipsec.rollout"
-        if self.changed:
+        if self.changed or self.unknown:
             yield "to go back: salt-run ipsec.rollback"
+
+    def _well(self) -> str:
+        """Say what was done, and of which connections it can be said that they are as they should be."""
+        done = "nothing to do: every host is as the pillar says"
+        if self.changed:
+            done = f"{counted(len(self.changed), 'host')} changed"
+        rest = [row for row in self._rows if row.state != "held"]
+        bad, held = sum(not row.ok for row in rest), batches.held(self._rows)
+        if not bad and not held:
+            return f"{done}, every connection as it should be" if self.changed else done
+        before = f", {bad} in trouble{' as before' if self.changed else ''}" if bad else ""
+        number = f"{len(rest) - bad} of {counted(len(self._rows))} as they should be"
+        return f"{done}; {number}{before}{f', {held}' if held else ''}"

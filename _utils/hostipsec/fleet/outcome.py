@@ -11,6 +11,7 @@ from . import joined
 from .asking import Heard
 from .ends import because
 from .hostnames import few
+from .marks import Way
 
 INTERRUPTED = 130  # exit status
 _DONE = {
@@ -127,27 +128,20 @@ def _would_bring_up(answer: Answer) -> str:
 # Rollback --------------------------------------------------------------------------------------
 
 
-def going_back(previous: Heard, mark: str, everybody: bool) -> tuple[str, ...]:
-    """Return the hosts whose last change is of a roll-out, or ``everybody`` that has a change to undo.
-
-    ``previous``  what ``ipsec.previous`` returned
-    ``mark``      of the roll-out; empty for the last one
-    """
-    marks = {
-        host: str(one.own["mark"]) for host, one in previous.answers.items() if one.own["mark"] is not None
-    }
-    last = mark or max(marks.values(), default="")
-    return tuple(sorted(host for host, one in marks.items() if everybody or (last and one == last)))
-
-
-def would_go_back(previous: Heard, hosts: Sequence[str]) -> Outcome:
-    """Return what a rollback of these hosts would do."""
-    known = ((host, previous.answers[host]) for host in hosts)
+def would_go_back(previous: Heard, way: Way) -> Outcome:
+    """Return what a rollback would do; ``previous`` is what hosts answered to ``ipsec.previous``."""
+    known = [(host, previous.answers[host]) for host in way.every if host in previous.answers]
     lines = [
         f"{host}: would run {len(one.connections)} connections, as before {one.own['when']}"
         for host, one in known
     ]
-    return Outcome(previous, (*lines, f"{len(hosts)} hosts, nothing was changed"), not previous.silent)
+    heard = went_back(previous.of(way.slow), way)
+    return Outcome(heard, (*lines, f"{len(known)} hosts, nothing was changed"), not (way.slow or way.left))
+
+
+def went_back(heard: Heard, way: Way) -> Heard:
+    """Return what was heard, with the hosts that do not go back although they should."""
+    return replace(heard, failed={**heard.failed, **way.left})
 
 
 # Both ends -------------------------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""A roll-out carried out, or taken back, with what the master keeps of it: who runs one, and the last one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Optional
+
+from ..errors import HostIPsecError
+from ..model import Fleet
+from . import commands, marks, outcome
+from .asking import Asking, Client, Heard
+from .fleetrollout import Rollout
+from .ledger import Ledger
+from .marks import Last
+from .minions import Minions
+from .outcome import Outcome
+
+
+class Order(NamedTuple):
+    """What is to be rolled out, and where."""
+
+    fleet: Fleet
+    hosts: Sequence[str]
+    by: str
+    size: int
+    deadline: float
+    stages: Sequence[str]
+    whole: bool = True  # all hosts are meant
+
+    def rollout(self, hands: Minions) -> Rollout:
+        """Return the roll-out, yet to be run."""
+        return Rollout(self.fleet, self.hosts, self.by, self.size, self.deadline, hands)
+
+
+def foresee(order: Order, client: Client) -> dict[str, Any]:
+    """Say in which order hosts would be changed."""
+    rolling = order.rollout(Minions(client, Last(""), str, lambda _: None))
+    interrupted = _run(rolling, rolling.foresee, order.stages)
+    lines = [*rolling.said, *rolling.stopped, "nothing was changed"]
+    return {**_told(rolling, interrupted), "mark": None, "lines": lines}
+
+
+def roll(
+    order: Order, client: Client, ledger: Ledger, pillar: Callable[[], str], now: datetime, who: str
+) -> dict[str, Any]:
+    """Roll out, alone at this master. Raises HostIPsecError where nothing was begun.
+
+    ``pillar`` returns a digest of the master's pillar: first of the one that the order was made from.
+    """
+    with ledger.lease(f"ipsec.rollout by {who}"):
+        noted = ledger.last()
+        last, said = commands.gone_on(Asking(client), order.hosts, noted)
+        partly = last is not None and not order.whole  # of what was stopped: these do not make it whole
+
+        def keep(one: Last) -> None:
+            ledger.keep(one._replace(through=one.through and not partly))
+
+        hands = Minions(client, last or Last(marks.fresh(now, noted)), pillar, keep)
+        rolling = order.rollout(hands)
+        rolling.said += [said] if said else []
+        interrupted = _run(rolling, rolling.run, order.stages)
+        if last and not rolling.stopped and not rolling.changed:  # another hand did the rest
+            keep(last._replace(through=True))
+    return {**_told(rolling, interrupted), "mark": hands.mark, "lines": list(rolling.lines())}
+
+
+def _run(rolling: Rollout, run: Callable[[Sequence[str]], None], stages: Sequence[str]) -> bool:
+    """Go through the stages; return whether it was interrupted."""
+    try:
+        run(stages)
+    except (KeyboardInterrupt, SystemExit):  # Salt turns Ctrl-C into the latter
+        rolling.stopped.append("interrupted; hosts that were told finish what they have begun")
+        return True
+    return False
+
+
+def _told(rolling: Rollout, interrupted: bool) -> dict[str, Any]:
+    return {
+        "changed": rolling.changed,
+        "unknown": rolling.unknown,
+        "stopped": rolling.stopped,
+        "retcode": 2 if rolling.wrong_pillar else outcome.status(not rolling.stopped, interrupted),
+    }
+
+
+# The way back ----------------------------------------------------------------------------------
+
+
+def would_go_back(asking: Asking, ledger: Ledger, accepted: Sequence[str], named: bool, mark: str) -> Outcome:
+    """Return what :func:`back` would do."""
+    heard, way = _way(asking, accepted, None if named else _last(ledger, mark), named, mark)
+    return outcome.would_go_back(heard, way) if way else _interrupted(heard)
+
+
+def back(
+    asking: Asking, ledger: Ledger, accepted: Sequence[str], named: bool, whole: bool, mark: str, who: str
+) -> Outcome:
+    """Have hosts go back: those that are ``named``, or all that a roll-out changed, without a mark the last.
+
+    ``whole`` says whether all hosts are meant: then the roll-out is noted as taken back.
+    """
+    with ledger.lease_if_kept(f"ipsec.rollback by {who}"):
+        last = None if named else _last(ledger, mark)
+        heard, way = _way(asking, accepted, last, named, mark)
+        if way is None:
+            return _interrupted(heard)
+        found = commands.rollback(asking, way, heard)
+        if way.whole and whole and (last or way.whole).mark == way.whole.mark:
+            return _noted(ledger, way.whole._replace(told=way.whole.told or way.every, back=found.ok), found)
+        return found
+
+
+def _way(
+    asking: Asking, accepted: Sequence[str], last: Optional[Last], named: bool, mark: str
+) -> tuple[Heard, Optional[marks.Way]]:
+    """Return what hosts would go back to, and who goes; nobody where that was interrupted."""
+    heard = commands.previous(asking, accepted, last.told if last else accepted)
+    if heard.interrupted:
+        return heard, None
+    return heard, marks.by_name(heard) if named else marks.whole(heard, last, mark)
+
+
+def _last(ledger: Ledger, mark: str) -> Optional[Last]:
+    """Return the last roll-out; who names one by its mark needs no more."""
+    try:
+        return ledger.last()
+    except HostIPsecError:
+        if not mark:
+            raise
+        return None
+
+
+def _interrupted(heard: Heard) -> Outcome:
+    return Outcome(heard, ("nothing was changed",), ok=False)
+
+
+def _noted(ledger: Ledger, last: Last, found: Outcome) -> Outcome:
+    """Note that a roll-out is taken back; it is where that cannot be noted, too."""
+    try:
+        ledger.keep(last)
+    except HostIPsecError as error:
+        said = f"that it is taken back is not noted at this master: {error}"
+        return dataclasses.replace(found, lines=(*found.lines, said))
+    return found
