@@ -223,6 +223,7 @@ def cleaned(name):
 
     ``changes`` holds ``{what: what becomes of it}``.
     """
+    done = {}
     try:
         platform = platforms.of(__grains__)
         host = clean.Host(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
@@ -230,9 +231,10 @@ def cleaned(name):
         if not found.parts:
             return _result(name, {}, "nothing of this package is here")
         if not __opts__["test"]:
-            found.remove()
+            for part in found.remove():
+                done.update(part)
     except HostIPsecError as error:
-        return _failed(name, error)
+        return {**_failed(name, error), "changes": done}
     return _result(name, found.changes, f"{len(found.changes)} things of this package", found.warnings)
 
 

@@ -9,24 +9,27 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
 from .. import owner, paths
+from ..answer import counted
 from ..certificates.copies import Destination
 from ..charon import charon
 from ..emergency import stop
+from ..emergency.stopped import Down
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard, kernel, leftovers, routing
-from ..store import generations, present, record
+from ..store import generations, hold, holdfile, present, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults
 from ..system import diversion, files, packages, processes, service, sysctls
 
+WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
 UNITS = (paths.KEEPER_UNIT, paths.GUARD_UNIT)
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
 _DEADLINE = 30.0
@@ -63,10 +66,17 @@ class Traces:
         """Return it by name, in words."""
         return {name: said for part in self.parts for name, said in part.traces.items()}
 
-    def remove(self) -> None:
-        """Remove everything. Raises HostIPsecError; what is left then goes with the next run."""
+    def remove(self) -> Iterator[Mapping[str, str]]:
+        """Remove everything, and yield each part that is gone, in words by name.
+
+        Raises HostIPsecError; what is left then goes with the next run.
+        """
         for part in self.parts:
-            part.remove()
+            try:
+                part.remove()
+            except OSError as error:
+                raise HostIPsecError(f"{error.filename}: cannot be removed: {error.strerror}") from None
+            yield part.traces
 
 
 def traces(host: Host) -> Traces:
@@ -89,7 +99,13 @@ def traces(host: Host) -> Traces:
         _state(),
     ]
     found = Traces(tuple(part for part in parts if part.traces))
-    return Traces(found.parts, tuple(_warnings(removal, kept)) if found.parts else ())
+    return Traces(found.parts, (*held(), *_warnings(removal, kept)) if found.parts else ())
+
+
+def held() -> tuple[str, ...]:
+    """Say what operators hold down here, as that ends with this package, too."""
+    said = hold.words(tuple(one for one in hold.holds(holdfile.read()) if one.who != WHO))
+    return (f"held {said}: forgotten with this package, so state ipsec would bring it up",) if said else ()
 
 
 def _warnings(removal: packages.Removal, kept: Optional[Before]) -> list[str]:
@@ -123,14 +139,22 @@ def _tunnels() -> Part:
         for unit in UNITS:
             _systemctl("stop", unit)
         now = datetime.now(timezone.utc)
-        done = stop.down_host(
-            Scope(), Hold("root (ipsec.clean)", now, "this package is removed", None, Scope())
-        )
+        done = stop.down_host(Scope(), Hold(WHO, now, "this package is removed", None, Scope()))
         if not done.ok:
-            said = [*done.problems, *(f"{one.connection.name}: {one.left}" for one in done.left)]
-            raise HostIPsecError(f"tunnels do not end, and nothing else was removed: {'; '.join(said)}")
+            raise HostIPsecError(undone(done))
 
     return Part(said, remove)
+
+
+def undone(done: Down) -> str:
+    """Say what became of the tunnels, and why nothing else is removed."""
+    number = len(done.connections)
+    ended = f"tunnels do not end: {number - len(done.left)} of {counted(number)} down"
+    if not done.left:
+        ended = f"{counted(number)} ended"
+    left = [f"{one.connection.name}: {one.left}" for one in done.left]
+    said = "; ".join([*done.problems, *left, *done.notes])
+    return f"{ended}; keeper and guard are stopped, and nothing else was removed: {said}"
 
 
 def _routes() -> Part:
