@@ -44,7 +44,7 @@ def test_what_was_removed_before_a_failure_is_known():
     gone = clean.Traces(parts).remove()
     assert next(gone) == {"a": "removed"}
     with pytest.raises(
-        HostIPsecError, match="^/usr/local/lib/hostipsec: cannot be removed: Read-only file sys"
+        HostIPsecError, match=r"^/usr/local/lib/hostipsec: cannot be removed: Read-only file sys"
     ):
         next(gone)
 
