@@ -30,7 +30,7 @@ from ..strongswan import defaults
 from ..system import diversion, files, packages, processes, service, sysctls
 
 WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
-UNITS = (paths.KEEPER_UNIT, paths.GUARD_UNIT)
+_UNITS = "hostipsec-*.*"  # services, timers, sockets of ours, as systemd names them
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
 _DEADLINE = 30.0
 
@@ -136,8 +136,8 @@ def _tunnels() -> Part:
         said = {"what a charon that was killed left": f"{left} deleted"}
 
     def remove() -> None:
-        for unit in UNITS:
-            _systemctl("stop", unit)
+        for path in _own_units():
+            _systemctl("stop", path.name)
         now = datetime.now(timezone.utc)
         done = stop.down_host(Scope(), Hold(WHO, now, "this package is removed", None, Scope()))
         if not done.ok:
@@ -177,8 +177,12 @@ def _guard() -> Part:
 # Files ---------------------------------------------------------------------------------------
 
 
+def _own_units() -> list[Path]:
+    return sorted(path for path in paths.here.units.glob(_UNITS) if not path.is_dir())
+
+
 def _units() -> Part:
-    there = [paths.here.units / unit for unit in UNITS if (paths.here.units / unit).exists()]
+    there = _own_units()
 
     def remove() -> None:
         for path in there:
