@@ -19,6 +19,7 @@ ENGINE = {
     *("ipsec-engine-files", "ipsec-engine-command", "ipsec-engine-vici"),
     *("ipsec-guard-unit", "ipsec-keeper-unit", "ipsec-keeper-running"),
 }
+BOUND = {"all connections": {"rightca": {"old": None, "new": "CN=Lab CA"}}}
 
 
 def serve(lab: Lab, source: str) -> None:
@@ -50,7 +51,10 @@ def fleet() -> Iterator[Lab]:
 
 
 def test_it_goes_on(fleet):
-    """Only files of the engine change; no SA is another one, no packet is lost, what is held stays held."""
+    """Files of the engine change, and peers are bound to the CA; no SA is another one, no packet is lost.
+
+    What is held stays held.
+    """
     held = ["ipsec-global", "down", "--reason", "T1", "--peer", f"{CP1001}*"]
     fleet.host(CP2001).run(held)
     before = {key: ids for key, ids in fleet.ids().items() if ids}
@@ -59,15 +63,14 @@ def test_it_goes_on(fleet):
     with fleet.traffic({CP3001: {"v4": "10.64.0.11", "v6": "2001:db8:1::11"}}) as traffic:
         traffic.wait_flows()
         serve(fleet, "/srv/ipsec")
-        changed = {
-            host: {state["__id__"] for state in states if state["changes"]}
-            for host, states in fleet.apply("*").items()
-        }
+        found = fleet.apply("*")
         traffic.wait_flows()
-    assert changed.keys() == {CP1001, CP2001, CP3001}
-    for host, states in changed.items():
-        assert "ipsec-engine-files" in states, host
-        assert states <= ENGINE, host
+    assert found.keys() == {CP1001, CP2001, CP3001}
+    for host, states in found.items():
+        changed = {state["__id__"]: state["changes"] for state in states if state["changes"]}
+        assert changed.pop("ipsec-config-connections") == BOUND, host
+        assert "ipsec-engine-files" in changed, host
+        assert changed.keys() <= ENGINE, host
     assert {key: ids for key, ids in fleet.ids().items() if ids} == before
     assert {way: found.lost for way, found in traffic.figures.items() if found.lost} == {}, traffic.figures
     said = fleet.host(CP2001).run(["ipsec-global", "hold"]).stdout

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 import fleets
-from hostipsec.errors import HostIPsecError
+from hostipsec.errors import HostIPsecError, Problem
 from hostipsec.fleet import batches, fleetplan, fleetrollout
 from hostipsec.model import STAGES
 from hostipsec.pillar import membership, pillar, topology
@@ -517,3 +517,20 @@ def test_a_host_that_dies_on_the_way_is_not_known():
     rolling = roll(hosts)
     assert (rolling.changed, rolling.unknown) == (ESAMS, CODFW)
     assert rolling.stopped == [f"{CODFW[0]}: did not answer: what it runs is not known"]
+
+
+def test_a_host_of_which_no_address_is_known_stops_no_other_and_is_not_forgotten():
+    """A minion that writes nonsense into its mine would stop every roll-out."""
+    known, bad = fleet(), "cp1002.eqiad.example"
+    lost = (Problem(f"ipsec:hosts:{bad}", "the Salt mine: found 0.0.0.0", "one"),)
+    hosts = tuple(
+        one._replace(ipv4=None, ipv6=None, lost=lost) if one.id == bad else one for one in known.hosts
+    )
+    there = Hosts(known._replace(hosts=hosts))
+    rolling = fleetrollout.Rollout(there.fleet, EVERY, "site", 0, 60.0, there)
+    rolling.run(STAGES[1:3])
+    assert rolling.stopped == []
+    assert sorted({host for _, part in there.done for host in part}) == sorted({*EVERY} - {bad})
+    first, *_, last = rolling.lines()
+    assert first == f"ipsec:hosts:{bad}: the Salt mine: found 0.0.0.0; allowed: one; left out"
+    assert last == f"4 hosts changed, every connection as it should be; left out: {bad}"

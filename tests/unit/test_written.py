@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_the_same_bytes(written):
 
 def test_a_host_that_the_release_before_set_up_has_nothing_to_change(written):
     want, old = written
+    work = configuration.work(want, there(want, old))
+    assert (work.empty, work.as_changes()) == (True, {}), work
+
+
+def test_binding_peers_to_the_ca_is_all_that_changes_there(written):
+    """With an update, and no connection taken for one that charon has lost: that would be a reload of all."""
+    want, old = written
+    charon = there(want, old)
+    options = {**want.configuration.defaults, "rightca": "CN=Fleet CA"}
+    bound = replace(want, configuration=want.configuration._replace(defaults=options))
+    work = configuration.work(bound, charon)
+    change = {"rightca": {"old": None, "new": "CN=Fleet CA"}}
+    assert (work.as_changes(), work.lost, work.restart) == ({"all connections": change}, (), ())
+    assert work.outdated == ()
+
+
+def there(want, old):
+    """Write the files of before, and return the charon that runs with them."""
     for path, content in old.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -69,5 +88,4 @@ def test_a_host_that_the_release_before_set_up_has_nothing_to_change(written):
         LoadedConnection(one.name, (str(one.left),), (str(one.right),)) for one in want.connections
     )
     plugins = ("aes", "gcm", "openssl", "sha2", "hmac", "kdf")
-    work = configuration.work(want, Charon("5.9.8", "vici", plugins=plugins, connections=loaded))
-    assert (work.empty, work.as_changes()) == (True, {}), work
+    return Charon("5.9.8", "vici", plugins=plugins, connections=loaded)

@@ -98,8 +98,10 @@ class Work:
     def _in_charon(self) -> dict[str, object]:
         """Return what changes in charon beyond what the files' difference says."""
         differs = self.difference
+        # where an option of all connections differs, charon takes all of them anew
+        anew = {*self.missing} if differs.defaults else {*differs.added, *differs.changed}
         found = {
-            "loaded into charon": {*self.missing} - {*differs.added, *differs.changed},
+            "loaded into charon": {*self.missing} - anew,
             "unloaded from charon": {*self.stale} - {*differs.removed},
             "SAs ended": {*self.outdated} - {*differs.removed, *differs.changed},
         }

@@ -58,13 +58,20 @@ class Rollout:
     def __init__(
         self, fleet: Fleet, hosts: Sequence[str], by: str, size: int, deadline: float, hands: Hands
     ) -> None:
-        self.fleet, self.hosts, self.by, self.size = fleet, tuple(hosts), by, size
+        lost = {one.id: one.lost for one in fleet.hosts if one.lost and one.id in hosts}
+        self.left = tuple(sorted(lost))  # hosts whose address nobody knows: they stop no other
+        self.fleet, self.hosts, self.by, self.size = (
+            fleet,
+            tuple(host for host in hosts if host not in lost),
+            by,
+            size,
+        )
         self.deadline, self.hands = deadline, hands
         self.changed: list[str] = []  # hosts, in their order
         self.unknown: list[str] = []  # hosts that were told to change, and did not say what they did
         self.stopped: list[str] = []  # what stops it, sentences
         self.wrong_pillar = False  # whether that is the pillar, and nothing was changed
-        self.said: list[str] = []
+        self.said: list[str] = [f"{problem}; left out" for found in lost.values() for problem in found]
         self._told: list[str] = []
         self._pillar = ""  # digest of the master's pillar at the start
         self._pillars: Mapping[str, str] = {}  # digests of the hosts' own, where they say it
@@ -246,7 +253,7 @@ class Rollout:
         """Return the text for people."""
         yield from self.said
         if not self.stopped:
-            yield self._well()
+            yield self._well() + (f"; left out: {', '.join(self.left)}" if self.left else "")
             return
         yield f"STOPPED; hosts changed so far: {', '.join(self.changed) or 'none'}"
         if self.unknown:

@@ -81,7 +81,9 @@ def _told(rolling: Rollout, interrupted: bool) -> dict[str, Any]:
         "changed": rolling.changed,
         "unknown": rolling.unknown,
         "stopped": rolling.stopped,
-        "retcode": 2 if rolling.wrong_pillar else outcome.status(not rolling.stopped, interrupted),
+        "retcode": 2
+        if rolling.wrong_pillar
+        else outcome.status(not (rolling.stopped or rolling.left), interrupted),
     }
 
 
