@@ -65,7 +65,7 @@ def _member():
     member, limit = _reading().member, _step("stage")
     if limit:
         arguments.one_of("ipsec_rollout:stage", limit, STAGES[1:])
-    return member.limited(limit, record.read().connections) if limit else member
+    return member.limited(limit, record.read().guarded) if limit else member
 
 
 def _step(key):
@@ -504,12 +504,12 @@ def guarded(name):
     ``changes`` holds ``added`` and ``removed``, each a list of selectors.
     """
     try:
-        connections = _member().connections
-        changes = guard.changes(holdfile.free(connections))
+        guarded_ = _member().guarded
+        changes = guard.changes(holdfile.free(guarded_))
         if changes and not __opts__["test"]:
-            guard.apply(holdfile.free(connections))
+            guard.apply(holdfile.free(guarded_))
     except HostIPsecError as error:
         return _failed(name, error)
-    peers = {one.peer for one in connections if one.stage == "require"}
+    peers = {one.peer for one in guarded_ if one.stage == "require"}
     comment = f"nothing in the clear with {len(peers)} peers" if peers else "no peer has stage 'require'"
     return _result(name, changes, comment)

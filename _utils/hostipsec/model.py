@@ -31,6 +31,7 @@ class Host(NamedTuple):
     ipv6: Optional[IPv6Address] = None
     maintenance: bool = False
     lost: tuple[Problem, ...] = ()  # why it has no address: of what was looked up for it, nothing can be used
+    clear: bool = False  # in maintenance its peers of stage require let packets go in the clear
 
     @property
     def short(self) -> str:

@@ -44,6 +44,7 @@ class Paths:
         # what we keep: store/generations.py says what each is for
         self.state = self.root / "var/lib/hostipsec"
         self.record = self.state / "mesh.json"  # this host's connections, for programs without the pillar
+        self.record_copy = self.state / "mesh.copy.json"  # of the last one that was read well
         self.hold = self.state / "hold.json"
         self.command = self.state / "command.json"
         self.before = self.state / "before.json"

@@ -134,7 +134,10 @@ BLOCKED = [
         (records.render(Record((connection(),))), "", 0, True),
         (records.render(Record((connection("start"),))), "", 0, False),
         ("{", "", 1, False),
-        ("{", CONF, 1, True),  # what ipsec.conf tells may be too little, so it is said all the same
+        *(
+            (damaged, CONF, 1, True)
+            for damaged in ("", "{", "[]", "[" * 100_000, '{"connections": []', "\udcff")
+        ),
         (None, CONF, 0, True),
         (None, "conn cp3001_v4\n    auto=route\n", 0, False),  # somebody else's
         (None, "", 0, False),
@@ -145,10 +148,25 @@ def test_a_host_is_not_left_without_its_guard_in_silence(
 ):
     here.conf.write_text(conf)
     if record is not None:
-        here.record.write_text(record)
+        here.record.write_bytes(record.encode("utf-8", "surrogateescape"))
     assert program.main() == status
     assert [sorted(batch) for batch in batches] == ([sorted(BLOCKED)] if blocked else [])
     assert ("mesh.json cannot be read" in capsys.readouterr().err) is bool(status)
+
+
+def test_a_damaged_record_lifts_nothing_and_its_copy_counts(here, batches, monkeypatch, capsys):
+    """ipsec.conf does not tell of a peer in maintenance, nor of one that is held; a copy does."""
+    away = connection()._replace(name="cp4001_v4", right=ip_address("10.0.0.4"), left=ip_address("0.0.0.0"))
+    here.record.write_text(records.render(Record((connection("start"),), barred=(away,))))
+    records.keep_copy()
+    here.record.write_text(here.record.read_text().replace("10.0.0.4", "10.0.0.5"))  # reads well, and is not
+    there = [KernelPolicy("0.0.0.0/0", "10.0.0.9/32", "out", guard.BLOCK, "block")]
+    monkeypatch.setattr(kernel, "policies", lambda *_: there)
+    assert program.main() == 1
+    assert "its sum is another" in capsys.readouterr().err
+    (batch,) = batches
+    assert {line.split()[2] for line in batch} == {"update"}
+    assert all("10.0.0.4/32" in line for line in batch)
 
 
 def test_a_kernel_that_does_not_take_them_is_said(here, batches, monkeypatch, capsys):

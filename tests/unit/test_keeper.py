@@ -405,7 +405,7 @@ def test_what_nobody_thought_of_stops_no_other_part(machine, told, monkeypatch):
     assert [one for one in told.messages if "ZeroDivisionError" in one] == [
         "this is a fault of hostipsec: ZeroDivisionError('division by zero')"
     ]
-    monkeypatch.setattr(record, "written", lambda: 1 / 0)
+    monkeypatch.setattr(record, "found", lambda: 1 / 0)
     keeper.once()
     assert told.messages[-1] == "this is a fault of hostipsec: ZeroDivisionError('division by zero')"
 
@@ -567,3 +567,52 @@ def test_where_anything_contradicts_it_few_are_ended(flushed, fault):
             "src 10.0.1.0 dst 10.0.0.1\n\tproto esp spi 0x0000000a reqid 1 mode transport\n"
         )
     assert ended(flushed)[0] == 7
+
+
+# The record is damaged -----------------------------------------------------------------------
+
+
+def damaged(machine, content="{"):
+    """Have the record read well once, so that there is a copy; then damage it."""
+    Keeper().once()
+    assert machine.here.record_copy.read_text() == machine.here.record.read_text()
+    machine.here.record.write_text(content)
+    machine.done.clear()
+
+
+@pytest.mark.parametrize("content", ["", "{", None])
+def test_with_a_damaged_record_the_keeper_goes_on_by_the_copy(machine, told, content):
+    """It looked at nothing any more: what a flush took was gone for good."""
+    machine.record(connection("require", True))
+    damaged(machine, content or "")
+    if content is None:
+        machine.here.record.unlink()
+    machine.charon = charon()
+    Keeper().once()
+    assert f"initiate ['{NAME}']" in machine.done
+    assert "ip -batch" in machine.done  # the guard is set again
+    assert any("its copy counts meanwhile" in said for said in told.messages)
+
+
+def test_without_a_copy_the_guard_is_made_of_ipsec_conf_and_nothing_else(machine, told):
+    machine.record(connection("require", True))
+    machine.here.record.write_text("")
+    machine.here.conf.write_text(
+        f"{render.HEADER}conn {NAME}\n    left=10.0.0.1\n    right=10.0.0.2\n    auto=route\n"
+    )
+    Keeper().once()
+    assert machine.done == [POLICIES, "ip -batch"]
+    assert any("what ipsec.conf tells counts meanwhile" in said for said in told.messages)
+
+
+def test_with_a_damaged_record_the_keeper_lifts_nothing(machine):
+    machine.record(connection("start", True))
+    machine.said[POLICIES] = (
+        "src 0.0.0.0/0 dst 10.0.0.9/32 uid 0\n"
+        "\tdir out action block index 9 priority 2000073 ptype main share any flag  (0x00000000)\n"
+    )
+    Keeper().once()
+    assert "ip -batch" in machine.done  # of no connection: lifted
+    damaged(machine)
+    Keeper().once()
+    assert "ip -batch" not in machine.done

@@ -310,7 +310,7 @@ def applied(here, monkeypatch, told):
     seen = []
     monkeypatch.setattr(routing, "apply", lambda *asked: seen.append(asked) or routes.Difference())
     monkeypatch.setattr(guard, "amend", lambda *_: 0)
-    observe = lambda found, mtu, _: Look(tuple(found), NOW, mtu=mtu)  # noqa: E731
+    observe = lambda found, mtu, *_: Look(tuple(found), NOW, mtu=mtu)  # noqa: E731
     monkeypatch.setattr(observation, "observe", observe)
     return seen
 

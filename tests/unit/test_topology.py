@@ -8,7 +8,7 @@ import pytest
 
 import fleets
 from hostipsec.errors import PillarError
-from hostipsec.pillar import pillar, topology
+from hostipsec.pillar import membership, pillar, topology
 
 
 def test_production_of_2018_has_1049_pairs_and_2098_connections():
@@ -238,3 +238,78 @@ def test_a_pair_in_require_goes_down_where_its_stage_is_edited():
 def test_a_pair_with_another_address_is_new():
     there = [one._replace(right=one.left) for one in staged("start")]
     assert {one.stage for one in topology.limited(staged("start"), "passive", there)} == {"passive"}
+
+
+# What is blocked beside connections -----------------------------------------------------------
+
+HUB, EDGE = "hub.core.example", "edge0001.edge.example"
+
+
+def required(stage="require", **edge):
+    """Return what the hub's pillar says, with an edge that is edited."""
+    star = fleets.star(2)
+    star["rules"][0]["stage"] = stage
+    star["hosts"][EDGE] = {**star["hosts"][EDGE], **edge}
+    return star
+
+
+def both(data):
+    found = membership.read(data, HUB)
+    return {one.name: one.stage for one in found.connections}, {one.name: one.stage for one in found.barred}
+
+
+def test_a_family_that_this_host_does_not_have_is_blocked_at_a_peer_in_require():
+    """Its packets went in the clear, though the pillar knows whose address that is."""
+    data = required()
+    del data["hosts"][HUB]["ipv6"]
+    connections, barred = both(data)
+    assert set(connections) == {"edge0001_v4", "edge0002_v4"}
+    assert barred == {"edge0001_v6": "require", "edge0002_v6": "require"}
+    data["rules"][0]["stage"] = "start"
+    assert both(data)[1] == {}
+
+
+def test_a_peer_in_maintenance_is_blocked_where_it_was_required():
+    """``maintenance: true`` took the guard away at every peer, and plain packets went."""
+    connections, barred = both(required(maintenance=True))
+    assert set(connections) == {"edge0002_v4", "edge0002_v6"}
+    assert set(barred) == {"edge0001_v4", "edge0001_v6"}
+    assert both(required("start", maintenance=True))[1] == {}
+
+
+def test_a_word_in_the_pillar_lets_packets_of_a_peer_in_maintenance_go_in_the_clear():
+    connections, barred = both(required(maintenance="in-the-clear"))
+    assert set(connections) == {"edge0002_v4", "edge0002_v6"}
+    assert barred == {}
+
+
+def test_a_host_in_maintenance_bars_nothing_anew_and_keeps_what_it_has():
+    data = required()
+    data["hosts"][HUB]["maintenance"] = True
+    assert both(data) == ({}, {})
+
+
+def test_a_roll_out_bars_a_peer_once_one_connection_of_it_is_required():
+    data = required()
+    del data["hosts"][HUB]["ipv6"]
+    member = membership.read(data, HUB)
+    assert member.limited("start", ()).barred == ()
+    before = [one for one in member.connections if one.name == "edge0001_v4"]
+    assert [one.name for one in member.limited("passive", before).barred] == ["edge0001_v6"]
+    assert member.limited("require", ()).barred == member.barred
+
+
+def test_a_peer_that_comes_back_from_maintenance_or_gets_a_family_stays_required_in_a_roll_out():
+    before = membership.read(required(maintenance=True), HUB).guarded
+    found = membership.read(required(), HUB).limited("passive", before)
+    assert {one.stage for one in found.connections} == {"require"}
+    data = required()
+    del data["hosts"][HUB]["ipv6"]
+    found = membership.read(required(), HUB).limited("passive", membership.read(data, HUB).guarded)
+    assert {one.stage for one in found.connections} == {"require"}
+
+
+def test_a_peer_that_goes_to_maintenance_stays_blocked_in_each_step_of_a_roll_out():
+    before = membership.read(required(), HUB).guarded
+    found = membership.read(required(maintenance=True), HUB).limited("passive", before)
+    assert {one.name for one in found.barred} == {"edge0001_v4", "edge0001_v6"}

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import fleets
+from hostipsec import paths
 from hostipsec.apply import configuration
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import membership
+from hostipsec.store import record
 from hostipsec.strongswan.sections import Secret
 
 ME = "cp1001.eqiad.example"
@@ -55,9 +58,16 @@ def written(request, here):
     return want, old
 
 
-def test_the_same_bytes(written):
+def test_the_same_bytes_and_a_sum_of_the_record(written):
     want, old = written
-    assert want.files == old
+    body = old[paths.here.record].removesuffix(b"}\n")
+    summed = b'%s, "sum": "%08x"}\n' % (body, zlib.crc32(body))
+    assert want.files == {**old, paths.here.record: summed}
+
+
+def test_the_record_of_the_release_before_is_read(written):
+    want, old = written
+    assert record.parse(old[paths.here.record].decode()) == want.record
 
 
 def test_a_host_that_the_release_before_set_up_has_nothing_to_change(written):

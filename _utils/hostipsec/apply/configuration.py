@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Optional
 
 from .. import owner, paths
-from ..errors import HostIPsecError
 from ..model import Charon, Connection, IkeSA, Settings
 from ..store import present, record
 from ..store.record import Record
@@ -115,16 +114,17 @@ def wanted(
     secret: Secret,
     held: frozenset[str] = frozenset(),
     ca: str = "",
+    barred: Sequence[Connection] = (),
 ) -> Wanted:
     """Return what a host shall run.
 
     ``certificate`` is the file name below /etc/ipsec.d/certs; ``ca`` the name of the CA that peers are bound
     to, empty for any that charon has. The connections named in ``held`` are in the
-    files, but charon is not to have them.
+    files, but charon is not to have them. ``barred`` is blocked beside them, see ``topology.barred``.
     """
     keeper = service.systemd_runs()
     value = sections.configuration(connections, settings, certificate, secret, held, keeper, ca)
-    recorded = Record(tuple(connections), settings.mtu, settings.certificates.warn_days)
+    recorded = Record(tuple(connections), settings.mtu, settings.certificates.warn_days, tuple(barred))
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),
         configuration=value,
@@ -148,12 +148,13 @@ def rendered(value: Configuration, recorded: Record) -> dict[Path, bytes]:
 
 def work(want: Wanted, charon: Optional[Charon]) -> Work:
     """Compare what is wanted with the files on disk and with what charon has loaded."""
-    old, then = present.value(present.texts()), _recorded()
+    old, known = present.value(present.texts()), record.found()
+    then = Record() if known.guessed else known.record
     differs = difference.between(old, want.configuration)
     ours = old.names | then.names
     return Work(
         difference=differs,
-        record=then.only(want.record.names) != want.record,
+        record=bool(known.wrong) or then.only(want.record.names) != want.record,
         leaving=tuple(one for one in then.connections if one.name not in want.record.names),
         missing=missing(want, charon),
         stale=tuple(sorted(loaded(charon) & ours - want.names)),
@@ -168,14 +169,6 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
 
 
 # Reading -------------------------------------------------------------------------------------
-
-
-def _recorded() -> Record:
-    """Return the record on disk; one that is damaged is written anew."""
-    try:
-        return record.written()
-    except HostIPsecError:
-        return Record()
 
 
 def lacking(want: Wanted, charon: Charon) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
         standing = resting or (fleetplan.LEAVES if there else fleetplan.OUTSIDE)
         return fleetplan.answer(standing, (), _recorded().only(there).connections, {}, configured=len(there))
     recorded = _recorded()
-    member = membership.Membership(fleet, host, connections).limited(limit, recorded.connections)
+    every = membership.Membership(fleet, host, connections, topology.barred(fleet, minion_id))
+    member = every.limited(limit, recorded.guarded)
     warnings, changes = _changes(member, now)
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
     former = recorded.only(there).connections
@@ -93,8 +94,8 @@ def wanted(
     credentials = inspection.usable()
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
-    ca = credentials.peers_ca
-    return configuration.wanted(member.connections, settings, certificate_name, key, held, ca)
+    named = (certificate_name, key, held, credentials.peers_ca)
+    return configuration.wanted(member.connections, settings, *named, member.barred)
 
 
 def certificate(
@@ -117,7 +118,7 @@ def _changes(
     changes = {
         fleetplan.CONFIGURED: {} if work.empty else work.as_changes(),
         fleetplan.CERTIFICATES: copied.changes,
-        fleetplan.GUARD: guard.changes(holdfile.free(member.connections)),
+        fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
     return (*inspection.warnings, *member.lost, *ways.wanted.errors, *ways.wanted.warnings), changes

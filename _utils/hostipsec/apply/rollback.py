@@ -77,7 +77,7 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
             f"the last change here, of {previous.when}, is {_whose(previous)}, not of roll-out {mark}; "
             "nothing was changed"
         )
-    connections, mtu = previous.record.connections, previous.record.mtu
+    connections, guarded, mtu = previous.record.connections, previous.record.guarded, previous.record.mtu
     held = holdfile.known(connections, now)
     want = wanted(previous, frozenset(held))
     work = configuration.work(want, host.observe_if_running())
@@ -89,7 +89,7 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
         held=held,
         changes=outcome.changes,
         problems=_problems(
-            lambda: guard.apply(holdfile.free(connections)), lambda: routing.apply(connections, mtu)
+            lambda: guard.apply(holdfile.free(guarded)), lambda: routing.apply(connections, mtu)
         ),
         notes=(*outcome.done, *outcome.warnings),
     )

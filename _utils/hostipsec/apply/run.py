@@ -93,8 +93,8 @@ class _Kept(NamedTuple):
 
 
 def given() -> tuple[Connection, ...]:
-    """Return the connections that this host was given last. Raises HostIPsecError where that is not known."""
-    return record.read().connections
+    """Return what this host was given last, with what is barred. Raises HostIPsecError if it is not known."""
+    return record.read().guarded
 
 
 def of(

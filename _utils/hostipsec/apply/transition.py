@@ -90,6 +90,7 @@ def _finish_record(want: Wanted) -> tuple[str, ...]:
     path = paths.here.record
     try:
         files.replace(path, want.files[path], present.modes()[path])
+        record.keep_copy()
     except HostIPsecError as error:
         return (f"connections that are gone stay on record: {error}",)
     return ()

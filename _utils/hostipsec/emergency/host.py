@@ -16,7 +16,7 @@ from .. import paths
 from ..charon import charon
 from ..kernel import guard, kernel
 from ..model import Charon, Connection, Kernel
-from ..store import holdfile
+from ..store import holdfile, record
 from ..store.hold import Command, Decisions, Hold, Lift
 from ..system import locks, service
 
@@ -143,8 +143,11 @@ class Host:
         kernel.delete(batch, timeout)
 
     def guard(self, connections: Sequence[Connection]) -> None:
-        """Block what is in the clear where these connections, unless they are held, want it; nothing else."""
-        guard.apply(holdfile.free(connections))
+        """Block what is in the clear where these connections, unless they are held, want it; nothing else.
+
+        What is blocked beside connections stays blocked, unless it is held.
+        """
+        guard.apply(holdfile.free((*connections, *record.read().barred)))
 
     # the holds on disk
 

@@ -87,7 +87,7 @@ def _expected(member: Callable[[], Membership], stage: Optional[str]) -> _Expect
     settings, meant = found.fleet.settings, sections.meant(found.fleet.settings)
     if stage is None:
         return _Expected(found.connections, settings.certificates.warn_days, meant, found)
-    limited = found.limited(stage, _recorded().connections)
+    limited = found.limited(stage, _recorded().guarded)
     # a roll-out that changes proposals leaves SAs as they are: they go on with those of before
     meant = meant._replace(esp="", ike="")
     return _Expected(limited.connections, settings.certificates.warn_days, meant, found)
@@ -102,7 +102,7 @@ def _recorded() -> Record:
 
 def _look(expected: _Expected) -> tuple[Look, Report]:
     seen = observation.observe(expected.connections, warn_days=expected.warn_days, meant=expected.meant)
-    seen = observation.watched(seen)
+    seen = observation.watched(seen).without("record", record.found().wrong)
     return seen, look.judged(seen, expected.member.resting if expected.member else ())
 
 

@@ -31,10 +31,11 @@ class Look(NamedTuple):
     certificate: Optional[CertificateInUse] = None
     holds: Decisions = ()
     dead: tuple[str, ...] = ()  # who is to run here beside charon, and does not: sentences
-    unread: Mapping[str, str] = _NOTHING  # "charon", "kernel", "certificate" or HOLD -> why it cannot be read
+    unread: Mapping[str, str] = _NOTHING  # "record", "charon", "kernel", "certificate", HOLD -> why it is not
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like
+    barred: tuple[Connection, ...] = ()  # what is blocked beside the connections
 
     @property
     def plane(self) -> str:
@@ -51,6 +52,21 @@ class Look(NamedTuple):
         """Return the connections that are not held."""
         held = self.held
         return tuple(one for one in self.connections if one.name not in held)
+
+    def without(self, part: str, why: str) -> Look:
+        """Return the look where something else could not be read either."""
+        return self._replace(unread={part: why, **self.unread}) if why else self
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the record cannot be read: what is known may not be all."""
+        return "record" in self.unread
+
+    @property
+    def guarded(self) -> tuple[Connection, ...]:
+        """Return what the guard has to do with, without what is held."""
+        held = hold.reasons(self.holds, self.barred, self.time)
+        return (*self.free, *(one for one in self.barred if one.name not in held))
 
 
 def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optional[Charon] = None) -> Report:

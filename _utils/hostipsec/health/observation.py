@@ -30,16 +30,18 @@ def observe(
     connections: Optional[Sequence[Connection]] = None,
     mtu: Optional[int] = None,
     warn_days: int = defaults.WARN_DAYS,
+    barred: Sequence[Connection] = (),
     meant: Optional[Meant] = None,
 ) -> Look:
     """Look at this host once: at charon, after it at the kernel, last at the holds, which count at once.
 
-    ``connections`` are those that shall run here; without, the first three arguments are those on record.
+    ``connections`` are those that shall run here; without, the first four arguments are those on record.
     What cannot be read is said in the look, and stops nothing. ``meant`` is by default what ipsec.conf says.
     Raises HostIPsecError where the record is needed and damaged.
     """
     if connections is None:
-        connections, mtu, warn_days = record.read()
+        known = record.needed()
+        return observe(*known.record, meant).without("record", known.wrong)
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}
     parts: Mapping[str, Callable[[], object]] = {
@@ -56,4 +58,4 @@ def observe(
     now = datetime.now(timezone.utc)
     unread.update({looks.HOLD: wrong} if wrong else {})
     seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
-    return seen._replace(meant=present.meant() if meant is None else meant)
+    return seen._replace(barred=tuple(barred), meant=present.meant() if meant is None else meant)

@@ -113,9 +113,18 @@ def apply(free: Sequence[Connection]) -> int:
     return amend(free, kernel.policies(DEADLINE))
 
 
+def add(free: Sequence[Connection]) -> int:
+    """Add what is missing, and remove nothing: for who is not sure to know all connections."""
+    there = kernel.policies(DEADLINE)
+    return _set(wanted(free) - present(there), frozenset())
+
+
 def amend(free: Sequence[Connection], there: Iterable[KernelPolicy]) -> int:
     """Do it from a look at the kernel that was taken already."""
-    add, remove = difference(free, there)
-    if add or remove:
-        kernel.set_policies(batch(add, remove), DEADLINE)
-    return len(add) + len(remove)
+    return _set(*difference(free, there))
+
+
+def _set(added: frozenset[Policy], removed: frozenset[Policy]) -> int:
+    if added or removed:
+        kernel.set_policies(batch(added, removed), DEADLINE)
+    return len(added) + len(removed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..errors import HostIPsecError, PillarError, nearest
-from ..model import Connection, Fleet, Host
+from ..model import REQUIRE, Connection, Fleet, Host
 from . import pillar, topology
 
 
@@ -18,6 +18,12 @@ class Membership:
     fleet: Fleet
     host: Host
     connections: tuple[Connection, ...]
+    barred: tuple[Connection, ...] = ()  # see topology.barred
+
+    @property
+    def guarded(self) -> tuple[Connection, ...]:
+        """Return all that the guard of stage ``require`` has to do with."""
+        return (*self.connections, *self.barred)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -37,8 +43,15 @@ class Membership:
         return tuple(one for one in every if one not in self.connections)
 
     def limited(self, stage: str, before: Sequence[Connection]) -> Membership:
-        """Return the membership with connections at no later stage than this, see topology.limited."""
-        return replace(self, connections=topology.limited(self.connections, stage, before))
+        """Return the membership with connections at no later stage than this, see topology.limited.
+
+        What is barred goes with them: as soon as one connection of the pair is required.
+        """
+        found = topology.limited(self.connections, stage, before)
+        required = {one.peer for one in found if one.stage == REQUIRE}
+        rest = zip(self.barred, topology.limited(self.barred, stage, before))
+        kept = (one for one, limited in rest if limited.stage == REQUIRE or one.peer in required)
+        return replace(self, connections=found, barred=tuple(kept))
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -82,4 +95,4 @@ def of(fleet: Fleet, minion_id: str) -> Membership:
         raise HostIPsecError(f"ipsec:hosts: {minion_id} is not there; {known}")
     if host.lost:
         raise PillarError(host.lost)
-    return Membership(fleet, host, topology.connections(fleet, host.id))
+    return Membership(fleet, host, topology.connections(fleet, host.id), topology.barred(fleet, host.id))

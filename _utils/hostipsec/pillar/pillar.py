@@ -17,6 +17,7 @@ from .found import SOURCES, Found
 from .reader import Reader
 
 TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
+IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
 HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses")
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
@@ -126,15 +127,23 @@ def _host(
     elif sources and isinstance(value, Mapping):
         reader.wrong(f"{path}:addresses", "found it beside an address", "one of them")
     labels = _host_labels(reader, entry, path, used)
-    maintenance = reader.boolean(entry.get("maintenance", False), f"{path}:maintenance")
+    rests, clear = _maintenance(reader, entry.get("maintenance", False), f"{path}:maintenance")
     return Host(
         name,
         {**labels, "id": name},
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv4Address)), None),
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv6Address)), None),
-        maintenance,
+        rests,
         tuple(Problem(path, *wrong) for wrong in found.wrong),
+        clear,
     )
+
+
+def _maintenance(reader: Reader, value: object, path: str) -> tuple[bool, bool]:
+    """Return whether a host rests, and whether packets between it and peers of stage require may then go."""
+    if not isinstance(value, bool) and value != IN_THE_CLEAR:
+        reader.wrong(path, f"found {shown(value)}", f"true or false, or {IN_THE_CLEAR}")
+    return value is True or value == IN_THE_CLEAR, value == IN_THE_CLEAR
 
 
 def _host_labels(

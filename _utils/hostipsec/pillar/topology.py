@@ -13,10 +13,14 @@ from typing import Optional
 
 from .. import plane
 from ..errors import Problem, nearest
-from ..model import FAMILIES, REQUIRE, STAGES, Connection, Fleet, Host, Rule, Selector
+from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule, Selector
 
 Pairs = dict[tuple[str, str], Rule]
 _Values = tuple[str, ...]  # of some labels of a host
+_ANYWHERE: Mapping[str, Address] = {
+    "v4": IPv4Address(0),
+    "v6": IPv6Address(0),
+}  # whatever address this host has there
 
 
 def _matches(selector: Selector, host: Host) -> bool:
@@ -151,9 +155,9 @@ def connections(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
 
 
 def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, called: str) -> Connection:
-    left, right = host.address(family), peer.address(family)
-    if left is None or right is None:
-        raise ValueError(f"{host.id} and {peer.id} share no {family} address")
+    left, right = host.address(family) or _ANYWHERE[family], peer.address(family)
+    if right is None:
+        raise ValueError(f"{peer.id} has no {family} address")
     return Connection(
         name=f"{called}_{family}",
         peer=peer.id,
@@ -165,6 +169,26 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         initiator=is_initiator(host.id, peer.id),
         stage=rule.stage,
     )
+
+
+def barred(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
+    """Return what stage ``require`` blocks beside a host's connections, as connections that charon lacks.
+
+    That is each address of a peer by which the two have no connection: since this host has none of its
+    family, or since the peer is in maintenance, unless the pillar says that it may be reached in the clear.
+    """
+    host = fleet.host(minion_id)
+    if host is None or host.maintenance or all(rule.stage != REQUIRE for rule in fleet.rules):
+        return ()
+    called = names(fleet)
+    found = [
+        _connection(fleet, host, peer, rule, family, called[peer.id])
+        for peer, rule in peers(fleet, host, maintenance=True)
+        if rule.stage == REQUIRE and not peer.clear
+        for family in FAMILIES
+        if peer.address(family) and (peer.maintenance or not host.address(family))
+    ]
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:

@@ -54,6 +54,8 @@ PAUSE = 0.5
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 SETTLED = 30  # seconds of the record's life before routes and guard are kept: who wrote it is setting them
 
+LOOKED = ("record", "kernel")  # what is said of, where it cannot be read
+
 Part = Callable[[Look], object]
 
 log = logging.getLogger("hostipsec-keeper")
@@ -184,12 +186,19 @@ def _stamp(path: Path) -> Optional[tuple[int, int]]:
 
 def keep_guard(look: Look) -> int:
     """Make the guard's policies what the record says; returns how many were changed."""
-    if look.kernel is None or not any(guard.difference(look.free, look.kernel.policies)):
+    if look.kernel is None or not any(guard.difference(look.guarded, look.kernel.policies)):
         return 0
-    changed = guard.amend(holdfile.free(look.connections), look.kernel.policies)
+    free = holdfile.free((*look.connections, *look.barred))
+    changed = guard.add(free) if look.damaged else guard.amend(free, look.kernel.policies)
     if changed:
         log.info("%d policies that block what is in the clear were not as they should be", changed)
     return changed
+
+
+def keep_copy(look: Look) -> None:
+    """Keep a copy of the record, for the day on which it cannot be read."""
+    if not look.damaged:
+        record.keep_copy()
 
 
 def keep_routes(look: Look) -> routes.Difference:
@@ -209,13 +218,17 @@ def keep_routes(look: Look) -> routes.Difference:
 
 
 def looked() -> Optional[Look]:
-    """Return one look at this host; None without a record. Raises HostIPsecError where that is damaged.
+    """Return one look at this host; None without a record. Raises HostIPsecError for one that is damaged.
 
-    Nothing is taken from ipsec.conf instead: it tells too little of a connection to act on it.
+    Its copy counts meanwhile. Of ipsec.conf nothing but the guard is made: it tells too little to act on it.
     """
-    if not paths.here.record.exists():
-        return None
-    return observation.observe(*record.written())
+    known = record.found()
+    if not known.guessed:
+        return observation.observe(*known.record).without("record", known.wrong)
+    if known.wrong:
+        guard.add(holdfile.free(known.record.connections))
+        raise HostIPsecError(known.wrong)
+    return None
 
 
 def settled() -> bool:
@@ -232,7 +245,7 @@ class Keeper:
     def __init__(self) -> None:
         self.repair = Repair()
         self.parts: tuple[Part, ...] = (keep_hold, self.repair, Start())
-        self.later: tuple[Part, ...] = (keep_guard, keep_routes)  # once the record is settled
+        self.later: tuple[Part, ...] = (keep_guard, keep_routes, keep_copy)  # once the record is settled
         self.said: dict[object, str] = {}
 
     def once(self) -> None:
@@ -244,14 +257,15 @@ class Keeper:
             return
         if look is None:
             return
-        self._say(looked, look.unread.get("kernel", ""))
+        self._say(looked, "; ".join(look.unread[part] for part in LOOKED if part in look.unread))
         self._say(HOLD, look.unread.get(HOLD, ""))
         for part in self.parts:
             heartbeat.tell()
             self._say(part, complaint(part, look))
         for part in self.later:
             heartbeat.tell()
-            if settled():  # asked for each: a state that wrote it since the look is setting both
+            # asked for each: a state that wrote the record since the look is setting both
+            if look.damaged or settled():
                 self._say(part, complaint(part, look))
 
     def _say(self, part: object, wrong: str) -> None:

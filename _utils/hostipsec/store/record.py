@@ -2,21 +2,31 @@
 
 It names every connection of ours that charon may have. While a change is on its way, that is also what the
 change removes, until its SAs are ended: an emergency stop ends those as well, and a change that was cut short
-is finished by the next ``state.apply``.
+is finished by the next ``state.apply``. Beside them it names what stage ``require`` blocks without one.
+
+It ends with a sum of what stands before it, so that a damaged record is not believed: then the copy of the
+last one that was read well counts (mesh.copy.json), and without that what ipsec.conf tells.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from typing import NamedTuple, Optional
+import re
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
 
 from .. import paths, unicast
 from ..errors import HostIPsecError
-from ..model import PASSIVE, REQUIRE, START, Connection
+from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, START, Connection
 from ..strongswan import defaults
 from ..strongswan import parse as strongswan
 from ..system import files
+
+_SUM = re.compile(rb', "sum": "([0-9a-f]{8})"\}\n\Z')
+_UNSUMMED = frozenset(("connections", "mtu", "warn_days"))  # what a record of the release before has
+_CURE = "apply state ipsec again"
 
 
 class Record(NamedTuple):
@@ -25,68 +35,175 @@ class Record(NamedTuple):
     connections: tuple[Connection, ...] = ()
     mtu: Optional[int] = None  # of the routes to the peers; None where none is locked
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
+    barred: tuple[Connection, ...] = ()  # blocked, and none of charon's: see ``topology.barred``
 
     @property
     def names(self) -> frozenset[str]:
         """Return the names of the connections."""
         return frozenset(one.name for one in self.connections)
 
+    @property
+    def guarded(self) -> tuple[Connection, ...]:
+        """Return all that the guard of stage ``require`` has to do with."""
+        return (*self.connections, *self.barred)
+
     def only(self, names: Collection[str]) -> Record:
         """Return the record of those connections alone."""
         return self._replace(connections=tuple(one for one in self.connections if one.name in names))
 
 
+class Found(NamedTuple):
+    """What is known of this host, and what is wrong with its record; empty for nothing."""
+
+    record: Record
+    wrong: str = ""
+    guessed: bool = False  # by ipsec.conf, which tells less than a record
+
+
 def read() -> Record:
-    """Return the record of this host, else what an ipsec.conf of ours tells; empty where there is neither.
+    """Return the record of this host, else its copy, else what an ipsec.conf of ours tells; empty for none.
 
-    Raises HostIPsecError where the record is damaged and ipsec.conf no help.
+    Raises HostIPsecError where the record is damaged, and nothing else tells of connections.
     """
-    try:
-        found = written()
-        return found if found.connections else of_conf()
-    except HostIPsecError:
-        found = of_conf()
-        if found.connections:
-            return found
-        raise
+    return needed().record
 
 
-def written() -> Record:
-    """Return the record on disk, empty where nothing is there. Raises HostIPsecError for a damaged one."""
+def needed() -> Found:
+    """Return the same with what is wrong; raises as well."""
+    known = found()
+    if known.wrong and not known.record.connections:
+        raise HostIPsecError(known.wrong)
+    return known
+
+
+def found() -> Found:
+    """Return the same with what is wrong; raises nothing, and has no connections then."""
+    there, wrong = _tried(paths.here.record)
+    if there is not None and there.connections:
+        return Found(there)
+    if there is None:
+        copy, _ = _tried(paths.here.record_copy)
+        if copy is not None and copy.connections:
+            return Found(copy, f"{wrong or f'mesh.json is gone; {_CURE}'} (its copy counts meanwhile)")
+    told = _told_by_conf()
+    if told.connections:
+        return Found(told, wrong and f"{wrong} (what ipsec.conf tells counts meanwhile)", guessed=True)
+    return Found(there or told, wrong, guessed=there is None)
+
+
+def keep_copy() -> None:
+    """Keep a copy of the record if it reads well; else, or where the disk is full, raise HostIPsecError."""
     content = files.read(paths.here.record)
-    return parse(content.decode("utf-8", "replace")) if content else Record()
+    if content is not None and content != files.read(paths.here.record_copy):
+        if not _is_summed(content):
+            _decoded(content)
+        files.replace(paths.here.record_copy, content, 0o644)
+
+
+def _tried(path: Path) -> tuple[Optional[Record], str]:
+    """Return the record at a path, None for none, and why it cannot be read."""
+    try:
+        content = files.read(path)
+        return None if content is None else _decoded(content), ""
+    except HostIPsecError as error:
+        return None, str(error)
+
+
+def _decoded(content: bytes) -> Record:
+    try:
+        return parse(content.decode())
+    except UnicodeDecodeError as error:
+        raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
 
 
 def render(record: Record) -> str:
     """Return the record as JSON, one connection a line."""
-    lines = ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in record.connections)
     rest = {"mtu": record.mtu, "warn_days": record.warn_days}
     told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
-    end = "".join(f', "{key}": {value}' for key, value in told.items())
-    return f'{{"connections": [\n{lines}\n]{end}}}\n'
+    parts = [f'"connections": [\n{_lines(record.connections)}\n]']
+    parts += [f'"barred": [\n{_lines(record.barred)}\n]'] if record.barred else []
+    text = ", ".join([*parts, *(f'"{key}": {value}' for key, value in told.items())])
+    return _summed(f"{{{text}") if record.guarded else f"{{{text}}}\n"
 
 
-def parse(text: str) -> Record:
-    """Read what :func:`render` wrote. Raises HostIPsecError where it is no record."""
-    try:
-        found = json.loads(text)
-        rest = {key: found[key] for key in ("mtu", "warn_days") if isinstance(found.get(key), int)}
-        connections = tuple(_connection(entry) for entry in found["connections"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise HostIPsecError(f"mesh.json cannot be read ({error!r}); apply state ipsec again") from None
-    return Record(connections, **rest)
+def _lines(connections: Iterable[Connection]) -> str:
+    return ",\n".join(json.dumps(_plain(one), sort_keys=True) for one in connections)
 
 
 def _plain(connection: Connection) -> dict[str, object]:
     return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
 
 
-def _connection(entry: dict[str, str]) -> Connection:
-    addresses = {side: unicast.parse(entry[side]) for side in ("left", "right")}
-    return Connection(**{**{key: entry[key] for key in Connection._fields}, **addresses})  # type: ignore[arg-type]
+def _summed(text: str) -> str:
+    return f'{text}, "sum": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def parse(text: str) -> Record:
+    """Read what :func:`render` wrote. Raises HostIPsecError where it is no record."""
+    try:
+        found = json.loads(text)
+        _check_sum(text, found)
+        rest = {key: _number(found[key]) for key in ("mtu", "warn_days") if found.get(key) is not None}
+        lists = {key: _connections(found.get(key, ())) for key in ("connections", "barred")}
+        return Record(lists["connections"], barred=lists["barred"], **rest)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
+
+
+def _check_sum(text: str, found: Mapping[str, object]) -> None:
+    """Raise ValueError for another sum; a record of the release before has none, and just its own keys."""
+    if "connections" not in found:
+        raise ValueError("no connections")
+    content = text.encode()
+    if _is_summed(content):
+        return
+    if _SUM.search(content):
+        raise ValueError("its sum is another")
+    if {*found} - _UNSUMMED:
+        raise ValueError(f"{', '.join(sorted({*found} - _UNSUMMED))} without a sum")
+
+
+def _is_summed(content: bytes) -> bool:
+    found = _SUM.search(content)
+    return found is not None and b"%08x" % zlib.crc32(content[: found.start()]) == found[1]
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"no number: {value!r}")
+    return value
+
+
+def _connections(entries: Iterable[Mapping[str, object]]) -> tuple[Connection, ...]:
+    return tuple(map(_connection, entries))
+
+
+def _connection(entry: Mapping[str, Any]) -> Connection:
+    """Return a connection; each value has to be what it is said to be, since programs act on it."""
+    found = Connection(
+        **{
+            **{key: entry[key] for key in Connection._fields},
+            **{side: unicast.parse(entry[side]) for side in ("left", "right")},
+        }
+    )
+    texts = (found.name, found.peer, found.leftid, found.rightid)
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or not found.name:
+        raise ValueError("no name")
+    if found.family not in FAMILIES or {found.left.version, found.right.version} != {int(found.family[1])}:
+        raise ValueError(f"addresses of {found.name} are not of its family")
+    if found.stage not in STAGES or not isinstance(found.initiator, bool):
+        raise ValueError(f"no stage of {found.name}")
+    return found
 
 
 # From ipsec.conf -----------------------------------------------------------------------------
+
+
+def _told_by_conf() -> Record:
+    try:
+        return of_conf()
+    except HostIPsecError:
+        return Record()
 
 
 def of_conf() -> Record:
@@ -102,6 +219,8 @@ def _told(name: str, options: Mapping[str, str]) -> Optional[Connection]:
     except (KeyError, ValueError):
         return None
     rightid = options.get("rightid", name)
+    if left.version != right.version or not f"{name}{rightid}".isprintable():
+        return None
     starts = options.get("dpdaction") == "restart"
     return Connection(
         name=name,
