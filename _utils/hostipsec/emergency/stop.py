@@ -41,7 +41,7 @@ def down_host(
     except HostIPsecError as error:
         found = down((), scope, hold, deadline, wait, command, host)
         said = f"which connections this host has is not known, so none was ended: {error}"
-        return found._replace(problems=(*found.problems, said))
+        return found._replace(problems=(*strangers.said(host), *found.problems, said))
     orders.something(scope, connections, host.holds())
     found = down(connections, scope, hold, deadline, wait, command, host)
     if connections or found.overruled:
