@@ -7,7 +7,7 @@ import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, everywhere, fleet_of, joins
+from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, deciding, everywhere, fleet_of
 
 from edits import NOTHING, Texts, answer, rendered, value_of
 from hostipsec.fleet import fleetplan, planwords
@@ -149,10 +149,10 @@ def edited(data: dict, edits: list) -> dict:
     result = copy.deepcopy(data)
     for kind, number, (name, labels), rule in edits:
         kind(result, number + 1, name, labels, rule)
-        hosts = result["hosts"]
         named = {rule["name"]: rule for rule in result["rules"]}.values()
-        fits = [one for one in named if any(joins(one, hosts, a, b) for a in hosts for b in hosts)]
-        result["rules"] = fits or [{"name": "all", "between": everywhere(), "and": everywhere()}]
+        result["rules"] = deciding([*named], result["hosts"]) or [
+            {"name": "all", "between": everywhere(), "and": everywhere()}
+        ]
     return result
 
 

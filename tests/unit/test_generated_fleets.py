@@ -48,7 +48,7 @@ PILLARS = st.builds(
 
 
 def fleet_of(drawn: list, rules: list, first: str) -> dict:
-    """Return a valid pillar: all hosts share a family, and rules that pair nobody are left out."""
+    """Return a valid pillar: all hosts share a family, and rules that decide for no pair are left out."""
     hosts = {}
     for index, (name, (site, cluster, rack, both, maintenance)) in enumerate(drawn, 1):
         addresses = {"ipv4": f"10.0.0.{index}", "ipv6": f"2001:db8::{index:x}"}
@@ -66,8 +66,18 @@ def fleet_of(drawn: list, rules: list, first: str) -> dict:
         }
         for index, (one, other, (same, different, stage)) in enumerate(rules)
     ]
-    fits = [rule for rule in plain if any(joins(rule, hosts, one, other) for one in hosts for other in hosts)]
+    fits = deciding(plain, hosts)
     return {"hosts": hosts, "rules": fits or [{"name": "all", "between": everywhere(), "and": everywhere()}]}
+
+
+def deciding(rules: list, hosts: dict) -> list:
+    """Return the rules that decide for some pair."""
+    found, left = [], {(one, other) for one in hosts for other in hosts}
+    for rule in rules:
+        decided = {pair for pair in left if joins(rule, hosts, *pair)}
+        found += [rule] if decided else []
+        left -= decided
+    return found
 
 
 def everywhere() -> dict:

@@ -313,3 +313,60 @@ def test_a_peer_that_goes_to_maintenance_stays_blocked_in_each_step_of_a_roll_ou
     before = membership.read(required(), HUB).guarded
     found = membership.read(required(maintenance=True), HUB).limited("passive", before)
     assert {one.name for one in found.barred} == {"edge0001_v4", "edge0001_v6"}
+
+
+# Two rules fit a pair -------------------------------------------------------------------------
+
+
+def ruled(*rules):
+    """Return a hub with three edges; a rule is its name, its stage, and the edges that it is for."""
+    data = fleets.star(3)
+    ids = {number: f"edge000{number}.edge.example" for number in (1, 2, 3)}
+    data["rules"] = [
+        {
+            "name": name,
+            "stage": stage,
+            "between": {"id": [ids[one] for one in edges]},
+            "and": {"site": "core"},
+        }
+        for name, stage, *edges in rules
+    ]
+    return data
+
+
+def test_a_rule_that_can_never_decide_is_an_error():
+    """A broader one before it won in silence: what was required went in the clear."""
+    with pytest.raises(PillarError) as caught:
+        pillar.read(ruled(("all", "start", 1, 2, 3), ("strict", "require", 1, 2)))
+    (problem,) = caught.value.problems
+    assert problem.path == "ipsec:rules:1"
+    assert problem.found == "rule 'strict' never decides: rules before it, as 'all', fit all of its pairs"
+
+
+def test_a_rule_that_several_before_it_shadow_is_one_too():
+    with pytest.raises(PillarError, match="'c' never decides"):
+        pillar.read(ruled(("a", "start", 1), ("b", "start", 2), ("c", "require", 1, 2)))
+
+
+@pytest.mark.parametrize("stage", ["off", "passive", "start"])
+def test_a_rule_partly_shadowed_by_an_earlier_stage_is_a_warning_that_names_the_pairs(stage):
+    data = ruled(("some", stage, 1, 2), ("strict", "require", 2, 3))
+    assert membership.read(data, HUB).shadowed == (
+        f"rule 'strict' (require) does not decide for {HUB} with edge0002.edge.example: "
+        f"rule 'some' ({stage}) comes first",
+    )
+    assert membership.read(data, "edge0003.edge.example").shadowed == ()
+
+
+def test_an_exception_with_a_later_stage_before_a_broader_rule_is_no_warning():
+    assert membership.read(ruled(("strict", "require", 2), ("all", "start", 1, 2, 3)), HUB).shadowed == ()
+
+
+def after_another(fleet):
+    (rule,) = fleet.rules
+    first = rule._replace(name="first", between=(("id", frozenset({fleet.hosts[0].id})),))
+    return [*topology._idle_rules(fleet._replace(rules=(first, rule)))]
+
+
+def test_whether_a_rule_decides_is_found_without_comparing_all_pairs():
+    assert looks(80, after_another) <= looks(20, after_another) + 1

@@ -121,7 +121,8 @@ def _changes(
         fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
-    return (*inspection.warnings, *member.lost, *ways.wanted.errors, *ways.wanted.warnings), changes
+    told = (*inspection.warnings, *member.lost, *member.shadowed)
+    return (*told, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 
 def _absent(connections: Sequence[Connection]) -> list[str]:

@@ -131,7 +131,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         if member.connections:
             platforms.of(grains)
             problems += reading.inspection.errors
-            warnings += [*reading.inspection.warnings, *member.lost]
+            warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
     except PillarError as error:
         problems += [str(problem) for problem in error.problems]
     except HostIPsecError as error:

@@ -16,6 +16,7 @@ from ..errors import Problem, nearest
 from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule, Selector
 
 Pairs = dict[tuple[str, str], Rule]
+_FEW = 5  # names of hosts that a sentence has
 _Values = tuple[str, ...]  # of some labels of a host
 _ANYWHERE: Mapping[str, Address] = {
     "v4": IPv4Address(0),
@@ -243,7 +244,12 @@ def _identities(one: Connection) -> tuple[object, ...]:
 
 def problems(fleet: Fleet) -> list[Problem]:
     """Return what is wrong with rules and expectations of a fleet whose parts are valid."""
-    found = [*_empty_rules(fleet), *_unmet_expectations(fleet), *_familyless_pairs(fleet)]
+    found = [
+        *_empty_rules(fleet),
+        *_idle_rules(fleet),
+        *_unmet_expectations(fleet),
+        *_familyless_pairs(fleet),
+    ]
     return [*found, *_unguarded(fleet), *_bypassed(fleet)]
 
 
@@ -275,6 +281,40 @@ def _empty_rules(fleet: Fleet) -> Iterator[Problem]:
     for index, rule in enumerate(fleet.rules):
         if next(_rule_pairs(rule, fleet.hosts), None) is None:
             yield Problem(f"ipsec:rules:{index}", *_why_empty(rule, fleet.hosts))
+
+
+def _idle_rules(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse rules that decide for no pair: what they say about its stage counts for nobody."""
+    for index, rule in enumerate(fleet.rules):
+        before = fleet._replace(rules=fleet.rules[:index])
+        deciding = (rule_for(before, *pair) for pair in _rule_pairs(rule, fleet.hosts))
+        first = next(deciding, None)
+        if first is not None and all(deciding):
+            yield Problem(
+                f"ipsec:rules:{index}",
+                f"rule {rule.name!r} never decides: rules before it, as {first.name!r}, fit all of its pairs",
+                "a place before those rules, or no such rule",
+            )
+
+
+def shadowed(fleet: Fleet, host: Host) -> tuple[str, ...]:
+    """Say for which peers of a host a rule of an earlier stage decides, though a later rule asks for more."""
+    found: dict[tuple[Rule, Rule], list[str]] = {}
+    for other in fleet.hosts if len(fleet.rules) > 1 else ():
+        fitting = [rule for rule in fleet.rules if applies(rule, host, other)]
+        most = max(fitting, key=lambda rule: STAGES.index(rule.stage), default=None)
+        if most is not None and most.stage != fitting[0].stage:
+            found.setdefault((fitting[0], most), []).append(other.id)
+    return tuple(
+        f"rule {most.name!r} ({most.stage}) does not decide for {host.id} with {_few(others)}: "
+        f"rule {first.name!r} ({first.stage}) comes first"
+        for (first, most), others in found.items()
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return f"{', '.join(names[:_FEW])}{more}"
 
 
 def _why_empty(rule: Rule, hosts: Sequence[Host]) -> tuple[str, str]:
