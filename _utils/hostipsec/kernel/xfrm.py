@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from ..errors import HostIPsecError
 from ..model import Kernel, KernelPolicy, KernelState
@@ -13,7 +15,10 @@ _CURRENT = re.compile(r"lifetime current:\s+(\d{1,20})\(bytes\), (\d{1,20})\(pac
 _IDENTITY = re.compile(r"^\tproto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE)
 _HEAD = re.compile(r"src (\S+) dst (\S+)((?: .*?)??)(?: uid \d+)? *$", re.MULTILINE)
 _ICMP_TYPE = re.compile(r"proto \S+ type (\d{1,3})\b")
-_DIRECTION = re.compile(r"^\tdir (in|out|fwd)(?: action (\S+))?.*? priority (\d{1,10})\b", re.MULTILINE)
+_DIRECTION = re.compile(
+    r"^\tdir (in|out|fwd)(?: action (\S+))?.*? priority (\d{1,10})(?= share | ptype | flag | *$)",
+    re.MULTILINE,
+)
 _SOCKET = re.compile(r"^\tsocket (?:in|out|fwd) ", re.MULTILINE)
 _TEMPLATE = re.compile(
     r"^\ttmpl src (\S+) dst (\S+)\s+proto (\S+) (?:spi \S+ )?reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE
@@ -22,8 +27,13 @@ _TEMPLATES = re.compile(r"^\ttmpl ", re.MULTILINE)
 _INDEX = re.compile(r"^\tdir .*? index (\d{1,10}) ", re.MULTILINE)
 _LEVEL = re.compile(r"^\t\tlevel (\S+)", re.MULTILINE)
 _LIMITED = re.compile(r"\b(mark 0x[0-9a-f]+/0x0*[1-9a-f][0-9a-f]*|if_id 0x[0-9a-f]+)\b")
-_SELECTOR = re.compile(r"[0-9a-f.:]+(?:/\d{1,3})?")
 _STRAY = re.compile(r"\n(?!src |\t|\n|\Z)")  # a line of an entry that is not indented
+_LIFETIME = (
+    r"limit: soft \S+\((?:bytes|packets)\), hard \S+\((?:bytes|packets)\)"
+    r"|expire (?:add|use): soft \d+\(sec\), hard \d+\(sec\)"
+    r"|\d+\(bytes\), \d+\(packets\)|add [-0-9: ]+ use [-0-9: ]+"
+)
+_STRANGE = re.compile(rf"\n\t  (?!(?:{_LIFETIME}) *(?:\n|\Z))")  # where only lifetimes stand
 _ACTIONS, _LEVELS = ("allow", "block"), ("required", "use")
 
 
@@ -48,6 +58,16 @@ def _blocks(text: str, what: str) -> Iterator[str]:
         yield block
 
 
+@lru_cache(maxsize=4096)
+def _is_selector(text: str) -> bool:
+    """Say whether a text is an address, or a network."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _unreadable(what: str, block: str) -> UnreadableError:
     shown = " ".join(block.split())
     return UnreadableError(f"ip xfrm {what} printed what cannot be read: {shown[:80]!r}")
@@ -64,7 +84,7 @@ def parse_states(text: str) -> tuple[KernelState, ...]:
 
 def _state(block: str) -> KernelState:
     head, identity, current = _HEAD.match(block), _IDENTITY.search(block), _CURRENT.search(block)
-    if head is None or identity is None or not all(map(_SELECTOR.fullmatch, head.groups()[:2])):
+    if head is None or identity is None or not all(map(_is_selector, head.groups()[:2])):
         raise _unreadable("state", block)
     return KernelState(
         src=head.group(1),
@@ -131,8 +151,10 @@ def _whole(
 ) -> bool:
     """Say whether the words of a policy are words of ``ip``."""
     return (
-        all(map(_SELECTOR.fullmatch, head.groups()[:2]))
+        all(map(_is_selector, head.groups()[:2]))
         and direction.group(2) in (None, *_ACTIONS)
+        and block.count(" priority ") == 1  # of one policy, not of two without an end between them
+        and not _STRANGE.search(block)
         and len(templates) == len(_TEMPLATES.findall(block))
         and {*levels} <= {*_LEVELS}
     )
