@@ -160,7 +160,8 @@ def status(peer=None, connection=None, stage=None, configured=False):
             whether this host is the one that starts the connection
         ``state``
             ``established``, ``connecting``, ``down``, ``no child`` (an IKE SA without a CHILD SA),
-            ``no xfrm`` (charon has SAs that the kernel lacks), ``duplicate``, ``one-way``, ``held``
+            ``no xfrm`` (charon has SAs that the kernel lacks), ``not encrypted`` (SAs are there, and encrypt
+            nothing, or not all between the two hosts), ``duplicate``, ``one-way``, ``held``
         ``severity``
             ``ok``, ``warning`` or ``critical``; a passive connection that is down is ``ok``
         ``reason``
@@ -191,7 +192,7 @@ def status(peer=None, connection=None, stage=None, configured=False):
         ``renewed``, whether another one is at its source, which ``state.apply ipsec`` takes up; None where
         none is configured
     ``warnings``
-        sentences about what could not be looked at
+        sentences about what could not be looked at, and that the keeper does not run
     ``backend``
         how charon was asked, ``vici`` or ``stroke``; None where it does not answer
     ``strongswan``

@@ -323,4 +323,5 @@ def test_a_keeper_that_does_not_run(faces, result, said):
     status, _, lines = faces.command()
     assert (faces.minion.retcode, status) == ((1, 1) if said else (0, 0))
     assert [text.startswith(said) for text in found["warnings"]] == ([True] if said else [])
+    assert found["problems"] == found["warnings"]
     assert any(line.startswith(f"WARNING: {said}") for line in lines) is bool(said)

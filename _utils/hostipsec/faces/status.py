@@ -115,12 +115,11 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
     said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
     sentence, unread = "; ".join(said), report.warnings if expected.connections else ()
     expiring = [certificate["sentence"]] if certificate and certificate["severity"] != "ok" else []
-    late = [seen.unread["keeper"]] if "keeper" in seen.unread else []
     return Answer(
-        ok=not (expected.warnings or late) and shown.ok,
+        ok=not (expected.warnings or seen.dead) and shown.ok,
         sentence=sentence,
         connections={row.name: _row(row) for row in shown.managed},
-        problems=(*expected.warnings, *late, *expiring),
+        problems=(*expected.warnings, *seen.dead, *expiring),
         notes=unread,
         own={
             "unmanaged": {row.name: _row(row) for row in shown.unmanaged},
