@@ -5,26 +5,25 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 """
 
 import datetime
-import random
 import time
 
 import salt.pillar
 
 try:
-    from hostipsec import __version__, answer, arguments, paths
+    from hostipsec import __version__, answer, arguments, calls, paths
     from hostipsec.apply import hostplan, rollback, run
-    from hostipsec.charon import charon
+    from hostipsec.charon import daemon
     from hostipsec.edition import EDITION
-    from hostipsec.emergency import comeback, orders, reauthentication, stop
+    from hostipsec.emergency import orders, reauthentication, strangers, verbs
     from hostipsec.emergency.host import Host
-    from hostipsec.errors import CharonError, HostIPsecError
+    from hostipsec.errors import HostIPsecError
     from hostipsec.faces import status as face
     from hostipsec.fleet import fleetplan
     from hostipsec.kernel import overhead, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
-    from hostipsec.store import generations, record
+    from hostipsec.store import generations
     from hostipsec.strongswan import sections
     from hostipsec.system import platforms
 
@@ -45,13 +44,8 @@ def __virtual__():
 
 def _reading():
     """Return the reading of pillar and certificates; within a run of states, that of the run."""
-    return run.of(
-        __context__,
-        __pillar__.get("ipsec"),
-        __grains__["id"],
-        __salt__["mine.get"],
-        addressed.masters(__opts__),
-    )
+    mine, masters = calls.Calls(__salt__)["mine.get"], addressed.masters(__opts__)
+    return run.of(__context__, __pillar__.get("ipsec"), __grains__["id"], mine, masters)
 
 
 def _member():
@@ -82,7 +76,7 @@ def check():
     ``peers``
         ids of the hosts that this host has connections with
     ``lonely``
-        why the host has no peers, empty when it has some
+        why the host has no peers, empty when it has some; the exit status is 0 where ``ok``, else 1
 
     CLI Example:
 
@@ -90,7 +84,7 @@ def check():
 
         salt '*' ipsec.check
     """
-    return run.check(_reading(), __grains__).as_dict()
+    return _answer(run.check(_reading(), __grains__))
 
 
 def connections():
@@ -132,7 +126,7 @@ def _no_data(error):
     return {"error": str(error)}
 
 
-def status(peer=None, connection=None, stage=None, configured=False):
+def status(peer=None, connection=None, stage=None, configured=False, known=False):
     """
     What is up between this host and its peers, and why something is not. Changes nothing.
 
@@ -148,6 +142,8 @@ def status(peer=None, connection=None, stage=None, configured=False):
         stage leaves behind, from the pillar as a state run gets it; by default by all that the pillar says
     configured
         ``True``: judge by what was configured last, whatever the pillar says by now
+    known
+        as for :py:func:`down`
 
     Returns a dictionary:
 
@@ -212,6 +208,8 @@ def status(peer=None, connection=None, stage=None, configured=False):
         salt cp1001.eqiad.example ipsec.status peer='cp3*'
         salt cp1001.eqiad.example ipsec.status connection='*_v6'
     """
+    if known and not strangers.recorded():
+        return _answer(strangers.outside(), edition=EDITION)
     if configured is True:
         return _answer(*face.as_configured(peer, connection))
     member = _member if stage is None else _fresh_member
@@ -241,12 +239,7 @@ def version():
 
         salt '*' ipsec.version
     """
-    known = {"strongswan": None, "backend": None, "package": __version__, "edition": EDITION}
-    try:
-        seen = charon.observe()
-    except CharonError:
-        return known
-    return {**known, "strongswan": seen.version, "backend": seen.backend}
+    return {**daemon.versions(), "package": __version__, "edition": EDITION}
 
 
 def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
@@ -350,6 +343,7 @@ def down(
     expires=None,
     wait=True,
     asked=None,
+    known=False,
     **kwargs,
 ):
     """
@@ -378,7 +372,10 @@ def down(
         ``False``: ask, and neither wait nor prove
     asked
         when the whole fleet was told so, seconds since 1970 at the master: ``salt-run ipsec.down`` says it.
-        Where this host obeyed a later command of the fleet already, nothing is done
+        Where this host obeyed a later command of the fleet already, nothing is done. What lies ahead of this
+        host's clock counts as now, and ``notes`` says so
+    known
+        ``True``: a host of which no connections are on record does nothing, and says so as ``unrecorded``
 
     Returns a dictionary:
 
@@ -418,21 +415,23 @@ def down(
         salt cp1001.eqiad.example ipsec.down reason='T195365'
         salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
     """
-    try:
-        arguments.no_more(kwargs)
-        meant, who = orders.scope(peer, connection), who or _user(kwargs)
-        taking = orders.hold(reason, who, meant, expires, _now()) if hold else None
-        seconds, command = (
-            arguments.deadline(deadline, paths.DOWN_DEADLINE),
-            orders.command("down", asked, who),
-        )
-        found = stop.down_host(meant, taking, seconds, wait, command)
-    except HostIPsecError as error:
-        return _failed(error, edition=EDITION)
-    return _answer(found.answer(), edition=EDITION)
+    named = {"reason": reason, "hold": hold, "expires": expires, "deadline": deadline, "wait": wait}
+    return _order(
+        verbs.down, {**named, "peer": peer, "connection": connection, "asked": asked}, who, known, kwargs
+    )
 
 
-def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0, asked=None, **kwargs):
+def up(
+    deadline=None,
+    peer=None,
+    connection=None,
+    who=None,
+    wait=True,
+    jitter=0,
+    asked=None,
+    known=False,
+    **kwargs,
+):
     """
     Lift the hold of :py:func:`down` and bring up every connection of this host, all at once.
 
@@ -449,7 +448,7 @@ def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0,
     jitter
         first do nothing for a time by chance, of so many seconds at most, so that the hosts of a fleet do not
         all negotiate at once
-    asked
+    asked, known
         as for :py:func:`down`
 
     Returns a dictionary:
@@ -484,14 +483,17 @@ def up(deadline=None, peer=None, connection=None, who=None, wait=True, jitter=0,
         salt cp1001.eqiad.example ipsec.up
         salt cp1001.eqiad.example ipsec.up peer='cp3*' deadline=60
     """
+    named = {"deadline": deadline, "wait": wait, "jitter": jitter, "asked": asked}
+    return _order(verbs.up, {**named, "peer": peer, "connection": connection}, who, known, kwargs)
+
+
+def _order(verb, named, who, known, more):
+    """Carry out an order; of a host that is asked for what it has on record, only where there is some."""
+    if known and not strangers.recorded():
+        return _answer(strangers.outside(), edition=EDITION)
     try:
-        arguments.no_more(kwargs)
-        meant, who = orders.scope(peer, connection), who or _user(kwargs)
-        seconds, command = arguments.deadline(deadline, paths.UP_DEADLINE), orders.command("up", asked, who)
-        delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
-        every = record.read().connections
-        time.sleep(delay)
-        found = comeback.up(every, meant, who, seconds, wait, command)
+        arguments.no_more(more)
+        found = verb(who=who or _user(more), now=_now(), **named)
     except HostIPsecError as error:
         return _failed(error, edition=EDITION)
     return _answer(found.answer(), edition=EDITION)
@@ -785,26 +787,25 @@ def _fresh_member():
 
 
 def _fleet(data):
-    found = addressed.fleet(data, __salt__["mine.get"], addressed.masters(__opts__))
+    found = addressed.fleet(data, calls.Calls(__salt__)["mine.get"], addressed.masters(__opts__))
     return addressed.of_host(found, run.given)
 
 
 def _fresh_pillar():
     """Return the pillar as a state run would get it; the one in memory is of the last refresh."""
-    compiler = salt.pillar.get_pillar(
-        __opts__,
-        dict(__grains__),
-        __opts__["id"],
-        __opts__.get("saltenv"),
-        pillarenv=__opts__.get("pillarenv"),
-    )
-    found = compiler.compile_pillar()
+    found = calls.Calls({"pillar.items": _compiled_pillar})["pillar.items"]()
     if found.get("_errors"):
         raise HostIPsecError(f"the pillar of this host: {'; '.join(map(str, found['_errors']))}")
     return found
 
 
+def _compiled_pillar():
+    env, pillarenv = __opts__.get("saltenv"), __opts__.get("pillarenv")
+    compiler = salt.pillar.get_pillar(__opts__, dict(__grains__), __opts__["id"], env, pillarenv=pillarenv)
+    return compiler.compile_pillar()
+
+
 def _system_changes(settings):
     """Return the sysctls and packages that differ, by the state that is to settle them."""
-    live = {key: str(__salt__["sysctl.get"](key)) for key in hostplan.sysctls(settings)}
-    return hostplan.system(settings, platforms.of(__grains__), live, __salt__["pkg.list_pkgs"]())
+    live = {key: str(calls.Calls(__salt__)["sysctl.get"](key)) for key in hostplan.sysctls(settings)}
+    return hostplan.system(settings, platforms.of(__grains__), live, calls.Calls(__salt__)["pkg.list_pkgs"]())

@@ -5,6 +5,7 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 """
 
 try:
+    from hostipsec import calls
     from hostipsec.apply import run
     from hostipsec.pillar import addressed
 
@@ -50,7 +51,7 @@ def facts():
         __context__,
         __pillar__.get("ipsec"),
         __grains__["id"],
-        __salt__["mine.get"],
+        calls.Calls(__salt__)["mine.get"],
         addressed.masters(__opts__),
     )
     return run.facts(reading, __grains__)

@@ -20,13 +20,14 @@ import salt.utils.network
 import salt.utils.user
 
 try:
-    from hostipsec import arguments, paths
+    from hostipsec import arguments, calls, paths
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
-    from hostipsec.fleet import asking, batches, commands, outcome, planwords, targets, underway
+    from hostipsec.fleet import asking, batches, commands, outcome, planwords, rendering, targets, underway
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest
+    from hostipsec.system import quiet
 
     HAS_ENGINE = True
 except ImportError:
@@ -114,8 +115,10 @@ def status(
         _no_more(more, kwargs)
         seconds, limit = arguments.seconds("wait", wait), arguments.whole("threshold", threshold)
         brief, client = arguments.switch("brief", brief), _Client(timeout)
-        fleet = _fleet()
-        chosen = targets.chosen(fleet, site, host, state, within)
+        fleet, why = _fleet_or_why()
+        if fleet is None and (site, host, state, within) == (None, None, None, None):
+            return _outcome(commands.recorded_status(asking.Asking(client), _everybody(why)), brief)
+        chosen = targets.chosen(fleet or _fleet(), site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
     found = commands.status(asking.Asking(client), fleet, chosen, seconds)
@@ -144,8 +147,9 @@ def down(
     Traffic goes in the clear then.
 
     tgt
-        which hosts; by default every host of the pillar that has peers. With a target the pillar is not read,
-        so that it works with a broken one, too
+        which hosts; by default every host of the pillar that has peers. With a target the pillar is not read.
+        Where the pillar cannot be used, all accepted minions are asked, and those count that have connections
+        on record
     reason
         why, for every status and whoever logs in
     deadline
@@ -204,15 +208,14 @@ def down(
             "asked": _asked(asked),
         }
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
-        hosts = _targets(tgt, tgt_type, site)
         size, brief = _batch(batch), arguments.switch("brief", brief)
-        only_say = arguments.switch("dry_run", dry_run)
+        only_say, ask = arguments.switch("dry_run", dry_run), asking.Asking(client)
+        meant = _meant(tgt, tgt_type, site)
+        if only_say:
+            return _outcome(commands.dry_run(ask, "down", meant))
+        return _outcome(commands.command(ask, "down", meant, told, size, limit), brief)
     except HostIPsecError as error:
         return _refused(error)
-    ask = asking.Asking(client)
-    if only_say:
-        return _outcome(commands.dry_run(ask, "down", hosts))
-    return _outcome(commands.command(ask, "down", hosts, told, size, limit), brief)
 
 
 def up(
@@ -276,18 +279,18 @@ def up(
             "asked": _asked(asked),
         }
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
-        hosts = _targets(tgt, tgt_type, site)
         size, spread = _batch(batch), arguments.seconds("jitter", jitter)
         only_say, waiting = arguments.switch("dry_run", dry_run), arguments.switch("wait", wait)
-        brief = arguments.switch("brief", brief)
+        brief, ask = arguments.switch("brief", brief), asking.Asking(client)
+        meant = _meant(tgt, tgt_type, site)
+        if only_say:
+            return _outcome(commands.dry_run(ask, "up", meant))
+        if not waiting:
+            return _outcome(commands.start(ask, meant, {**told, "jitter": spread}, size, limit), brief)
+        found = commands.up(ask, meant, told, spread, size, limit, _accepted("*", "glob"))
     except HostIPsecError as error:
         return _refused(error)
-    ask = asking.Asking(client)
-    if only_say:
-        return _outcome(commands.dry_run(ask, "up", hosts))
-    if not waiting:
-        return _outcome(commands.start(ask, hosts, {**told, "jitter": spread}, size, limit), brief)
-    return _outcome(commands.up(ask, hosts, told, spread, size, limit, _accepted("*", "glob")), brief)
+    return _outcome(found, brief)
 
 
 def verify(
@@ -322,7 +325,7 @@ def verify(
         _no_more(more, kwargs)
         told = {name: arguments.switch(name, one) for name, one in (("capture", capture), ("rekey", rekey))}
         client, hosts = _Client(timeout), _targets(tgt, tgt_type, site)
-        fleet = _fleet() if tgt is None else _usable_fleet()
+        fleet = _fleet() if tgt is None else _fleet_or_why()[0]
     except HostIPsecError as error:
         return _refused(error)
     return _outcome(commands.verify(asking.Asking(client), hosts, told, fleet))
@@ -342,7 +345,7 @@ def sites(only=None):
     ``asked``
         the time, as ``asked`` of :py:func:`down` and :py:func:`up` takes it
     ``error``
-        why there are none; empty where there are
+        why there are none, and then the exit status is 2; empty where there are
 
     CLI Example:
 
@@ -354,7 +357,7 @@ def sites(only=None):
         by_site = targets.by_site(_fleet())
         wanted = arguments.listed("only", only, sorted(by_site)) or sorted(by_site)
     except HostIPsecError as error:
-        return {"sites": [], "asked": time.time(), "error": str(error)}
+        return {**_refused(error), "sites": [], "asked": time.time()}
     found = [{"name": name, "hosts": by_site[name]} for name in wanted]
     return {"sites": found, "asked": time.time(), "error": ""}
 
@@ -541,7 +544,7 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", tim
     except HostIPsecError as error:
         return _refused(error)
     told = {"at": time.time() + ahead, "deadline": seconds}
-    return _outcome(commands.command(asking.Asking(client), "reauthenticate", hosts, told))
+    return _outcome(commands.command(asking.Asking(client), "reauthenticate", targets.Meant(hosts), told))
 
 
 def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout=TIMEOUT, **kwargs):
@@ -599,15 +602,12 @@ def _pillar():
     """Return the pillar's data and its fleet, the same for all hosts: the first that has it will do."""
     data, minions = None, _accepted("*", "glob")
     for minion in minions:
-        found = __salt__["pillar.show_pillar"](minion)
-        if found.get("_errors"):
-            raise HostIPsecError(f"the pillar of {minion}: {'; '.join(map(str, found['_errors']))}")
-        data = found.get("ipsec")
+        data = _pillar_of(minion).get("ipsec")
         if data is not None:
             break
     if data is None:
         raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    return data, addressed.fleet(data, __salt__["mine.get"], _own_addresses())
+    return data, addressed.fleet(data, calls.Calls(__salt__, "salt-run")["mine.get"], _own_addresses())
 
 
 def _digests(data):
@@ -615,6 +615,23 @@ def _digests(data):
     while True:
         yield digest.of(data)
         data, _ = _pillar()
+
+
+def _pillar_of(minion):
+    """Return the pillar of a minion; of one that does not render, say in which line, without a traceback."""
+    with quiet.errors("salt.pillar") as raised:
+        found = calls.Calls(__salt__, "salt-run")["pillar.show_pillar"](minion)
+    if found.get("_errors"):
+        raise HostIPsecError(f"the pillar of {minion}: {rendering.said(found['_errors'], raised)}")
+    return found
+
+
+def _fleet_or_why():
+    """Return the fleet of the pillar; None where that cannot be used, and why."""
+    try:
+        return _fleet(), ""
+    except HostIPsecError as error:
+        return None, str(error)
 
 
 def _own_addresses():
@@ -634,19 +651,34 @@ def _some_accepted(tgt, tgt_type):
     return found
 
 
-def _usable_fleet():
-    """Return the fleet of the pillar; None where that is a broken one."""
-    with contextlib.suppress(HostIPsecError):
-        return _fleet()
-
-
 def _targets(tgt, tgt_type, site):
+    """Return the hosts that are meant; a name that no accepted minion has is an error."""
+    meant = _meant(tgt, tgt_type, site)
+    if meant.why:
+        raise HostIPsecError(meant.why)
+    if meant.unknown:
+        names = ", ".join(meant.unknown)
+        raise HostIPsecError(
+            f"tgt={tgt}: no accepted minion is called {names}; nothing was asked of any host"
+        )
+    return meant.hosts
+
+
+def _meant(tgt, tgt_type, site):
     """Return the hosts that are meant; with a target the pillar is not read, which may be a broken one."""
     if site is not None and tgt is not None:
         raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
     if site is not None:
-        return targets.at_sites(_fleet(), site)
-    return targets.paired(_fleet()) if tgt is None else _some_accepted(tgt, tgt_type)
+        return targets.Meant(targets.at_sites(_fleet(), site))
+    if tgt is not None:
+        return targets.meant(tgt, tgt_type, _some_accepted(tgt, tgt_type), _accepted("*", "glob"))
+    fleet, why = _fleet_or_why()
+    return _everybody(why) if fleet is None else targets.Meant(targets.paired(fleet))
+
+
+def _everybody(why):
+    """Return all accepted minions, of which those count that have connections on record."""
+    return targets.Meant(_accepted("*", "glob"), why=why)
 
 
 def _who():
@@ -677,7 +709,9 @@ def _batch(value):
 
 
 def _asked(value):
-    return time.time() if value is None else arguments.moment("asked", value)
+    """Return when a command was decided; what lies ahead is a mistake, and hosts of before would heed it."""
+    now = time.time()
+    return now if value is None else min(now, arguments.moment("asked", value))
 
 
 # Salt ----------------------------------------------------------------------------------------

@@ -8,10 +8,8 @@ import contextlib
 import datetime
 import pathlib
 
-from salt.exceptions import SaltException
-
 try:
-    from hostipsec import arguments, edition, paths, plane
+    from hostipsec import arguments, calls, edition, paths, plane
     from hostipsec.answer import counted
     from hostipsec.apply import clean, configuration, hostplan, rollback, run, transition
     from hostipsec.certificates import copies
@@ -55,7 +53,7 @@ def _reading():
         __context__,
         __pillar__.get("ipsec"),
         __grains__["id"],
-        __salt__["mine.get"],
+        _calls()["mine.get"],
         addressed.masters(__opts__),
     )
 
@@ -248,10 +246,11 @@ def _remove_vici():
 
 def _salt(function, *arguments, **named):
     """Call a function of Salt's own; what it raises becomes a sentence, where Salt would show a traceback."""
-    try:
-        return __salt__[function](*arguments, **named)
-    except SaltException as error:
-        raise HostIPsecError(f"{function}: {error}") from error
+    return _calls()[function](*arguments, **named)
+
+
+def _calls():
+    return calls.Calls(__salt__)
 
 
 def vici_present(name):

@@ -43,7 +43,7 @@ def test_check_of_a_member(minion):
         "peers": ["cp2001.codfw.example", "cp3001.esams.example", "cp3002.esams.example"],
         "lonely": "",
     }
-    assert len(found["connections"]) == 6
+    assert (len(found["connections"]), minion.retcode) == (6, 0)
     assert found["connections"] == minion.call("ipsec.connections")
 
 
@@ -60,7 +60,7 @@ def test_check_shows_every_error_of_the_pillar_at_once(minion, data):
     ]
     assert "found '10.20.0.999'; allowed: a unicast IPv4 address" in found["problems"][1]
     assert (found["peers"], found["connections"]) == ([], {})
-    assert (found["ok"], found["sentence"]) == (False, "4 problems")
+    assert (found["ok"], found["sentence"], minion.retcode) == (False, "4 problems", 1)
 
 
 def test_check_shows_what_is_wrong_with_the_certificate(minion, source, ca):
@@ -327,3 +327,35 @@ def test_a_minion_in_a_process_of_its_own(tmp_path, data):
             remote.call("ipsec.nothing")
     finally:
         remote.stop()
+
+
+BROKEN = """
+def get(*_, **__):
+    raise ValueError("no such thing")
+
+
+def list_pkgs(*_, **__):
+    raise KeyError("dpkg")
+"""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("verb", ["check", "connections", "status", "plan", "overhead", "routes", "verify"])
+@pytest.mark.parametrize("module", ["mine", "sysctl", "pkg"])
+def test_whatever_a_module_of_salt_raises_is_a_sentence(minion, data, tmp_path, module, verb):
+    """A traceback of Salt's own modules went through to the operator."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / f"modules/{module}.py").write_text(f"__virtualname__ = {module!r}\n{BROKEN}")
+    minion.opts["module_dirs"] = [*minion.opts["module_dirs"], str(tmp_path / "modules")]
+    if module == "mine":
+        del data["hosts"][HOST]["ipv4"], data["hosts"][HOST]["ipv6"]
+        minion.pillar({**data, "addresses": "mine"})
+    found = minion.call(f"ipsec.{verb}")
+    assert "Traceback" not in str(found)
+    if module == "mine":
+        assert "mine.get: ValueError: no such thing; type: salt-call -l debug mine.get" in str(found)
+        assert minion.retcode != 0
+        found = minion.state("ipsec.checked", "input")
+        assert (found["result"], "Traceback" in found["comment"]) == (False, False)
+    elif verb == "plan":
+        assert "; type: salt-call -l debug " in found["error"]

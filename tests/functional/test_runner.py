@@ -140,7 +140,10 @@ class Master:
     def pillar(self, data):
         (self.place / "pillar/ipsec.sls").write_text(json.dumps({"ipsec": data}))
 
-    def accepted(self, expression, *_, **__):
+    def accepted(self, expression, kind="glob", **_):
+        if kind == "list":
+            names = expression.split(",") if isinstance(expression, str) else expression
+            return {"minions": [one for one in names if one in HOSTS], "missing": []}
         found = [host for host in HOSTS if expression == "*" or host.startswith(expression.rstrip("*"))]
         return {"minions": found, "missing": []}
 
@@ -420,12 +423,121 @@ def test_a_roll_out(master):
 
 def test_a_pillar_that_is_wrong_is_told_and_nobody_is_asked(master):
     master.pillar({**fleets.example(), "mtu": 9})
-    for verb in ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate"):
+    for verb in ("verify", "plan", "rollout", "reauthenticate"):
         found = master.run(verb)
         assert (master.retcode, master.client.asked) == (2, [])
         assert "ipsec:mtu: found 9; allowed" in found["error"]
         assert found["lines"] == found["error"].splitlines()
     assert master.run("down", "cp*")["retcode"] == 0
+    assert master.run("status", site="esams")["retcode"] == 2
+    assert master.run("down", site="esams")["retcode"] == 2
+
+
+NOT_RENDERED = "ipsec:\n  hosts:\n    a: {site: x, ipv4: 10.0.0.1\n    b: {}\n"
+OUTSIDE = {
+    "ok": True,
+    "sentence": "nothing",
+    "connections": {},
+    "problems": [],
+    "notes": [],
+    "unrecorded": True,
+}
+OUTSIDE = {**OUTSIDE, "unmanaged": {}, "summary": {"sentence": "nothing"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (NOT_RENDERED, "Rendering SLS 'ipsec' failed: line 4, column 6: did not find expected ',' or '}'"),
+        ("ipsec:\n\thosts: 1\n", "failed: line 2, column 1: found character that cannot start any token"),
+        ("ipsec:\n  {% if x %}\n", "failed: line 2: Jinja syntax error: Unexpected end of template."),
+        ("ipsec:\n  {{ nobody.knows }}\n", "failed: line 2: Jinja variable 'nobody' is undefined"),
+        (json.dumps({"ipsec": {**fleets.example(), "mtu": 9}}), "ipsec:mtu: found 9; allowed"),
+        (json.dumps({"ipsec": 5}), "ipsec: found 5"),
+        ("", "accepted minions has a pillar ipsec"),
+    ],
+    ids=["bracket", "tab", "jinja", "variable", "value", "number", "nothing"],
+)
+@pytest.mark.parametrize("verb", ["down", "up", "status"])
+def test_a_pillar_that_cannot_be_used_stops_no_emergency(master, capsys, verb, text, place):
+    """Nobody was asked, and 30 lines of a traceback said to see the log."""
+    (master.place / "pillar/ipsec.sls").write_text(text)
+    master.client.hosts[SPOKE] = lambda *_: OUTSIDE
+    master.client.hosts[HUB] = lambda function, _: f"'{function}' is not available."
+    found = master.run(verb)
+    members = [host for host in HOSTS if host not in (HUB, SPOKE)]
+    assert sorted(found["hosts"]) == members
+    assert master.retcode == 0
+    assert found["lines"][0].startswith("the pillar does not say which hosts are meant: ")
+    assert any(place in line for line in found["lines"]), found["lines"]
+    asked = "so the 5 accepted minions were asked, and count where connections are on record"
+    assert asked in found["lines"]
+    assert any(line.startswith("3 of 3 hosts are ") for line in found["lines"])
+    assert {host for line in master.printed for host in HOSTS if line.startswith(host)} == {*members}
+    assert all(said["known"] for function, _, said in master.client.asked[:1])
+    assert "Traceback" not in "".join([*found["lines"], *capsys.readouterr()])
+
+
+def test_where_nobody_has_connections_on_record_that_is_an_error(master):
+    (master.place / "pillar/ipsec.sls").write_text(NOT_RENDERED)
+    master.client.hosts = dict.fromkeys(HOSTS, lambda *_: OUTSIDE)
+    for verb in ("down", "up", "status"):
+        found = master.run(verb)
+        assert (master.retcode, found["lines"][-1]) == (2, "none of them has connections on record")
+
+
+def test_who_is_silent_counts_where_the_pillar_cannot_be_used(master):
+    (master.place / "pillar/ipsec.sls").write_text(NOT_RENDERED)
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    found = master.run("down")
+    assert (master.retcode, found["silent"]) == (1, [SPOKE])
+    assert "4 of 5 hosts are as asked: down, and proven" in found["lines"]
+
+
+@pytest.mark.parametrize("verb", ["down", "up"])
+def test_a_name_in_a_list_that_nobody_has_is_told(master, verb):
+    """It was dropped without a word, and all was as asked."""
+    found = master.run(verb, f"{HUB},nobody.example", tgt_type="list")
+    assert (master.retcode, [*found["hosts"]]) == (1, [HUB])
+    assert found["failed"] == {"nobody.example": "no accepted minion has this name"}
+    assert any(line.startswith("1 of 2 hosts are as asked: ") for line in found["lines"])
+    assert "nobody.example: no accepted minion has this name" in found["lines"]
+    for other in ("verify", "rollout", "reauthenticate"):
+        found = master.run(other, [HUB, "nobody.example"], tgt_type="list")
+        assert (master.retcode, master.client.asked) == (2, [])
+        assert "no accepted minion is called nobody.example" in found["error"]
+
+
+def test_up_says_what_is_up_between_those_that_are_there_then_who_is_away(master):
+    """With 3 of 20 hosts off it said that 0 of 20 hosts are as asked."""
+
+    def lacks(host):
+        def answers(function, arguments):
+            found = well(host)(function, arguments)
+            for row in found["connections"].values() if function == "ipsec.up" else ():
+                if row["peer"] == SPOKE:
+                    row.update(up=False, state="connecting", reason="no answer from the peer yet")
+                    found["ok"] = False
+            return found
+
+        return answers
+
+    master.client.hosts.update({host: lacks(host) for host in HOSTS})
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    found = master.run("up")
+    assert found["lines"] == [
+        "between the 4 hosts that answered: 10 of 10 connections up",
+        f"away: {SPOKE}; 6 connections of theirs lead there",
+        "1 of 5 hosts are as asked: every connection up",
+        f"did not answer: {SPOKE}",
+    ]
+    assert master.retcode == 1
+
+
+@pytest.mark.parametrize("ahead", [3600, 10**15])
+def test_a_time_ahead_is_now(master, ahead):
+    master.run("down", asked=time.time() + ahead)
+    assert master.client.asked[0][2]["asked"] <= time.time()
 
 
 @pytest.mark.parametrize(
@@ -483,6 +595,7 @@ def test_sites(master):
     assert [one["name"] for one in master.run("sites", only="esams,codfw")["sites"]] == ["esams", "codfw"]
     found = master.run("sites", only="nowhere")
     assert (found["sites"], found["error"]) == ([], "only: found 'nowhere'; allowed: codfw, eqiad, esams")
+    assert (master.retcode, found["lines"]) == (2, [found["error"]])
 
 
 def test_a_site_is_a_target(master):

@@ -225,7 +225,9 @@ def test_a_masked_unit_is_a_sentence_and_the_files_are_as_they_were(minion, tmp_
     found = minion.state("ipsec.configured", "strongswan-starter")
     assert (found["result"], found["changes"]) == (False, {})
     assert found["comment"] == (
-        "service.start: Unit strongswan-starter.service is masked; the files are as they were"
+        "service.start: Unit strongswan-starter.service is masked; "
+        "type: systemctl unmask strongswan-starter; "
+        "the files are as they were"
     )
     assert not here.conf.exists()
 

@@ -10,6 +10,7 @@ from hostipsec.fleet import asking, commands, outcome, underway
 from hostipsec.fleet.asking import Asking, Heard, MasterError
 from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.marks import Last
+from hostipsec.fleet.targets import Meant
 
 HOSTS = ("a", "b", "c", "d")
 SILENT = object()
@@ -163,7 +164,7 @@ def test_answers_of_some_hosts():
 
 def test_a_command_counts_those_that_say_ok():
     client = Client(b={**well("", {}), "ok": False, "problems": ["a disk is full"]}, c=SILENT, d=[])
-    found = commands.command(Asking(client), "down", HOSTS, {}, threshold=3)
+    found = commands.command(Asking(client), "down", Meant(HOSTS), {}, threshold=3)
     assert found.ok
     assert found.as_dict("1")["lines"] == [
         "1 of 4 hosts are as asked: down, and proven",
@@ -171,14 +172,14 @@ def test_a_command_counts_those_that_say_ok():
         "d: answered nonsense: []",
         "did not answer: c",
     ]
-    assert not commands.command(Asking(client), "down", HOSTS, {}, threshold=2).ok
+    assert not commands.command(Asking(client), "down", Meant(HOSTS), {}, threshold=2).ok
 
 
 def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_host_twice():
     client = Client(
         b=SILENT, d=lambda function, told: SILENT if told.get("wait", True) else well(function, told)
     )
-    found = commands.up(Asking(client), HOSTS, {"deadline": 5}, 2, 3, 0, HOSTS)
+    found = commands.up(Asking(client), Meant(HOSTS), {"deadline": 5}, 2, 3, 0, HOSTS)
     assert [(hosts, told) for _, hosts, told in client.asked] == [
         (["a", "b", "c"], {"deadline": 5, "wait": False, "jitter": 2}),
         (["d"], {"deadline": 5, "wait": False, "jitter": 2}),
@@ -199,7 +200,7 @@ def test_up_asks_the_other_ends_of_what_did_not_come_up():
         return {**well(function, told), "connections": {"a_v4": row}}
 
     client = Client(a=lame, b=held, far=held)
-    found = commands.up(Asking(client), ["a", "b"], {}, 0, 0, 0, ["a", "b", "far"])
+    found = commands.up(Asking(client), Meant(["a", "b"]), {}, 0, 0, 0, ["a", "b", "far"])
     assert client.asked[-1] == ("ipsec.status", ["far"], {})
     assert found.lines[1:] == (
         "a: b_v4: held at b: since then",

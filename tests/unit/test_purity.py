@@ -11,6 +11,7 @@ from engine import MODULES, imports
 PURE = (
     "answer",
     "arguments",
+    "calls",
     "certificates.chains",
     "certificates.facts",
     "certificates.names",
@@ -37,6 +38,7 @@ PURE = (
     "fleet.minions",
     "fleet.outcome",
     "fleet.planwords",
+    "fleet.rendering",
     "fleet.shapes",
     "fleet.tamed",
     "fleet.targets",

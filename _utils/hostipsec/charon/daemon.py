@@ -33,6 +33,15 @@ def _alive() -> bool:
     return False
 
 
+def versions() -> dict[str, Optional[str]]:
+    """Return the version of the charon that runs, and how it was asked; None where none answers."""
+    try:
+        seen = charon.observe()
+    except CharonError:
+        return {"strongswan": None, "backend": None}
+    return {"strongswan": seen.version, "backend": seen.backend}
+
+
 def observe() -> Optional[Charon]:
     """Return what charon shows, None where none runs. Raises CharonError for one that hangs."""
     try:

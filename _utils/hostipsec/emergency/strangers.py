@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ..answer import Answer
 from ..errors import HostIPsecError
+from ..store import record
+from . import orders
 from .host import Host
 
 ENDED_BY = "none was ended, as they are not known to be ours; to end them: ipsec stop; ip xfrm state flush"
@@ -29,3 +32,18 @@ def _states(host: Host) -> int:
         return len(host.kernel().states)
     except HostIPsecError:
         return 0
+
+
+def recorded() -> bool:
+    """Say whether connections are on record here; of a damaged record that is not known, so they are."""
+    try:
+        return bool(record.read().connections)
+    except HostIPsecError:
+        return True
+
+
+def outside() -> Answer:
+    """Return the answer of a host that is asked only for what it has on record, where that is nothing."""
+    text = f"{orders.UNRECORDED}; nothing was done"
+    of_status = {"unmanaged": {}, "summary": {"sentence": text}}
+    return Answer(True, text, own={"unrecorded": True, "overruled": "", **of_status})

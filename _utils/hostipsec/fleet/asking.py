@@ -6,7 +6,7 @@ How hosts are reached is given (:class:`Client`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol, Union
 
@@ -18,9 +18,9 @@ from .answers import Instead
 Arguments = Mapping[str, object]
 Line = Callable[[Union[Answer, Instead]], str]  # what is printed as a host answers; empty for nothing
 NEWER = {  # arguments that hosts with older modules refuse, and can do without
-    "ipsec.status": frozenset({"stage", "configured"}),
-    "ipsec.down": frozenset({"asked"}),
-    "ipsec.up": frozenset({"asked", "jitter"}),
+    "ipsec.status": frozenset({"stage", "configured", "known"}),
+    "ipsec.down": frozenset({"asked", "known"}),
+    "ipsec.up": frozenset({"asked", "jitter", "known"}),
 }
 _NONE: Arguments = MappingProxyType({})
 
@@ -71,6 +71,13 @@ class Heard:
             self.unasked + other.unasked,
             self.interrupted or other.interrupted,
         )
+
+    def without(self, hosts: Iterable[str]) -> Heard:
+        """Return it without what these hosts said."""
+        out = {*hosts}
+        answers = {host: one for host, one in self.answers.items() if host not in out}
+        failed = {host: text for host, text in self.failed.items() if host not in out}
+        return replace(self, answers=answers, failed=failed)
 
     def of(self, hosts: Iterable[str]) -> Heard:
         """Return it without the silence, and what was said instead, of other hosts than these."""

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Optional
+from types import MappingProxyType
+from typing import Optional, Union
 
+from ..answer import Answer
+from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
-from . import fleetplan, fleetstatus, marks, outcome, targets
-from .asking import Arguments, Asking, Heard, nothing, sentence, trouble
+from . import answers, fleetplan, fleetstatus, marks, outcome, targets
+from .answers import Instead
+from .asking import Arguments, Asking, Heard, Line, nothing, sentence, trouble
 from .fleetplan import FleetPlan
 from .fleetstatus import Filter, FleetStatus
 from .hostnames import few
 from .marks import Last, Way
 from .outcome import Outcome
+from .targets import Meant
 
+_NONE: Arguments = MappingProxyType({})
 ASK_AGAIN = 1.0  # seconds, at most, between two questions about connections that are coming up
 AT_IT = 60.0  # seconds, for state runs of a roll-out that was interrupted
 
 
 def command(
-    asking: Asking, verb: str, hosts: Sequence[str], arguments: Arguments, batch: int = 0, threshold: int = 0
+    asking: Asking, verb: str, meant: Meant, arguments: Arguments, batch: int = 0, threshold: int = 0
 ) -> Outcome:
     """Give hosts one command, so many at a time; so many may fail."""
-    return outcome.summed(
-        verb, hosts, asking.ask(hosts, f"ipsec.{verb}", arguments, sentence, batch), threshold
-    )
+    hosts, heard = _ask(asking, meant, f"ipsec.{verb}", arguments, sentence, batch)
+    return outcome.summed(verb, hosts, heard, threshold, meant.lines)
 
 
 def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Optional[Fleet]) -> Outcome:
@@ -38,22 +43,21 @@ def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Op
     return outcome.proven(hosts, heard, None if fleet is None else topology.named(fleet))
 
 
-def dry_run(asking: Asking, verb: str, hosts: Sequence[str]) -> Outcome:
+def dry_run(asking: Asking, verb: str, meant: Meant) -> Outcome:
     """Ask hosts for their status only, and say what ``down`` or ``up`` would do."""
-    return outcome.tried(verb, asking.ask(hosts, "ipsec.status", line=trouble))
+    _, heard = _ask(asking, meant, "ipsec.status", _NONE, trouble)
+    return outcome.tried(verb, heard, meant.lines)
 
 
-def start(
-    asking: Asking, hosts: Sequence[str], arguments: Arguments, batch: int, threshold: int = 0
-) -> Outcome:
+def start(asking: Asking, meant: Meant, arguments: Arguments, batch: int, threshold: int = 0) -> Outcome:
     """Have hosts lift their holds and start what they have; nobody waits for what comes up."""
-    heard = asking.ask(hosts, "ipsec.up", {**arguments, "wait": False}, sentence, batch)
-    return outcome.summed("start", hosts, heard, threshold)
+    hosts, heard = _ask(asking, meant, "ipsec.up", {**arguments, "wait": False}, sentence, batch)
+    return outcome.summed("start", hosts, heard, threshold, meant.lines)
 
 
 def up(
     asking: Asking,
-    hosts: Sequence[str],
+    meant: Meant,
     arguments: Arguments,
     jitter: float,
     batch: int,
@@ -66,15 +70,57 @@ def up(
     other end says, which is asked where it is one of the ``accepted`` minions.
     """
     starting = {**arguments, "wait": False, "jitter": jitter}
-    started = asking.ask(hosts, "ipsec.up", starting, trouble, batch)
+    hosts, started = _ask(asking, meant, "ipsec.up", starting, trouble, batch)
     if started.interrupted:
-        return outcome.summed("start", hosts, started, threshold)
-    heard = asking.ask([one for one in hosts if one not in started.silent], "ipsec.up", arguments, sentence)
+        return outcome.summed("start", hosts, started, threshold, meant.lines)
+    there = [one for one in hosts if one not in {*started.silent, *meant.unknown}]
+    heard = asking.ask(there, "ipsec.up", arguments, sentence) + _unknown(meant)
     silent = {*started.silent, *heard.silent}
     heard = replace(heard, silent=tuple(one for one in hosts if one in silent))
     others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
     ends = asking.ask(others, "ipsec.status", line=trouble)
-    return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold)
+    return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold, meant.lines)
+
+
+def recorded_status(asking: Asking, meant: Meant) -> Outcome:
+    """Ask hosts for their own status, where the pillar does not say which pairs there are."""
+    hosts, heard = _ask(asking, meant, "ipsec.status", {"configured": True}, sentence)
+    return outcome.summed("status", hosts, heard, lines=meant.lines)
+
+
+def _ask(
+    asking: Asking, meant: Meant, function: str, arguments: Arguments, line: Line, batch: int = 0
+) -> tuple[Sequence[str], Heard]:
+    """Ask the hosts that are meant; return who counts, and what they said.
+
+    Where all minions are asked, those without connections on record do nothing, and do not count; nor do
+    those that do not have our modules. A name that no minion has counts as a host that said so.
+    """
+    if not meant.why:
+        heard = asking.ask(meant.hosts, function, arguments, line, batch) + _unknown(meant)
+        return [*meant.hosts, *meant.unknown], heard
+
+    def told(said: Union[Answer, Instead]) -> str:
+        return "" if outside(said) else line(said)
+
+    heard = asking.ask(meant.hosts, function, {**arguments, "known": True}, told, batch)
+    strangers = {host for host, one in heard.answers.items() if outside(one)}
+    strangers |= {host for host, text in heard.failed.items() if outside(Instead(text))}
+    hosts = [host for host in meant.hosts if host not in strangers]
+    if not hosts:
+        raise HostIPsecError("\n".join([*meant.lines, "none of them has connections on record"]))
+    return hosts, heard.without(strangers)
+
+
+def outside(said: Union[Answer, Instead]) -> bool:
+    """Whether a host says that it has no connections of ours: none on record, or not even our modules."""
+    if isinstance(said, Instead):
+        return said.text.endswith(answers.SYNC)
+    return bool(said.own.get("unrecorded"))
+
+
+def _unknown(meant: Meant) -> Heard:
+    return Heard(failed=dict.fromkeys(meant.unknown, "no accepted minion has this name"))
 
 
 def status(asking: Asking, fleet: Fleet, chosen: Filter, patience: float) -> FleetStatus:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from ..answer import Answer
+from ..answer import Answer, counted
 from . import joined
 from .asking import Heard
 from .ends import because
@@ -18,6 +18,7 @@ _DONE = {
     "down": "down, and proven",
     "up": "every connection up",
     "start": "told to start",
+    "status": "well, by their own word",
     "verify": "every connection encrypted both ways",
     "reauthenticate": "every connection that they start is reauthenticated",
     "rollback": "they run what they ran before; the pillar still asks for the change",
@@ -55,12 +56,20 @@ def status(ok: bool, interrupted: bool) -> int:
 # Commands --------------------------------------------------------------------------------------
 
 
-def summed(verb: str, hosts: Sequence[str], heard: Heard, threshold: int = 0) -> Outcome:
-    """Return what a command came to, which so many hosts may have failed."""
+def summed(
+    verb: str, hosts: Sequence[str], heard: Heard, threshold: int = 0, lines: Sequence[str] = ()
+) -> Outcome:
+    """Return what a command came to, which so many hosts may have failed; ``lines`` come first."""
     good = sum(one.ok for one in heard.answers.values())
-    lines = [f"{host}: {text}" for host, one in sorted(heard.answers.items()) for text in _trouble(one, verb)]
+    away = {*hosts} - {*heard.answers}
+    there = between(heard, away) if verb == "up" and away and heard.answers else []
+    told = [
+        f"{host}: {text}"
+        for host, one in sorted(heard.answers.items())
+        for text in _trouble(one, verb, away if there else ())
+    ]
     heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
-    return Outcome(heard, (heading, *joined.capped(lines)), len(hosts) - good <= threshold)
+    return Outcome(heard, (*lines, *there, heading, *joined.capped(told)), len(hosts) - good <= threshold)
 
 
 def proven(hosts: Sequence[str], heard: Heard, expected: Optional[Mapping[str, Collection[str]]]) -> Outcome:
@@ -90,8 +99,28 @@ def _unproven(answer: Answer, expected: Optional[Collection[str]]) -> str:
     return f"did not prove {', '.join(missing)}" if missing else ""
 
 
-def _trouble(answer: Answer, verb: str) -> Iterable[str]:
-    """Yield what is not as asked on a host, sentences."""
+def between(heard: Heard, away: Collection[str]) -> list[str]:
+    """Say what is up between the hosts that are there, then who is away."""
+    ends: dict[object, bool] = {}
+    missing = 0
+    for host, one in heard.answers.items():
+        for row in one.connections.values():
+            if row["peer"] in away:
+                missing += 1
+            else:
+                pair = frozenset((host, row["peer"])), row["family"]
+                ends[pair] = ends.get(pair, True) and bool(row["up"])
+    number = counted(len(heard.answers), "host that answered")
+    led = f"; {counted(missing)} of theirs lead there" if missing else ""
+    return [
+        f"between the {number}: {sum(ends.values())} of {counted(len(ends))} up",
+        f"away: {few(sorted(away))}{led}",
+    ]
+
+
+def _trouble(answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[str]:
+    """Yield what is not as asked on a host, sentences, but for what only follows from who is ``away``."""
+    yield from (str(one) for one in answer.notes if str(one).startswith("asked="))
     if answer.own.get("overruled"):
         yield str(answer.own["overruled"])
         return
@@ -99,17 +128,20 @@ def _trouble(answer: Answer, verb: str) -> Iterable[str]:
     if verb == "start":  # nobody waited for what comes up
         return
     for name, row in sorted(answer.connections.items()):
-        why = row.get("left") or ("" if row.get("up", row.get("ok", True)) else row.get("reason"))
+        if row.get("peer") in away:
+            continue
+        good = row.get("up", row.get("ok", row.get("severity", "ok") == "ok"))
+        why = row.get("left") or ("" if good else row.get("reason"))
         if why:
             yield f"{name}: {why}"
 
 
-def tried(verb: str, heard: Heard) -> Outcome:
-    """Return what ``down`` or ``up`` would do, from the status of hosts."""
+def tried(verb: str, heard: Heard, before: Sequence[str] = ()) -> Outcome:
+    """Return what ``down`` or ``up`` would do, from the status of hosts; lines ``before`` come first."""
     would = {"down": _would_end, "up": _would_bring_up}[verb]
     lines = [f"{host}: {would(one)}" for host, one in sorted(heard.answers.items())]
     lines.append(f"{len(heard.answers)} hosts asked, nothing was changed")
-    return Outcome(heard, tuple(lines), not (heard.silent or heard.failed))
+    return Outcome(heard, (*before, *lines), not (heard.silent or heard.failed))
 
 
 def _would_end(answer: Answer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .. import arguments
 from ..model import Fleet
@@ -12,6 +12,39 @@ from . import joined
 from .fleetstatus import Filter
 
 _NO_SITE = "no site"
+
+
+class Meant(NamedTuple):
+    """The hosts that a command means."""
+
+    hosts: Sequence[str]
+    unknown: Sequence[str] = ()  # names that were given and that no accepted minion has
+    why: str = ""  # why the pillar does not tell: `hosts` are all minions, of which those with a record count
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """Say that the pillar does not tell, and who is asked instead."""
+        if not self.why:
+            return ()
+        said = f"the pillar does not say which hosts are meant: {self.why}"
+        asked = f"so the {len(self.hosts)} accepted minions were asked"
+        return (*said.splitlines(), f"{asked}, and count where connections are on record")
+
+
+def listed(expression: object, kind: str) -> Sequence[str]:
+    """Return the names that a target gives one by one: of a list, and of the lists in a compound one."""
+    if kind == "compound":
+        words = str(expression).replace("(", " ").replace(")", " ").split()
+        return [name for word in words if word.startswith("L@") for name in word[2:].split(",") if name]
+    if kind != "list":
+        return []
+    return list(expression) if isinstance(expression, (list, tuple)) else arguments.listed("tgt", expression)
+
+
+def meant(expression: object, kind: str, found: Sequence[str], known: Sequence[str]) -> Meant:
+    """Return the hosts of a target: ``found`` are those that Salt finds, ``known`` all accepted minions."""
+    names = listed(expression, kind)
+    return Meant(sorted({*found}), tuple(sorted({*map(str, names)} - {*known})))
 
 
 def paired(fleet: Fleet) -> list[str]:

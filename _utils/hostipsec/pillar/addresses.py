@@ -37,6 +37,8 @@ def mined(get: Callable[..., object], hosts: Sequence[str]) -> dict[str, list[ob
     """
     try:
         answer = get(",".join(hosts), [*MINED], "list")
+    except HostIPsecError as error:  # in words already, and what to type
+        raise HostIPsecError(f"the Salt mine cannot be asked for addresses: {error}") from None
     except Exception as error:  # whatever Salt raises, as where its master does not answer
         said = unicast.said(" ".join(str(error).split()))
         raise HostIPsecError(f"the Salt mine cannot be asked for addresses: {said}") from None

@@ -1,0 +1,52 @@
+"""Down and up, as an operator orders them of one host: arguments checked first, then done."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import datetime
+from typing import Optional
+
+from .. import arguments, paths
+from ..store import record
+from . import comeback, orders, stop
+from .comeback import Up
+from .stopped import Down
+
+
+def down(
+    reason: object,
+    deadline: Optional[object],
+    hold: bool,
+    peer: Optional[object],
+    connection: Optional[object],
+    who: object,
+    expires: Optional[object],
+    wait: bool,
+    asked: Optional[object],
+    now: datetime,
+) -> Down:
+    """Do what ``ipsec.down`` says. Raises HostIPsecError for arguments that cannot be."""
+    meant = orders.scope(peer, connection)
+    taking = orders.hold(reason, who, meant, expires, now) if hold else None
+    seconds = arguments.deadline(deadline, paths.DOWN_DEADLINE)
+    return stop.down_host(meant, taking, seconds, wait, orders.command("down", asked, who))
+
+
+def up(
+    deadline: Optional[object],
+    peer: Optional[object],
+    connection: Optional[object],
+    who: object,
+    wait: bool,
+    jitter: object,
+    asked: Optional[object],
+    now: datetime,
+) -> Up:
+    """Do what ``ipsec.up`` says. Raises HostIPsecError for arguments that cannot be, and a damaged record."""
+    meant, command = orders.scope(peer, connection), orders.command("up", asked, who)
+    seconds = arguments.deadline(deadline, paths.UP_DEADLINE)
+    delay = random.uniform(0, arguments.seconds("jitter", jitter, 0, 600))  # noqa: S311  spreads load only
+    every = record.read().connections
+    time.sleep(delay)
+    return comeback.up(every, meant, str(who), seconds, wait, command)
