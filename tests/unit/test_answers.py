@@ -19,6 +19,7 @@ from hostipsec.fleet.answers import Instead
 from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.fleet.marks import Last
+from hostipsec.fleet.targets import Meant
 from hostipsec.pillar import pillar
 
 RECORDED = json.loads((Path(__file__).parent / "data/answers/before-one-shape.json").read_text())
@@ -231,7 +232,7 @@ def read_by_all(function, value):
 
 
 def read_as_a_command(asking_, verb):
-    found = commands.command(asking_, verb, [HOST, WELL], {}).as_dict("0")
+    found = commands.command(asking_, verb, Meant([HOST, WELL]), {}).as_dict("0")
     ok = [one["ok"] for one in found["hosts"].values()]
     assert found["lines"][0].startswith(f"{sum(ok)} of 2 hosts are as asked")
     assert all(f"{host}: {text}" in found["lines"] for host, text in found["failed"].items())
@@ -239,7 +240,7 @@ def read_as_a_command(asking_, verb):
 
 def read_as_up(asking_, verb):
     read_as_a_command(asking_, verb)
-    commands.up(asking_, [HOST, WELL], {}, 0, 0, 0, [])
+    commands.up(asking_, Meant([HOST, WELL]), {}, 0, 0, 0, [])
 
 
 def read_as_status(asking_, verb):
@@ -248,7 +249,7 @@ def read_as_status(asking_, verb):
     if HOST in found.heard.failed:
         assert {row.state for row in found.shown.rows if HOST in (row.one, row.other)} == {"not answering"}
     for command in ("down", "up"):
-        commands.dry_run(asking_, command, [HOST, WELL]).as_dict("0")
+        commands.dry_run(asking_, command, Meant([HOST, WELL])).as_dict("0")
 
 
 def read_as_plan(asking_, verb):

@@ -18,6 +18,7 @@ from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.marks import Last
 from hostipsec.fleet.minions import Minions
 from hostipsec.fleet.tamed import CHARACTERS, TEXT, THINGS, printable, tamed
+from hostipsec.fleet.targets import Meant
 
 ESCAPES = "\x1b[2J\x1b[1;1Hall is well\x9b0m\r\b\u202e\u2028\ud800\x00"
 FAKED = "down\ncp3001.esams.example: every connection up"
@@ -196,7 +197,7 @@ def test_no_host_writes_on_the_terminal_or_in_another_s_name():
     client = known.Client(
         {"ok": True, "sentence": ESCAPES + FAKED, "connections": {}, "problems": [FAKED]}, {}
     )
-    found = commands.command(Asking(client), "down", [known.HOST], {}).as_dict("0")
+    found = commands.command(Asking(client), "down", Meant([known.HOST]), {}).as_dict("0")
     assert harmless([*client.printed, *found["lines"]])
     assert not [line for text in client.printed for line in text.split("\n") if line.startswith("cp3001")]
 
