@@ -526,9 +526,9 @@ def test_up_says_what_is_up_between_those_that_are_there_then_who_is_away(master
     master.client.hosts[SPOKE] = lambda *_: SILENT
     found = master.run("up")
     assert found["lines"] == [
+        "1 of 5 hosts are as asked: every connection up",
         "between the 4 hosts that answered: 10 of 10 connections up",
         f"away: {SPOKE}; 6 connections of theirs lead there",
-        "1 of 5 hosts are as asked: every connection up",
         f"did not answer: {SPOKE}",
     ]
     assert master.retcode == 1

@@ -69,7 +69,7 @@ def summed(
         for text in _trouble(one, verb, away if there else ())
     ]
     heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
-    return Outcome(heard, (*lines, *there, heading, *joined.capped(told)), len(hosts) - good <= threshold)
+    return Outcome(heard, (*lines, heading, *there, *joined.capped(told)), len(hosts) - good <= threshold)
 
 
 def proven(hosts: Sequence[str], heard: Heard, expected: Optional[Mapping[str, Collection[str]]]) -> Outcome:
