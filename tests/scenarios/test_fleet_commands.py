@@ -1,6 +1,10 @@
 """`salt-run ipsec.*`: the whole fleet down, up, asked and proven, with hosts that do not answer."""
 
+import time
+
 import pytest
+
+from fleetlab.process import wait_for
 
 OFF, HUNG = "cp2001.codfw.example", "cp3001.esams.example"
 EVERY = 16  # connections of the fleet
@@ -86,16 +90,29 @@ def test_a_host_that_is_held_alone_stays_so_while_others_go_up(mesh, master):
     assert all("because disk" in one["reason"] for one in found["connections"])
 
 
-def test_a_broken_pillar_stops_nobody_who_names_a_target(mesh, master):
+def test_a_pillar_that_cannot_be_used_stops_no_emergency(mesh, master):
+    """Nobody was asked; and it refuses no later command that one came with a time ahead, nor lifts a hold."""
     pillar = mesh.pillar
     pillar["ipsec"]["hosts"][OFF]["ipv4"] = "10.20.0.999"
     mesh.give(pillar, hosts="")
+    ahead = mesh.lab.salt(OFF, "ipsec.up", f"asked={time.time() + 86400:.0f}", "wait=False")[OFF]
+    assert [one.startswith("asked=") for one in ahead["notes"]] == [True], ahead
     status, lines = master.run("down", "reason=T195365")
-    assert status == 2
+    assert status == 0, lines
     assert f"  - ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'; allowed: a unicast IPv4 address" in lines
-    status, lines = master.run("down", "*cp*", "reason=T195365")
-    assert status == 0
     assert "5 of 5 hosts are as asked: down, and proven" in lines
+    mesh.lab.set_pillar("ipsec:\n  hosts:\n    a: {site: x, ipv4: 10.0.0.1\n    b: {}\n")
+    host = mesh.lab.host(HUNG)
+    host.write("/var/lib/hostipsec/hold.json", b"{")
+    journal = ["journalctl", "-b", "-u", "hostipsec-keeper"]
+    wait_for(lambda: "hold.json cannot be read" in host.run(journal).stdout, "a keeper that complains", 60)
+    damaged = mesh.status(HUNG)[HUNG]
+    assert {row["state"] for row in damaged["connections"].values()} == {"held"}
+    assert any("hold.json cannot be read" in one for one in damaged["warnings"])
+    status, lines = master.run("up")
+    assert status == 0, lines
+    assert any("failed: line 4, column 6: did not find expected" in line for line in lines)
+    assert "5 of 5 hosts are as asked: every connection up" in lines
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def heed(last: Optional[Command], command: Optional[Command], now: float = math.
 
 def printable(text: str) -> str:
     """Return a text without what a terminal would act on, or could not show."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def minute(time: datetime) -> str:
