@@ -57,8 +57,46 @@ FAULTS = {
 }
 
 
+SECOND, TRANSLATED, BOX = "10.64.0.77", "10.64.0.78", "172.17.0.2"  # of A: an address, one that is BOX's, BOX
+
+
+def add_ways_around(mesh):
+    """Give A what no pillar knows: a second address, and a container with one that is translated to it."""
+    device = mesh.on(A, "ip", "-o", "route", "get", ADDRESSES[B][0]).split(" dev ")[1].split()[0]
+    nat = f"protocol ip u32 match ip dst {TRANSLATED} action nat ingress {TRANSLATED} {BOX}"
+    script = f"""
+        ip address add {SECOND}/32 dev {device}
+        ip address add {TRANSLATED}/32 dev {device}
+        ip netns add box
+        ip link add docker0 type veth peer name eth0 netns box
+        ip link set docker0 up
+        ip address add 172.17.0.1/16 dev docker0
+        ip netns exec box ip address add {BOX}/16 dev eth0
+        ip netns exec box ip link set eth0 up
+        ip netns exec box ip route add default via 172.17.0.1
+        sysctl -q net.ipv4.ip_forward=1
+        tc qdisc add dev {device} ingress
+        tc filter add dev {device} parent ffff: {nat}
+    """
+    mesh.on(A, "sh", "-ec", script)
+
+
+def pinged(mesh, host, *target):
+    """Whether a host gets a reply from an address."""
+    return "bytes from" in mesh.on(host, "ping", "-c", "2", "-i", "0.1", "-W", "1", *target, check=False)
+
+
+def received_in_box(mesh):
+    """How many packets came to the container."""
+    return int(mesh.on(A, "ip", "netns", "exec", "box", "cat", "/sys/class/net/eth0/statistics/rx_packets"))
+
+
 def test_a_plain_packet_is_not_accepted(required):
-    """The peer sends in the clear (its guard and charon are gone): no reply, and the kernel counts it."""
+    """The peer sends in the clear (its guard and charon are gone): no reply, and the kernel counts it.
+
+    To no address of the host: nor to one that no pillar knows, nor to a container behind it.
+    """
+    add_ways_around(required)
     required.on(B, "systemctl", "stop", "hostipsec-keeper", "strongswan-starter")
     required.on(B, "ip", "xfrm", "policy", "flush")
     before = required.on(A, "cat", "/proc/net/xfrm_stat")
@@ -66,11 +104,83 @@ def test_a_plain_packet_is_not_accepted(required):
         with pytest.raises(Exception, match="100% packet loss"):
             required.on(B, "ping", "-q", "-c", "3", "-i", "0.1", "-W", "1", address)
     assert required.on(A, "cat", "/proc/net/xfrm_stat") != before
+    came = received_in_box(required)
+    with required.lab.capture() as wire:
+        assert not pinged(required, B, SECOND)
+        assert not pinged(required, B, TRANSLATED)
+        assert not pinged(required, A, "-I", SECOND, ADDRESSES[B][0])
+        required.on(
+            A, *("ip", "netns", "exec", "box", "ping", "-c", "2", "-W", "1", ADDRESSES[B][0]), check=False
+        )
+    assert received_in_box(required) == came
+    assert {one.source for one in wire.clear()} & {SECOND, TRANSLATED, BOX} == set()
     required.on(B, "systemctl", "restart", "hostipsec-guard")
     required.on(B, "systemctl", "start", "strongswan-starter", "hostipsec-keeper")
     required.wait_up(A, B, 240)  # a ping that meets the guard ends at once
     with required.traffic(B, A) as traffic:
         traffic.wait_flows()
+
+
+def clear_between(wire):
+    """What the line showed in the clear of the two hosts."""
+    ends = {address for host in (A, B) for address in ADDRESSES[host]}
+    return [one for one in wire.clear() if {one.source, one.destination} <= ends]
+
+
+def with_host(mesh, name, **said):
+    """The hosts of the pillar, with one that is edited or new."""
+    hosts = mesh.pillar["ipsec"]["hosts"]
+    return {"hosts": {**hosts, name: {**hosts.get(name, {}), **said}}}
+
+
+def test_a_host_that_joins_and_changes_the_peers_name_takes_nothing_down(required):
+    """The first step of a roll-out: what is new is passive, and a pair in require was known by its name."""
+    required.give(with_host(required, "cp2001.esams.example", ipv4="10.20.0.99", site="nowhere"))
+    with required.lab.capture() as wire, required.traffic(A, B) as traffic:
+        traffic.wait_flows()
+        required.apply(A, "pillar={'ipsec_rollout': {'stage': 'passive'}}")
+        traffic.wait_flows(240)
+    assert f"{B}_v4" in required.on(A, "cat", "/etc/ipsec.conf")
+    assert clear_between(wire) == []
+    required.give({})
+    required.apply(A)
+    required.wait_up(A, B, 240)
+
+
+def test_nothing_goes_to_a_peer_in_maintenance(required):
+    """The peer was taken out, and its guard with it: plain packets went."""
+    required.give(with_host(required, B, maintenance=True))
+    required.apply(A)
+    with required.lab.capture() as wire:
+        replies = [pinged(required, A, address) for address in ADDRESSES[B]]
+    assert "cp2001_v4" not in required.on(A, "ipsec", "statusall")
+    assert replies == [False, False]
+    assert clear_between(wire) == []
+    required.give({})
+    required.apply(A)
+    required.wait_up(A, B, 240)
+
+
+def test_a_record_that_is_damaged_at_boot_lifts_nothing(required):
+    """Empty or cut off it was read as none: nothing was blocked until a state was applied."""
+    guard = required.on(A, "ip", "xfrm", "policy").count("priority 2000073")
+    assert guard > 0
+    kept = "/var/lib/hostipsec"
+    required.on(
+        A,
+        "sh",
+        "-ec",
+        f"cp {kept}/mesh.json /root/; truncate -s 40 {kept}/mesh.json; rm {kept}/mesh.copy.json",
+    )
+    with required.lab.capture() as wire:
+        required.lab.reboot(A)
+        assert required.on(A, "ip", "xfrm", "policy").count("priority 2000073") == guard
+        assert "failed" in required.on(A, "systemctl", "is-failed", "hostipsec-guard", check=False)
+        assert "mesh.json" in required.on(A, "journalctl", "-b", "-u", "hostipsec-guard", "--no-pager")
+        required.on(A, "cp", "/root/mesh.json", f"{kept}/mesh.json")
+        required.on(A, "systemctl", "restart", "hostipsec-guard")
+        required.wait_up(A, B, 240)
+    assert clear_between(wire) == []
 
 
 def test_stage_start_goes_on_in_the_clear(required):
@@ -87,14 +197,12 @@ def test_stage_start_goes_on_in_the_clear(required):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_packet_goes_in_the_clear(required, fault):
     source, target = (B, A) if (reboot, A) in FAULTS[fault] else (A, B)  # who reboots sends nothing
-    with required.lab.capture() as wire:
-        with required.traffic(source, target) as traffic:
-            traffic.wait_flows()
-            for act, host in FAULTS[fault]:
-                act(required, host)
-            traffic.wait_flows(240)
-        between = {address for host in (A, B) for address in ADDRESSES[host]}
-    clear = [one for one in wire.clear() if {one.source, one.destination} <= between]
+    with required.lab.capture() as wire, required.traffic(source, target) as traffic:
+        traffic.wait_flows()
+        for act, host in FAULTS[fault]:
+            act(required, host)
+        traffic.wait_flows(240)
+    clear = clear_between(wire)
     said = f"{sum(traffic.sent.values())} sent, {traffic.lost} lost, {len(clear)} in the clear"
     with FIGURES.open("a") as figures:
         figures.write(f"{fault}: {said}\n")

@@ -315,6 +315,20 @@ def test_a_peer_that_goes_to_maintenance_stays_blocked_in_each_step_of_a_roll_ou
     assert {one.name for one in found.barred} == {"edge0001_v4", "edge0001_v6"}
 
 
+def test_the_address_that_a_required_peer_had_stays_blocked_until_the_last_step_of_a_roll_out():
+    """A host that has the new address sends nothing in the clear to the peer that has not moved yet."""
+    before = membership.read(required(), HUB).guarded
+    (old,) = (one.right for one in before if one.name == "edge0001_v4")
+    member = membership.read(required(ipv4="10.200.0.1"), HUB)
+    for stage in ("passive", "start"):
+        found = member.limited(stage, before)
+        assert [one.right for one in found.barred] == [old]
+        before = found.guarded
+    assert member.limited("require", before).barred == ()
+    lower = membership.read(required("start", ipv4="10.200.0.1"), HUB)
+    assert lower.limited("passive", before).barred == ()
+
+
 # Two rules fit a pair -------------------------------------------------------------------------
 
 

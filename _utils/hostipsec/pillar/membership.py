@@ -45,13 +45,15 @@ class Membership:
     def limited(self, stage: str, before: Sequence[Connection]) -> Membership:
         """Return the membership with connections at no later stage than this, see topology.limited.
 
-        What is barred goes with them: as soon as one connection of the pair is required.
+        What is barred goes with them: as soon as one connection of the pair is required. Until the last stage
+        so are addresses that a required peer had before: it may not have moved yet.
         """
         found = topology.limited(self.connections, stage, before)
         required = {one.peer for one in found if one.stage == REQUIRE}
         rest = zip(self.barred, topology.limited(self.barred, stage, before))
         kept = (one for one, limited in rest if limited.stage == REQUIRE or one.peer in required)
-        return replace(self, connections=found, barred=tuple(kept))
+        moving = () if stage == REQUIRE else topology.left_behind(self.fleet, before, required)
+        return replace(self, connections=found, barred=(*kept, *moving))
 
     @property
     def lost(self) -> tuple[str, ...]:

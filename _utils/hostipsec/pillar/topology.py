@@ -7,7 +7,7 @@ both ends derive their connection from the same two :class:`~hostipsec.model.Hos
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
@@ -222,6 +222,18 @@ def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connectio
         most = max(STAGES.index(limit), *(there.get(key, 0) for key in _identities(one)))
         found.append(one._replace(stage=STAGES[min(most, STAGES.index(one.stage))]))
     return tuple(found)
+
+
+def left_behind(
+    fleet: Fleet, before: Sequence[Connection], required: Collection[str]
+) -> tuple[Connection, ...]:
+    """Return, to be barred, what peers in ``require`` had before by an address that no host has any more."""
+    known = {address for host in fleet.hosts for address in (host.ipv4, host.ipv6)}
+    return tuple(
+        one._replace(left=_ANYWHERE[one.family])
+        for one in before
+        if one.stage == REQUIRE and one.peer in required and one.right not in known
+    )
 
 
 def _reached(before: Sequence[Connection]) -> Mapping[object, int]:
