@@ -123,7 +123,7 @@ def test_every_world(stage):
 
 def test_every_world_that_is_held():
     """Never ok; and a warning, which says that it is as asked, only where nothing at all is left."""
-    for world in WORLDS:
+    for world in (one for one in WORLDS if one.stage == "require"):
         look = world.charon
         found = verdict(world, look, held=HELD)
         assert found == verdict(world, recordings.as_text_says(look), held=HELD), world
