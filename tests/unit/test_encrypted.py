@@ -121,6 +121,14 @@ def test_where_nothing_says_what_is_configured_the_mode_is_that_which_charon_has
     assert judge(with_child(mode="TUNNEL"))[:2] == ("established", "ok")  # nobody says
 
 
+def test_charons_own_esp_has_no_transport_mode():
+    """Whatever is configured: its SAs are in TUNNEL, and as well as they can be."""
+    loaded = (LOADED._replace(modes=("TRANSPORT",)),)
+    look = charon(with_child(mode="TUNNEL"), loaded=loaded, plugins=("kernel-libipsec",))
+    for meant in (MEANT, Meant()):
+        assert row(evaluate((WEST_V4,), look, KERNEL, meant=meant)).ok
+
+
 @pytest.mark.parametrize("backend", recordings.BACKENDS)
 @pytest.mark.parametrize("name", recordings.ALL)
 def test_both_ways_to_ask_tell_the_mode_that_is_loaded(backend, name):

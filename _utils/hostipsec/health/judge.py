@@ -59,7 +59,9 @@ def evaluate(
     ``meant``        what SAs are to be like; without, the mode is that in which charon has loaded them
     """
     plane = planes.observed(charon)
-    tables = tabled(charon, kernel if plane == planes.KERNEL else None, previous, meant)
+    if plane != planes.KERNEL:
+        kernel, meant = None, meant._replace(mode="tunnel")  # charon's own ESP has no transport mode
+    tables = tabled(charon, kernel, previous, meant)
     judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
     rows.extend(_unmanaged(tables, expected, maintenance))
