@@ -710,7 +710,7 @@ def test_a_pillar_of_a_host_that_is_another_is_told_to_it(master, changing):
 
 def test_a_roll_out_is_taken_back_once(master, changing):
     """A second `rollback` undid the roll-out before; a host that was off had the one before undone."""
-    mark = master.run("rollout")["mark"]
+    assert master.run("rollout")["retcode"] == 0
     changing[3].mark = "2026-11-20T10:00:00Z"  # as if only an earlier one had changed it
     changing[0].away = True
     found = master.run("rollback")
@@ -723,10 +723,7 @@ def test_a_roll_out_is_taken_back_once(master, changing):
     found = master.run("rollback")
     assert (found["retcode"], sorted(found["hosts"])) == (0, [HOSTS[4]])
     found = master.run("rollback")
-    assert (found["retcode"], found["error"].endswith(f"the last roll-out, {mark}, is taken back")) == (
-        2,
-        True,
-    )
+    assert (found["retcode"], found["error"].startswith("nothing to go back from; ")) == (2, True)
     assert changing[3].mark == "2026-11-20T10:00:00Z"
 
 

@@ -48,6 +48,11 @@ class Running:
         with self._out.open("w") as out, self._err.open("w") as err:
             self._process = subprocess.Popen(argv, stdout=out, stderr=err)
 
+    @property
+    def printed(self) -> str:
+        """What it printed so far."""
+        return self._out.read_text()
+
     def wait_until_printed(self, *texts: str) -> None:
         """Wait until each text is printed."""
         wait_for(

@@ -7,6 +7,7 @@ import copy
 import json
 
 from fleetlab.paths import BUILD
+from fleetlab.process import wait_for
 from hostipsec.pillar import pillar as pillars
 from hostipsec.pillar import topology
 
@@ -135,16 +136,24 @@ def test_a_site_leaves_and_a_site_comes(mesh, master):
 
 
 def test_a_host_moves_to_other_addresses(mesh, master):
-    """What its own pairs lose is counted where the kernel does ESP (tests/rollout)."""
+    """What its own pairs lose is counted where the kernel does ESP (tests/rollout).
+
+    As long as it does not have them, as if they were mistyped, nobody is changed.
+    """
     host = mesh.lab.host(MOVING)
+    pillar = mesh.pillar
+    pillar["ipsec"]["hosts"][MOVING].update(MOVED)
+    mesh.give(pillar)
+    status, lines = master.run("rollout")
+    assert (status, lines[0]) == (2, "STOPPED; hosts changed so far: none"), lines
+    assert {line.split(" has ")[1].split(";")[0] for line in lines if f"{MOVING}: no interface" in line} == {
+        *MOVED.values()
+    }
     for family, length in (("ipv4", 24), ("ipv6", 64)):
         address = ["ip", "address", "add", f"{MOVED[family]}/{length}", "dev", "eth0"]
         host.run([*address, *(["nodad"] if family == "ipv6" else [])])
-    pillar = mesh.pillar
-    pillar["ipsec"]["hosts"][MOVING].update(MOVED)
     others = (CORE | EDGE) - {MOVING}
     with Watch(mesh, mesh.pillar) as watch:
-        mesh.give(pillar)
         roll(master)
     status = mesh.status(MOVING)[MOVING]
     assert {one["state"] for one in status["connections"].values()} == {"established"}
@@ -239,11 +248,28 @@ def test_a_roll_out_stops_at_the_first_host_that_is_not_well(mesh, master):
     assert margins == {"0\n"}
 
 
+def interrupted(mesh, master, edited):
+    """Start two roll-outs at once: one is refused, and the other stops as the pillar is edited on the way."""
+    both = [master.start("rollout") for _ in range(2)]
+    wait_for(lambda: any("== stage" in one.printed for one in both), "a batch under way", 60)
+    mesh.give(edited)
+    (stopped, said), (refused, why) = sorted(one.end() for one in both)
+    assert (stopped, refused) == (1, 2), (said, why)
+    assert "  the pillar is another than at the start of this roll-out" in said
+    assert why[0].startswith("ipsec.rollout by "), why
+    assert "changes the fleet at this moment" in why[0]
+
+
 def test_what_a_roll_out_changed_comes_back(mesh, master):
+    """It is stopped and gone on with before: that is one roll-out, and all of it comes back."""
     whole = mesh.pillar
     with Watch(mesh, whole) as watch:
         mesh.give(without_edge(whole))
-        roll(master)
+        interrupted(mesh, master, options(whole, margintime="9m"))
+        mesh.give(without_edge(whole))
+        assert any("goes on with the roll-out of " in line for line in roll(master))
+        other = mesh.lab.salt("cp2001.codfw.example", "ipsec.rollback", "mark=2026-01-01T00:00:00Z")
+        assert "nothing was changed" in other["cp2001.codfw.example"]["error"]
         status, lines = master.run("rollback", "dry_run=True")
         assert (status, lines[-1]) == (0, "3 hosts, nothing was changed")
         status, lines = master.run("rollback")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -60,8 +59,8 @@ class Ledger:
                 stack.enter_context(self.lease(what))
             except TakenError:
                 raise
-            except HostIPsecError as error:
-                stack.callback(logging.getLogger(__name__).warning, "%s", error)
+            except HostIPsecError:
+                pass
             yield
 
     def _take(self, lock: IO[str], what: str) -> None:

@@ -117,7 +117,7 @@ def _meant(previous: Heard, last: Optional[Last], mark: str) -> Last:
     if last is None:
         return _unknown(previous, max(there, default=""))
     if last.back:
-        raise HostIPsecError(f"{NOTHING}; the last roll-out, {last.mark}, is taken back")
+        raise HostIPsecError(NOTHING)
     if later := sorted(one for one in there if one > last.mark):
         raise HostIPsecError(
             f"the last roll-out of this master is {last.mark}, and hosts were changed by {', '.join(later)}, "
