@@ -23,7 +23,7 @@ try:
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
-    from hostipsec.store import generations
+    from hostipsec.store import generations, record
     from hostipsec.strongswan import sections
     from hostipsec.system import platforms
 
@@ -665,17 +665,10 @@ def previous():
         salt '*' ipsec.previous
     """
     try:
-        found = generations.previous()
-        if found is None:
-            return {"mark": None, "when": None, "connections": [], **_beside()}
-        names = sorted(found.record.names)
+        running = bool(__salt__["saltutil.is_running"]("state.*"))
+        return {**rollback.kept(), "running": running, "edition": EDITION}
     except HostIPsecError as error:
         return _no_data(error)
-    return {"mark": found.mark, "when": found.when, "connections": names, **_beside()}
-
-
-def _beside():
-    return {"running": bool(__salt__["saltutil.is_running"]("state.*")), "edition": EDITION}
 
 
 def rollback_(mark=None, **kwargs):
@@ -688,9 +681,8 @@ def rollback_(mark=None, **kwargs):
     held stays held. Going back is possible once; what was undone is not kept.
 
     mark
-        of the roll-out whose change is undone: ``salt-run ipsec.rollback`` says it. Where the last change is
-        of another, or of a plain ``state.apply``, nothing is done. By default the last change, whatever made
-        it
+        of the roll-out whose change is undone; where the last change is another's, nothing is done. By
+        default the last change, whatever made it
 
     Returns a dictionary:
 
@@ -749,10 +741,8 @@ def plan(stage="require"):
         by state (``ipsec.configured``, ``ipsec.certificate_reused``, ``ipsec.guarded``,
         ``ipsec.routes_present``) what it reports in test mode; of ``sysctl.present`` and ``pkg.installed``
         the names, old and new; those without changes are left out
-    ``absent``
-        addresses that the pillar gives this host and no interface has
-    ``pillar``
-        what tells the pillar of this host from another, for a roll-out
+    ``absent``, ``pillar``
+        addresses that the pillar gives this host and no interface has; what tells its pillar from another
     ``warnings``
         sentences
     ``lines``

@@ -431,6 +431,7 @@ def rollout(
     by="site",
     deadline=60,
     dry_run=False,
+    back=False,
     tgt_type="glob",
     timeout=TIMEOUT,
     **kwargs,
@@ -455,6 +456,8 @@ def rollout(
         seconds until the connections of a batch have to be up
     dry_run
         only say which hosts would be changed, in which order
+    back
+        where it stops, take back at once what it changed, and nothing else; not where it is interrupted
     tgt_type
         how Salt reads ``tgt``
     timeout
@@ -495,7 +498,8 @@ def rollout(
         if stage:
             arguments.one_of("stage", stage, STAGES[1:])
         stages, only_say = batches.stages(fleet, stage), arguments.switch("dry_run", dry_run)
-        order = underway.Order(fleet, hosts, by, size, seconds, stages, whole=tgt is None and not stage)
+        whole, again = tgt is None and not stage, arguments.switch("back", back)
+        order = underway.Order(fleet, hosts, by, size, seconds, stages, whole, again)
         if only_say:
             return _told(underway.foresee(order, client))
         digests = _digests(data)

@@ -746,6 +746,29 @@ def test_a_roll_out_that_was_stopped_is_gone_on_with_and_taken_back_as_one(maste
     assert master.run("rollout")["mark"] > found["mark"]
 
 
+def test_a_roll_out_that_stops_takes_itself_back_and_no_other(master, changing):
+    """As a step of an orchestration: one that stopped before it changed anything took back the one before."""
+    assert master.run("rollout", back=True)["retcode"] == 0
+    first = {host.mark for host in changing}
+    broken = {**fleets.example(), "mtu": 9}
+    master.pillar(broken)
+    assert master.run("rollout", back=True)["retcode"] == 2
+    master.pillar(fleets.example())
+    changing[0].away = True
+    found = master.run("rollout", back=True)
+    assert (found["retcode"], found["lines"][-1]) == (1, "nothing was changed, so nothing is taken back")
+    assert {host.mark for host in changing} == first
+    changing[0].away = False
+    for host in changing:
+        host.mark = None
+    changing[2].refuses = True
+    found = master.run("rollout", back=True)
+    assert (found["retcode"], found["changed"]) == (1, [HOSTS[4], HOSTS[3]])
+    assert found["lines"][-1].startswith("2 of 2 hosts are as asked: they run what they ran before")
+    assert {host.mark for host in changing} == {None}
+    assert master.run("rollback")["retcode"] == 2
+
+
 def test_ctrl_c_in_the_middle_of_a_batch(master, changing):
     """Hosts of the batch under way were missing among those that a roll-out changed."""
     master.client.pressed = HOSTS[0]  # the last of the last batch, with cp1002 done

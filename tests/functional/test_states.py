@@ -17,6 +17,7 @@ import authorities
 from hostipsec import paths
 from hostipsec.apply import transition
 from hostipsec.paths import Paths
+from hostipsec.pillar import digest
 from hostipsec.strongswan import render
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
@@ -79,6 +80,19 @@ def test_checked_refuses_a_stage_of_a_roll_out_that_is_none(minion, data):
     assert (found["result"], found["changes"]) == (False, {})
     assert found["comment"] == (
         "Nothing was changed.\n- ipsec_rollout:stage: found 'off'; allowed: passive, start, require"
+    )
+
+
+def test_checked_refuses_another_pillar_than_at_the_start_of_a_roll_out(minion, data):
+    """Edited on the way, some hosts of a roll-out got the new one."""
+    before = digest.of(data)
+    minion.pillar(data, ipsec_rollout={"pillars": {HOST: before, "another": "x"}})
+    assert agree(minion, "ipsec.checked", "input")["result"] is True
+    minion.pillar({**data, "mtu": 1400}, ipsec_rollout={"pillars": {HOST: before}})
+    found = agree(minion, "ipsec.checked", "input")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"].startswith(
+        "Nothing was changed.\n- the pillar is another than at the start of this"
     )
 
 

@@ -41,6 +41,7 @@ class Hosts:
     busy: set = field(default_factory=set)  # hosts that refuse, as something else is under way
     lame: set = field(default_factory=set)  # hosts whose connections do not come up
     unproven: set = field(default_factory=set)  # hosts whose traffic is not encrypted
+    proofless: set = field(default_factory=set)  # hosts that prove nothing
     done: list = field(default_factory=list)  # (stage, hosts), in their order
     said: list = field(default_factory=list)
     time: float = 0.0
@@ -117,8 +118,13 @@ class Hosts:
     def verify(self, host):
         rows = {}
         for one in topology.connections(self.fleet, host):
-            rows[one.name] = {"peer": one.peer, "ok": host not in self.unproven, "reason": "clear"}
-        return {"connections": rows}
+            rows[one.name] = {
+                "peer": one.peer,
+                "family": one.family,
+                "ok": host not in self.unproven,
+                "reason": "clear",
+            }
+        return {"connections": {} if host in self.proofless else rows}
 
     def apply(self, hosts, stage, pillars):
         self.done.append((stage, list(hosts)))
@@ -300,6 +306,13 @@ def test_nothing_is_required_before_both_ends_are_up_and_proven():
         text == "not encrypted, so not required: cp1001.eqiad.example: cp2001_v4: clear"
         for text in rolling.stopped
     )
+
+
+def test_nothing_is_required_of_which_there_is_no_proof():
+    hosts = Hosts(fleet("require"), proofless={EQIAD[1]})
+    rolling = roll(hosts)
+    assert "require" not in {stage for stage, _ in hosts.done}
+    assert f"not proven, so not required: {EQIAD[1]} - {CODFW[0]} v4" in rolling.stopped
 
 
 @pytest.mark.parametrize("limit", ["passive", "start"])

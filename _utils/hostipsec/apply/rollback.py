@@ -95,6 +95,14 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     )
 
 
+def kept() -> dict[str, object]:
+    """Return what :func:`back` would go back to, as plain values; None for nothing."""
+    found = generations.previous()
+    if found is None:
+        return {"mark": None, "when": None, "connections": []}
+    return {"mark": found.mark, "when": found.when, "connections": sorted(found.record.names)}
+
+
 def _whose(previous: Previous) -> str:
     return f"of roll-out {previous.mark}" if previous.mark else "of a plain state.apply"
 

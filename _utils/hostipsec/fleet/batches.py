@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..health.report import SEVERITIES, worst
 from ..model import PASSIVE, STAGES, Fleet
@@ -32,7 +32,7 @@ class Done:
     """What became of a host that was told to change."""
 
     wrong: tuple[str, ...] = ()  # sentences
-    changed: bool = True  # whether something was changed there, or may have been
+    changed: Optional[bool] = True  # whether something was changed there, or may have been; None: not known
 
 
 def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:

@@ -154,7 +154,10 @@ def gone_on(asking: Asking, hosts: Sequence[str], last: Optional[Last]) -> tuple
     """
     if last is None or not last.open:
         return None, ""
-    others = marks.since(last, asking.ask(sorted({*hosts, *last.told}), "ipsec.previous").answers)
+    heard = asking.ask(sorted({*hosts, *last.told}), "ipsec.previous")
+    if heard.interrupted:
+        raise KeyboardInterrupt
+    others = marks.since(last, heard.answers)
     if others:
         said = f"{few(others)} changed by another hand since: this is a new one, all that rollback takes back"
         return None, f"the roll-out of {last.mark} was stopped, and {said}"

@@ -207,8 +207,9 @@ class Rollout:
         try:
             for host, done in self.hands.apply(hosts, stage, pillars):
                 waiting.pop(host, None)
-                if done.changed and host not in self.changed:
-                    self.changed.append(host)
+                part = self.unknown if done.changed is None else self.changed
+                if done.changed is not False and host not in part:
+                    part.append(host)
                 self.stopped += [f"{host}: {text}" for text in done.wrong]
         finally:
             self.unknown += [host for host in waiting if host not in self.unknown]
@@ -240,14 +241,13 @@ class Rollout:
         if self.stopped or not rows:
             return
         answers, lost = self.hands.ask("verify", sorted({row.one for row in rows}))
-        pairs = {(row.one, row.other) for row in rows}
-        unproven = [
-            f"not encrypted, so not required: {host}: {name}: {one['reason']}"
-            for host, found in sorted(answers.items())
-            for name, one in sorted(found["connections"].items())
-            if (host, one["peer"]) in pairs and not one["ok"]
-        ]
-        self.stopped += [*lost, *unproven]
+        said = {
+            (host, one["peer"], one["family"]): (name, one)
+            for host, found in answers.items()
+            for name, one in found["connections"].items()
+        }
+        unproven = [_unproven(row, *said.get((row.one, row.other, row.family), ("", {}))) for row in rows]
+        self.stopped += [*lost, *filter(None, unproven)]
 
     def lines(self) -> Iterable[str]:
         """Return the text for people."""
@@ -275,3 +275,10 @@ class Rollout:
         before = f", {bad} in trouble{' as before' if self.changed else ''}" if bad else ""
         number = f"{len(rest) - bad} of {counted(len(self._rows))} as they should be"
         return f"{done}; {number}{before}{f', {held}' if held else ''}"
+
+
+def _unproven(row: Joined, name: str, proof: Mapping[str, Any]) -> str:
+    """Say why a connection must not be required; empty where it is proven that it is encrypted."""
+    if not proof:
+        return f"not proven, so not required: {row.one} - {row.other} {row.family}"
+    return "" if proof["ok"] else f"not encrypted, so not required: {row.one}: {name}: {proof['reason']}"

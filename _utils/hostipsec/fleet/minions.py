@@ -54,7 +54,7 @@ class Minions:
         except MasterError as error:
             for host in hosts:
                 if host not in heard:
-                    yield host, Done((f"not known, the master says: {error}",))
+                    yield host, Done((f"not known, the master says: {error}",), changed=None)
 
     def pillar(self) -> str:
         """Return a digest of the pillar as it is now at the master."""

@@ -27,7 +27,8 @@ class Order(NamedTuple):
     size: int
     deadline: float
     stages: Sequence[str]
-    whole: bool = True  # all hosts are meant
+    whole: bool = True  # all hosts are meant, and all stages
+    back: bool = False  # where it stops, what it changed is taken back
 
     def rollout(self, hands: Minions) -> Rollout:
         """Return the roll-out, yet to be run."""
@@ -51,7 +52,10 @@ def roll(
     """
     with ledger.lease(f"ipsec.rollout by {who}"):
         noted = ledger.last()
-        last, said = commands.gone_on(Asking(client), order.hosts, noted)
+        try:
+            last, said = commands.gone_on(Asking(client), order.hosts, noted)
+        except KeyboardInterrupt:
+            return _refused_by_ctrl_c()
         partly = last is not None and not order.whole  # of what was stopped: these do not make it whole
 
         def keep(one: Last) -> None:
@@ -63,7 +67,28 @@ def roll(
         interrupted = _run(rolling, rolling.run, order.stages)
         if last and not rolling.stopped and not rolling.changed:  # another hand did the rest
             keep(last._replace(through=True))
-    return {**_told(rolling, interrupted), "mark": hands.mark, "lines": list(rolling.lines())}
+        lines = list(rolling.lines())
+        if order.back and rolling.stopped and not interrupted:
+            lines += _taken_back(client, ledger, order.hosts, hands.mark)
+    return {**_told(rolling, interrupted), "mark": hands.mark, "lines": lines}
+
+
+def _taken_back(client: Client, ledger: Ledger, hosts: Sequence[str], mark: str) -> Sequence[str]:
+    """Take back what a roll-out changed, if that is anything, and no other; return what came of it."""
+    noted = ledger.last()
+    if noted is None or noted.mark != mark:
+        return ["nothing was changed, so nothing is taken back"]
+    try:
+        found = _back(Asking(client), ledger, sorted({*hosts, *noted.told}), noted, named=False, mark=mark)
+    except HostIPsecError as error:
+        return str(error).splitlines()
+    return [*found.lines, *outcome.lost(found.heard)]
+
+
+def _refused_by_ctrl_c() -> dict[str, Any]:
+    lines = ["interrupted; nothing was changed"]
+    found: dict[str, Any] = {"changed": [], "unknown": [], "stopped": lines, "mark": None, "lines": lines}
+    return {**found, "retcode": outcome.INTERRUPTED}
 
 
 def _run(rolling: Rollout, run: Callable[[Sequence[str]], None], stages: Sequence[str]) -> bool:
@@ -105,13 +130,25 @@ def back(
     """
     with ledger.lease_if_kept(f"ipsec.rollback by {who}"):
         last = None if named else _last(ledger, mark)
-        heard, way = _way(asking, accepted, last, named, mark)
-        if way is None:
-            return _interrupted(heard)
-        found = commands.rollback(asking, way, heard)
-        if way.whole and whole and (last or way.whole).mark == way.whole.mark:
-            return _noted(ledger, way.whole._replace(told=way.whole.told or way.every, back=found.ok), found)
-        return found
+        return _back(asking, ledger, accepted, last, named, mark, whole)
+
+
+def _back(
+    asking: Asking,
+    ledger: Ledger,
+    accepted: Sequence[str],
+    last: Optional[Last],
+    named: bool,
+    mark: str,
+    whole: bool = True,
+) -> Outcome:
+    heard, way = _way(asking, accepted, last, named, mark)
+    if way is None:
+        return _interrupted(heard)
+    found = commands.rollback(asking, way, heard)
+    if way.whole and whole and (last or way.whole).mark == way.whole.mark:
+        return _noted(ledger, way.whole._replace(told=way.whole.told or way.every, back=found.ok), found)
+    return found
 
 
 def _way(
