@@ -23,7 +23,6 @@ try:
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
-    from hostipsec.store import generations, record
     from hostipsec.strongswan import sections
     from hostipsec.system import platforms
 
