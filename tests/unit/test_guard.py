@@ -105,6 +105,35 @@ def test_the_narrow_policies_of_the_release_before_go_once_the_wide_ones_are_the
     assert guard.difference([], xfrm.parse_policies(BEFORE)) == (frozenset(), remove)  # lifted, and cleaned
 
 
+def test_what_blocks_stays_where_what_is_to_replace_it_cannot_be_added(monkeypatch):
+    told = []
+
+    def refuse(batch, *_):
+        told.append(batch)
+        raise kernel.KernelError("the kernel's policies cannot be set: No such device")
+
+    monkeypatch.setattr(kernel, "set_policies", refuse)
+    with pytest.raises(kernel.KernelError):
+        guard.amend([connection()], xfrm.parse_policies(BEFORE))
+    assert [line.split()[2] for line in "".join(told).splitlines()] == ["update"] * 4
+
+
+def test_what_the_kernel_refuses_of_one_family_opens_nothing_of_the_other(monkeypatch):
+    """``ip -batch`` ends at the first line that fails."""
+    six = connection()._replace(family="v6", left=ip_address("fd09::1"), right=ip_address("1::2"))
+    told = []
+
+    def set_policies(batch, *_):
+        told.append(batch)
+        if "::" in batch:
+            raise kernel.KernelError("the kernel's policies cannot be set: Address family not supported")
+
+    monkeypatch.setattr(kernel, "set_policies", set_policies)
+    with pytest.raises(kernel.KernelError, match="Address family"):
+        guard.amend([connection(), six], ())
+    assert {line for batch in told for line in batch.splitlines() if "::" not in line} == {*BLOCKED}
+
+
 # The unit ------------------------------------------------------------------------------------
 
 CONF = f"{render.HEADER}conn cp3001_v4\n    left=10.0.0.1\n    right=10.0.0.2\n    auto=route\n"

@@ -125,6 +125,19 @@ def amend(free: Sequence[Connection], there: Iterable[KernelPolicy]) -> int:
 
 
 def _set(added: frozenset[Policy], removed: frozenset[Policy]) -> int:
-    if added or removed:
-        kernel.set_policies(batch(added, removed), DEADLINE)
+    """Remove only once all is there that is to be added; ``ip`` ends at the first line that fails."""
+    wrong = []
+    for family in (".", ":"):  # what the kernel refuses of one opens nothing of the other
+        try:
+            _run(batch((one for one in added if family in one.src), ()))
+        except kernel.KernelError as error:
+            wrong.append(error)
+    if wrong:
+        raise wrong[0]
+    _run(batch((), removed))
     return len(added) + len(removed)
+
+
+def _run(lines: str) -> None:
+    if lines:
+        kernel.set_policies(lines, DEADLINE)
