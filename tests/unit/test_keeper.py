@@ -14,7 +14,8 @@ import pytest
 from hostipsec.charon import charon as charons
 from hostipsec.charon.vicisession import UnavailableError
 from hostipsec.emergency import starting
-from hostipsec.health.look import Look
+from hostipsec.health import observation
+from hostipsec.health.look import Look, judged
 from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, surplus, useless
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
@@ -616,3 +617,12 @@ def test_with_a_damaged_record_the_keeper_lifts_nothing(machine):
     damaged(machine)
     Keeper().once()
     assert "ip -batch" not in machine.done
+
+
+def test_every_verdict_says_that_the_record_is_damaged(machine):
+    machine.record(ONE)
+    damaged(machine)
+    report = judged(observation.observe())
+    assert [one.name for one in report.managed] == [NAME]
+    assert "mesh.json cannot be read" in report.warnings[0]
+    assert "its copy counts meanwhile" in report.warnings[0]
