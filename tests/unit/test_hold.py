@@ -20,7 +20,7 @@ from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar, topology
 from hostipsec.store import hold, holdfile
 from hostipsec.store.hold import Command, Hold, Lift, Obeyed, OverruledError, Scope
-from hostipsec.system import locks
+from hostipsec.system import files, locks
 
 NOW = datetime(2026, 11, 24, 4, 50, 12, tzinfo=timezone.utc)
 ME = "cp1001.eqiad.example"
@@ -335,6 +335,23 @@ def test_a_disk_that_fails_where_the_hold_is(here, monkeypatch):
     assert "Input/output error" in holdfile.found().wrong
     assert holdfile.take(ALL._replace(who="bob"), CONNECTIONS, NOW)
     assert (held(), holdfile.found().wrong) == ({one.name for one in CONNECTIONS}, "")
+
+
+def test_a_full_disk_keeps_nobody_from_lifting_a_hold(here, monkeypatch):
+    """`up` of the fleet has its command remembered, which takes space: it failed, and charon was blamed."""
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    plain = files.swap
+
+    def full(changes):
+        if here.command in changes:
+            raise HostIPsecError("No space left on device")
+        return plain(changes)
+
+    monkeypatch.setattr(files, "swap", full)
+    assert holdfile.lift(LIFT, CONNECTIONS, NOW, LATE) == ()
+    assert not here.hold.exists()
+    with pytest.raises(HostIPsecError, match="No space left"):
+        holdfile.obey(LATE, NOW)
 
 
 def test_a_reason_that_a_terminal_would_act_on_is_shown_as_text():

@@ -1,0 +1,141 @@
+"""A comeback on a host in memory: who starts what, when, and what of it ends again."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, timezone
+from ipaddress import ip_address
+
+import pytest
+
+from hostipsec.emergency import comeback
+from hostipsec.emergency.comeback import AGAIN, KNOCK, TURN
+from hostipsec.emergency.host import Host
+from hostipsec.errors import HostIPsecError
+from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
+from hostipsec.store.hold import Command, Scope
+
+NOW = datetime(2026, 11, 24, 4, 50, 12, tzinfo=timezone.utc)
+COMMAND = Command("up", NOW.timestamp(), "ada")
+ENDS = (ip_address("10.0.0.1"), ip_address("10.0.0.2"), "CN=left", "CN=right")
+
+
+def connection(initiator):
+    return Connection("cp2_v4", "cp2", "v4", *ENDS, initiator, "start")
+
+
+class Machine(Host):
+    """A host whose only peer ``answers`` after so many seconds; never by default."""
+
+    def __init__(self, answers=1e9):
+        super().__init__()
+        self.time, self.answers, self.sas, self.done, self.ids = 0.0, answers, [], [], 0
+        self.wrong = None
+
+    def now(self):
+        return NOW
+
+    def clock(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.time += seconds
+
+    def observe(self, timeout=0):
+        up = self.time >= self.answers
+        child = (ChildSA("cp2_v4", "INSTALLED", "TRANSPORT"),) if up else ()
+        state = "ESTABLISHED" if up else "CONNECTING"
+        sas = tuple(one._replace(state=state, children=child) for one in self.sas)
+        return Charon("6.0.1", "vici", 1000, connections=(LoadedConnection("cp2_v4"),), ike_sas=sas)
+
+    glance = observe
+
+    def initiate(self, names, timeout=0):
+        for name in names:
+            self.ids += 1
+            self.done.append(("start", round(self.time)))
+            self.sas.append(IkeSA(name, self.ids, "", "10.0.0.1", "10.0.0.2", initiator=True))
+        return {}
+
+    def terminate(self, ids, force=False, timeout=0):
+        for number in ids:
+            self.done.append(("end", round(self.time)))
+            self.sas = [one for one in self.sas if one.uniqueid != number]
+        return {}
+
+    def starting(self):
+        return contextlib.nullcontext(True)
+
+    def pids(self, *names):
+        return (1,)
+
+    def update(self, timeout=0):
+        pass
+
+    def follow(self, log, timeout):
+        pass
+
+    def kernel(self, timeout=0):
+        return Kernel()
+
+    def guard(self, connections):
+        pass
+
+    def holds(self):
+        return ()
+
+    def lift(self, lift, connections, command):
+        if self.wrong:
+            raise self.wrong
+        return ()
+
+
+def up(machine, initiator, command=None, deadline=15.0):
+    return comeback.up((connection(initiator),), Scope(), "ada", deadline, True, command, machine)
+
+
+def test_what_this_host_is_to_start_goes_on():
+    machine = Machine()
+    up(machine, True)
+    assert machine.done == [("start", 0)]
+
+
+@pytest.mark.parametrize("command", [None, COMMAND])
+def test_in_the_stead_of_a_peer_it_knocks_and_leaves_nothing_half_open(command):
+    """Left half open, it came up beside the SA of the peer once both reached each other."""
+    machine = Machine()
+    up(machine, False, command)
+    assert machine.done == [("start", TURN), ("end", TURN + KNOCK)]
+    assert machine.sas == []
+
+
+def test_a_peer_that_answers_the_knock_is_up():
+    """The keeper of a peer asks a host that was held every few minutes only: the knock is its sign."""
+    machine = Machine(TURN + 1)
+    up(machine, False, COMMAND)
+    assert machine.done == [("start", TURN)]
+    assert len(machine.sas) == 1
+
+
+def test_at_the_deadline_the_knock_ends():
+    machine = Machine()
+    up(machine, False, COMMAND, TURN + 1)
+    assert machine.done == [("start", TURN), ("end", TURN + 1)]
+
+
+def test_what_is_refused_is_started_again():
+    machine = Machine()
+    machine.observe = lambda timeout=0: Charon("6.0.1", "vici", connections=(LoadedConnection("cp2_v4"),))
+    machine.glance = machine.observe
+    up(machine, True)
+    assert [at for _, at in machine.done] == [0, *(pytest.approx(AGAIN * n, abs=1) for n in (1, 2))]
+
+
+def test_a_hold_that_cannot_be_lifted_is_said_and_charon_is_not_blamed():
+    """With a full disk it said of every connection that charon does not answer."""
+    machine = Machine(0)
+    machine.wrong = HostIPsecError("no space left")
+    machine.sas = [IkeSA("cp2_v4", 1, "", "10.0.0.1", "10.0.0.2")]
+    found = up(machine, True)
+    assert (found.ok, found.problems) == (False, ("no space left",))
+    assert "does not answer" not in str(found.connections)
