@@ -47,6 +47,15 @@ def test_a_site_that_there_is_not(sites, found):
     assert refused(targets.at_sites, fleet(), sites) == f"site: found {found}; allowed: codfw, eqiad, esams"
 
 
+def test_a_filter_that_no_pair_fits():
+    """It said "0 connections of 0 pairs", and that all is well."""
+    lonely = "db1001.eqiad.example"
+    for site in (None, "eqiad"):
+        assert refused(targets.chosen, fleet(), site, lonely, None, None).endswith(
+            f"host={lonely}: no pair of hosts has that; nothing was asked of any host"
+        )
+
+
 def test_filters():
     assert targets.chosen(fleet(), "esams", RESTING, "up", None) == Filter("esams", RESTING, "up")
     assert targets.chosen(fleet(), None, None, None, "esams,codfw").within == ("esams", "codfw")

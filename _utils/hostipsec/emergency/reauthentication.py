@@ -22,6 +22,7 @@ from ..errors import CharonError
 from ..model import Charon, Connection, IkeSA
 from ..store import holdfile, record
 from ..store.hold import Scope
+from . import orders
 from .host import Host
 from .pins import PATIENCE, UNCHANGED, Pins
 
@@ -77,9 +78,12 @@ class Reauthentication:
 def here(scope: Scope, named: bool, deadline: float, wait: Optional[float]) -> Reauthentication:
     """Reauthenticate what this host has in a scope and may have up: what it starts, or all that is ``named``.
 
-    ``wait`` is for :func:`run`: what the peers start is seen to as well then.
+    ``wait`` is for :func:`run`: what the peers start is seen to as well then. Raises NothingMeantError for a
+    filter that no connection passes.
     """
-    meant = holdfile.free(scope.select(record.read().connections))
+    every = record.read().connections
+    orders.something(scope, every)
+    meant = holdfile.free(scope.select(every))
     mine = [one for one in meant if one.initiator or named]
     theirs = [one for one in meant if not one.initiator] if wait is not None else []
     return Reauthentication(run(mine, deadline, theirs, wait), len(meant), -(wait or 0.0))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from .. import arguments
+from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
 from . import joined
@@ -49,7 +50,7 @@ def meant(expression: object, kind: str, found: Sequence[str], known: Sequence[s
 
 def paired(fleet: Fleet) -> list[str]:
     """Return the ids of the hosts that have peers; in maintenance as well, they may have tunnels yet."""
-    return sorted({host for pair in topology.pairs(fleet, maintenance=True) for host in pair})
+    return sorted({host for pair in pairs(fleet) for host in pair})
 
 
 def serving(fleet: Fleet) -> list[str]:
@@ -85,4 +86,15 @@ def chosen(
     for name, value in (("site", site), ("host", host), ("state", state)):
         if value is not None:
             arguments.one_of(name, value, allowed[name])
+    places = {one.id: str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels}
+    there = pairs(fleet) if (site, host) != (None, None) else ()
+    fits = (pair for pair in there if host in (None, *pair) and site in (None, *map(places.get, pair)))
+    if there and next(fits, None) is None:
+        said = ", ".join(f"{name}={value}" for name, value in (("site", site), ("host", host)) if value)
+        raise HostIPsecError(f"{said}: no pair of hosts has that; nothing was asked of any host")
     return Filter(site, host, state, tuple(arguments.listed("within", within, sites)))
+
+
+def pairs(fleet: Fleet) -> Sequence[tuple[str, str]]:
+    """Return the pairs of hosts, also those of which one is in maintenance."""
+    return list(topology.pairs(fleet, maintenance=True))
