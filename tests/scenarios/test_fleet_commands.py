@@ -99,7 +99,8 @@ def test_a_pillar_that_cannot_be_used_stops_no_emergency(mesh, master):
     assert [one.startswith("asked=") for one in ahead["notes"]] == [True], ahead
     status, lines = master.run("down", "reason=T195365")
     assert status == 0, lines
-    assert f"  - ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'; allowed: a unicast IPv4 address" in lines
+    said = f"  - ipsec:hosts:{OFF}:ipv4: found '10.20.0.999'; allowed: "
+    assert any(line.startswith(said) for line in lines), lines
     assert "5 of 5 hosts are as asked: down, and proven" in lines
     mesh.lab.set_pillar("ipsec:\n  hosts:\n    a: {site: x, ipv4: 10.0.0.1\n    b: {}\n")
     host = mesh.lab.host(HUNG)
