@@ -227,6 +227,7 @@ class KernelState(NamedTuple):
     bytes: int = 0
     packets: int = 0
     algorithm: str = ""
+    age: Optional[int] = None  # seconds
 
     @property
     def larval(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 import pytest
 
 import recordings
@@ -201,6 +204,21 @@ def test_the_kernel_is_asked_without_keys(here):
     assert (len(found.states), len(found.policies), found.errors) == (4, 6, {"XfrmInError": 5})
     here.xfrm_stat.unlink()
     assert kernel.observe(3.0, run).errors == {}
+
+
+def test_how_old_sas_are(here):
+    text = recordings.read("5.9.8-transport.states")
+    made = {"2026-11-24 04:13:50"}
+    assert {*xfrm.added(text).values()} == made
+    assert len(xfrm.added(text)) == 4
+    found = kernel.observe(run=lambda argv, timeout: Result(0, text if "state" in argv else ""))
+    ages = {one.age for one in found.states}
+    (age,) = ages
+    (then,) = {datetime.fromisoformat(one).timestamp() for one in made}
+    assert abs(age - max(0, time.time() - then)) < 60
+    assert {
+        one.age for one in kernel.observe(run=lambda *_: Result(0, TUNNEL if "state" in _[0] else "")).states
+    } == {None}
 
 
 def test_a_refusal_is_an_error_in_words():

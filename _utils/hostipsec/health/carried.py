@@ -124,12 +124,20 @@ def _plain(mode: str) -> str:
 def age(found: Found, meant: Meant) -> int:
     """Return the age of the youngest SA that carries packets, in seconds; 0 where it is not known.
 
-    stroke does not tell it. The first CHILD SA, which comes with its IKE SA, is known by its proposal: it has
-    no key exchange where ``esp`` asks for one.
+    stroke does not tell it; then the kernel does. Without both, the first CHILD SA, which comes with its IKE
+    SA, is known by its proposal: it has no key exchange where ``esp`` asks for one.
     """
-    ages = [child.install_time for child in found.children]
+    ages = [_age(found, child) for child in found.children]
     if all(one is not None for one in ages):
         return min((one for one in ages if one is not None), default=0)
     shown = [child.proposal for child in found.children]
     first = strength.exchanges(meant.esp) and all(shown) and not any(map(strength.exchanged, shown))
     return min((sa.established or 0 for sa in found.up), default=0) if first else 0
+
+
+def _age(found: Found, child: ChildSA) -> Optional[int]:
+    """Return the age of one SA, by charon's or else by the kernel's word."""
+    if child.install_time is not None:
+        return child.install_time
+    of_kernel = [one.age for one in found.states[0] if one.spi == child.spi_out]
+    return of_kernel[0] if len(of_kernel) == 1 else None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+from typing import Optional
+
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Kernel, KernelPolicy
@@ -26,7 +30,18 @@ def observe(timeout: float = 5.0, run: processes.Run = processes.run) -> Kernel:
         errors = paths.here.xfrm_stat.read_text()
     except OSError:
         errors = ""
-    return xfrm.kernel(states, policies, errors)
+    found, made = xfrm.kernel(states, policies, errors), xfrm.added(states)
+    now = time.time()
+    aged = (one._replace(age=_age(made.get((one.dst, one.spi), ""), now)) for one in found.states)
+    return found._replace(states=tuple(aged))
+
+
+def _age(made: str, now: float) -> Optional[int]:
+    """Return the seconds since a local time; None where there is none."""
+    try:
+        return max(0, int(now - datetime.fromisoformat(made).timestamp()))
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def policies(timeout: float = 5.0, run: processes.Run = processes.run) -> tuple[KernelPolicy, ...]:

@@ -12,6 +12,7 @@ from ..model import Kernel, KernelPolicy, KernelState
 
 _ALGORITHM = re.compile(r"^\t(?:aead|enc|auth|auth-trunc) (\S+)", re.MULTILINE)
 _CURRENT = re.compile(r"lifetime current:\s+(\d{1,20})\(bytes\), (\d{1,20})\(packets\)")
+_ADDED = re.compile(r"^\t  add (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) use ", re.MULTILINE)
 _IDENTITY = re.compile(r"^\tproto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE)
 _HEAD = re.compile(r"src (\S+) dst (\S+)((?: .*?)??)(?: uid \d+)? *$", re.MULTILINE)
 _ICMP_TYPE = re.compile(r"proto \S+ type (\d{1,3})\b")
@@ -97,6 +98,18 @@ def _state(block: str) -> KernelState:
         packets=int(current.group(2)) if current else 0,
         algorithm="/".join(_ALGORITHM.findall(block)),
     )
+
+
+def added(text: str) -> Mapping[tuple[str, str], str]:
+    """Return when SAs were made, by destination and SPI, of what :func:`parse_states` reads: local time.
+
+    ``{("10.0.0.2", "c1a2b3c4"): "2026-11-24 04:13:50", ...}``
+    """
+    found = (
+        (_HEAD.match(block), _IDENTITY.search(block), _ADDED.search(block))
+        for block in _blocks(text, "state")
+    )
+    return {(head[2], identity[2]): time[1] for head, identity, time in found if head and identity and time}
 
 
 def parse_policies(text: str) -> tuple[KernelPolicy, ...]:
