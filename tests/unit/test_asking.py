@@ -20,7 +20,7 @@ class Client:
     """Hosts in memory; ``says`` gives by host what it returns, or a function of what it is asked."""
 
     def __init__(self, **says):
-        self.says, self.asked, self.printed, self.end = says, [], [], None
+        self.says, self.asked, self.printed, self.end, self.time = says, [], [], None, 0.0
 
     def returns(self, hosts, function, arguments):
         self.asked.append((function, [*hosts], dict(arguments)))
@@ -39,7 +39,10 @@ class Client:
             self.printed.append(text)
 
     def clock(self):
-        return 0.0
+        return self.time
+
+    def sleep(self, seconds):
+        self.time += seconds
 
 
 def well(function, arguments):
@@ -215,6 +218,24 @@ def test_nobody_goes_back_where_nothing_was_changed(tmp_path):
         with pytest.raises(HostIPsecError, match="nothing to go back from"):
             underway.back(Asking(client), Ledger(tmp_path), HOSTS, named, not named, "", "root")
     assert {function for function, _, _ in client.asked} == {"ipsec.previous"}
+
+
+@pytest.mark.parametrize("busy", [3, 1000])
+def test_a_state_run_of_a_roll_out_that_was_interrupted_is_waited_for(tmp_path, busy):
+    """It would change the host after all, once the others are back."""
+    client = Client()
+    client.says["b"] = lambda function, told: {**well(function, told), "running": client.time < busy}
+    client.says["e"] = {"mark": None, "when": None, "connections": [], "running": True}  # not told to change
+    ledger = Ledger(tmp_path)
+    ledger.keep(Last("m1", HOSTS))
+    found = underway.back(Asking(client), ledger, [*HOSTS, "e"], False, True, "", "root")
+    gone = client.asked[-1][1]
+    if busy == 3:
+        assert (gone, found.ok) == ([*HOSTS], True)
+    else:
+        assert (gone, found.ok, ledger.last().back) == (["a", "c", "d"], False, False)
+        assert found.heard.failed["b"].startswith("a state run is under way there")
+        assert client.time < 70
 
 
 def test_a_rollback_asks_those_that_the_roll_out_changed_and_of_those_that_it_told_the_silent(tmp_path):
