@@ -62,6 +62,18 @@ class Pair:
         if crl:
             (self.place / f"{name}-source/crl.pem").write_bytes(crl)
             where = replace(where, crl=str(self.place / f"{name}-source/crl.pem"))
+        self.copy(name, where)
+        return issued
+
+    def trust(self, name, cas):
+        """Give a host other CAs."""
+        place = self.place / f"{name}-source"
+        (place / "ca.pem").write_bytes(cas)
+        self.copy(
+            name, authorities.SourcePaths(*(str(place / one) for one in ("host.pem", "host.key", "ca.pem")))
+        )
+
+    def copy(self, name, where):
         root = f"{self.hosts[name].root}/etc/ipsec.d"
         destination = Destination(root, f"{name}.example")
         used = {
@@ -70,13 +82,12 @@ class Pair:
         inspection = source.inspect(where, f"CN={name}.example", self.now)
         copies.write(copies.difference(inspection, destination, used))
         self.found[name] = inspection.usable()
-        return issued
 
     def conf(self, name):
         peer = "west" if name == "east" else "east"
         ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "setup": self.setup}
-        ca = self.found[name].peers_ca if self.bound else ""
-        ends["binding"] = f'rightca="{ca}"' if ca else ""
+        binding = self.found[name].binding if self.bound else {}
+        ends["binding"] = "\n    ".join(f'{key}="{value}"' for key, value in binding.items())
         certificate = copies.certificate_name(f"{name}.example", self.found[name].certificate)
         return CONN.format(me=name, peer=peer, certificate=certificate, **ends)
 
@@ -214,6 +225,7 @@ def test_charon_binds_peers_to_a_ca_of_any_name(pair, subject):
         pair.give(name, ca, ca.pem)
         pair.start(name)
     west = pair.hosts["west"]
+    wait_for(lambda: ViciBackend(west.vici).observe().connections, "the connection")
     for found in (ViciBackend(west.vici).observe(), StrokeBackend(west.process).observe()):
         assert len(found.connections[0].remote_cas) == 1
     assert pair.initiate() == ["INSTALLED"]
@@ -234,6 +246,19 @@ def test_binding_peers_of_a_host_of_before_ends_no_sa_and_makes_none(pair, ca):
         )
         assert {name: pair.sas(name) for name in ADDRESSES} == before
     assert pair.reauthenticate("east").ok
+
+
+def test_a_ca_that_is_renewed_under_its_name_binds_peers_anew(pair, ca):
+    """A connection keeps the CA that was found when it was loaded: an equal name did not load it anew."""
+    for name in ADDRESSES:
+        pair.give(name, ca, ca.pem)
+    pair.start("west", "east")
+    assert pair.initiate() == ["INSTALLED"]
+    renewed = authorities.authority("CN=Fleet CA, O=Example", pair.now, key=ca.key)
+    for name in ADDRESSES:
+        pair.trust(name, renewed.pem)
+    pair.take_up(*ADDRESSES)
+    assert pair.initiate() == ["INSTALLED"]
 
 
 @pytest.mark.parametrize("renewal", ["same key", "new key", "RSA to ECDSA", "new CA"])

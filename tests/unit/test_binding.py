@@ -45,13 +45,13 @@ def codes(findings):
 
 def test_peers_are_bound_to_the_only_ca(found):
     inspection, beside = found(CA)
-    assert inspection.usable().peers_ca == "CN=Fleet CA, O=Example"
+    assert inspection.usable().binding["rightca"] == "CN=Fleet CA, O=Example"
     assert beside == ()
 
 
 def test_what_is_between_the_ca_and_the_hosts_changes_nothing(found):
     middle = authorities.authority("CN=Hosts CA", NOW, issuer=CA)
-    assert found(middle, CA, issuer=middle)[0].usable().peers_ca == "CN=Fleet CA, O=Example"
+    assert found(middle, CA, issuer=middle)[0].usable().binding["rightca"] == "CN=Fleet CA, O=Example"
 
 
 @pytest.mark.parametrize("form", ["PEM", "DER"])
@@ -80,14 +80,22 @@ def test_a_foreign_ca_of_the_same_name_is_an_error(found, name):
 def test_while_there_are_two_cas_nothing_else_may_be_there(found):
     new = authorities.authority("CN=New CA", NOW)
     inspection, beside = found(CA, new)
-    assert (inspection.usable().peers_ca, beside) == ("", ())
+    assert (inspection.usable().binding, beside) == ({}, ())
     assert codes(inspection.findings) == [(rules.WARNING, "ca-several")]
     assert codes(found(CA, new, **{"partner.pem": PARTNER.pem})[1]) == [(rules.ERROR, "ca-unbound")]
 
 
 def test_two_certificates_of_one_ca_bind_to_none(found):
     renewed = authorities.authority("CN=Fleet CA, O=Example", NOW, key=CA.key)
-    assert found(CA, renewed)[0].usable().peers_ca == ""
+    assert found(CA, renewed)[0].usable().binding == {}
+
+
+def test_a_ca_that_is_renewed_under_its_name_is_another_to_bind_to(found):
+    """charon goes on with the CA that it found when a connection was loaded, and refuses every peer."""
+    renewed = authorities.authority("CN=Fleet CA, O=Example", NOW, key=CA.key)
+    before, after = (found(one)[0].usable().binding for one in (CA, renewed))
+    assert before["rightca"] == after["rightca"]
+    assert before != after
 
 
 def test_the_system_s_bundle_is_refused_with_a_sentence(found):
@@ -102,7 +110,7 @@ def test_the_system_s_bundle_is_refused_with_a_sentence(found):
 def test_a_name_that_charon_would_read_as_another_goes_as_its_bytes(found):
     for text in ("CN=x #1", "CN=a/b,c", "CN=\u00c4"):
         ca = authorities.authority("CN=x", NOW, named=authorities.odd(text))
-        name = found(ca, issuer=ca)[0].usable().peers_ca
+        name = found(ca, issuer=ca)[0].usable().binding["rightca"]
         assert name == f"asn1dn:#{ca.certificate.subject.public_bytes().hex()}"
 
 
@@ -125,7 +133,8 @@ def test_the_configuration_has_it_unless_the_pillar_says_another():
 
     def rightca(settings, ca):
         secret = sections.Secret("RSA", "x")
-        return sections.configuration([], settings, "x", secret, ca=ca).defaults.get("rightca")
+        binding = {"rightca": ca} if ca else {}
+        return sections.configuration([], settings, "x", secret, binding=binding).defaults.get("rightca")
 
     assert rightca(fleet.settings, "CN=x") == "CN=x"
     assert rightca(fleet.settings, "") is None
@@ -136,7 +145,9 @@ def test_a_connection_that_charon_has_for_any_ca_is_not_as_it_should_be():
     """charon leaves a CA that it does not find out of a connection, and no more than logs it."""
     member = membership.of(pillar.read(fleets.star(1)), "hub.core.example")
     secret = sections.Secret("RSA", "x")
-    want = configuration.wanted(member.connections, member.fleet.settings, "x", secret, ca="CN=x")
+    want = configuration.wanted(
+        member.connections, member.fleet.settings, "x", secret, binding={"rightca": "CN=x"}
+    )
     free = configuration.wanted(member.connections, member.fleet.settings, "x", secret)
 
     def charon(*cas):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Optional
 
 from .. import owner, paths
@@ -113,17 +114,17 @@ def wanted(
     certificate: str,
     secret: Secret,
     held: frozenset[str] = frozenset(),
-    ca: str = "",
+    binding: Mapping[str, str] = MappingProxyType({}),
     barred: Sequence[Connection] = (),
 ) -> Wanted:
     """Return what a host shall run.
 
-    ``certificate`` is the file name below /etc/ipsec.d/certs; ``ca`` the name of the CA that peers are bound
-    to, empty for any that charon has. The connections named in ``held`` are in the
-    files, but charon is not to have them. ``barred`` is blocked beside them, see ``topology.barred``.
+    ``certificate`` is the file name below /etc/ipsec.d/certs; ``binding`` are the options that bind peers to
+    a CA, none for any CA that charon has. The connections named in ``held`` are in the files, but charon is
+    not to have them. ``barred`` is blocked beside them, see ``topology.barred``.
     """
     keeper = service.systemd_runs()
-    value = sections.configuration(connections, settings, certificate, secret, held, keeper, ca)
+    value = sections.configuration(connections, settings, certificate, secret, held, keeper, binding)
     recorded = Record(tuple(connections), settings.mtu, settings.certificates.warn_days, tuple(barred))
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),

@@ -94,7 +94,7 @@ def wanted(
     credentials = inspection.usable()
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
-    named = (certificate_name, key, held, credentials.peers_ca)
+    named = (certificate_name, key, held, credentials.binding)
     return configuration.wanted(member.connections, settings, *named, member.barred)
 
 

@@ -38,16 +38,29 @@ def _reads(text: str) -> Optional[names.Name]:
         return None
 
 
-def bound(authorities: Collection[Authority]) -> str:
-    """Return the name of the CA that peers are bound to; empty where there is not exactly one."""
+def bound(authorities: Collection[Authority]) -> Optional[Authority]:
+    """Return the CA that peers are bound to; None where there is not exactly one."""
     roots = [ca for ca in authorities if ca.self_signed]
     alike = [ca for ca in authorities if roots and ca.subject.casefold() == roots[0].subject.casefold()]
-    return roots[0].identity if len(roots) == len(alike) == 1 else ""
+    return roots[0] if len(roots) == len(alike) == 1 else None
+
+
+def options(authorities: Collection[Authority]) -> dict[str, str]:
+    """Return the options of all connections that bind peers to the CA, where there is one.
+
+    charon goes on with the CA that it found when a connection was loaded, and would refuse every peer once
+    that CA was renewed under its name: nothing in ipsec.conf would differ, so that the starter would not load
+    the connection anew. So its fingerprint stands there, too. strongSwan reads ``rightca2`` only for a second
+    round of authentication, and there is none.
+    """
+    ca = bound(authorities)
+    return {"rightca": ca.identity, "rightca2": ca.fingerprint[:16]} if ca else {}
 
 
 def judge(authorities: Collection[Authority], cacerts: Path) -> tuple[Finding, ...]:
     """Return what is wrong with other CAs in the directory that charon reads."""
-    ours, name = {ca.fingerprint for ca in authorities}, bound(authorities)
+    ours, ca_of_all = {ca.fingerprint for ca in authorities}, bound(authorities)
+    name = ca_of_all.identity if ca_of_all else ""
     subjects = {
         ca.subject.casefold() for ca in authorities
     }  # charon does not tell upper and lower case apart

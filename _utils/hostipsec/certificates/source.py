@@ -62,9 +62,9 @@ class Credentials:
     key_pem: pem.Secret = field(repr=False)
 
     @property
-    def peers_ca(self) -> str:
-        """Return the name of the CA that peers are bound to; empty while there are several."""
-        return binding.bound(self.authorities)
+    def binding(self) -> Mapping[str, str]:
+        """Return the options that bind peers to the CA; none while there are several."""
+        return binding.options(self.authorities)
 
 
 @dataclass(frozen=True)

@@ -66,19 +66,19 @@ def configuration(
     secret: Secret,
     held: Collection[str] = (),
     keeper: bool = True,
-    ca: str = "",
+    binding: Mapping[str, str] = _NONE,
 ) -> Configuration:
     """Return what a host shall run.
 
     ``certificate`` is its file name below /etc/ipsec.d/certs; charon is not to have the connections named in
-    ``held``; ``keeper`` says whether hostipsec-keeper runs here; ``ca`` is the name of the CA that peers are
-    bound to, empty for any that charon has.
+    ``held``; ``keeper`` says whether hostipsec-keeper runs here; ``binding`` are the
+    options that bind peers to a CA, none for any CA that charon has.
     """
     auto_of = autos(connections, held, keeper)
     peers = len({one.peer for one in connections})
     return Configuration(
         setup=setup(settings),
-        defaults={**({"rightca": ca} if ca else {}), **common_options(settings)},
+        defaults={**binding, **common_options(settings)},
         connections={one.name: options(one, certificate, auto_of[one.name]) for one in connections},
         secret=secret,
         strongswan={"charon": charon_settings(peers, settings)},
