@@ -22,7 +22,7 @@ from ..health import repair
 from ..health.look import Look, judged
 from ..health.report import CARRYING, REFUSED, ConnectionHealth
 from ..model import START, Charon, Connection, Kernel
-from ..store import hold
+from ..store import hold, present
 from ..store.hold import Command, Lift, OverruledError, Scope
 from ..system import service
 from . import orders, starting, strangers
@@ -136,6 +136,7 @@ class _Comeback:
         """Start the clock."""
         self.begin = self.host.clock()
         self.wanted = self.scope.select(self.every)
+        self.meant = present.meant()
 
     @property
     def elapsed(self) -> float:
@@ -245,7 +246,9 @@ class _Comeback:
         )
 
     def _rows(self, kernel: Optional[Kernel]) -> tuple[ConnectionHealth, ...]:
-        seen = Look(self.wanted, self.host.now(), self.look, kernel, holds=self.host.holds())
+        seen = Look(
+            self.wanted, self.host.now(), self.look, kernel, holds=self.host.holds(), meant=self.meant
+        )
         return judged(seen).managed
 
     def _kernel(self) -> Optional[Kernel]:

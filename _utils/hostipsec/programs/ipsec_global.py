@@ -212,7 +212,7 @@ def _up_lines(found: comeback.Up, verbose: bool) -> Iterable[str]:
 
 def _rows(rows: Sequence[ConnectionHealth]) -> Iterable[str]:
     width = max((len(row.name) for row in rows), default=0)
-    return (f"{row.name:{width}}  {row.state:11}  {row.reason}" for row in rows)
+    return (f"{row.name:{width}}  {row.state:13}  {row.reason}" for row in rows)
 
 
 # status --------------------------------------------------------------------------------------

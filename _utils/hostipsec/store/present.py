@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
+from ..errors import HostIPsecError
 from ..model import Meant
-from ..strongswan import parse, strength
+from ..strongswan import parse
 from ..strongswan.sections import Configuration
 from ..system import files
 
@@ -47,11 +48,16 @@ def certificate() -> str:
 
 
 def meant() -> Meant:
-    """Return what SAs are to be like by an ipsec.conf of ours; not known where there is none.
+    """Return what SAs are to be like by an ipsec.conf of ours; not known where none can be read.
 
     What is broken by its age is there by a word of the pillar only.
     """
-    text = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
+    from ..strongswan import strength  # here: an emergency stop does without its tables
+
+    try:
+        text = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
+    except (HostIPsecError, OSError):
+        return Meant()
     found = parse.configuration(parse.common(text))
     esp, ike = (found.defaults.get(key, "") for key in ("esp", "ike"))
     return (
