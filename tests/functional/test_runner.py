@@ -197,6 +197,30 @@ def test_commands_that_go_well(master, verb, line):
     assert master.printed == [f"{host}: {len(rows(host))} connections" for host in HOSTS]
 
 
+@pytest.mark.parametrize("target", [(), ("*",)])
+def test_a_host_that_proved_nothing_is_named(master, target):
+    """It was every connection encrypted both ways, exit 0."""
+    master.client.hosts[SPOKE] = lambda *_: {
+        "connections": {},
+        "problems": [],
+        "skipped": {},
+        "summary": "no peers",
+    }
+    found = master.run("verify", *target)
+    assert master.retcode == 1
+    assert found["lines"][0].startswith("4 of 5 hosts are as asked" if not target else "")
+    assert any(line.startswith(f"{SPOKE}: did not prove cp1001_v4, ") for line in found["lines"])
+
+
+def test_what_hosts_warn_of_counts(master):
+    """``status`` passed over it: a kernel that cannot be read, a pillar that cannot be used."""
+    good = master.client.hosts[SPOKE]
+    master.client.hosts[SPOKE] = lambda *told: {**good(*told), "warnings": ["ip: Operation not permitted"]}
+    found = master.run("status")
+    assert (master.retcode, found["warnings"]) == (1, {SPOKE: ["ip: Operation not permitted"]})
+    assert f"{SPOKE}: ip: Operation not permitted" in found["lines"]
+
+
 def test_what_hosts_are_told(master):
     before = time.time()
     master.run("down", reason="T1", deadline=5)
