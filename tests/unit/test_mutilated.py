@@ -5,20 +5,23 @@ Bytes are flipped, parts cut out, cut off or repeated.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 
 import pytest
 from test_judge import WEST_V4, WEST_V6
+from vici.protocol import Message, Packet
 
 import recordings
 from hostipsec.charon import statusall, vicimessage
+from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.errors import HostIPsecError
 from hostipsec.health.judge import evaluate
 from hostipsec.kernel import xfrm
 from hostipsec.model import Meant
 
-EACH = 850  # of 12 kinds: more than 10,000
+EACH = 850  # of each kind: more than 10,000 in all
 WELL, LOST = "5.9.8-transport", "6.0.1-transport-lost"
 MEANT = Meant("transport", "aes128gcm16-ecp384bp-noesn!", "aes128gcm16-prfsha384-ecp384bp!")
 BYPASS = """\
@@ -142,6 +145,52 @@ def test_vici(way):
         look = tried(lambda message=message: vicimessage.charon(**{key: message.get(key) for key in whole}))
         if look is not None:
             assert not verdicts(look, seen)["west_v6"].ok, (number, key)
+
+
+class Frames:
+    """What charon sends over its socket, instead of a session."""
+
+    def __init__(self, frames):
+        self.frames, self.transport = list(frames), self
+
+    def send(self, _):
+        pass
+
+    def receive(self):
+        if not self.frames:
+            raise TimeoutError("timed out")
+        return self.frames.pop(0)
+
+
+def frames():
+    """Return the answers as charon sends them."""
+    whole = recordings.answers(LOST)
+    kinds = (("list-conn", "conns"), ("list-sa", "sas"), ("list-policy", "policies"))
+    yield from (
+        bytes([Packet.CMD_RESPONSE]) + Message.serialize(whole[name]) for name in ("version", "stats")
+    )
+    for event, name in kinds:
+        yield bytes([Packet.EVENT_CONFIRM])
+        for section in whole[name]:
+            yield bytes([Packet.EVENT, len(event)]) + event.encode() + Message.serialize(section)
+        yield bytes([Packet.CMD_RESPONSE])
+
+
+def observed(sent):
+    return ViciBackend(lambda _: contextlib.nullcontext(Frames(sent))).observe()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=name)
+def test_frames_of_vici(way):
+    seen, whole = recordings.kernel(LOST), list(frames())
+    assert observed(whole) == recordings.vici(LOST)
+    for number in range(EACH // 2):
+        chance = random.Random(number)
+        place = chance.randrange(len(whole))
+        sent = [*whole[:place], way(whole[place], chance), *whole[place + 1 :]]
+        look = tried(lambda sent=sent: observed(sent))
+        if look is not None:
+            assert not verdicts(look, seen)["west_v6"].ok, number
 
 
 # The kernel --------------------------------------------------------------------------------------
