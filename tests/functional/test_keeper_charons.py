@@ -13,6 +13,30 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
 KEEPER = ["env", "PYTHONPATH=/usr/local/lib/hostipsec", "python3", "-m", "hostipsec.programs.keeper"]
 
+AT_ONCE = """
+import threading, time
+from hostipsec.emergency import starting
+from hostipsec.emergency.host import Host
+from hostipsec.health import repair
+from hostipsec.store import record
+
+every, all_here = record.read().connections, threading.Barrier(4)
+
+def due(look):
+    time.sleep(0.2)  # as a host that is busy
+    return repair.absent(every, look)
+
+def start():
+    all_here.wait()
+    starting.start(due, every, Host())
+
+threads = [threading.Thread(target=start) for _ in range(4)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+"""
+
 
 @pytest.fixture
 def peers(tmp_path):
@@ -58,3 +82,13 @@ def test_of_two_ike_sas_of_a_pair_the_older_one_is_ended_at_both_ends(peers, kee
     assert ids(peers)["cp0002_v4"] == before["cp0002_v4"]
     wait_for(lambda: peers.west.run("ipsec", "status").count("ESTABLISHED") == 3, "one at the peers' end")
     assert len(peers.established) == 3
+
+
+def test_of_all_who_start_the_same_at_once_one_does(peers):
+    """The keeper and a command of the fleet each found it missing: a fifth of the pairs had two IKE SAs."""
+    before = max(sa.uniqueid for sa in peers.look.ike_sas)
+    assert peers.ipsec_global("down", "--no-hold").status == 0
+    peers.east.run(*KEEPER[:2], "python3", "-c", AT_ONCE)
+    wait_for(lambda: len(peers.established) == 3, "all three")
+    numbers = sorted(number for one in ids(peers).values() for number in one)
+    assert numbers == [before + 1, before + 2, before + 3]  # none was made beside them, and ended again
