@@ -124,6 +124,23 @@ def test_whatever_the_order_of_arrival_the_later_command_counts(here):
     assert held() == set()
 
 
+def test_a_full_disk_keeps_no_command_of_the_fleet_from_lifting(here, monkeypatch):
+    """`salt-run ipsec.up` notes the command beside, and failed with "charon does not answer"."""
+    holdfile.take(ALL, CONNECTIONS, NOW, EARLY)
+    plain = files._write
+
+    def full(path, entry):
+        if here.state in path.parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(path, entry)
+
+    monkeypatch.setattr(files, "_write", full)
+    assert holdfile.lift(LIFT, CONNECTIONS, NOW, LATE) == ()
+    assert (here.hold.exists(), held()) == (False, set())
+    with pytest.raises(HostIPsecError, match="No space left on device"):
+        holdfile.take(ALL, CONNECTIONS, NOW, LATE)
+
+
 def test_what_is_decided_at_the_host_counts_when_it_comes(here):
     holdfile.take(ALL, CONNECTIONS, NOW, LATE)
     holdfile.lift(LIFT, CONNECTIONS, NOW)
