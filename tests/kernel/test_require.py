@@ -1,9 +1,12 @@
 """Stage `require`: whatever happens to charon, no packet of the pair goes in the clear."""
 
+import json
+
 import pytest
 from conftest import ADDRESSES, A, B, C, probes, rules
 
 from fleetlab.paths import BUILD
+from fleetlab.process import wait_for
 
 FIGURES = BUILD / "require.txt"  # what docs/require.md shows; the last run is at its end
 
@@ -183,6 +186,36 @@ def test_a_record_that_is_damaged_at_boot_lifts_nothing(required):
         required.on(A, "systemctl", "restart", "hostipsec-guard")
         required.wait_up(A, B, 240)
     assert clear_between(wire) == []
+
+
+def told(mesh, host, peer="cp2001"):
+    """What a host says of its connections to a peer: state and severity of each, and its warnings."""
+    found = json.loads(mesh.on(host, "ipsec-global", "status", "--json", check=False))
+    rows = [row for name, row in found["connections"].items() if name.startswith(peer)]
+    return {(row["state"], row["severity"]) for row in rows}, " ".join(row["reason"] for row in rows), found
+
+
+def test_a_missing_guard_and_a_dead_keeper_are_seen(required):
+    required.on(A, "systemctl", "stop", "hostipsec-keeper")
+    blocks = [
+        line.split()
+        for line in required.on(A, "ip", "-o", "xfrm", "policy").splitlines()
+        if "action block" in line
+    ]
+    for words in blocks:
+        required.on(A, "ip", "xfrm", "policy", "delete", *words[:4], "dir", words[words.index("dir") + 1])
+    states, reasons, found = told(required, A)
+    required.on(A, "systemctl", "restart", "hostipsec-guard")
+    required.on(A, "systemctl", "start", "hostipsec-keeper")
+    assert blocks
+    assert states == {("established", "warning")}
+    assert "no guard (out and in): without charon its traffic goes in the clear" in reasons
+    assert any("hostipsec-keeper.service does not run" in text for text in found["warnings"])
+    wait_for(
+        lambda: told(required, A)[0] == {("established", "ok")} and not told(required, A)[2]["warnings"],
+        "all well",
+        60,
+    )
 
 
 def test_stage_start_goes_on_in_the_clear(required):
