@@ -1,5 +1,6 @@
 """Stage `require`: whatever happens to charon, no packet of the pair goes in the clear."""
 
+import ipaddress
 import json
 
 import pytest
@@ -193,6 +194,24 @@ def told(mesh, host, peer="cp2001"):
     found = json.loads(mesh.on(host, "ipsec-global", "status", "--json", check=False))
     rows = [row for name, row in found["connections"].items() if name.startswith(peer)]
     return {(row["state"], row["severity"]) for row in rows}, " ".join(row["reason"] for row in rows), found
+
+
+def test_a_policy_before_ours_is_seen(required):
+    """As bypass-lan or a shunt of an operator makes them: all is up, and goes in the clear."""
+    wait_for(lambda: told(required, A)[0] == {("established", "ok")}, "all well", 60)
+    wide = [ipaddress.ip_network(f"{one}/{bits}", strict=False) for one, bits in zip(ADDRESSES[A], (24, 64))]
+    passes = [f"src {left} dst {right} dir out priority 175423" for left, right in zip(wide, ADDRESSES[B])]
+    for words in passes:
+        required.on(A, "ip", "xfrm", "policy", "add", *words.split())
+    states, reasons, _ = told(required, A)
+    with required.lab.capture() as wire:
+        required.on(A, "ping", "-q", "-c", "3", "-i", "0.1", "-W", "1", ADDRESSES[B][0], check=False)
+    for words in passes:
+        required.on(A, "ip", "xfrm", "policy", "delete", *words.partition(" priority")[0].split())
+    assert states == {("not encrypted", "critical")}
+    assert "packets leave in the clear, since a policy comes before charon's" in reasons
+    assert probes(wire, A, B) == 3
+    assert told(required, A)[0] == {("established", "ok")}
 
 
 def test_a_missing_guard_and_a_dead_keeper_are_seen(required):
