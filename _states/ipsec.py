@@ -224,7 +224,7 @@ def cleaned(name):
     done = {}
     try:
         platform = platforms.of(__grains__)
-        host = clean.Host(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
+        host = clean.Minion(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
         found = clean.traces(host)
         if not found.parts:
             return _result(name, {}, "nothing of this package is here")

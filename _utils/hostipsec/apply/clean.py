@@ -36,7 +36,7 @@ _DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
-class Host:
+class Minion:
     """What only Salt knows of the host, and does on it."""
 
     id: str
@@ -79,7 +79,7 @@ class Traces:
             yield part.traces
 
 
-def traces(host: Host) -> Traces:
+def traces(host: Minion) -> Traces:
     """Return what is there of this package on this host."""
     kept = generations.before()
     removal = packages.removal(kept.asked, kept.packages) if kept else packages.Removal()
@@ -286,7 +286,7 @@ def _service(name: str, removal: packages.Removal) -> Part:
     return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
 
 
-def _packages(host: Host, removal: packages.Removal) -> Part:
+def _packages(host: Minion, removal: packages.Removal) -> Part:
     def remove() -> None:
         _systemctl("stop", host.service)
         host.purge(removal.purge)
@@ -323,7 +323,7 @@ def _diversion() -> Part:
     return Part(said, lambda: diversion.undivert(str(paths.here.init_script)))
 
 
-def _vici(host: Host, kept: Optional[Before]) -> Part:
+def _vici(host: Minion, kept: Optional[Before]) -> Part:
     if kept is None or kept.vici or not host.vici():
         return Part({}, lambda: None)
     return Part({"vici in Salt's Python": "removed"}, host.remove_vici)

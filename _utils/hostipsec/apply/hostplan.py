@@ -24,7 +24,7 @@ from ..system.platforms import Platform
 from . import configuration
 
 
-def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.Answer:
+def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.HostPlan:
     """Return what the fleet's pillar would change on a host; see :func:`fleetplan.answer`.
 
     ``fleet`` is None on a host whose pillar does not have it; ``limit`` is the stage that a roll-out has come
@@ -73,7 +73,7 @@ def sysctls(settings: Settings) -> dict[str, str]:
     return {**defaults.SYSCTL, **settings.sysctl}
 
 
-def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.Answer) -> tuple[Answer, int]:
+def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.HostPlan) -> tuple[Answer, int]:
     """Return a host's plan in the shape that all verbs answer in, and the exit status that says it, too."""
     if fleet is None:
         leaves = found["standing"] == fleetplan.LEAVES

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable, Optional, Protocol, TypeVar
 
+from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from .stroke import StrokeBackend
 from .vicisession import UnavailableError, ViciBackend
 
-Answer = TypeVar("Answer")
+Told = TypeVar("Told")
 
 
 class Backend(Protocol):
@@ -47,18 +48,21 @@ class Backend(Protocol):
 Backends = Sequence[Backend]
 
 
-def observe(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon:
+def observe(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> Charon:
     """Return one look at charon; ``backend`` in it says which way it was read."""
     return _first(backends, lambda backend: backend.observe(timeout=timeout))
 
 
-def glance(timeout: float = 5.0, backends: Optional[Backends] = None) -> Charon:
+def glance(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> Charon:
     """Return a look at the IKE SAs alone, the quickest there is; all else in it may be missing."""
     return _first(backends, lambda backend: backend.glance(timeout=timeout))
 
 
 def terminate(
-    ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0, backends: Optional[Backends] = None
+    ike_ids: Iterable[int],
+    force: bool = False,
+    timeout: float = paths.CALL_DEADLINE,
+    backends: Optional[Backends] = None,
 ) -> Mapping[int, str]:
     """Ask for the end of IKE SAs by unique id, all at once, waiting for no peer.
 
@@ -72,7 +76,7 @@ def terminate(
 
 
 def initiate(
-    names: Iterable[str], timeout: float = 5.0, backends: Optional[Backends] = None
+    names: Iterable[str], timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None
 ) -> Mapping[str, str]:
     """Start connections by name, waiting for no peer; returns ``{name: why}`` for the refused.
 
@@ -84,7 +88,7 @@ def initiate(
 
 
 def rekey_children(
-    child_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+    child_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None
 ) -> Mapping[int, str]:
     """Rekey CHILD SAs by unique id; returns ``{id: why}`` for the refused."""
     ids = sorted(set(child_ids))
@@ -92,19 +96,19 @@ def rekey_children(
 
 
 def reauthenticate_ikes(
-    ike_ids: Iterable[int], timeout: float = 5.0, backends: Optional[Backends] = None
+    ike_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None
 ) -> Mapping[int, str]:
     """Authenticate IKE SAs anew, as they were configured; returns ``{id: why}`` for the refused."""
     ids = sorted(set(ike_ids))
     return _first(backends, lambda backend: backend.reauthenticate_ikes(ids, timeout=timeout)) if ids else {}
 
 
-def reload_settings(timeout: float = 5.0, backends: Optional[Backends] = None) -> None:
+def reload_settings(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> None:
     """Have charon read strongswan.conf again; some of it (threads, tables) counts only at a start."""
     _first(backends, lambda backend: backend.reload_settings(timeout=timeout))
 
 
-def reread(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+def reread(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> None:
     """Read ipsec.secrets, keys, certificates and CAs of /etc/ipsec.d again.
 
     Over stroke even where vici is there: these files are stroke's, vici knows nothing of them.
@@ -112,19 +116,19 @@ def reread(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> Non
     (stroke or StrokeBackend()).reread(timeout)
 
 
-def reload(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+def reload(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> None:
     """Load all connections of ipsec.conf anew (SIGUSR1 to the starter); SAs stay."""
     (stroke or StrokeBackend()).reload(timeout)
 
 
 def set_log_levels(
-    levels: Mapping[str, int], timeout: float = 5.0, stroke: Optional[StrokeBackend] = None
+    levels: Mapping[str, int], timeout: float = paths.CALL_DEADLINE, stroke: Optional[StrokeBackend] = None
 ) -> None:
     """Set the level of each type of ``charondebug``, as long as charon runs; only stroke can."""
     (stroke or StrokeBackend()).set_log_levels(levels, timeout)
 
 
-def update(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> None:
+def update(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> None:
     """Load what ipsec.conf has changed (SIGHUP to the starter), and leave alone what is equal.
 
     Returns as soon as the starter has its signal; look at the loaded connections for the effect.
@@ -132,7 +136,7 @@ def update(timeout: float = 10.0, stroke: Optional[StrokeBackend] = None) -> Non
     (stroke or StrokeBackend()).update(timeout)
 
 
-def _first(backends: Optional[Backends], ask: Callable[[Backend], Answer]) -> Answer:
+def _first(backends: Optional[Backends], ask: Callable[[Backend], Told]) -> Told:
     """Return the answer of the first back end that is there.
 
     A charon that is there and does not answer is not asked a second way: it would cost the same

@@ -32,7 +32,7 @@ class StrokeBackend:
     def __init__(self, run: processes.Run = processes.run) -> None:
         self._run = run
 
-    def observe(self, timeout: float = 5.0) -> Charon:
+    def observe(self, timeout: float = paths.CALL_DEADLINE) -> Charon:
         """Return one look at charon.
 
         The blocking form of the list waits for SAs that are in use just then; ``statusall-nb``
@@ -47,12 +47,12 @@ class StrokeBackend:
             left = max(0.1, end - time.monotonic())
         return statusall.parse(self._text(["statusall"], left))
 
-    def glance(self, timeout: float = 5.0) -> Charon:
+    def glance(self, timeout: float = paths.CALL_DEADLINE) -> Charon:
         """Return the same: stroke has no list of the IKE SAs alone."""
         return self.observe(timeout)
 
     def terminate(
-        self, ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0
+        self, ike_ids: Iterable[int], force: bool = False, timeout: float = paths.CALL_DEADLINE
     ) -> Mapping[int, str]:
         """Ask for the end of IKE SAs by unique id; returns ``{id: why it was not asked}``.
 
@@ -62,19 +62,23 @@ class StrokeBackend:
             return dict.fromkeys(ike_ids, "stroke cannot force, and vici is not there")
         return self._each({ike_id: ["stroke", "down-nb", f"[{ike_id}]"] for ike_id in ike_ids}, timeout)
 
-    def initiate(self, names: Iterable[str], timeout: float = 5.0) -> Mapping[str, str]:
+    def initiate(self, names: Iterable[str], timeout: float = paths.CALL_DEADLINE) -> Mapping[str, str]:
         """Start connections by name; returns ``{name: why charon refused}``."""
         return self._each({name: ["stroke", "up-nb", name] for name in names}, timeout)
 
-    def rekey_children(self, child_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+    def rekey_children(
+        self, child_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[int, str]:
         """Rekey CHILD SAs by unique id; returns ``{id: why it was not asked}``."""
         return self._each({number: ["stroke", "rekey", f"{{{number}}}"] for number in child_ids}, timeout)
 
-    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+    def reauthenticate_ikes(
+        self, ike_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[int, str]:
         """Refuse every SA, in words: stroke has no word for it."""
         return dict.fromkeys(ike_ids, "stroke cannot reauthenticate an SA, and vici is not there")
 
-    def reload_settings(self, timeout: float = 5.0) -> None:
+    def reload_settings(self, timeout: float = paths.CALL_DEADLINE) -> None:
         """Have charon read strongswan.conf again, by SIGHUP to charon itself: stroke has no word for it."""
         try:
             pid = int(paths.here.charon_pid.read_text())
@@ -86,23 +90,23 @@ class StrokeBackend:
         except (OSError, ValueError) as error:
             raise CharonError(f"charon is not running ({paths.here.charon_pid}: {error})") from None
 
-    def reread(self, timeout: float = 10.0) -> None:
+    def reread(self, timeout: float = paths.ORDER_DEADLINE) -> None:
         """Read keys, certificates and CAs of /etc/ipsec.d and ipsec.secrets again."""
         for what in ("rereadsecrets", "rereadall"):
             self._text([what], timeout)
 
-    def update(self, timeout: float = 10.0) -> None:
+    def update(self, timeout: float = paths.ORDER_DEADLINE) -> None:
         """Have the starter compare ipsec.conf with what is loaded, and load what differs.
 
         Returns as soon as the starter has its signal; look at the loaded connections for the effect.
         """
         self._tell_starter("update", timeout)
 
-    def reload(self, timeout: float = 10.0) -> None:
+    def reload(self, timeout: float = paths.ORDER_DEADLINE) -> None:
         """Have the starter load all connections anew, whatever charon has; SAs stay."""
         self._tell_starter("reload", timeout)
 
-    def set_log_levels(self, levels: Mapping[str, int], timeout: float = 5.0) -> None:
+    def set_log_levels(self, levels: Mapping[str, int], timeout: float = paths.CALL_DEADLINE) -> None:
         """Set the level of each type of ``charondebug``; one that charon refuses stays as it was."""
         self._each(
             {kind: ["stroke", "loglevel", kind, str(levels[kind])] for kind in sorted(levels)}, timeout

@@ -168,7 +168,7 @@ class ViciBackend:
         with _told(action, timeout), self._connect(timeout) as session:
             yield Requests(session)
 
-    def observe(self, timeout: float = 5.0) -> Charon:
+    def observe(self, timeout: float = paths.CALL_DEADLINE) -> Charon:
         """Return one look at charon: five questions in one session."""
         with self._session("list", timeout) as session:
             session.ask("version")
@@ -184,14 +184,14 @@ class ViciBackend:
                 policies=session.listed(),
             )
 
-    def glance(self, timeout: float = 5.0) -> Charon:
+    def glance(self, timeout: float = paths.CALL_DEADLINE) -> Charon:
         """Return a look at the IKE SAs alone: a fifth of the time where there are many connections."""
         with self._session("list-sas", timeout) as session:
             session.ask("list-sas", event="list-sa")
             return vicimessage.charon(sas=session.listed())
 
     def terminate(
-        self, ike_ids: Iterable[int], force: bool = False, timeout: float = 5.0
+        self, ike_ids: Iterable[int], force: bool = False, timeout: float = paths.CALL_DEADLINE
     ) -> Mapping[int, str]:
         """Ask for the end of IKE SAs by unique id, all at once; returns ``{id: why charon refused}``.
 
@@ -203,21 +203,25 @@ class ViciBackend:
         refused = self._each("terminate", requests, timeout)
         return {key: why for key, why in refused.items() if "no matching SAs" not in why}
 
-    def initiate(self, names: Iterable[str], timeout: float = 5.0) -> Mapping[str, str]:
+    def initiate(self, names: Iterable[str], timeout: float = paths.CALL_DEADLINE) -> Mapping[str, str]:
         """Start connections (their CHILD of the same name); returns ``{name: why charon refused}``."""
         requests = {name: {"child": name, "timeout": "-1"} for name in names}
         return self._each("initiate", requests, timeout)
 
-    def rekey_children(self, child_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+    def rekey_children(
+        self, child_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[int, str]:
         """Rekey CHILD SAs by unique id; returns ``{id: why charon refused}``."""
         return self._each("rekey", {number: {"child-id": str(number)} for number in child_ids}, timeout)
 
-    def reauthenticate_ikes(self, ike_ids: Iterable[int], timeout: float = 5.0) -> Mapping[int, str]:
+    def reauthenticate_ikes(
+        self, ike_ids: Iterable[int], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[int, str]:
         """Authenticate IKE SAs anew by unique id; returns ``{id: why charon refused}``."""
         requests = {number: {"ike-id": str(number), "reauth": "yes"} for number in ike_ids}
         return self._each("rekey", requests, timeout)
 
-    def reload_settings(self, timeout: float = 5.0) -> None:
+    def reload_settings(self, timeout: float = paths.CALL_DEADLINE) -> None:
         """Have charon read strongswan.conf again."""
         with self._session("reload-settings", timeout) as session:
             session.ask("reload-settings")

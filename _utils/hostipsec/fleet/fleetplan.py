@@ -28,8 +28,8 @@ GONE, RESTING = "no longer in the pillar", "in maintenance"
 _NO_SITE, _GONE_SITE = "no site", "gone"
 _MIRRORED = {"left": "right", "right": "left", "leftid": "rightid", "rightid": "leftid", "stage": "stage"}
 
-Answer = dict[str, Any]
-Answers = Mapping[str, Answer]
+HostPlan = dict[str, Any]
+HostPlans = Mapping[str, HostPlan]
 Key = tuple[str, str, str]  # the pair's minion ids, the initiator first, and the family
 Fact = tuple[str, str]  # what changes, and how: ("margintime", "13m -> 5m")
 
@@ -44,7 +44,7 @@ def answer(
     changes: Mapping[str, Mapping[str, object]],
     warnings: Sequence[str] = (),
     configured: int = 0,
-) -> Answer:
+) -> HostPlan:
     """Return what one host says, as plain data.
 
     ``connections``  what the pillar gives it, by name
@@ -111,7 +111,7 @@ class FleetPlan:
     """What would change in the fleet."""
 
     rows: tuple[Row, ...]
-    answers: Answers
+    answers: HostPlans
     missing: tuple[str, ...]  # asked for, and not known
     strangers: tuple[str, ...]  # the fleet has them as members, their own pillar has not
     expectations: int
@@ -183,7 +183,7 @@ class FleetPlan:
         }
 
 
-def join(fleet: Fleet, answers: Answers, missing: Collection[str] = ()) -> FleetPlan:
+def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> FleetPlan:
     """Bring the hosts' answers together.
 
     ``answers``  by minion id, what :func:`answer` returned there
@@ -227,7 +227,7 @@ def join(fleet: Fleet, answers: Answers, missing: Collection[str] = ()) -> Fleet
     )
 
 
-def concerned(fleet: Fleet, answers: Answers) -> frozenset[str]:
+def concerned(fleet: Fleet, answers: HostPlans) -> frozenset[str]:
     """Return the hosts whose silence matters: those that have peers, or had some by what others say."""
     members = {host for pair in topology.pairs(fleet) for host in pair}
     resting = {host.id for host in fleet.hosts if host.maintenance}
@@ -261,7 +261,7 @@ def _key(host: str, peer: str, family: str) -> Key:
     return (host, peer, family) if topology.is_initiator(host, peer) else (peer, host, family)
 
 
-def _ends(answers: Answers) -> dict[tuple[Key, str], dict[str, Options]]:
+def _ends(answers: HostPlans) -> dict[tuple[Key, str], dict[str, Options]]:
     """Return what each end does, by connection and kind of change."""
     found: dict[tuple[Key, str], dict[str, Options]] = {}
     for host, said in answers.items():
@@ -285,14 +285,14 @@ def _ends(answers: Answers) -> dict[tuple[Key, str], dict[str, Options]]:
     return found
 
 
-def _named(host: str, name: str, said: Answer, where: str = "connections") -> Key:
+def _named(host: str, name: str, said: HostPlan, where: str = "connections") -> Key:
     """Return the connection that a host calls so; one that no record knows has the name for a peer."""
     short, _, family = name.rpartition("_")
     one = said[where].get(name, {"peer": short, "family": family})
     return _key(host, one["peer"], one["family"])
 
 
-def _sides(answers: Answers) -> Sides:
+def _sides(answers: HostPlans) -> Sides:
     """Return what each host had and shall have, by connection of a pair."""
     return {
         host: {

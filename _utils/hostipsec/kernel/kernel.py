@@ -19,7 +19,7 @@ class KernelError(HostIPsecError):
     """The kernel's IPsec state cannot be read."""
 
 
-def observe(timeout: float = 5.0, run: processes.Run = processes.run) -> Kernel:
+def observe(timeout: float = paths.CALL_DEADLINE, run: processes.Run = processes.run) -> Kernel:
     """Return the SAs, policies and error counters of this network namespace.
 
     Keys are left out where ``ip`` can (``nokeys``). A kernel without error counters gives none.
@@ -44,12 +44,14 @@ def _age(made: str, now: float) -> Optional[int]:
         return None
 
 
-def policies(timeout: float = 5.0, run: processes.Run = processes.run) -> tuple[KernelPolicy, ...]:
+def policies(
+    timeout: float = paths.CALL_DEADLINE, run: processes.Run = processes.run
+) -> tuple[KernelPolicy, ...]:
     """Return the policies alone."""
     return xfrm.parse_policies(_read(_POLICIES, timeout, run))
 
 
-def count(timeout: float = 5.0, run: processes.Run = processes.run) -> int:
+def count(timeout: float = paths.CALL_DEADLINE, run: processes.Run = processes.run) -> int:
     """Return the number of states by the kernel's own count, which is no list of them."""
     said = _read(["ip", "xfrm", "state", "count"], timeout, run)
     number = said.replace("SAD count", "").strip()
@@ -58,14 +60,14 @@ def count(timeout: float = 5.0, run: processes.Run = processes.run) -> int:
     return int(number)
 
 
-def set_policies(batch: str, timeout: float = 5.0) -> None:
+def set_policies(batch: str, timeout: float = paths.CALL_DEADLINE) -> None:
     """Run ``ip -batch`` to add, renew or delete policies; raises KernelError where a line of it fails."""
     result = processes.run(["ip", "-batch", "-"], timeout, stdin=batch)
     if result.status != 0:
         raise KernelError(f"the kernel's policies cannot be set: {' '.join(result.text.split())}")
 
 
-def delete(batch: str, timeout: float = 5.0) -> None:
+def delete(batch: str, timeout: float = paths.CALL_DEADLINE) -> None:
     """Run ``ip -batch``, all lines of it whatever becomes of one; look again for the effect.
 
     Raises KernelError where ``ip`` cannot be run, or does not end.
