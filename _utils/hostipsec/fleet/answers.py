@@ -45,6 +45,7 @@ class Instead:
 
     text: str
     unknown: frozenset[str] = frozenset()  # the arguments that it does not know; nothing was done then
+    outdated: bool = False  # it does not have the function: older modules, or none
 
 
 # Shapes: what is read of an answer has to be there, and of its type ----------------------------
@@ -191,7 +192,7 @@ def _salt(function: str, value: str) -> Instead:
     """
     text = " ".join(value.split())
     if text == f"'{function}' is not available." or text.startswith("Passed invalid arguments to "):
-        return Instead(f"{function}: {SYNC}")
+        return Instead(f"{function}: {SYNC}", outdated=True)
     given = re.search(r"The following keyword arguments are not valid: (.*)", text)
     names = (one.partition("=")[0] for one in given.group(1).split(", ")) if given else ()
     return Instead(text, frozenset(names))

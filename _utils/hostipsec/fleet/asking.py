@@ -60,6 +60,7 @@ class Heard:
     unanswered: tuple[str, ...] = ()  # asked before the interruption, and finishing what they have begun
     unasked: tuple[str, ...] = ()
     interrupted: bool = False
+    outdated: frozenset[str] = frozenset()  # of those that failed, who does not have the function at all
 
     def __add__(self, other: Heard) -> Heard:
         """Return what came of asking the one, then the other hosts."""
@@ -70,6 +71,7 @@ class Heard:
             self.unanswered + other.unanswered,
             self.unasked + other.unasked,
             self.interrupted or other.interrupted,
+            self.outdated | other.outdated,
         )
 
     def without(self, hosts: Iterable[str]) -> Heard:
@@ -77,14 +79,14 @@ class Heard:
         out = {*hosts}
         answers = {host: one for host, one in self.answers.items() if host not in out}
         failed = {host: text for host, text in self.failed.items() if host not in out}
-        return replace(self, answers=answers, failed=failed)
+        return replace(self, answers=answers, failed=failed, outdated=self.outdated - out)
 
     def of(self, hosts: Iterable[str]) -> Heard:
         """Return it without the silence, and what was said instead, of other hosts than these."""
         chosen = {*hosts}
         failed = {host: text for host, text in self.failed.items() if host in chosen}
         silent = tuple(host for host in self.silent if host in chosen)
-        return Heard(self.answers, failed, silent, self.unanswered, self.unasked, self.interrupted)
+        return replace(self, failed=failed, silent=silent, outdated=self.outdated & chosen)
 
 
 def nothing(said: Union[Answer, Instead]) -> str:
@@ -138,12 +140,14 @@ class Asking:
             lost = Instead(f"not known, the master says: {error}")
             said = {**dict.fromkeys(hosts, lost), **said}
         left = tuple(host for host in hosts if host not in said)
+        instead = {host: one for host, one in said.items() if isinstance(one, Instead)}
         return Heard(
             {host: one for host, one in said.items() if isinstance(one, Answer)},
-            {host: one.text for host, one in said.items() if isinstance(one, Instead)},
+            {host: one.text for host, one in instead.items()},
             silent=() if interrupted else left,
             unanswered=left if interrupted else (),
             interrupted=interrupted,
+            outdated=frozenset(host for host, one in instead.items() if one.outdated),
         )
 
     def _said(

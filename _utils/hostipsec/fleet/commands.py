@@ -11,7 +11,7 @@ from ..answer import Answer
 from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
-from . import answers, fleetplan, fleetstatus, marks, outcome, targets
+from . import fleetplan, fleetstatus, marks, outcome, targets
 from .answers import Instead
 from .asking import Arguments, Asking, Heard, Line, nothing, sentence, trouble
 from .fleetplan import FleetPlan
@@ -105,7 +105,7 @@ def _ask(
 
     heard = asking.ask(meant.hosts, function, {**arguments, "known": True}, told, batch)
     strangers = {host for host, one in heard.answers.items() if outside(one)}
-    strangers |= {host for host, text in heard.failed.items() if outside(Instead(text))}
+    strangers |= heard.outdated
     hosts = [host for host in meant.hosts if host not in strangers]
     if not hosts:
         raise HostIPsecError("\n".join([*meant.lines, "none of them has connections on record"]))
@@ -115,7 +115,7 @@ def _ask(
 def outside(said: Union[Answer, Instead]) -> bool:
     """Whether a host says that it has no connections of ours: none on record, or not even our modules."""
     if isinstance(said, Instead):
-        return said.text.endswith(answers.SYNC)
+        return said.outdated
     return bool(said.own.get("unrecorded"))
 
 
