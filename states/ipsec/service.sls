@@ -4,9 +4,12 @@ include:
   - ipsec.check
   - ipsec.config
 
-{%- if host.member and (not opts.test or salt['service.available'](host.service)) %}
-{#- the package brings the unit, enabled and running: nothing to predict before. Not as `onlyif`: the first of
-    that in a run has Salt load all of its states, two seconds of a processor #}
+{%- if host.member and opts.test and not salt['service.available'](host.service) %}
+{#- The package brings the unit, enabled and running: nothing to predict before. As a condition here, not as
+    `onlyif`: the first of these in a run has Salt load all of its states, two seconds of a processor. #}
+ipsec-service-running:
+  test.nop: []
+{%- elif host.member %}
 ipsec-service-running:
   service.running:
     - name: {{ host.service }}

@@ -16,7 +16,7 @@ from hostipsec.charon.vicisession import UnavailableError
 from hostipsec.emergency import starting
 from hostipsec.health import observation
 from hostipsec.health.look import Look, judged
-from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, surplus, useless
+from hostipsec.health.repair import INITIATORS_TURN, KNOCK, WINDOW, absent, surplus, useless
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
@@ -493,6 +493,28 @@ def test_the_other_end_gives_a_sign_once_it_has_the_connection(refused, machine)
     found = attempts(part, look, clock, 1000)
     assert len(found) == 1
     assert INITIATORS_TURN <= found[0] - 100 <= WINDOW
+
+
+def test_a_peer_that_does_not_answer_that_sign_is_not_met_twice(refused, machine):
+    """Both ends' attempts would succeed once the line is whole again, and make two IKE SAs."""
+    part, clock, _ = refused
+    answers = connection("start", False)
+    machine.record(answers)
+
+    def look():
+        return Look((answers,), datetime.now(timezone.utc), machine.charon, Kernel())
+
+    half = IkeSA(NAME, 7, "CONNECTING", "10.0.0.1", "10.0.0.2", initiator=True)
+    machine.charon = charon()
+    (since,) = attempts(part, look, clock, INITIATORS_TURN + 6)
+    machine.charon = charon()._replace(ike_sas=(half,))
+    clock[0] = since + KNOCK - 1
+    part(look())
+    assert [one for one in machine.done if one.startswith("terminate")] == []
+    clock[0] = since + KNOCK
+    part(look())
+    part(look())
+    assert [one for one in machine.done if one.startswith("terminate")] == ["terminate [7]"]
 
 
 def test_what_another_started_since_the_look_is_not_started_again(refused, machine):

@@ -30,7 +30,6 @@ from .host import CALL, Host
 
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
-KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
 _POLL = 0.1
 
@@ -201,7 +200,7 @@ class _Comeback:
         if self.look is None:
             return
         self._listen()
-        self._end_turns(KNOCK)
+        self._end_turns(repair.KNOCK)
         if not self._due(self.look):
             return
         try:
@@ -222,8 +221,7 @@ class _Comeback:
     def _end_turns(self, patience: float = 0.0) -> None:
         """End what this host began in the stead of a peer that does not answer: to go on is the peer's."""
         over = {name for name in self.turned if self.elapsed - self.started[name] >= patience}
-        sas = self.look.ike_sas if self.look else ()
-        half = [sa.uniqueid for sa in sas if sa.initiator and sa.state == "CONNECTING" and sa.name in over]
+        half = repair.unanswered(self.look, over) if self.look else ()
         with contextlib.suppress(CharonError):
             self.host.terminate(half, True)
 

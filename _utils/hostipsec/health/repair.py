@@ -13,6 +13,7 @@ from .report import ConnectionHealth
 INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
+KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
 
@@ -60,6 +61,15 @@ def absent(
         and one.name in loaded
         and one.name not in there
         and (one.initiator or restarted or one.name in new)
+    )
+
+
+def unanswered(observed: Charon, names: Collection[str]) -> tuple[int, ...]:
+    """Return the ids of IKE SAs of these names that this host began, and that are half-way up."""
+    return tuple(
+        sa.uniqueid
+        for sa in observed.ike_sas
+        if sa.initiator and sa.state == "CONNECTING" and sa.name in names
     )
 
 

@@ -30,6 +30,7 @@ nothing of what they say, and complains.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import random
 import time
@@ -46,6 +47,7 @@ from ..health import observation, repair
 from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
+from ..model import Charon
 from ..store import holdfile, record
 from ..system import heartbeat
 
@@ -142,6 +144,7 @@ class Start:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.patience = clock, repair.Patience()
+        self.knocked: dict[str, float] = {}  # what the peer should have started -> when this host did
 
     def __call__(self, look: Look) -> tuple[str, ...]:
         """Start; return the names."""
@@ -149,6 +152,7 @@ class Start:
             return ()
         now = self.clock()
         self.patience.watch(look.connections, look.charon, _mark(), now)
+        self._end_knocks(look.charon, now)
         if not self._due(look, now):
             return ()
         try:
@@ -158,9 +162,18 @@ class Start:
         except CharonError:
             return ()
         self.patience.started(found.names, now)
+        turned = (one.name for one in look.connections if one.name in found.names and not one.initiator)
+        self.knocked.update(dict.fromkeys(turned, now))
         for name in found.names:
             log.info("starting %s%s", name, f": {found.refused[name]}" if name in found.refused else "")
         return found.names
+
+    def _end_knocks(self, observed: Charon, now: float) -> None:
+        """End what was begun in the stead of a peer that does not answer, lest there are two once it does."""
+        over = {name for name, since in self.knocked.items() if now - since >= repair.KNOCK}
+        with contextlib.suppress(CharonError):
+            charon.terminate(repair.unanswered(observed, over), True)
+            self.knocked = {name: since for name, since in self.knocked.items() if name not in over}
 
     def _due(self, look: Look, now: float) -> tuple[str, ...]:
         return self.patience.ripe(repair.due(look, self.patience.new(now)), now)
