@@ -8,7 +8,9 @@ include:
 {#- The package brings the unit, enabled and running: nothing to predict before. As a condition here, not as
     `onlyif`: the first of these in a run has Salt load all of its states, two seconds of a processor. #}
 ipsec-service-running:
-  test.nop: []
+  test.nop:
+    - require:
+      - sls: ipsec.config
 {%- elif host.member %}
 ipsec-service-running:
   service.running:

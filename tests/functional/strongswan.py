@@ -53,8 +53,7 @@ mount --rbind /dev "$1/root/dev"
 mount -t tmpfs tmpfs "$1/root/run"
 rm -rf "$1/root/var/run"
 ln -s ../run "$1/root/var/run"
-echo "$pid"
-exec chroot "$1/root" sleep infinity
+exec chroot "$1/root" sh -c 'echo "$0"; exec sleep infinity' "$pid"  # told sooner, its root is the machine's
 """
 
 
