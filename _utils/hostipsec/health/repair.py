@@ -15,7 +15,7 @@ WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
-SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
+SOON, SELDOM = 5.0, 120.0  # seconds between two attempts to start what is refused, at first and at most
 
 
 def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -34,21 +34,18 @@ def verdicts(look: Look) -> tuple[ConnectionHealth, ...]:
     return tuple(row for row in looks.judged(look).managed if row.name not in held)
 
 
-def due(look: Look, new: Collection[str] = ()) -> tuple[str, ...]:
+def due(look: Look) -> tuple[str, ...]:
     """Return the connections that this host should start now; none where charon does not answer."""
-    return absent(look.connections, look.charon, look.held, new) if look.charon else ()
+    return absent(look.connections, look.charon, look.held) if look.charon else ()
 
 
 def absent(
-    connections: Sequence[Connection],
-    observed: Charon,
-    held: Collection[str] = (),
-    new: Collection[str] = (),
+    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the connections that this host should start now.
 
-    ``new`` are those that charon got a little while ago: a responder starts them as well, once, as a sign for
-    the initiator, which asks a peer that was not there only every few minutes.
+    The responder acts only a little after its charon's start: where both ends start while neither reaches the
+    other, there are two IKE SAs once they do, of which one end may forget one without a word.
     """
     there = owner.present(connections, observed.ike_sas)
     loaded = {connection.name for connection in observed.connections}
@@ -60,7 +57,7 @@ def absent(
         and one.name not in held
         and one.name in loaded
         and one.name not in there
-        and (one.initiator or restarted or one.name in new)
+        and (one.initiator or restarted)
     )
 
 
@@ -85,7 +82,6 @@ class Patience:
         self._mark: object = None
         self._next: dict[str, float] = {}  # connection -> when to start it again
         self._pause: dict[str, float] = {}
-        self._loaded: dict[str, float] = {}  # connection -> when charon was seen to have it first
 
     def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
         """Take in a look at charon."""
@@ -94,12 +90,6 @@ class Patience:
         for name in owner.present(connections, filter(_is_sign, observed.ike_sas)):
             self._next.pop(name, None)
             self._pause.pop(name, None)
-        self._loaded = {one.name: self._loaded.get(one.name, now) for one in observed.connections}
-
-    def new(self, now: float) -> frozenset[str]:
-        """Return the connections that charon got a little while ago, and whose initiators had their turn."""
-        turn = {name for name, since in self._loaded.items() if INITIATORS_TURN <= now - since <= WINDOW}
-        return frozenset(turn - {*self._next})
 
     def ripe(self, names: Iterable[str], now: float) -> tuple[str, ...]:
         """Return those that are to be started again by now."""

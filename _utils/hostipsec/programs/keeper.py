@@ -19,8 +19,8 @@ one. No other SA.
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
 
-A peer that refuses is asked ever more seldom, up to five minutes apart, and at once on a sign of it or of an
-operator. For that sign the other end starts once what its charon was given anew.
+A peer that refuses is asked ever more seldom, up to two minutes apart, and at once on a sign of it or of an
+operator.
 
 It looks once a pass, and each part of the pass acts on that look. A hold counts at once, though: where
 something is to be started or blocked, the holds are read once more. Where they cannot be read it changes
@@ -30,7 +30,6 @@ nothing of what they say, and complains.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import random
 import time
@@ -47,7 +46,6 @@ from ..health import observation, repair
 from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
-from ..model import Charon
 from ..store import holdfile, record
 from ..system import heartbeat
 
@@ -144,7 +142,6 @@ class Start:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.patience = clock, repair.Patience()
-        self.knocked: dict[str, float] = {}  # what the peer should have started -> when this host did
 
     def __call__(self, look: Look) -> tuple[str, ...]:
         """Start; return the names."""
@@ -152,7 +149,6 @@ class Start:
             return ()
         now = self.clock()
         self.patience.watch(look.connections, look.charon, _mark(), now)
-        self._end_knocks(look.charon, now)
         if not self._due(look, now):
             return ()
         try:
@@ -162,21 +158,12 @@ class Start:
         except CharonError:
             return ()
         self.patience.started(found.names, now)
-        turned = (one.name for one in look.connections if one.name in found.names and not one.initiator)
-        self.knocked.update(dict.fromkeys(turned, now))
         for name in found.names:
             log.info("starting %s%s", name, f": {found.refused[name]}" if name in found.refused else "")
         return found.names
 
-    def _end_knocks(self, observed: Charon, now: float) -> None:
-        """End what was begun in the stead of a peer that does not answer, lest there are two once it does."""
-        over = {name for name, since in self.knocked.items() if now - since >= repair.KNOCK}
-        with contextlib.suppress(CharonError):
-            charon.terminate(repair.unanswered(observed, over), True)
-            self.knocked = {name: since for name, since in self.knocked.items() if name not in over}
-
     def _due(self, look: Look, now: float) -> tuple[str, ...]:
-        return self.patience.ripe(repair.due(look, self.patience.new(now)), now)
+        return self.patience.ripe(repair.due(look), now)
 
     def _free(self, look: Look, now: float) -> tuple[str, ...]:
         free = {one.name for one in holdfile.free(look.connections)}
