@@ -442,8 +442,8 @@ def test_who_refuses_is_asked_ever_more_seldom(refused):
     part, clock, look = refused
     found = attempts(part, look, clock, 3600)
     assert found[:4] == [0, 5, 15, 35]
-    assert len(found) <= 40
-    assert max(later - one for one, later in zip(found, found[1:])) <= 125
+    assert len(found) <= 70
+    assert max(later - one for one, later in zip(found, found[1:])) <= 65
 
 
 @pytest.mark.parametrize("sign", ["configuration", "operator", "charon", "peer", "up"])
@@ -467,9 +467,23 @@ def test_and_at_once_again_on_a_sign(refused, machine, sign):
     assert attempts(part, look, clock, clock[0] + 20)[0] < 3700
 
 
+def test_who_does_not_answer_does_not_refuse(refused, machine):
+    """After the minutes that charon asks such a peer, it is asked anew at once: the line may be whole again."""
+    part, clock, look = refused
+    assert attempts(part, look, clock, 600)[-1] >= 540
+    half = IkeSA(NAME, 1, "CONNECTING", "10.0.0.1", "10.0.0.2", initiator=True)
+    (began,) = attempts(part, look, clock, clock[0] + 60)[-1:]
+    machine.charon = charon()._replace(ike_sas=(half,))
+    clock[0] = began + 13
+    assert part(look()) == ()
+    machine.charon = charon()
+    clock[0] += 1
+    assert part(look()) == (NAME,)
+
+
 def test_half_an_sa_of_ours_is_no_sign(refused, machine):
     part, clock, look = refused
-    attempts(part, look, clock, 3600)
+    clock[0] = attempts(part, look, clock, 3600)[-1] + 1
     half = IkeSA(NAME, 1, "CONNECTING", "10.0.0.1", "10.0.0.2", initiator=True)
     machine.charon = machine.charon._replace(ike_sas=(half,))
     part(look())

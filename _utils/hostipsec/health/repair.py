@@ -13,9 +13,10 @@ from .report import ConnectionHealth
 INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
+LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
 KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
-SOON, SELDOM = 5.0, 120.0  # seconds between two attempts to start what is refused, at first and at most
+SOON, SELDOM = 5.0, 60.0  # seconds between two attempts to start what is refused, at first and at most
 
 
 def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -75,19 +76,24 @@ class Patience:
 
     Whoever is held, or gone from the mesh, refuses each attempt: that is a Diffie-Hellman exchange at both
     ends, and lines in both logs. Signs are an SA that carries or that the peer itself began, and whatever
-    changes the mark: a new configuration, a decision of an operator, another charon.
+    changes the mark: a new configuration, a decision of an operator, another charon. An attempt that
+    lasts was not refused.
     """
 
     def __init__(self) -> None:
         self._mark: object = None
         self._next: dict[str, float] = {}  # connection -> when to start it again
         self._pause: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
 
     def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
         """Take in a look at charon."""
         if mark != self._mark:
             self._mark, self._next, self._pause = mark, {}, {}
-        for name in owner.present(connections, filter(_is_sign, observed.ike_sas)):
+        signs = owner.present(connections, filter(_is_sign, observed.ike_sas))
+        waiting = owner.present(connections, observed.ike_sas) - signs
+        # nobody answers, which is no refusal: charon itself asks such a peer ever more seldom
+        for name in (*signs, *(one for one in waiting if now - self._begun.get(one, now) > LASTS)):
             self._next.pop(name, None)
             self._pause.pop(name, None)
 
@@ -99,7 +105,7 @@ class Patience:
         """Note an attempt."""
         for name in names:
             self._pause[name] = min(SELDOM, 2 * self._pause.get(name, SOON / 2))
-            self._next[name] = now + self._pause[name]
+            self._next[name], self._begun[name] = now + self._pause[name], now
 
 
 def _is_sign(sa: IkeSA) -> bool:

@@ -19,7 +19,7 @@ one. No other SA.
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
 
-A peer that refuses is asked ever more seldom, up to two minutes apart, and at once on a sign of it or of an
+A peer that refuses is asked ever more seldom, up to a minute apart, and at once on a sign of it or of an
 operator.
 
 It looks once a pass, and each part of the pass acts on that look. A hold counts at once, though: where
