@@ -468,7 +468,7 @@ def test_and_at_once_again_on_a_sign(refused, machine, sign):
 
 
 def test_who_does_not_answer_does_not_refuse(refused, machine):
-    """After the minutes that charon asks such a peer, it is asked anew at once: the line may be whole again."""
+    """Once charon gives up on such a peer it is asked anew at once: the line may be whole again."""
     part, clock, look = refused
     assert attempts(part, look, clock, 600)[-1] >= 540
     half = IkeSA(NAME, 1, "CONNECTING", "10.0.0.1", "10.0.0.2", initiator=True)
