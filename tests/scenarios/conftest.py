@@ -52,6 +52,7 @@ class Mesh:
     fleet: Path = DEFAULT_FLEET
     changed: bool = False  # whether the pillar is another one
     touched: str = ""  # the hosts that may have applied it
+    ciphers: bool = False  # whether SAs have others than those of the usual pillar
 
     @property
     def pillar(self) -> dict:
@@ -127,6 +128,9 @@ def mesh(everything: Mesh) -> Iterator[Mesh]:
         everything.lab.set_pillar(everything.fleet.read_text())
         if everything.touched:
             everything.apply(everything.touched)
+    if everything.ciphers:
+        everything.ciphers = False
+        everything.lab.salt(demo.MEMBERS, "ipsec.reauthenticate", timeout=90)
     for name, found in everything.lab.statuses().items():
         if found["held"] or any(one["state"] != "established" for one in found["connections"].values()):
             everything.lab.host(name).run(["ipsec-global", "up"], check=False)

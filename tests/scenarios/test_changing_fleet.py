@@ -210,6 +210,7 @@ def test_ciphers_change_over_the_live_fleet(mesh, master):
         roll(master)
         assert watch.same_sas(CORE | EDGE)
         mesh.give(options(whole, **steps[1]))
+        mesh.ciphers = True
         roll(master)
         status, lines = master.run("reauthenticate")
         assert (status, lines[-1]) == (
