@@ -166,6 +166,7 @@ class _Comeback:
             self._step()
             done = self._all_up() if self.wait else self._all_loaded()
             if done or self.elapsed > self.deadline or self._held_again():
+                self._glance()
                 self._end_turns()
                 return self._result(bool(before))
             self.host.sleep(_POLL)
@@ -230,7 +231,7 @@ class _Comeback:
         loaded = {one.name for one in look.connections}
         for name in loaded:
             self.loaded_at.setdefault(name, self.elapsed)
-        turn = self.elapsed > TURN
+        turn = TURN < self.elapsed < self.deadline - repair.KNOCK  # so that it can be ended in time
         there = owner.present(self.wanted, look.ike_sas)
         return tuple(
             one.name
