@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Union
 
 # units, ours and strongSwan's
-KEEPER_UNIT, GUARD_UNIT = "hostipsec-keeper.service", "hostipsec-guard.service"
+KEEPER_UNIT = "hostipsec-keeper.service"
 STRONGSWAN_UNITS = ("strongswan-starter", "strongswan")  # the second on Debian 10 and Ubuntu 18.04
 
 # seconds
@@ -18,6 +18,7 @@ DOWN_DEADLINE = 10.0  # until every SA is ended, then by force
 UP_DEADLINE = 30.0  # until what comes back is up
 CALL_DEADLINE = 5.0  # of one call to charon, the kernel or a command
 ORDER_DEADLINE = 10.0  # until the starter or the service manager has taken an order
+IP_DEADLINE = 10.0  # of one call of ip for policies or routes
 DNS_DEADLINE = 15.0  # of all look-ups together; a name server that is gone costs each 5 s
 KEEPER_INTERVAL = 5.0  # between two looks of the keeper, give or take a fifth
 

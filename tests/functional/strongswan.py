@@ -71,20 +71,21 @@ def unpacked() -> Path:
     with (BUILD / "strongswan-root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / ".ready").exists():
-            _fetch(BUILD / "strongswan-debs", root)
+            fetch(PACKAGES, BUILD / "strongswan-debs", root)
+            shutil.rmtree(root / "lib", ignore_errors=True)  # units only; it would hide the link to usr/lib
+            (root / ".ready").touch()
     return root
 
 
-def _fetch(debs: Path, root: Path) -> None:
-    debs.mkdir(exist_ok=True)
-    get = ["sh", "-c", 'cd "$0" && apt-get download -q "$@"', str(debs), *PACKAGES]
+def fetch(packages: Sequence[str], debs: Path, root: Path) -> None:
+    """Unpack packages of the machine's release below a root."""
+    debs.mkdir(parents=True, exist_ok=True)
+    get = ["sh", "-c", 'cd "$0" && apt-get download -q "$@"', str(debs), *packages]
     if processes.run(get, 300).status != 0:
         run(["apt-get", "update", "-q"], 300)
         run(get, 300)
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg-deb", "-x", str(deb), str(root)])
-    shutil.rmtree(root / "lib", ignore_errors=True)  # units only; it would hide the link to usr/lib
-    (root / ".ready").touch()
 
 
 class Host:

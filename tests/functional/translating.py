@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from strongswan import BUILD, run
-
-from hostipsec.system import processes
+from strongswan import BUILD, fetch
 
 PACKAGES = ("iptables", "libip4tc2", "libip6tc2", "libxtables12", "libmnl0", "libnfnetlink0", "libnftnl11")
 ROOT = BUILD / "iptables-root"
@@ -19,13 +17,7 @@ def unpacked() -> Path:
     if not (ROOT / ".ready").exists():
         debs = BUILD / "iptables-debs"
         shutil.rmtree(debs, ignore_errors=True)
-        debs.mkdir(parents=True)
-        get = ["sh", "-c", 'cd "$0" && apt-get download -q "$@"', str(debs), *PACKAGES]
-        if processes.run(get, 300).status != 0:
-            run(["apt-get", "update", "-q"], 300)
-            run(get, 300)
-        for deb in sorted(debs.glob("*.deb")):
-            run(["dpkg-deb", "-x", str(deb), str(ROOT)])
+        fetch(PACKAGES, debs, ROOT)
         (ROOT / ".ready").touch()
     return ROOT
 

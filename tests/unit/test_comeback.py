@@ -9,10 +9,9 @@ from ipaddress import ip_address
 import pytest
 
 from hostipsec.emergency import comeback
-from hostipsec.emergency.comeback import AGAIN, TURN
+from hostipsec.emergency.comeback import AGAIN, KNOCK, TURN
 from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
-from hostipsec.health.repair import KNOCK
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
 from hostipsec.store.hold import Command, Scope
 

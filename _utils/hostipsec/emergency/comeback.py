@@ -30,6 +30,7 @@ from .host import CALL, Host
 
 TURN = 8.0  # seconds, after which this host starts what its peers should have started
 AGAIN = 5.0  # seconds, after which it starts anew what a peer refused
+KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two who start it make two IKE SAs
 _POLL = 0.1
 
@@ -201,7 +202,7 @@ class _Comeback:
         if self.look is None:
             return
         self._listen()
-        self._end_turns(repair.KNOCK)
+        self._end_turns(KNOCK)
         if not self._due(self.look):
             return
         try:
@@ -222,7 +223,8 @@ class _Comeback:
     def _end_turns(self, patience: float = 0.0) -> None:
         """End what this host began in the stead of a peer that does not answer: to go on is the peer's."""
         over = {name for name in self.turned if self.elapsed - self.started[name] >= patience}
-        half = repair.unanswered(self.look, over) if self.look else ()
+        sas = self.look.ike_sas if self.look else ()
+        half = [sa.uniqueid for sa in sas if sa.initiator and sa.state == "CONNECTING" and sa.name in over]
         with contextlib.suppress(CharonError):
             self.host.terminate(half, True)
 
@@ -231,7 +233,7 @@ class _Comeback:
         loaded = {one.name for one in look.connections}
         for name in loaded:
             self.loaded_at.setdefault(name, self.elapsed)
-        turn = TURN < self.elapsed < self.deadline - repair.KNOCK  # so that it can be ended in time
+        turn = TURN < self.elapsed < self.deadline - KNOCK  # so that it can be ended in time
         there = owner.present(self.wanted, look.ike_sas)
         return tuple(
             one.name

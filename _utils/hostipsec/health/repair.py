@@ -14,7 +14,6 @@ INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
-KNOCK = 4.0  # seconds that a peer has to answer where this host starts what the peer should have started
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 SOON, SELDOM = 5.0, 60.0  # seconds between two attempts to start what is refused, at first and at most
 
@@ -59,15 +58,6 @@ def absent(
         and one.name in loaded
         and one.name not in there
         and (one.initiator or restarted)
-    )
-
-
-def unanswered(observed: Charon, names: Collection[str]) -> tuple[int, ...]:
-    """Return the ids of IKE SAs of these names that this host began, and that are half-way up."""
-    return tuple(
-        sa.uniqueid
-        for sa in observed.ike_sas
-        if sa.initiator and sa.state == "CONNECTING" and sa.name in names
     )
 
 

@@ -13,8 +13,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .. import owner
-from ..model import Address, Connection, KernelPolicy
+from .. import owner, paths
+from ..model import REQUIRE, Address, Connection, KernelPolicy
 from . import kernel
 
 BLOCK, PASS = owner.GUARD, 73
@@ -22,7 +22,6 @@ BLOCK, PASS = owner.GUARD, 73
 NEIGHBOUR_DISCOVERY = (135, 136)
 ANY = {4: "0.0.0.0/0", 6: "::/0"}
 GROUPS = {4: "224.0.0.0/4", 6: "ff00::/8"}  # of many hosts: no SA has what a peer sends there (VRRP, OSPF)
-DEADLINE = 10.0  # seconds, for each call of ip
 ICMPV6 = 58  # a number, since a host without the package netbase has no names of protocols
 _DIRECTIONS = ("in", "out", "fwd")
 
@@ -55,7 +54,7 @@ class Policy(NamedTuple):
 
 def wanted(connections: Iterable[Connection]) -> frozenset[Policy]:
     """Return the policies for the connections of stage ``require``."""
-    peers = {one.right for one in connections if one.stage == "require"}
+    peers = {one.right for one in connections if one.stage == REQUIRE}
     return frozenset(policy for peer in peers for policy in _policies(peer))
 
 
@@ -104,18 +103,18 @@ def difference(
 
 def changes(free: Sequence[Connection]) -> dict[str, list[str]]:
     """Return the selectors to be ``added`` and ``removed``, as a state reports them."""
-    parts = dict(zip(("added", "removed"), difference(free, kernel.policies(DEADLINE))))
+    parts = dict(zip(("added", "removed"), difference(free, kernel.policies(paths.IP_DEADLINE))))
     return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
 
 
 def apply(free: Sequence[Connection]) -> int:
     """Make the kernel's policies of the guard what the connections mean; return how many were changed."""
-    return amend(free, kernel.policies(DEADLINE))
+    return amend(free, kernel.policies(paths.IP_DEADLINE))
 
 
 def add(free: Sequence[Connection]) -> int:
     """Add what is missing, and remove nothing: for who is not sure to know all connections."""
-    there = kernel.policies(DEADLINE)
+    there = kernel.policies(paths.IP_DEADLINE)
     return _set(wanted(free) - present(there), frozenset())
 
 
@@ -140,4 +139,4 @@ def _set(added: frozenset[Policy], removed: frozenset[Policy]) -> int:
 
 def _run(lines: str) -> None:
     if lines:
-        kernel.set_policies(lines, DEADLINE)
+        kernel.set_policies(lines, paths.IP_DEADLINE)

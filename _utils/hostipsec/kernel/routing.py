@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
+from .. import paths
 from .. import plane as planes
 from ..errors import HostIPsecError
 from ..model import Connection
 from ..system import processes
 from . import routes
 
-DEADLINE = 10.0  # seconds, for each call of ip
 _SHOW = ("route", "show", "table", "main")
 _OURS = (*_SHOW, "proto", str(routes.PROTOCOL))
 
@@ -74,7 +74,7 @@ def _batch(commands: str, run: processes.Run) -> str:
     with tempfile.NamedTemporaryFile("w", prefix="hostipsec-routes-") as file:
         file.write(commands)
         file.flush()
-        return " ".join(run(["ip", "-force", "-batch", file.name], DEADLINE).stderr.split())
+        return " ".join(run(["ip", "-force", "-batch", file.name], paths.IP_DEADLINE).stderr.split())
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def chosen(connection: Connection, run: processes.Run = processes.run) -> Mappin
     empty where there is no route.
     """
     way = [str(connection.right), "from", str(connection.left)]
-    result = run(["ip", "-j", "-d", "route", "get", "fibmatch", *way], DEADLINE)
+    result = run(["ip", "-j", "-d", "route", "get", "fibmatch", *way], paths.IP_DEADLINE)
     entries = json.loads(result.stdout or "[]") if result.status == 0 else []
     return next((entry for entry in entries if entry), {})
 
@@ -163,7 +163,7 @@ def _devices(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ip(run: processes.Run, *words: str) -> str:
-    result = run(["ip", *words], DEADLINE)
+    result = run(["ip", *words], paths.IP_DEADLINE)
     if result.status != 0:
         said = " ".join(result.text.split()) or "no output"
         raise RouteError(f"ip {' '.join(words)}: status {result.status}, {said}; needs iproute2")

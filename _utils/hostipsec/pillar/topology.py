@@ -268,7 +268,7 @@ def problems(fleet: Fleet) -> list[Problem]:
 def _bypassed(fleet: Fleet) -> Iterator[Problem]:
     """Refuse the plugin whose policies for a host's own networks come before those of every connection."""
     path = plane.loads(fleet.settings.charon, "bypass-lan")
-    if path and any(rule.stage == "require" for rule in fleet.rules):
+    if path and any(rule.stage == REQUIRE for rule in fleet.rules):
         yield Problem(
             f"ipsec:charon:{path}",
             "found bypass-lan beside a rule of stage 'require': what it passes by goes in the clear",
