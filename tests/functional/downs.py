@@ -161,13 +161,13 @@ class Peers:
     def up(self, numbers: Sequence[int] = ()) -> None:
         """Have connections established."""
         wanted = {name(n) for n in numbers or range(self.count)}
-        ViciBackend(self.east.vici).initiate(sorted(wanted), timeout=30)
+        ViciBackend(self.east.vici).initiate(sorted(wanted), timeout=60)
         wait_for(lambda: wanted <= self.established, f"{len(wanted)} connections", 60)
 
     @property
     def look(self) -> Charon:
         """Return one look at east's charon."""
-        return ViciBackend(self.east.vici).observe(timeout=20)
+        return ViciBackend(self.east.vici).observe(timeout=60)
 
     @property
     def established(self) -> set[str]:
@@ -192,7 +192,7 @@ class Peers:
 
     def initiate_from_peers(self, numbers: Sequence[int]) -> None:
         """Have peers try to bring connections up."""
-        ViciBackend(self.west.vici).initiate([f"east{n:04}" for n in numbers], timeout=30)
+        ViciBackend(self.west.vici).initiate([f"east{n:04}" for n in numbers], timeout=60)
 
     def refused(self) -> int:
         """Return how often peers were refused so far."""

@@ -8,6 +8,7 @@ over the machine's own, with that tree in it. ESP is charon's own (kernel-libips
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 import time
@@ -40,6 +41,7 @@ charon {
     }
 }
 """
+LOADED = re.compile(r"^conn (\S+)\n(?:[ \t]+.*\n)*?[ \t]+auto *= *\"?(?:add|route|start)\b", re.MULTILINE)
 INIT = """
 set -e
 read -r pid rest </proc/self/stat  # of the machine's /proc: the pid that the machine knows
@@ -133,7 +135,7 @@ class Host:
         file.chmod(mode)
 
     def start(self, ipsec_conf: str, secrets: str, strongswan_conf: str = STRONGSWAN_CONF) -> None:
-        """Start starter and charon with this configuration; returns when charon answers."""
+        """Start starter and charon with this configuration; returns when charon has its last connection."""
         self.write("/etc/ipsec.conf", ipsec_conf)
         self.write("/etc/ipsec.secrets", secrets)
         self.write("/etc/strongswan.d/zz-test.conf", strongswan_conf)
@@ -141,10 +143,12 @@ class Host:
             self._starter = subprocess.Popen(
                 self.argv(["ipsec", "start", "--nofork"]), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        wait_for(self._answers, f"charon of {self.name}")
+        last = LOADED.findall(ipsec_conf)[-1:]  # starter adds them one by one, after charon answers
+        wait_for(lambda: self._has(last), f"charon of {self.name} {last}")
 
-    def _answers(self) -> bool:
-        return "Security Associations" in self.process(["ipsec", "statusall"], 5).stdout
+    def _has(self, names: Iterable[str]) -> bool:
+        said = self.process(["ipsec", "statusall"], 5).stdout
+        return "Security Associations" in said and all(f"\n{name:>12}:  " in said for name in names)
 
     @property
     def log(self) -> str:
@@ -199,12 +203,12 @@ QUESTIONS = {
 
 def recorded_text(host: Host) -> str:
     """Return ``ipsec statusall`` of a host."""
-    return host.process(["ipsec", "statusall"], 10).stdout
+    return host.process(["ipsec", "statusall"], 60).stdout
 
 
 def recorded_vici(host: Host) -> dict[str, Any]:
     """Return the answers of a host's charon that ``vicimessage.charon`` takes, ready for JSON."""
-    with host.vici(10) as session:
+    with host.vici(60) as session:
         answers = {"version": session.request("version"), "stats": session.request("stats")}
         for name, (command, event, message) in QUESTIONS.items():
             answers[name] = list(session.streamed_request(command, event, message))

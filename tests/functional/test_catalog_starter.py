@@ -66,7 +66,7 @@ def ran(*argv: str) -> processes.Result:
     root = unpacked()
     settings = f"STRONGSWAN_CONF={root}/etc/strongswan.conf"
     libraries = f"LD_LIBRARY_PATH={root}/usr/lib/ipsec"
-    return processes.run(["env", settings, libraries, f"{root}/usr/lib/ipsec/{argv[0]}", *argv[1:]], 30)
+    return processes.run(["env", settings, libraries, f"{root}/usr/lib/ipsec/{argv[0]}", *argv[1:]], 60)
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_a_child_is_rekeyed(pair, name):
 def test_an_ike_sa_is_rekeyed(pair):
     before = {sa.name: sa for sa in pair.look.ike_sas}
     old = before["west_v4"].uniqueid
-    with pair.east.vici(10) as session:
+    with pair.east.vici(60) as session:
         session.request("rekey", {"ike-id": str(old)})
     wait_for(lambda: old not in [sa.uniqueid for sa in pair.look.ike_sas], "new IKE SA")
     found = {sa.name: sa for sa in pair.agree().ike_sas}

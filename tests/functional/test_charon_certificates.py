@@ -128,14 +128,14 @@ class Pair:
         backend = ViciBackend(east.vici)
         backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
         wait_for(lambda: not backend.observe().ike_sas, "end of all SAs")
-        with east.vici(15) as session:
-            session.request("initiate", {"child": "peer", "timeout": "10000"})
+        with east.vici(70) as session:
+            session.request("initiate", {"child": "peer", "timeout": "60000"})
         return [child.state for sa in backend.observe().ike_sas for child in sa.children]
 
-    def reauthenticate(self, name):
+    def reauthenticate(self, name, timeout=60):
         ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
         connection = Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
-        (found,) = reauthentication.run([connection], 15, host=End(self.hosts[name]))
+        (found,) = reauthentication.run([connection], timeout, host=End(self.hosts[name]))
         return found
 
     def stop(self):
@@ -311,7 +311,7 @@ def test_what_is_refused_leaves_the_tunnel(pair, ca):
     unknown = authorities.authority("CN=Unknown CA", pair.now)
     pair.give("east", unknown, ca.pem + unknown.pem)
     pair.take_up("east")
-    found = pair.reauthenticate("east")
+    found = pair.reauthenticate("east", timeout=15)
     assert (found.ok, found.new) == (False, ())
     assert "no new IKE SA within 15 s" in found.reason
     assert pair.sas("east") == before

@@ -101,7 +101,7 @@ def test_duplicates_and_half_up_and_rekeying(make):
     wait_for(lambda: len(peers.look.ike_sas) == 8, "duplicates")
     rekeying = [sa for sa in peers.look.ike_sas if sa.name in (name(2), name(3))]
     peers.addresses("del", [2, 3, 4])
-    with peers.east.vici(10) as session:
+    with peers.east.vici(60) as session:
         session.request("rekey", {"ike-id": str(rekeying[0].uniqueid)})
         session.request("rekey", {"child-id": str(rekeying[1].children[0].uniqueid)})
         for number in range(6, 10):

@@ -65,7 +65,7 @@ class Network:
         return process(["nsenter", "-t", str(self.host.pid), "-n", *argv], timeout)
 
     def ip(self, *words: str) -> str:
-        result = self.run(["ip", *words], 10)
+        result = self.run(["ip", *words], 60)
         assert result.status == 0, f"ip {' '.join(words)}: {result.text}"
         return result.stdout
 
