@@ -79,12 +79,12 @@ def closing(output: str) -> str:
 
 
 def again(result: Result) -> tuple[str, ...]:
-    """Return the tests that get a second run: those that failed in a lab, where all others were run.
+    """Return the tests that get a second run: those that failed waiting for daemons, where all others were run.
 
     A step of a walk needs the steps before it: the whole walk is gone again.
     """
     ran_to_the_end = result.status == TESTS_FAILED and 0 < len(result.failed) < FAILURES
-    if not (result.layer.lab and ran_to_the_end):
+    if result.layer in FIRST or not ran_to_the_end:
         return ()
     return (result.layer.place,) if result.layer.walk else result.failed
 

@@ -3,7 +3,7 @@
 import pytest
 
 import layers
-from layers import KERNEL, LINT, ROLLOUT, SCENARIOS, UNIT, Result
+from layers import FUNCTIONAL, KERNEL, LINT, ROLLOUT, SCENARIOS, UNIT, Result
 
 ONE, TWO, THREE = (f"tests/scenarios/test_x.py::test_{name}[a b]" for name in ("one", "two", "three"))
 
@@ -39,11 +39,12 @@ def test_a_lab_stops_at_the_third_failure_and_may_need_another_kernel():
         (result(KERNEL, 124, ONE), ()),  # out of time
         (result(KERNEL, 1, ONE), (ONE,)),
         (result(ROLLOUT, 1, ONE), ("tests/rollout",)),
+        (result(FUNCTIONAL, 1, ONE), (ONE,)),
         (result(UNIT, 1, ONE), ()),
         (result(SCENARIOS), ()),
     ],
 )
-def test_what_failed_in_a_lab_gets_a_second_run(failed, tests):
+def test_what_failed_waiting_for_daemons_gets_a_second_run(failed, tests):
     assert layers.again(failed) == tests
 
 
