@@ -79,7 +79,7 @@ def closing(output: str) -> str:
 
 
 def again(result: Result) -> tuple[str, ...]:
-    """Return the tests that get a second run: those that failed waiting for daemons, where all others were run.
+    """Return the tests that get a second run: those that failed waiting for daemons, where all ran.
 
     A step of a walk needs the steps before it: the whole walk is gone again.
     """
