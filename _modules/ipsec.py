@@ -372,7 +372,7 @@ def down(
     asked
         when the whole fleet was told so, seconds since 1970 at the master: ``salt-run ipsec.down`` says it.
         Where this host obeyed a later command of the fleet already, nothing is done. What lies ahead of this
-        host's clock counts as now, and ``notes`` says so
+        host's clock counts as now, and ``ahead`` says so
     known
         ``True``: a host of which no connections are on record does nothing, and says so as ``unrecorded``
 
@@ -380,8 +380,8 @@ def down(
 
     ``ok``
         whether everything is as asked, and proven
-    ``overruled``
-        the later command, or the lifting of the hold meanwhile, that counts instead; empty for none
+    ``overruled``, ``ahead``
+        the later command, or the lifted hold, that counts instead; that ``asked`` lies ahead, or empty
     ``sentence``
         a summary
     ``seconds``
@@ -454,8 +454,8 @@ def up(
 
     ``ok``
         whether everything is up; with ``wait=False``, whether it could be started
-    ``overruled``
-        the later command that counts instead; empty for none
+    ``overruled``, ``ahead``
+        the later command that counts instead; that ``asked`` lies ahead; or empty
     ``sentence``
         a summary
     ``seconds``

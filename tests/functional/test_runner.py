@@ -246,7 +246,7 @@ def test_dry_runs(master):
     assert found["lines"][-1] == "5 hosts asked, nothing was changed"
     assert master.run("up", dry_run=True)["lines"][0] == f"{HUB}: 0 of 6 connections would be brought up"
     assert master.run("rollback", dry_run=True)["lines"][0] == (
-        f"{HUB}: would run 1 connections, as before 2026-11-25 10:00"
+        f"{HUB}: would run 1 connection, as before 2026-11-25 10:00"
     )
     assert master.run("rollout", dry_run=True)["lines"][-1] == "nothing was changed"
     assert (master.retcode, master.printed) == (0, [])

@@ -16,7 +16,7 @@ from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import answers, batches, commands, marks, outcome, planwords
 from hostipsec.fleet.answers import Instead
-from hostipsec.fleet.asking import Asking
+from hostipsec.fleet.asking import Asking, Heard
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.fleet.marks import Last
 from hostipsec.fleet.targets import Meant
@@ -29,6 +29,27 @@ MANY = settings(max_examples=150, deadline=None)
 def recorded(name):
     """Return what a host of before the one shape answered, and the verb that it was asked for."""
     return f"ipsec.{name.partition(',')[0]}", copy.deepcopy(RECORDED[name])
+
+
+AHEAD = "asked=1795582212 lies 90 s ahead of this host's clock, so the command counts as given now"
+
+
+@pytest.mark.parametrize("verb", ["down", "up"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"ahead": AHEAD, "notes": [AHEAD, "charon was killed"]}, [AHEAD]),
+        ({"notes": [AHEAD, "charon was killed"]}, [AHEAD]),  # of the release before: in a note alone
+        ({"notes": ["charon was killed"]}, []),
+        ({"ahead": "", "notes": ["asked=1 is what somebody wrote"]}, []),  # a note is no interface
+        ({"ahead": AHEAD, "notes": [], "overruled": "a later one counts"}, [AHEAD, "a later one counts"]),
+    ],
+)
+def test_a_command_with_a_time_ahead_is_told_by_a_key(verb, value, said):
+    value = {"ok": True, "sentence": "words", "connections": {}, "problems": [], "overruled": "", **value}
+    answer = answers.read(f"ipsec.{verb}", value)
+    found = outcome.summed(verb, ["a"], Heard({"a": answer}))
+    assert [line for line in found.lines if line.startswith("a: ")] == [f"a: {one}" for one in said]
 
 
 # Of before the one shape -----------------------------------------------------------------------

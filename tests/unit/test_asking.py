@@ -249,5 +249,5 @@ def test_a_rollback_asks_those_that_the_roll_out_changed_and_of_those_that_it_to
     assert (found.ok, found.heard.silent, ledger.last().back) == (False, ("b",), False)
     assert underway.would_go_back(Asking(client), ledger, HOSTS, False, "m0").lines == (
         "c: would run 0 connections, as before then",
-        "1 hosts, nothing was changed",
+        "1 host, nothing was changed",
     )

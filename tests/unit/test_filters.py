@@ -141,9 +141,7 @@ def test_a_lost_record_while_charon_has_sas_is_not_well(machine, here, text):
     here.record.unlink() if text is None else here.record.write_text(text)
     for found in (stop.down_host(Scope(), Hold("ada", NOW, "x")), comeback.up((), Scope(), "ada")):
         assert not found.ok
-        assert found.problems[0].startswith(
-            "there are 1 IKE SAs (vpn) and 1 SAs in the kernel: none was ended"
-        )
+        assert found.problems[0].startswith("found 1 IKE SA (vpn) and 1 SA in the kernel: none was ended")
     assert machine.done == []
 
 

@@ -202,7 +202,9 @@ def test_clocks_that_differ_a_little_still_tell_which_command_is_the_later(here)
 
 def test_a_down_with_a_time_ahead_says_so(here):
     found = stop.down(CONNECTIONS, Scope(), ALL, 1, False, Command("down", CLOCK + 90, "ada"), Stopped())
-    assert found.notes[0].startswith(f"asked={CLOCK + 90:.15g} lies 90 s ahead of this host's clock")
+    assert found.ahead.startswith(f"asked={CLOCK + 90:.15g} lies 90 s ahead of this host's clock")
+    answer = found.answer()
+    assert (answer.own["ahead"], answer.notes) == (found.ahead, (found.ahead,))
 
 
 # What is kept of decisions ----------------------------------------------------------------------

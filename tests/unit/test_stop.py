@@ -10,6 +10,7 @@ import pytest
 from hostipsec.emergency import stop
 from hostipsec.emergency.host import Host
 from hostipsec.emergency.phases import OVERTIME
+from hostipsec.emergency.stopped import Down, Ended
 from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.model import Charon, Connection, IkeSA, Kernel, KernelPolicy, KernelState, LoadedConnection
 from hostipsec.owner import SWARM
@@ -218,7 +219,7 @@ def test_what_cannot_be_cleared_is_told():
     found = down(machine)
     assert not found.ok
     assert [(one.connection.name, one.left) for one in found.left] == [
-        ("cp3_v4", "1 SA(s) and 0 policies in the kernel")
+        ("cp3_v4", "1 SA and 0 policies in the kernel")
     ]
 
 
@@ -265,7 +266,23 @@ def test_without_waiting_nothing_is_forced_or_proven():
     found = down(machine, wait=False)
     assert (found.proven, hows(found)) == (False, {"cp2_v4": ("asked", 1), "cp3_v4": ("was down", 0)})
     assert machine.did == ["end"]
-    assert found.sentence == "1 IKE SAs of 2 connections asked to end; not proven"
+    assert found.sentence == "1 IKE SA of 2 connections asked to end; not proven"
+
+
+@pytest.mark.parametrize(
+    ("hows", "said"),
+    [
+        (("was down",), "1 of 1 connection down in 0.4 s: 1 was down"),
+        (("was down", "was down"), "2 of 2 connections down in 0.4 s: 2 were down"),
+        (("ended", "was down", "left"), "2 of 3 connections down in 0.4 s: 1 ended, 1 was down"),
+        (("left",), "0 of 1 connection down in 0.4 s"),
+        ((), "0 of 0 connections down in 0.4 s"),
+    ],
+)
+def test_the_sentence_counts_as_one_says_it(hows, said):
+    """It said "2 was down"."""
+    rows = [Ended(CONNECTIONS[0], 0, how, "something" if how == "left" else "") for how in hows]
+    assert Down(tuple(rows), seconds=0.4).sentence == said
 
 
 def test_what_is_lifted_meanwhile_stays_up():
@@ -278,7 +295,7 @@ def test_what_is_lifted_meanwhile_stays_up():
 
     machine.sleep = lift
     found = down(machine)
-    assert found.problems == ("1 connections were lifted meanwhile, and are left out",)
+    assert found.problems == ("lifted meanwhile, and left out: 1 connection",)
     assert hows(found) == {"cp3_v4": ("forced", 1)}
     assert [one.name for one in machine.sas] == ["cp2_v4"]
 

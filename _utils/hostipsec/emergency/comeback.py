@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .. import owner, paths
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..charon import reasons
 from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
@@ -47,6 +47,7 @@ class Up:
     problems: tuple[str, ...] = ()
     overruled: str = ""  # the later command of the fleet that counts instead
     notes: tuple[str, ...] = ()  # what else is worth knowing, sentences
+    ahead: str = ""  # that the command came with a time ahead of this host's clock
 
     @property
     def trouble(self) -> tuple[ConnectionHealth, ...]:
@@ -62,12 +63,14 @@ class Up:
         """Return it in the shape that all verbs answer in."""
         own = {
             "overruled": self.overruled,
+            "ahead": self.ahead,
             "seconds": round(self.seconds, 2),
             "lifted": self.lifted,
             "held": self.still_held,
         }
         rows = {row.name: _plain(row) for row in self.connections}
-        return Answer(self.ok, self.sentence, rows, self.problems, self.notes, own)
+        notes = (self.ahead, *self.notes) if self.ahead else self.notes
+        return Answer(self.ok, self.sentence, rows, self.problems, notes, own)
 
     @property
     def sentence(self) -> str:
@@ -76,8 +79,8 @@ class Up:
             return self.overruled
         number = len(self.connections) - len(self.trouble)
         if not self.waited:
-            return f"{len(self.connections)} connections started; {number} are up so far"
-        return f"{number} of {len(self.connections)} connections up in {self.seconds:.1f} s"
+            return f"{counted(len(self.connections))} started; {number} up so far"
+        return f"{number} of {counted(len(self.connections))} up in {self.seconds:.1f} s"
 
 
 def _plain(row: ConnectionHealth) -> dict[str, object]:
@@ -130,6 +133,7 @@ class _Comeback:
     turned: set[str] = field(default_factory=set)  # of what was started, that which the peer should have
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ahead: str = ""
     look: Optional[Charon] = None
 
     def __post_init__(self) -> None:
@@ -149,7 +153,7 @@ class _Comeback:
         held = hold.reasons(before, self.wanted, self.host.now())
         self.fresh = frozenset(one.name for one in self.wanted if one.stage == START and one.name in held)
         lift = Lift(self.who, self.host.now(), self.scope)
-        self.notes += orders.warnings(self.command, self.host.now())
+        self.ahead = orders.ahead(self.command, self.host.now())
         try:
             self.host.lift(lift, self.every, self.command)
             if not self.every:
@@ -288,6 +292,7 @@ class _Comeback:
             problems=tuple(self.problems),
             overruled=self.overruled,
             notes=tuple(self.notes),
+            ahead=self.ahead,
         )
 
 

@@ -50,10 +50,10 @@ def _after(span: object, now: datetime) -> datetime:
     raise arguments.wrong("expires", span, f"{durations.ALLOWED}, more than 0")
 
 
-def warnings(given: Optional[Command], now: datetime) -> tuple[str, ...]:
-    """Say that a command came with a time that lies ahead of the clock."""
+def ahead(given: Optional[Command], now: datetime) -> str:
+    """Say that a command came with a time that lies ahead of the clock; empty where it did not."""
     found = counted(Obeyed(), given, now.timestamp())
-    return (found.warning,) if found and found.warning else ()
+    return found.warning if found else ""
 
 
 def command(verb: str, asked: Optional[object], who: object) -> Optional[Command]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .. import owner
+from ..answer import counted
 from ..errors import CharonError, HostIPsecError
 from ..kernel import leftovers
 from ..kernel.leftovers import Leftovers
@@ -53,6 +54,7 @@ class Course:
 
     def __init__(self, wanted: Sequence[Connection]) -> None:
         self.overruled = ""  # by whom: nothing more is done then
+        self.ahead = ""  # that the command came with a time ahead
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.mean(wanted)
@@ -74,7 +76,7 @@ class KeepingOut:
 
     def begin(self) -> None:
         """Decide, and begin to tell guard and starter; one who is overruled does nothing."""
-        self.course.notes += orders.warnings(self.order.command, self.host.now())
+        self.course.ahead = orders.ahead(self.order.command, self.host.now())
         try:
             self.holder, why = self._decide()
         except OverruledError as error:
@@ -103,7 +105,7 @@ class KeepingOut:
             self.course.overruled = "the hold was lifted meanwhile: what was not down yet stays up"
         elif len(still) < len(wanted):
             number = len(wanted) - len(still)
-            self.course.problems.append(f"{number} connections were lifted meanwhile, and are left out")
+            self.course.problems.append(f"lifted meanwhile, and left out: {counted(number)}")
             self.course.mean(still)
 
     def _decide(self) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .. import paths
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..errors import CharonError
 from ..model import Charon, Connection, IkeSA
 from ..store import holdfile, record
@@ -65,7 +65,7 @@ class Reauthentication:
     def answer(self) -> Answer:
         """Return it in the shape that all verbs answer in."""
         good, number = sum(one.ok for one in self.connections), len(self.connections)
-        done = f"{good} of {number} connections reauthenticated" if number else "starts no connection"
+        done = f"{good} of {counted(number)} reauthenticated" if number else "starts no connection"
         late = f"told {self.late:.0f} s late, so that packets may be lost"
         return Answer(
             ok=bool(self.meant) and good == number,

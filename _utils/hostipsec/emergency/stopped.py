@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..kernel.leftovers import Leftovers
 from ..model import Connection
 
@@ -39,6 +40,7 @@ class Down(NamedTuple):
     lost_hold: bool = False  # asked for, and could not be written
     proven: bool = True  # False: the SAs were asked to end, and nobody waited
     overruled: str = ""  # the later command of the fleet that counts instead
+    ahead: str = ""  # that the command came with a time ahead of this host's clock
 
     @property
     def left(self) -> tuple[Ended, ...]:
@@ -54,6 +56,7 @@ class Down(NamedTuple):
         """Return it in the shape that all verbs answer in."""
         own = {
             "overruled": self.overruled,
+            "ahead": self.ahead,
             "seconds": round(self.seconds, 2),
             "held": self.held,
             "hold_lost": self.lost_hold,
@@ -61,18 +64,26 @@ class Down(NamedTuple):
             "cleared": {"states": len(self.cleared.states), "policies": len(self.cleared.policies)},
         }
         rows = {one.connection.name: one.as_dict() for one in self.connections}
-        return Answer(self.ok, self.sentence, rows, self.problems, self.notes, own)
+        notes = (self.ahead, *self.notes) if self.ahead else self.notes
+        return Answer(self.ok, self.sentence, rows, self.problems, notes, own)
 
     @property
     def sentence(self) -> str:
         """Sum up."""
         if self.overruled:
             return self.overruled
-        counts = Counter(one.how for one in self.connections)
-        hows = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()) if how != "left")
         number = len(self.connections) - len(self.left)
         if not self.proven:
-            asked = sum(one.sas for one in self.connections)
-            return f"{asked} IKE SAs of {len(self.connections)} connections asked to end; not proven"
-        said = f"{number} of {len(self.connections)} connections down in {self.seconds:.1f} s"
-        return f"{said}: {hows}" if hows else said
+            asked = counted(sum(one.sas for one in self.connections), "IKE SA")
+            return f"{asked} of {counted(len(self.connections))} asked to end; not proven"
+        said = f"{number} of {counted(len(self.connections))} down in {self.seconds:.1f} s"
+        return f"{said}: {', '.join(self._hows())}" if self._hows() else said
+
+    def _hows(self) -> Sequence[str]:
+        counts = Counter(one.how for one in self.connections if one.how != "left")
+        return [f"{number} {_many(how) if number > 1 else how}" for how, number in sorted(counts.items())]
+
+
+def _many(how: str) -> str:
+    """Return what became of several connections: ``were down``."""
+    return how.replace("was ", "were ")

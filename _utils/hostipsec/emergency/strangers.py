@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..errors import HostIPsecError
 from ..store import record
 from . import orders
@@ -17,7 +17,9 @@ def said(host: Host) -> tuple[str, ...]:
     if not sas and not states:
         return ()
     names = f" ({', '.join(sorted({*sas})[:5])})" if sas else ""
-    return (f"there are {len(sas)} IKE SAs{names} and {states} SAs in the kernel: {ENDED_BY}",)
+    return (
+        f"found {counted(len(sas), 'IKE SA')}{names} and {counted(states, 'SA in the kernel')}: {ENDED_BY}",
+    )
 
 
 def _sas(host: Host) -> list[str]:

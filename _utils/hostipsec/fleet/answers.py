@@ -8,7 +8,7 @@ whose module is half written, or that is not ours at all, may answer anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union, cast
 
@@ -58,6 +58,7 @@ _BESIDE = {
     "notes": TEXTS,
     "edition": TEXT,
     "overruled": TEXT,
+    "ahead": TEXT,
     "absent": TEXTS,
     "pillar": TEXT,
     "running": SWITCH,
@@ -143,18 +144,24 @@ def read(function: str, value: object) -> Union[Answer, Instead]:
 
 
 def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
-    rows = value["connections"]
+    rows, notes = value["connections"], value.get("notes", ())
     return Answer(
         ok=value["ok"] if "ok" in value else _ok(value),
         sentence=value["sentence"] if "sentence" in value else _sentence(value),
         connections=rows if isinstance(rows, dict) else {name: {} for name in rows},  # of previous: names
         problems=tuple(value.get("problems", ())),
-        notes=tuple(value.get("notes", ())),
+        notes=tuple(notes),
         own={
             **({"edition": OLDER} if verb in _TELL_EDITION else {}),
+            **_told_ahead(notes),
             **{key: one for key, one in value.items() if key not in _FIVE},
         },
     )
+
+
+def _told_ahead(notes: Sequence[str]) -> Mapping[str, str]:
+    """Return what a host of before the key ``ahead`` says in a note alone, under that key."""
+    return next(({"ahead": one} for one in notes if one.startswith("asked=")), {})
 
 
 def _ok(value: Mapping[str, Any]) -> bool:

@@ -68,8 +68,12 @@ def summed(
         for host, one in sorted(heard.answers.items())
         for text in _trouble(one, verb, away if there else ())
     ]
-    heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE[verb]}"
+    heading = _heading(good, len(hosts), verb)
     return Outcome(heard, (*lines, heading, *there, *joined.capped(told)), len(hosts) - good <= threshold)
+
+
+def _heading(good: int, number: int, verb: str) -> str:
+    return f"{good} of {counted(number, 'host')} {'is' if number == 1 else 'are'} as asked: {_DONE[verb]}"
 
 
 def proven(hosts: Sequence[str], heard: Heard, expected: Optional[Mapping[str, Collection[str]]]) -> Outcome:
@@ -85,7 +89,7 @@ def proven(hosts: Sequence[str], heard: Heard, expected: Optional[Mapping[str, C
     }
     lines = [f"{host}: {text}" for host, text in sorted(told.items()) if text]
     good = sum(one.ok and not told[host] for host, one in heard.answers.items())
-    heading = f"{good} of {len(hosts)} hosts are as asked: {_DONE['verify']}"
+    heading = _heading(good, len(hosts), "verify")
     if expected is not None and not any(expected.get(host) for host in hosts):
         heading, good = "nothing to prove: the pillar gives these hosts no connection in service", -1
     return Outcome(heard, (heading, *joined.capped(lines), *found.lines[1:]), good == len(hosts))
@@ -120,7 +124,8 @@ def between(heard: Heard, away: Collection[str]) -> list[str]:
 
 def _trouble(answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[str]:
     """Yield what is not as asked on a host, sentences, but for what only follows from who is ``away``."""
-    yield from (str(one) for one in answer.notes if str(one).startswith("asked="))
+    if answer.own.get("ahead"):
+        yield str(answer.own["ahead"])
     if answer.own.get("overruled"):
         yield str(answer.own["overruled"])
         return
@@ -140,21 +145,21 @@ def tried(verb: str, heard: Heard, before: Sequence[str] = ()) -> Outcome:
     """Return what ``down`` or ``up`` would do, from the status of hosts; lines ``before`` come first."""
     would = {"down": _would_end, "up": _would_bring_up}[verb]
     lines = [f"{host}: {would(one)}" for host, one in sorted(heard.answers.items())]
-    lines.append(f"{len(heard.answers)} hosts asked, nothing was changed")
+    lines.append(f"{counted(len(heard.answers), 'host')} asked, nothing was changed")
     return Outcome(heard, (*before, *lines), not (heard.silent or heard.failed))
 
 
 def _would_end(answer: Answer) -> str:
     rows = answer.connections.values()
     there = sum(row["state"] not in ("down", "held") for row in rows)
-    return f"{there} of {len(rows)} connections would be ended ({answer.sentence})"
+    return f"{there} of {counted(len(rows))} would be ended ({answer.sentence})"
 
 
 def _would_bring_up(answer: Answer) -> str:
     rows, held = answer.connections.values(), answer.own.get("held")
     missing = sum(row["state"] != "established" for row in rows)
     lifted = f", and lifted: held {held}" if held else ""
-    return f"{missing} of {len(rows)} connections would be brought up{lifted}"
+    return f"{missing} of {counted(len(rows))} would be brought up{lifted}"
 
 
 # Rollback --------------------------------------------------------------------------------------
@@ -164,11 +169,13 @@ def would_go_back(previous: Heard, way: Way) -> Outcome:
     """Return what a rollback would do; ``previous`` is what hosts answered to ``ipsec.previous``."""
     known = [(host, previous.answers[host]) for host in way.every if host in previous.answers]
     lines = [
-        f"{host}: would run {len(one.connections)} connections, as before {one.own['when']}"
+        f"{host}: would run {counted(len(one.connections))}, as before {one.own['when']}"
         for host, one in known
     ]
     heard = went_back(previous.of(way.slow), way)
-    return Outcome(heard, (*lines, f"{len(known)} hosts, nothing was changed"), not (way.slow or way.left))
+    return Outcome(
+        heard, (*lines, f"{counted(len(known), 'host')}, nothing was changed"), not (way.slow or way.left)
+    )
 
 
 def went_back(heard: Heard, way: Way) -> Heard:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .. import owner
+from ..answer import counted
 from ..model import Charon, Connection, Kernel, KernelPolicy, KernelState
 from ..owner import Ours, Pair
 
@@ -25,7 +26,7 @@ class Leftovers(NamedTuple):
 
     def __str__(self) -> str:
         """Say how many there are of what."""
-        return f"{len(self.states)} SA(s) and {len(self.policies)} policies in the kernel"
+        return f"{counted(len(self.states), 'SA')} and {counted(len(self.policies), 'policy')} in the kernel"
 
     def batch(self) -> str:
         """Return the commands for ``ip -batch`` that delete them; what is gone by then is no error."""

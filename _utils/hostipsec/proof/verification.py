@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Optional
 
 from .. import plane
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..health import look, observation, report
@@ -119,7 +119,8 @@ class Result:
         peers, ``whole`` that it was to probe all of none.
         """
         good = sum(proof.ok for proof in self.proofs)
-        proven = f"{good} of {len(self.proofs)} connections are encrypted both ways"
+        number = len(self.proofs)
+        proven = f"{good} of {counted(number)} {'is' if number == 1 else 'are'} encrypted both ways"
         sentence = proven if self.proofs else lonely or "nothing was probed"
         return Answer(
             ok=bool(whole or self.proofs) and good == len(self.proofs) and not self.problems,
