@@ -228,6 +228,7 @@ class KernelState(NamedTuple):
     packets: int = 0
     algorithm: str = ""
     age: Optional[int] = None  # seconds
+    mark: str = ""  # what packets must have, or get: a mark, an interface's number; charon gives ours none
 
     @property
     def larval(self) -> bool:
@@ -252,6 +253,7 @@ class KernelPolicy(NamedTuple):
     icmp_type: str = ""  # of the packets it is for, where it is for one type of ICMP
     narrow: str = ""  # what else packets must have than the addresses: a protocol, a port, a mark, a device
     proto: str = "esp"  # of its templates: esp, comp esp
+    mark: str = ""  # the marks and the interface's number in ``narrow``
 
     @property
     def protects(self) -> bool:

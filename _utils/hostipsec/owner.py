@@ -15,9 +15,10 @@ Is it left from before an address changed?     :func:`moved`          by name, w
 Is it one that an emergency stop ends?         :func:`claimed`,       by name **or** addresses
                                                :func:`shares`
 Does it carry packets between the two hosts?   :func:`between`,       by addresses, whatever its name
-(count them, clear it in the kernel)           :func:`owns_state`,
-                                               :func:`owns_policy`
-Did somebody else than charon make it?         :func:`foreign`        by reqid
+(count them)                                   :func:`carries`
+Did charon make it for one of them?            :func:`owns_state`,    by addresses, and what charon alone
+(clear it in the kernel)                       :func:`owns_policy`    makes: reqid, SPI, priority
+Did somebody else than charon make it?         :func:`foreign`        by marks, and one reqid
 =============================================  =====================  =====================================
 
 To judge by less than name and addresses would call a host encrypted whose packets go in the clear. To stop by
@@ -26,8 +27,10 @@ change, and one between our addresses with a name that we do not know may have b
 or be one that a peer is just bringing up, before charon knows who calls. What runs unattended (a change that
 is applied, the keeper) goes by name: it must not end, again and again, what somebody else has configured.
 
-The kernel knows no names. What it has between two of our addresses is charon's, or was: after charon was
-killed nobody else can say. Only what others are known to mark as their own is left alone.
+The kernel knows no names, and after charon was killed nobody can be asked. What it has between two of our
+addresses may as well be of Docker Swarm, Cilium, weave, submariner's libreswan, or of an operator's own keys.
+What charon makes shows it: reqids, SPIs and priorities from ranges of its own, policies from one host to the
+other, no marks. Anything else is left alone.
 """
 
 from __future__ import annotations
@@ -43,6 +46,12 @@ _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before
 # with this reqid for its own. charon counts from 1, and gives again what is free (kernel_interface.c,
 # alloc_reqid). Others cannot be told so: Cilium's states have reqid 1, as the first ones of charon.
 SWARM = 0xD0C4E3
+REQIDS = range(1, 0x4000)  # charon's, and what option reqid may say; libreswan's begin above (ipsec_doi)
+SPIS = range(0xC0000000, 0xD0000000)  # charon.spi_min and spi_max
+# kernel_netlink_ipsec.c, get_priority, from a shunt's to a fallback's; Swarm's have 0, libreswan's more than
+# a million
+PRIORITIES = range(100_000, 1_000_000)
+PIN = 74  # ours (emergency/pins), before charon's
 
 # The guard's policies that block (kernel/guard): below charon's, whose priorities go up to 600,000
 # (kernel_netlink_ipsec.c, get_priority); the lower one counts
@@ -138,28 +147,47 @@ def moved(sa: IkeSA, connection: Connection) -> bool:
 # What the kernel has -------------------------------------------------------------------------
 
 
-def owns_state(one: KernelState, ours: Ours) -> bool:
-    """Say whether charon made a state for one of the connections: between their addresses, not foreign."""
+def carries(one: KernelState, ours: Ours) -> bool:
+    """Say whether a state is between the addresses of one of the connections, and not known as another's."""
     return (one.src, one.dst) in ours.both_ways and not foreign(one)
 
 
+def owns_state(one: KernelState, ours: Ours) -> bool:
+    """Say whether charon made a state for one of the connections.
+
+    Its reqid or its SPI is one that charon gives: either may be set to others by hand. One that has no key is
+    waited for, or just being negotiated: it carries nothing.
+    """
+    return carries(one, ours) and (one.larval or one.reqid in REQIDS or int(one.spi, 16) in SPIS)
+
+
 def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
-    """Say the same of a policy; our pins, whose templates name these addresses, are among them."""
-    return protected(one) in ours.both_ways and not foreign(one)
+    """Say the same of a policy; our pins, whose templates name these addresses, are among them.
+
+    charon's are from one host to the other: a policy for networks behind them, whose SA is between the two,
+    is another's.
+    """
+    pin = one.priority == PIN and (one.template_src, one.template_dst) in ours.both_ways
+    made = one.priority in PRIORITIES and _hosts(one) in ours.both_ways
+    return (pin or made) and bool(one.reqid or one.template_src) and not foreign(one)
 
 
 def foreign(one: Union[KernelState, KernelPolicy]) -> bool:
-    """Say whether somebody else than charon made it, who tells his own by a reqid that charon never gives.
+    """Say whether somebody else than charon made it, who tells his own by a mark or by his reqid.
 
-    That is so of Docker Swarm. A state without a reqid of its kind is not told from charon's.
+    So does Docker Swarm by both, Cilium and weave by a mark, and who has interfaces of IPsec by their number.
     """
-    return one.reqid == SWARM
+    return one.reqid == SWARM or bool(one.mark)
 
 
 def protected(policy: KernelPolicy) -> Pair:
     """Return the addresses that a policy protects; those of its template where it is not for two hosts."""
-    src, dst = (host_of(selector) for selector in (policy.src, policy.dst))
+    src, dst = _hosts(policy)
     return (src, dst) if src and dst else (policy.template_src, policy.template_dst)
+
+
+def _hosts(policy: KernelPolicy) -> Pair:
+    return host_of(policy.src), host_of(policy.dst)
 
 
 def host_of(selector: str) -> str:

@@ -167,6 +167,107 @@ def test_docker_swarm_between_the_same_hosts_is_left_alone():
     assert not leftovers.leftovers(theirs, owner.Ours([ONE]))
 
 
+# What others have between the same two hosts: Cilium (marks, in tunnel mode), weave (no reqid, a mark at the
+# policy), submariner and whoever else has libreswan (reqids from 16385, priorities above a million), one that
+# routes by interfaces of IPsec, an operator's own keys
+OTHERS_STATES = f"""\
+src {LEFT} dst {RIGHT}
+\tproto esp spi 0x00000003(3) reqid 1(0x00000001) mode tunnel
+\treplay-window 0 seq 0x00000000 flag  (0x00000000)
+\tmark 0x3e00/0xff00 output-mark 0xe00/0xf00
+\taead rfc4106(gcm(aes)) <<Keys hidden>> (160 bits) 128
+src {RIGHT} dst {LEFT}
+\tproto esp spi 0x00000003(3) reqid 1(0x00000001) mode tunnel
+\treplay-window 0 seq 0x00000000 flag  (0x00000000)
+\tmark 0xd00/0xf00 output-mark 0xd00
+\taead rfc4106(gcm(aes)) <<Keys hidden>> (160 bits) 128
+src {LEFT} dst {RIGHT}
+\tproto esp spi 0x6a3f1c20(1782520864) reqid 0(0x00000000) mode transport
+\taead rfc4106(gcm(aes)) <<Keys hidden>> (288 bits) 128
+src {LEFT} dst {RIGHT}
+\tproto esp spi 0x3b2a9c11(992648209) reqid 16389(0x00004005) mode tunnel
+\taead rfc4106(gcm(aes)) <<Keys hidden>> (288 bits) 128
+src {LEFT} dst {RIGHT}
+\tproto esp spi 0xc0000077(3221225591) reqid 7(0x00000007) mode tunnel
+\taead rfc4106(gcm(aes)) <<Keys hidden>> (288 bits) 128
+\tif_id 0x2a
+src {RIGHT} dst {LEFT}
+\tproto esp spi 0x00000201(513) reqid 0(0x00000000) mode transport
+\tenc cbc(aes) <<Keys hidden>> (128 bits)
+"""
+OTHERS_POLICIES = f"""\
+src 10.244.0.0/24 dst 10.244.1.0/24 uid 0
+\tdir out action allow index 1 priority 367231 share any flag  (0x00000000)
+\tmark 0x3e00/0xff00
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x00000003(3) reqid 1(0x00000001) mode tunnel
+\t\tlevel required share any
+src {LEFT}/32 dst {RIGHT}/32 proto udp dport 6784 uid 0
+\tdir out action allow index 9 priority 0 share any flag  (0x00000000)
+\tmark 0x20000/0x20000
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x6a3f1c20(1782520864) reqid 0(0x00000000) mode transport
+\t\tlevel required share any
+src 10.1.0.0/16 dst 10.2.0.0/16 uid 0
+\tdir out action allow index 17 priority 367231 share any flag  (0x00000000)
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x00000000(0) reqid 2(0x00000002) mode tunnel
+\t\tlevel required share any
+src {LEFT}/32 dst {RIGHT}/32 uid 0
+\tdir out action allow index 25 priority 1753280 share any flag  (0x00000000)
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x00000000(0) reqid 16389(0x00004005) mode tunnel
+\t\tlevel required share any
+src {LEFT}/32 dst {RIGHT}/32 uid 0
+\tdir out action allow index 33 priority 0 share any flag  (0x00000000)
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x00000000(0) reqid 0(0x00000000) mode transport
+\t\tlevel required share any
+src {LEFT}/32 dst {RIGHT}/32 uid 0
+\tdir out action allow index 41 priority 367231 share any flag  (0x00000000)
+\ttmpl src {LEFT} dst {RIGHT}
+\t\tproto esp spi 0x00000000(0) reqid 7(0x00000007) mode tunnel
+\t\tlevel required share any
+\tif_id 0x2a
+src {LEFT}/32 dst {RIGHT}/32 uid 0
+\tdir out action block index 49 priority 200000 share any flag  (0x00000000)
+"""
+
+
+def others():
+    return xfrm.kernel(OTHERS_STATES, OTHERS_POLICIES, "")
+
+
+def test_what_others_have_between_the_same_hosts_is_left_alone():
+    """A stop deleted all of it: pods and networks behind the hosts lost their tunnels, nobody said why."""
+    theirs, mine = others(), of_charon()
+    assert (len(theirs.states), len(theirs.policies)) == (6, 7)
+    assert not leftovers.leftovers(theirs, owner.Ours([ONE]))
+    both = Kernel(theirs.states + mine.states, theirs.policies + mine.policies)
+    assert leftovers.leftovers(both, owner.Ours([ONE])) == leftovers.Leftovers(mine.states, mine.policies)
+
+
+@pytest.mark.parametrize("spi", ["00000201", "6a3f1c20"])
+@pytest.mark.parametrize("reqid", [0, 16385, 4_294_967_295])
+def test_neither_reqid_nor_spi_is_one_that_charon_gives(reqid, spi):
+    made = tuple(one._replace(reqid=reqid, spi=spi) for one in of_charon().states if not one.larval)
+    assert not leftovers.leftovers(Kernel(made), owner.Ours([ONE]))
+
+
+def test_a_host_that_is_held_has_no_sas_because_of_others():
+    rows = judge.evaluate([ONE], charon(), others(), held={NAME: "since today"}).connections
+    assert [(row.state, row.severity) for row in rows] == [("held", "warning")]
+
+
+def test_marks_are_read():
+    marks = [one.mark for one in others().states]
+    assert marks[0] == "mark 0x3e00/0xff00 output-mark 0xe00/0xf00"
+    assert marks[2:] == ["", "", "if_id 0x2a", ""]
+    assert [one.mark for one in others().policies] == [
+        *("mark 0x3e00/0xff00", "mark 0x20000/0x20000", "", "", "", "if_id 0x2a", "")
+    ]
+
+
 def test_what_docker_swarm_sends_proves_nothing():
     """Its packets counted as the pair's: echo requests in the clear would have passed for encrypted."""
     counters = verdict.kernel_counters(ONE, (*swarm().states, *of_charon().states[:2]))

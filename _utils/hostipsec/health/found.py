@@ -41,8 +41,8 @@ class Found(NamedTuple):
 
     @property
     def kernel_sas(self) -> int:
-        """The number of SAs in the kernel, between the two addresses."""
-        return sum(map(len, self.states))
+        """The number of SAs of charon in the kernel, between the two addresses."""
+        return sum(owner.owns_state(one, self.ours) for way in self.states for one in way)
 
     @property
     def ours(self) -> owner.Ours:

@@ -28,6 +28,9 @@ _TEMPLATES = re.compile(r"^\ttmpl ", re.MULTILINE)
 _INDEX = re.compile(r"^\tdir .*? index (\d{1,10}) ", re.MULTILINE)
 _LEVEL = re.compile(r"^\t\tlevel (\S+)", re.MULTILINE)
 _LIMITED = re.compile(r"\b(mark 0x[0-9a-f]+/0x0*[1-9a-f][0-9a-f]*|if_id 0x[0-9a-f]+)\b")
+_MARKED = re.compile(
+    r"(?<=[\t ])(mark 0x[0-9a-f]+/0x0*[1-9a-f][0-9a-f]*|output-mark 0x[0-9a-f/x]+|if_id 0x[0-9a-f]+)"
+)
 _STRAY = re.compile(r"\n(?!src |\t|\n|\Z)")  # a line of an entry that is not indented
 _LIFETIME = (
     r"limit: soft \S+\((?:bytes|packets)\), hard \S+\((?:bytes|packets)\)"
@@ -97,6 +100,7 @@ def _state(block: str) -> KernelState:
         bytes=int(current.group(1)) if current else 0,
         packets=int(current.group(2)) if current else 0,
         algorithm="/".join(_ALGORITHM.findall(block)),
+        mark=" ".join(_MARKED.findall(block)),
     )
 
 
@@ -144,6 +148,7 @@ def _policy(block: str) -> KernelPolicy:
         number=int(index.group(1)) if index else 0,
         icmp_type=icmp.group(1) if icmp else "",
         narrow=" ".join([*narrow.split(), *limits]),
+        mark=" ".join(limits),
         proto=" ".join(one[2] for one in templates) or "esp",
     )
 

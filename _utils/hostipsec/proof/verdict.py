@@ -160,7 +160,7 @@ def kernel_counters(
 ) -> Counters:
     """Return a connection's counters from the kernel's SAs: of those that encrypt, as ``weak`` allows."""
     left, right, ours = str(connection.left), str(connection.right), owner.Ours([connection])
-    esp = (state for state in states if state.proto == "esp" and owner.owns_state(state, ours))
+    esp = (state for state in states if state.proto == "esp" and owner.carries(state, ours))
     found = [state for state in esp if not ciphers.wrong(state.algorithm, weak)]
     return Counters(
         {state.spi: state.packets for state in found if state.src == left},
