@@ -9,7 +9,8 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.x509.name import _ASN1Type
 
 from hostipsec.certificates.source import SourcePaths
 
@@ -83,6 +84,7 @@ def _certificate(
     until: timedelta = timedelta(days=365),
     key: Any = None,
     named: x509.Name | None = None,
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
 ) -> Issued:
     subject_name = named or name(subject)
     key = key or KEYS[kind]()
@@ -98,8 +100,39 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
     digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Issued(builder.sign(signer, digest), key)
+
+
+def of_old(signed: bytes, signer: rsa.RSAPrivateKey, used: Any = None) -> bytes:
+    """Return the DER of a certificate or CRL with a signature that the library makes no more."""
+    used = used or hashes.SHA1()
+    new = {"sha1": b"\x05", "md5": b"\x04"}[used.name]
+    prefix = bytes.fromhex("2a864886f70d0101")  # PKCS #1; 11 is SHA-256 with RSA
+    changed = signed.replace(prefix + b"\x0b", prefix + new)
+    length = signer.key_size // 8
+    signature = signer.sign(_first_item(changed), padding.PKCS1v15(), used)
+    return changed[:-length] + signature
+
+
+def _first_item(der: bytes) -> bytes:
+    """Return the first item of a sequence: what is signed."""
+    start = 4 if der[1] == 0x82 else 3
+    octets = der[start + 1] & 0x7F if der[start + 1] & 0x80 else 0
+    length = int.from_bytes(der[start + 2 : start + 2 + octets], "big") if octets else der[start + 1]
+    return der[start : start + 2 + octets + length]
+
+
+def typed(text: str, **types: Any) -> x509.Name:
+    """Return a name of ``CN=a, O=b`` whose parts are strings of these types: ``CN=_ASN1Type.BMPString``."""
+    parts = [part.strip().partition("=") for part in text.split(",")]
+    attributes = [
+        x509.NameAttribute(ATTRIBUTES[key], value, _type=types.get(key, _ASN1Type.UTF8String))
+        for key, _, value in parts
+    ]
+    return x509.Name(attributes)
 
 
 def crl(

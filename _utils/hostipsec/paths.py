@@ -69,6 +69,7 @@ class Paths:
             self.root / "usr/lib/systemd/system",
         )
         self.systemd = run / "systemd/system"  # there while systemd is process 1
+        self.os_release = etc / "os-release"
         self.proc = proc
         self.sysctls = proc / "sys"
         self.xfrm_stat = proc / "net/xfrm_stat"

@@ -13,6 +13,8 @@ PURE = (
     "arguments",
     "calls",
     "certificates.chains",
+    "certificates.constraints",
+    "certificates.der",
     "certificates.facts",
     "certificates.names",
     "certificates.rules",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from . import names
+from . import constraints, names
+from .constraints import Constraints, GeneralName, Named
 from .facts import CertificateFacts, CrlFacts, Facts, when
 
 LONGEST = 7  # credential_manager.c, MAX_TRUST_PATH_LEN
@@ -19,7 +20,7 @@ def chain(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
     """Return the CAs from the certificate's issuer up to a self-signed CA of the CA file; empty if none."""
     if facts.certificate is None:
         return ()
-    return next(_climb(facts, facts.certificate, (), now), ())
+    return next(_climb(facts, facts.certificate, (), now, set()), ())
 
 
 def installable(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
@@ -27,7 +28,7 @@ def installable(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
 
     Expired ones are left out: charon takes the first issuer that verifies and does not try another.
     """
-    bundle = [ca for ca in facts.cas if ca.is_ca and ca.not_after >= now]
+    bundle = [ca for ca in facts.cas if ca.is_ca and ca.not_after >= now and not unreadable(facts, ca)]
     known = {ca.fingerprint for ca in bundle}
     return (*bundle, *(ca for ca in chain(facts, now) if ca.fingerprint not in known))
 
@@ -38,6 +39,34 @@ def usable_crls(facts: Facts, now: datetime) -> tuple[CrlFacts, ...]:
     return tuple(crl for crl in facts.crls if crl.signed_by & ours)
 
 
+def unreadable(facts: Facts, certificate: CertificateFacts) -> str:
+    """Say why charon does not load a certificate; empty if it does."""
+    if certificate.key_fault:
+        return f"has a public key that cannot be read ({certificate.key_fault})"
+    unknown = constraints.unknown(
+        certificate.critical, certificate.constraints or Constraints(), facts.by_rfc
+    )
+    if not unknown:
+        return ""
+    before = "" if constraints.NAME_CONSTRAINTS not in unknown else " (name constraints for addresses)"
+    return f"has a critical extension that strongSwan does not know: {', '.join(sorted(unknown))}{before}"
+
+
+def violated(facts: Facts, now: datetime) -> str:
+    """Say which name constraint of a CA the chain does not keep to, as charon judges it; empty if it does."""
+    above = chain(facts, now)
+    if facts.certificate is None or not any(ca.constraints for ca in above):
+        return ""
+    return constraints.violated([_named(one, facts) for one in (facts.certificate, *above)], facts.by_rfc)
+
+
+def _named(one: CertificateFacts, facts: Facts) -> Named:
+    found = one.constraints or Constraints()
+    if not facts.by_rfc and not constraints.is_read_before(found):  # another parser loads it, without them
+        found = Constraints()
+    return Named((GeneralName("dn", one.parts), *one.alternatives), one.is_ca, found)
+
+
 def where_broken(facts: Facts, certificate: CertificateFacts, now: datetime) -> str:
     """Follow the chain of a certificate upwards, and say what ends it."""
     current, depth, seen = certificate, 0, set[str]()
@@ -46,7 +75,7 @@ def where_broken(facts: Facts, certificate: CertificateFacts, now: datetime) -> 
         issuers = _issuers(facts, current)
         if not issuers:
             return _no_issuer(facts, current)
-        faults = [(ca, _unusable(ca, depth, now)) for ca in issuers]
+        faults = [(ca, _unusable(facts, ca, depth, now)) for ca in issuers]
         usable = [ca for ca, fault in faults if not fault]
         if not usable:
             ca, fault = faults[0]
@@ -56,16 +85,25 @@ def where_broken(facts: Facts, certificate: CertificateFacts, now: datetime) -> 
 
 
 def _climb(
-    facts: Facts, subject: CertificateFacts, below: tuple[CertificateFacts, ...], now: datetime
+    facts: Facts,
+    subject: CertificateFacts,
+    below: tuple[CertificateFacts, ...],
+    now: datetime,
+    vain: set[tuple[str, int]],
 ) -> Iterator[tuple[CertificateFacts, ...]]:
-    """Yield each way from a certificate up to a self-signed CA of the CA file; ``below`` is gone already."""
+    """Yield ways from a certificate up to a self-signed CA of the CA file; ``below`` is gone already.
+
+    ``vain`` are CAs, each with its height, from which there is none: CAs that sign each other make many ways.
+    """
     for issuer in _issuers(facts, subject):
-        if issuer in below or len(below) > LONGEST or _unusable(issuer, len(below), now):
+        here = (issuer.fingerprint, len(below))
+        if here in vain or issuer in below or len(below) > LONGEST or _unusable(facts, issuer, here[1], now):
             continue
         if issuer.self_signed and issuer in facts.cas:
             yield (*below, issuer)
         elif not issuer.self_signed:
-            yield from _climb(facts, issuer, (*below, issuer), now)
+            yield from _climb(facts, issuer, (*below, issuer), now, vain)
+        vain.add(here)
 
 
 def _issuers(facts: Facts, subject: CertificateFacts) -> list[CertificateFacts]:
@@ -73,7 +111,7 @@ def _issuers(facts: Facts, subject: CertificateFacts) -> list[CertificateFacts]:
     return [ca for ca in (*facts.cas, *facts.intermediates) if ca.fingerprint in subject.signed_by]
 
 
-def _unusable(ca: CertificateFacts, depth: int, now: datetime) -> str:
+def _unusable(facts: Facts, ca: CertificateFacts, depth: int, now: datetime) -> str:
     """Say why a CA cannot vouch for what is below it; empty if it can."""
     if not ca.is_ca:
         return "is not a CA (no basic constraint CA:TRUE)"
@@ -83,7 +121,7 @@ def _unusable(ca: CertificateFacts, depth: int, now: datetime) -> str:
         return f"is not valid before {when(ca.not_before)}"
     if ca.path_length is not None and depth > ca.path_length:
         return f"allows {ca.path_length} CA(s) below it where there are {depth}"
-    return ""
+    return unreadable(facts, ca)
 
 
 def _no_issuer(facts: Facts, current: CertificateFacts) -> str:

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from ..strongswan import defaults
+from . import der, names
+from .constraints import Constraints, GeneralName
 from .names import Name
 
 MISSING = "is missing"  # the fault of a file that is not there
@@ -29,7 +31,17 @@ class CertificateFacts:
     is_ca: bool = False
     path_length: Optional[int] = None
     signed_by: frozenset[str] = frozenset()
-    key_fingerprint: str = ""  # SHA-256 of its public key
+    key_fingerprint: str = ""  # SHA-256 of its public key; empty with a key_fault
+    key_fault: str = ""
+    parts: tuple[der.Part, ...] = ()  # of the subject, as encoded
+    critical: frozenset[str] = frozenset()  # the extensions that who does not know them has to refuse
+    alternatives: tuple[GeneralName, ...] = ()
+    constraints: Optional[Constraints] = None
+    weak_hash: str = ""  # MD5 or SHA1, where its signature is over that
+
+    def confirms(self, identity: Name) -> bool:
+        """Say whether charon takes the certificate for one of this identity."""
+        return names.confirms(self.parts, identity) if self.parts else self.subject == identity
 
     @property
     def self_signed(self) -> bool:
@@ -62,6 +74,7 @@ class CrlFacts:
     signed_by: frozenset[str] = frozenset()
     revokes: bool = False  # the host's own certificate
     found: bool = True  # charon finds it: by key identifiers in the list and in its CA
+    weak_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ class Facts:
     cas: tuple[CertificateFacts, ...] = ()
     ca_fault: str = MISSING
     intermediates: tuple[CertificateFacts, ...] = ()  # appended to the certificate's file
+    skipped: tuple[str, ...] = ()  # what of a file cannot be used, each with its path
+    by_rfc: bool = True  # charon takes name constraints as RFC 5280 has them
     crl_path: str = ""
     crls: tuple[CrlFacts, ...] = ()
     crl_fault: str = ""

@@ -5,7 +5,9 @@ strongSwan compares names part by part, in the order of the certificate (identif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from .der import Part
 
 Name = tuple[tuple[str, str], ...]  # (attribute, value) in the order of the DER encoding
 
@@ -54,6 +56,13 @@ ATTRIBUTE_OIDS: Mapping[str, str] = {
 }
 
 
+_OIDS = {name: oid for oid, name in ATTRIBUTE_OIDS.items()}
+_UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16  # tags of strings
+_PRINTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
+_EMAIL = "1.2.840.113549.1.9.1"
+_AS_IA5 = ("E", "UN")  # x501rdns
+
+
 def parse(text: str) -> Name:
     """Read a distinguished name as strongSwan does: ``CN=a, O=b`` or ``/CN=a/O=b``.
 
@@ -76,6 +85,34 @@ def _parse_part(part: str) -> tuple[str, str]:
     if known is None:
         raise ValueError(f"strongSwan knows no attribute {attribute.strip()!r}")
     return known, value.lstrip(" =")
+
+
+def confirms(parts: Sequence[Part], name: Name) -> bool:
+    """Say whether a certificate with this subject confirms an identity (identification.c, ``compare_dn``).
+
+    charon encodes the identity, and compares bytes: upper and lower case are the same in two PrintableStrings
+    only, and a BMPString is like nothing that it encodes.
+    """
+    wanted = [_encoded(*part) for part in name]
+    return len(parts) == len(wanted) and all(map(_equal, parts, wanted))
+
+
+def _encoded(attribute: str, value: str) -> Part:
+    """Encode a part as strongSwan does (identification.c, ``atodn``)."""
+    content = value.encode("utf-8", "surrogateescape")
+    plain = _IA5 if attribute in _AS_IA5 else _PRINTABLE
+    return Part(
+        _OIDS.get(attribute, ""), plain if {*content} <= _PRINTED or plain == _IA5 else _UTF8, content
+    )
+
+
+def _equal(one: Part, other: Part) -> bool:
+    if one.oid != other.oid:
+        return False
+    caseless = (_PRINTABLE, _IA5) if one.oid == _EMAIL else (_PRINTABLE,)
+    if one.tag == other.tag and one.tag in caseless:
+        return one.value.lower() == other.value.lower()
+    return one.value == other.value
 
 
 def render(name: Name) -> str:

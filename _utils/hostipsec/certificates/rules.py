@@ -42,6 +42,7 @@ def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
         *_judge_cas(facts, now),
         *_judge_chain(facts, now),
         *_judge_crls(facts, now),
+        *_judge_skipped(facts),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.severity))
 
@@ -67,6 +68,39 @@ def _judge_certificate(facts: Facts, now: datetime) -> Iterator[Finding]:
         )
     else:
         yield from _judge_validity(facts, facts.certificate, now)
+        yield from _judge_readable(facts, facts.certificate)
+
+
+def _judge_readable(facts: Facts, certificate: CertificateFacts) -> Iterator[Finding]:
+    name, why = f"certificate {facts.certificate_path}", chains.unreadable(facts, certificate)
+    if why:
+        yield _error(
+            "certificate-unreadable",
+            found=f"{name} {why}",
+            expected="one that charon can load",
+            action="have it issued without that",
+        )
+    if certificate.weak_hash:
+        yield _weak(f"{name} is signed with {certificate.weak_hash}")
+
+
+def _weak(found: str) -> Finding:
+    return _warning(
+        "signature-weak",
+        found=found,
+        expected="SHA-256 or better: another can be made that has the same signature",
+        action="have it issued anew; charon takes it all the same",
+    )
+
+
+def _judge_skipped(facts: Facts) -> Iterator[Finding]:
+    for one in facts.skipped:
+        yield _warning(
+            "skipped",
+            found=f"{one}; it is left out",
+            expected="only what can be read there",
+            action="remove it from the file, or restore it",
+        )
 
 
 def _judge_validity(facts: Facts, certificate: CertificateFacts, now: datetime) -> Iterator[Finding]:
@@ -106,7 +140,7 @@ def _judge_subject(facts: Facts, expected: str) -> Iterator[Finding]:
             action="correct ipsec:certificates:subject in the pillar",
         )
         return
-    if facts.certificate is None or facts.certificate.subject == wanted:
+    if facts.certificate is None or facts.certificate.confirms(wanted):
         return
     found = facts.certificate.subject
     differ = _how_names_differ(found, wanted)
@@ -119,6 +153,8 @@ def _judge_subject(facts: Facts, expected: str) -> Iterator[Finding]:
 
 
 def _how_names_differ(found: names.Name, wanted: names.Name) -> str:
+    if found == wanted:
+        return " (they read the same and are encoded otherwise: issue it with UTF8String or PrintableString)"
     if sorted(found) == sorted(wanted):
         return " (the same parts in another order, which strongSwan tells apart)"
     if names.render(found).lower() == names.render(wanted).lower():
@@ -239,6 +275,13 @@ def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> 
             expected="only CAs there",
             action="remove it from the file",
         )
+    elif chains.unreadable(facts, ca):
+        yield _warning(
+            "ca-ignored",
+            found=f"{name} {chains.unreadable(facts, ca)} and is left out",
+            expected="only CAs that charon can load",
+            action="remove it from the file, or have it issued without that",
+        )
     elif now > ca.not_after:
         yield _warning(
             "ca-expired",
@@ -254,11 +297,16 @@ def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> 
             action="renew the CA: when it expires, every tunnel of the fleet fails at its next "
             "authentication",
         )
+    if used and ca.weak_hash and not ca.self_signed:  # nobody has to believe a root's own signature
+        yield _weak(f"{name} is signed with {ca.weak_hash}")
 
 
 def _judge_chain(facts: Facts, now: datetime) -> Iterator[Finding]:
     certificate = facts.certificate
-    if certificate is None or not any(ca.is_ca for ca in facts.cas) or chains.chain(facts, now):
+    if certificate is None or not any(ca.is_ca for ca in facts.cas):
+        return
+    if chains.chain(facts, now):
+        yield from _judge_names(facts, now)
         return
     broken = chains.where_broken(facts, certificate, now)
     yield _error(
@@ -267,6 +315,17 @@ def _judge_chain(facts: Facts, now: datetime) -> Iterator[Finding]:
         expected="a chain of valid CAs up to a self-signed one in that file",
         action="use the CA file that belongs to the certificate, or have the certificate issued anew",
     )
+
+
+def _judge_names(facts: Facts, now: datetime) -> Iterator[Finding]:
+    violated = chains.violated(facts, now)
+    if violated:
+        yield _error(
+            "name-constraint",
+            found=f"certificate {facts.certificate_path} is not what its CAs may issue: {violated}",
+            expected="a chain that keeps to the name constraints of its CAs, as strongSwan judges them",
+            action="have certificate or CA issued with other names or constraints",
+        )
 
 
 # CRLs ----------------------------------------------------------------------------------------

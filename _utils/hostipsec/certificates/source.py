@@ -20,7 +20,7 @@ from ..model import Certificates
 from ..pillar import topology
 from ..pillar.membership import Membership
 from ..strongswan import defaults
-from . import binding, chains, names, pem, rules, x509facts
+from . import binding, chains, names, pem, rules, version, x509facts
 from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
 
 # Values --------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class _Read:
 
 
 def _read(where: SourcePaths) -> _Read:
-    own, bundle = pem.read_certificates(where.certificate), pem.read_certificates(where.ca)
+    own, bundle = pem.read_certificates(where.certificate, own=True), pem.read_certificates(where.ca)
     return _Read(own, bundle, pem.read_key(where.key, own.first), _read_crls(where))
 
 
@@ -185,13 +185,14 @@ def _read_crls(where: SourcePaths) -> pem.CrlFile:
 
 def _facts(where: SourcePaths, read: _Read) -> Facts:
     """Return what was read as values; each certificate is compared with all that may have signed it."""
-    everyone, issuers = read.everyone, (*read.appended, *read.bundle.certificates)
+    everyone = read.everyone
+    issuers = x509facts.distinct((*read.appended, *read.bundle.certificates)).values()
     known = {name: x509facts.certificate_facts(one, issuers) for name, one in everyone.items()}
     own, cas = read.own.first, x509facts.distinct(read.bundle.certificates)
     return Facts(
-        certificate_path=where.certificate,
-        key_path=where.key,
-        ca_path=where.ca,
+        certificate_path=_shown(where.certificate),
+        key_path=_shown(where.key),
+        ca_path=_shown(where.ca),
         certificate=known[x509facts.fingerprint(own)] if own else None,
         certificate_fault=read.own.fault,
         key=read.key.key,
@@ -199,11 +200,24 @@ def _facts(where: SourcePaths, read: _Read) -> Facts:
         cas=tuple(known[name] for name in cas),
         ca_fault=read.bundle.fault,
         intermediates=tuple(known[name] for name in x509facts.distinct(read.appended) if name not in cas),
-        crl_path=where.crl,
+        skipped=_skipped(where, read),
+        by_rfc=all(one.constraints is None for one in known.values()) or version.has_rfc_constraints(),
+        crl_path=_shown(where.crl),
         crls=tuple(x509facts.crl_facts(crl, everyone.values(), own) for crl in read.crls.crls),
         crl_fault=read.crls.fault,
         warn_days=where.warn_days,
     )
+
+
+def _skipped(where: SourcePaths, read: _Read) -> tuple[str, ...]:
+    """Return what of the files cannot be used, each with its path."""
+    parts = ((where.certificate, read.own), (where.ca, read.bundle), (where.crl, read.crls))
+    return tuple(f"{_shown(path)}: {one}" for path, file in parts for one in file.skipped)
+
+
+def _shown(path: str) -> str:
+    """Return a path as it can be told: one of any bytes is no text that can be sent."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 # What charon shall have ----------------------------------------------------------------------

@@ -8,15 +8,28 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
-from . import names
+from . import der, names
+from .constraints import Constraints, GeneralName
 from .facts import CertificateFacts, CrlFacts
 
-UNPARSED = (ValueError, TypeError, UnsupportedAlgorithm)  # what the library raises for what it cannot read
+UNPARSED = (  # what the library raises for what it cannot read
+    ValueError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    NotImplementedError,
+    UnsupportedAlgorithm,
+    InternalError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _UNVERIFIED = (InvalidSignature, *UNPARSED)
+_OF_OLD = (hashes.SHA1, hashes.MD5)  # the library no longer takes a signature over them; charon does
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -34,6 +47,15 @@ def public_key(holder: Any) -> bytes:
     der, spki = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     encoded: bytes = holder.public_key().public_bytes(der, spki)
     return encoded
+
+
+def is_for(certificate: x509.Certificate, key: Any) -> bool:
+    """Say whether a certificate is for a private key; not where the certificate's own cannot be read."""
+    mine = public_key(key)
+    try:
+        return public_key(certificate) == mine
+    except UNPARSED:
+        return False
 
 
 def subject_bytes(certificate: x509.Certificate) -> bytes:
@@ -58,6 +80,7 @@ def certificate_facts(
 ) -> CertificateFacts:
     """Return what a certificate is, and which of ``issuers`` signed it."""
     is_ca, path_length = _basic_constraints(certificate)
+    key, key_fault = _key_fingerprint(certificate)
     return CertificateFacts(
         fingerprint=fingerprint(certificate),
         subject=_name(certificate.subject),
@@ -67,26 +90,62 @@ def certificate_facts(
         is_ca=is_ca,
         path_length=path_length,
         signed_by=frozenset(fingerprint(ca) for ca in issuers if _verifies(certificate, ca)),
-        key_fingerprint=_key_fingerprint(certificate),
+        key_fingerprint=key,
+        key_fault=key_fault,
+        parts=der.subject(certificate.tbs_certificate_bytes),
+        critical=frozenset(one.oid.dotted_string for one in certificate.extensions if one.critical),
+        alternatives=_alternatives(certificate),
+        constraints=_name_constraints(certificate),
+        weak_hash=_weak_hash(certificate),
     )
 
 
-def _key_fingerprint(certificate: x509.Certificate) -> str:
-    """Return the SHA-256 of the public key; empty for a kind of key that the library does not know."""
+def _key_fingerprint(certificate: x509.Certificate) -> tuple[str, str]:
+    """Return the SHA-256 of the public key; or nothing of it, and why the library cannot read it."""
     try:
-        return hashlib.sha256(public_key(certificate)).hexdigest()
+        return hashlib.sha256(public_key(certificate)).hexdigest(), ""
+    except UNPARSED as error:
+        return "", " ".join(str(error).split()) or type(error).__name__
+
+
+def _weak_hash(holder: Any) -> str:
+    """Return the name of the hash that a signature is over, where that is one of old."""
+    try:
+        used = holder.signature_hash_algorithm
     except UNPARSED:
         return ""
+    return used.name.upper() if isinstance(used, _OF_OLD) else ""
 
 
 def _verifies(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    if certificate.issuer != ca.subject:
+    if certificate.issuer != ca.subject or _names_another(certificate, ca):
         return False
     try:
-        certificate.verify_directly_issued_by(ca)
+        if _weak_hash(certificate):
+            _verify_old(certificate, certificate.tbs_certificate_bytes, ca)
+        else:
+            certificate.verify_directly_issued_by(ca)
     except _UNVERIFIED:
         return False
     return True
+
+
+def _names_another(holder: Any, ca: x509.Certificate) -> bool:
+    """Say whether a certificate names another key of its issuer, by which charon goes first."""
+    named = _key_identifier(holder, x509.AuthorityKeyIdentifier, "key_identifier")
+    theirs = _key_identifier(ca, x509.SubjectKeyIdentifier, "digest")
+    return bool(named and theirs and named != theirs)
+
+
+def _verify_old(holder: Any, signed: bytes, ca: x509.Certificate) -> None:
+    """Verify a signature over a hash of old. Raises what is in _UNVERIFIED."""
+    key, used = ca.public_key(), holder.signature_hash_algorithm
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(holder.signature, signed, padding.PKCS1v15(), used)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(holder.signature, signed, ec.ECDSA(used))
+    else:
+        raise UnsupportedAlgorithm(type(key).__name__)
 
 
 def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, Optional[int]]:
@@ -95,6 +154,33 @@ def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, Optional[in
     except x509.ExtensionNotFound:
         return False, None
     return found.ca, found.path_length
+
+
+# Names that are confirmed, and constrained
+
+
+def _alternatives(certificate: x509.Certificate) -> tuple[GeneralName, ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(map(_general_name, found))
+
+
+def _name_constraints(certificate: x509.Certificate) -> Optional[Constraints]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+    permitted, excluded = found.permitted_subtrees or (), found.excluded_subtrees or ()
+    return Constraints(tuple(map(_general_name, permitted)), tuple(map(_general_name, excluded)))
+
+
+def _general_name(one: x509.GeneralName) -> GeneralName:
+    if isinstance(one, x509.DirectoryName):
+        return GeneralName("dn", der.name(one.value.public_bytes()))
+    kinds = {x509.DNSName: "dns", x509.RFC822Name: "email", x509.IPAddress: "ip"}
+    return GeneralName(kinds.get(type(one), "other"), str(one.value))
 
 
 def _name(name: x509.Name) -> names.Name:
@@ -125,11 +211,15 @@ def crl_facts(
         signed_by=frozenset(fingerprint(ca) for ca in signers),
         revokes=own is not None and _revokes(crl, own),
         found=_is_found(crl, signers),
+        weak_hash=_weak_hash(crl),
     )
 
 
 def _signs(ca: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
     try:
+        if _weak_hash(crl):
+            _verify_old(crl, crl.tbs_certlist_bytes, ca)
+            return True
         return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
     except _UNVERIFIED:
         return False

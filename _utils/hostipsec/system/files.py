@@ -48,14 +48,31 @@ class Entry(NamedTuple):
 # Looking -------------------------------------------------------------------------------------
 
 
-def read(path: PathLike) -> Optional[bytes]:
-    """Return the content of a file (links are followed), or None where there is none."""
+def read(path: PathLike, largest: Optional[int] = None) -> Optional[bytes]:
+    """Return the content of a file (links are followed), or None where there is none.
+
+    Raises HostIPsecError for one of more than ``largest`` bytes, and for what is no regular file: a pipe
+    would never end.
+    """
     try:
-        return Path(path).read_bytes()
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - a path of any bytes
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):  # opening one can do something
+            raise HostIPsecError(f"{path}: is a device, pipe or socket, not a regular file")
+        with open(path, "rb", opener=_unwaiting) as file:
+            content = file.read(-1 if largest is None else largest + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise HostIPsecError(f"{path}: cannot be read: {_reason(error)}") from None
+    except ValueError:  # a surrogate, a NUL
+        raise HostIPsecError(f"{path}: cannot be read: no file can have this name") from None
+    if largest is not None and len(content) > largest:
+        raise HostIPsecError(f"{path}: is larger than {largest} bytes")
+    return content
+
+
+def _unwaiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def look(path: PathLike) -> Optional[Entry]:

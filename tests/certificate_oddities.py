@@ -1,0 +1,194 @@
+"""Certificates, keys and files that are right and unusual, and that are wrong: as hosts have them."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.name import _ASN1Type
+
+import authorities
+from authorities import Issued
+
+DER = authorities.serialization.Encoding.DER
+COMPANY = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x04\x01a")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The files of a host, and what we and charon are to make of them: empty, or what is said."""
+
+    certificate: bytes
+    key: bytes
+    ca: bytes
+    said: str = ""  # of our error
+    warned: str = ""
+    crl: bytes = b""
+    peer: Issued | None = None  # another host, plain, of the same CA
+
+
+def constraints(permitted=(), excluded=(), critical=True):
+    """Return name constraints for a certificate; names as ``.example`` or ``10.0.0.0/8``."""
+    parts = [
+        [x509.IPAddress(ipaddress.ip_network(one)) if "/" in one else x509.DNSName(one) for one in names]
+        or None
+        for names in (permitted, excluded)
+    ]
+    return x509.NameConstraints(*parts), critical
+
+
+def san(*names):
+    """Return alternative names for a certificate."""
+    return x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), False
+
+
+def old(issued: Issued, signer, used=None) -> Issued:
+    """Return a certificate with a signature over SHA-1, or another hash of old."""
+    der = authorities.of_old(issued.certificate.public_bytes(DER), signer, used)
+    return replace(issued, certificate=x509.load_der_x509_certificate(der))
+
+
+def old_crl(pem: bytes, signer) -> bytes:
+    """Return a list with a signature over SHA-1."""
+    der = x509.load_pem_x509_crl(pem).public_bytes(DER)
+    return x509.load_der_x509_crl(authorities.of_old(der, signer)).public_bytes(authorities.PEM)
+
+
+class Oddities:
+    """All of them for one host."""
+
+    def __init__(self, subject: str, now: datetime) -> None:
+        self.subject, self.now, self.name = subject, now, subject.partition("=")[2]
+        self.ca = authorities.authority("CN=Fleet CA, O=Example", now, "RSA")
+
+    def _host(self, ca=None, **other) -> Issued:
+        return authorities.host(self.subject, self.now, ca or self.ca, **other)
+
+    def _files(self, host=None, ca=None, after=b"", issuer=None, named=(), **more) -> Given:
+        host, ca = host or self._host(ca), ca or self.ca
+        peer = authorities.host("CN=peer.example", self.now, issuer or ca, extensions=named)
+        return Given(host.pem + after, host.key_pem(), ca.pem, peer=peer, **more)
+
+    def _under(self, *extensions, host=(), sub=None, **more) -> Given:
+        """Return a host below a root with these extensions, and a CA between them where ``sub`` has some."""
+        root = authorities.authority("CN=Bound CA", self.now, "RSA", extensions=extensions)
+        issuer, after = root, b""
+        if sub is not None:
+            issuer = authorities.authority("CN=Sub CA", self.now, "RSA", issuer=root, extensions=sub)
+            after = issuer.pem
+        return self._files(self._host(issuer, extensions=host), root, after, issuer, host, **more)
+
+    # what charon takes
+
+    def right(self) -> dict[str, Given]:
+        """Return what can be used, by what is odd about it."""
+        host, plain = self._host(), self._files()
+        old_ca = old(self.ca, self.ca.key)
+        md5_ca = old(self.ca, self.ca.key, hashes.MD5())
+        printable = authorities.typed(
+            self.subject.upper().replace("CN=", "CN="), CN=_ASN1Type.PrintableString
+        )
+        damaged = damage(authorities.authority("CN=Damaged CA", self.now).pem)
+        text = host.pem.replace(b"\n", b"\r\n")
+        company_ca = authorities.authority("CN=Company CA", self.now, extensions=((COMPANY, True),))
+        return {
+            "a root over SHA-1": replace(plain, ca=old_ca.pem),
+            "a root over MD5": replace(plain, ca=md5_ca.pem),
+            "a host over SHA-1": self._files(old(host, self.ca.key), warned="is signed with SHA1"),
+            "a list over SHA-1": replace(plain, crl=old_crl(authorities.crl(self.ca, self.now), self.ca.key)),
+            "a byte order mark": _each(plain, lambda pem: b"\xef\xbb\xbf" + pem),
+            "UTF-16": _each(plain, lambda pem: pem.decode().encode("utf-16")),
+            "CRLF": _each(plain, lambda pem: pem.replace(b"\n", b"\r\n")),
+            "CR": _each(plain, lambda pem: pem.replace(b"\n", b"\r")),
+            "indented": _each(plain, lambda pem: b"".join(b"  " + line + b"\n" for line in pem.splitlines())),
+            "one line": _each(plain, lambda pem: b" ".join(pem.split(b"\n"))),
+            "no line break in base64": _each(plain, _on_one_line),
+            "empty lines": _each(plain, lambda pem: pem.replace(b"\n", b"\n\n")),
+            "no end of line": _each(plain, lambda pem: pem.rstrip()),
+            "text around": _each(plain, lambda pem: b"subject=a\n: b\n" + pem + b"-----\nc: d\n"),
+            "another block first": _each(plain, lambda pem: _PARAMETERS + pem),
+            "a block that does not end": _each(
+                plain, lambda pem: b"-----BEGIN CERTIFICATE-----\nMII\n" + pem
+            ),
+            "upper case": self._files(self._host(named=printable)),
+            "a PrintableString": self._files(
+                self._host(named=authorities.typed(self.subject, CN=_ASN1Type.PrintableString))
+            ),
+            "a bad certificate in the bundle": replace(
+                plain, ca=damaged + self.ca.pem, warned="certificate number 1 of it cannot be parsed: "
+            ),
+            "a bad intermediate": replace(
+                plain, certificate=host.pem + damaged, key=host.key_pem(), warned="certificate number 2 of it"
+            ),
+            "a CA that charon does not load": replace(
+                plain, ca=self.ca.pem + company_ca.pem, warned="1.3.6.1.4.1.99999.1 and is left out"
+            ),
+            "an extension that is not critical": self._files(self._host(extensions=((COMPANY, False),))),
+            "a permitted name": self._under(constraints([".example"]), host=(san("a.example"),)),
+            "an inherited constraint": self._under(
+                constraints([".example"]), sub=(constraints([".a.example"]),), host=(san("b.a.example"),)
+            ),
+            "text": replace(plain, certificate=text, key=host.key_pem()),
+        }
+
+    def wrong(self) -> dict[str, Given]:
+        """Return what charon refuses, at the load or at the authentication."""
+        bmp = authorities.typed(self.subject, CN=_ASN1Type.BMPString)
+        company = "has a critical extension that strongSwan does not know: 1.3.6.1.4.1.99999.1"
+        return {
+            "a critical extension": self._files(self._host(extensions=((COMPANY, True),)), said=company),
+            "a critical extension of the CA": self._under((COMPANY, True), said=company),
+            "a BMPString": self._files(
+                self._host(named=bmp), said="they read the same and are encoded otherwise"
+            ),
+            "upper case of a UTF8String": self._files(
+                self._host(named=authorities.typed(f"CN={self.name.upper()}")),
+                said="upper and lower case differ",
+            ),
+            "a name that is not permitted": self._under(
+                constraints([".example"]), host=(san("a.other"),), said="a.other"
+            ),
+            "a name that is excluded": self._under(
+                constraints((), [".example"]), host=(san("a.example"),), said="exclude"
+            ),
+        }
+
+    def wrong_before(self) -> dict[str, Given]:
+        """Return what strongSwan refused before 5.9.14."""
+        return {
+            "two permitted subtrees": self._under(
+                constraints([".example", ".other"]),
+                host=(san("a.example"),),
+                said="each permitted one to match",
+            ),
+            "a CA that lacks the constraint": self._under(
+                constraints([".example"]),
+                sub=(),
+                host=(san("a.example"),),
+                said="lacks the constraint .example",
+            ),
+            "a constraint for addresses": self._under(
+                constraints(["10.0.0.0/8"]), said="does not know: 2.5.29.30 (name constraints for addresses)"
+            ),
+        }
+
+
+_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n"
+
+
+def damage(pem: bytes) -> bytes:
+    """Return a PEM block with a certificate that cannot be parsed."""
+    return pem.replace(b"MII", b"AAA", 1)
+
+
+def _each(given: Given, change) -> Given:
+    parts = {name: change(getattr(given, name)) for name in ("certificate", "key", "ca")}
+    return replace(given, **parts)
+
+
+def _on_one_line(pem: bytes) -> bytes:
+    first, *lines, last = pem.split(b"\n")[:-1]
+    return b"\n".join((first, b"".join(lines), last, b""))

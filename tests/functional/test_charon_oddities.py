@@ -1,0 +1,174 @@
+"""A real charon and unusual files: it believes what we take, and would not believe what we refuse."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
+from vici.exception import CommandException
+
+import authorities
+from certificate_oddities import Oddities, old_crl
+from hostipsec.certificates import copies, source, version
+from hostipsec.certificates.copies import Destination
+from hostipsec.charon.stroke import StrokeBackend
+from hostipsec.charon.vicisession import ViciBackend
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+
+NOW = datetime.now(timezone.utc)
+SUBJECT = "CN=a.example"
+IDS = {"east": SUBJECT, "west": "CN=peer.example"}
+ADDRESSES = {"east": "10.9.0.1", "west": "10.9.0.2"}
+CONN = """
+config setup
+    strictcrlpolicy={strict}
+conn {name}
+    left={left}
+    right={right}
+    leftid="{leftid}"
+    rightid="{rightid}"
+    leftcert={certificate}
+    keyexchange=ikev2
+    ike=aes128gcm16-prfsha384-ecp384bp!
+    esp=aes128gcm16-ecp384bp-noesn!
+    mobike=no
+    leftsendcert=always
+    auto=add
+"""
+ODDITIES = Oddities(SUBJECT, NOW)
+RIGHT, WRONG = ODDITIES.right(), {**ODDITIES.wrong(), **ODDITIES.wrong_before()}
+
+
+class Pair:
+    """A host with unusual files, and a plain one of the same CA."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.count, self.strict = place, 0, "no"
+        self.hosts = {name: Host(name, place / name, over=unpacked()) for name in ADDRESSES}
+        line(*self.hosts.values(), *([f"{address}/24"] for address in ADDRESSES.values()))
+        for host in self.hosts.values():
+            host.start("", "", STRONGSWAN_CONF)
+
+    def give(self, given, judged=True):
+        """Copy the files as the state does, or as they are, and have charon take them up."""
+        self.count += 1
+        where = authorities.write(self.place / "source", given.certificate, given.key, given.ca)
+        if given.crl:
+            (self.place / "source/crl.pem").write_bytes(given.crl)
+            where = replace(where, crl=str(self.place / "source/crl.pem"))
+        found = source.inspect(where, SUBJECT, NOW).usable() if judged else None
+        for name, host in self.hosts.items():
+            for path in (host.root / "etc/ipsec.d").glob("*/*.pem"):
+                path.unlink()
+            if found:
+                copies.write(copies.difference(source.inspect(where, SUBJECT, NOW), self._below(host)))
+                certificate = copies.certificate_name("a.example", found.certificate)
+                key = f": {found.key.secrets_keyword} {copies.key_name('a.example', found.certificate)}\n"
+            else:
+                certificate, key = _as_they_are(host, given)
+            if name == "west":
+                certificate, key = _plain(host, given.peer)
+            self._take_up(name, certificate, key)
+
+    @staticmethod
+    def _below(host):
+        return Destination(f"{host.root}/etc/ipsec.d", "a.example")
+
+    def _take_up(self, name, certificate, key):
+        host, peer = self.hosts[name], "west" if name == "east" else "east"
+        ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "strict": self.strict}
+        ids = {"leftid": IDS[name], "rightid": IDS[peer]}
+        connection = f"conn{self.count}"
+        host.write("/etc/ipsec.secrets", key)
+        host.write("/etc/ipsec.conf", CONN.format(name=connection, certificate=certificate, **ends, **ids))
+        stroke, observe = StrokeBackend(host.process), ViciBackend(host.vici).observe
+        stroke.reread()
+        stroke.update()
+        wait_for(lambda: {one.name for one in observe().connections} == {connection}, name)
+
+    def initiate(self):
+        """Start the connection; returns whether it came up."""
+        backend = ViciBackend(self.hosts["east"].vici)
+        backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
+        wait_for(lambda: not backend.observe().ike_sas, "end of all SAs")
+        try:
+            with self.hosts["east"].vici(15) as session:
+                session.request("initiate", {"child": f"conn{self.count}", "timeout": "10000"})
+        except CommandException:
+            return False
+        return True
+
+    def stop(self):
+        for host in self.hosts.values():
+            host.stop()
+
+
+def _plain(host, peer):
+    """Give a host the certificate of the peer, and no other of its own."""
+    for path in (host.root / "etc/ipsec.d").glob("[cp]*/a*.pem"):
+        path.unlink()
+    host.write("/etc/ipsec.d/certs/b.pem", peer.pem.decode(), 0o644)
+    host.write("/etc/ipsec.d/private/b.pem", peer.key_pem().decode())
+    return "b.pem", ": ECDSA b.pem\n"
+
+
+def _as_they_are(host, given):
+    end = "-----END CERTIFICATE-----\n"
+    first, _, rest = given.certificate.decode().partition(end)
+    host.write("/etc/ipsec.d/certs/a.pem", first + end, 0o644)
+    host.write("/etc/ipsec.d/private/a.pem", given.key.decode())
+    host.write("/etc/ipsec.d/cacerts/ca.pem", given.ca.decode(), 0o644)
+    host.write("/etc/ipsec.d/cacerts/sub.pem", rest or given.ca.decode(), 0o644)
+    return "a.pem", ": ECDSA a.pem\n"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    found = Pair(tmp_path_factory.mktemp("pair"))
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(autouse=True)
+def before(monkeypatch):
+    monkeypatch.setattr(version, "has_rfc_constraints", lambda: False)
+
+
+@pytest.mark.parametrize("what", RIGHT)
+def test_what_is_taken_charon_believes(pair, what):
+    pair.give(RIGHT[what])
+    assert pair.initiate()
+
+
+def test_nothing_else_is_wrong_with_what_is_refused(pair):
+    plain = RIGHT["a PrintableString"]
+    pair.give(plain, judged=False)
+    assert pair.initiate()
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_list_over_sha_1_counts(tmp_path, revoked):
+    """It was left out, "signed by no CA", and nobody was revoked."""
+    given, ca = RIGHT["a list over SHA-1"], ODDITIES.ca
+    entries = [given.peer.certificate] if revoked else []
+    made = old_crl(authorities.crl(ca, NOW, *entries), ca.key)
+    pair = Pair(tmp_path)  # its own: charon keeps a list
+    try:
+        pair.strict = "yes"
+        pair.give(replace(given, crl=made))
+        assert pair.initiate() == (not revoked)
+    finally:
+        pair.stop()
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_refused_charon_would_not_believe(pair, what):
+    pair.give(WRONG[what], judged=False)
+    assert not pair.initiate()
