@@ -99,7 +99,7 @@ def confirms(parts: Sequence[Part], name: Name) -> bool:
 
 def _encoded(attribute: str, value: str) -> Part:
     """Encode a part as strongSwan does (identification.c, ``atodn``)."""
-    content = value.encode("utf-8", "surrogateescape")
+    content = value.encode("utf-8", "surrogatepass")
     plain = _IA5 if attribute in _AS_IA5 else _PRINTABLE
     return Part(
         _OIDS.get(attribute, ""), plain if {*content} <= _PRINTED or plain == _IA5 else _UTF8, content

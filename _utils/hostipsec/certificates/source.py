@@ -143,7 +143,7 @@ def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:
     """Read a host's files and judge them. ``subject`` is its identity; ``now`` has a time zone."""
     read = _read(where)
     facts = _facts(where, read)
-    return Inspection(rules.judge(facts, subject, now), _credentials(facts, read, now))
+    return Inspection(rules.judge(facts, _shown(subject), now), _credentials(facts, read, now))
 
 
 def certificate_at(path: str) -> Optional[CertificateFacts]:

@@ -58,8 +58,7 @@ def read(path: PathLike, largest: Optional[int] = None) -> Optional[bytes]:
         kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - a path of any bytes
         if kind not in (stat.S_IFREG, stat.S_IFDIR):  # opening one can do something
             raise HostIPsecError(f"{path}: is a device, pipe or socket, not a regular file")
-        with open(path, "rb", opener=_unwaiting) as file:
-            content = file.read(-1 if largest is None else largest + 1)
+        content = Path(path).read_bytes() if largest is None else _start(path, largest + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -71,8 +70,9 @@ def read(path: PathLike, largest: Optional[int] = None) -> Optional[bytes]:
     return content
 
 
-def _unwaiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+def _start(path: PathLike, size: int) -> bytes:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return file.read(size)
 
 
 def look(path: PathLike) -> Optional[Entry]:
