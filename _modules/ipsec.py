@@ -60,7 +60,7 @@ def _answer(found, bad=1, **beside):
 
 def check():
     """
-    Check the pillar, and the certificate, key and CA that this host would use. Changes nothing.
+    Check the pillar, and addresses, certificate, key and CA that this host would use. Changes nothing.
 
     Returns a dictionary:
 
@@ -155,8 +155,8 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
             whether this host is the one that starts the connection
         ``state``
             ``established``, ``connecting``, ``down``, ``no child`` (an IKE SA without a CHILD SA),
-            ``no xfrm`` (charon has SAs that the kernel lacks), ``not encrypted`` (SAs are there, and encrypt
-            nothing, or not all between the two hosts), ``duplicate``, ``one-way``, ``held``
+            ``no xfrm`` (charon has SAs that the kernel lacks), ``no address`` (this host lacks its own),
+            ``not encrypted`` (SAs do not encrypt all between both), ``duplicate``, ``one-way``, ``held``
         ``severity``
             ``ok``, ``warning`` or ``critical``; a passive connection that is down is ``ok``
         ``reason``

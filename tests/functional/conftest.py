@@ -8,6 +8,7 @@ from minions import HOST, NOW, Minion
 import authorities
 import fleets
 from hostipsec import paths
+from hostipsec.kernel import addresses
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,12 @@ def data(source):
     """The example pillar with certificates in files."""
     certificates = {"certificate": source.certificate, "key": source.key, "ca": source.ca}
     return {**fleets.example(), "certificates": {"source": "files", **certificates}}
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """Have every address that a test's host is given, whatever this machine has."""
+    monkeypatch.setattr(addresses, "absent", lambda *_, **__: {})
 
 
 @pytest.fixture

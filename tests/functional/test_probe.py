@@ -97,6 +97,19 @@ def test_an_address_of_somebody_else(east):
         probe.Prober((FOUR._replace(left=ip_address("10.9.0.77")),))
 
 
+def test_an_address_of_somebody_else_stops_no_other(east):
+    """One that an interface lost: nothing was proven of the host's other connections."""
+    away = FOUR._replace(left=ip_address("10.9.0.77"), right=ip_address("10.9.0.78"))
+    with closing(probe.Prober((away, FOUR))) as prober:
+        rounds(prober, (), 1)
+        assert prober.replies(FOUR.right).received == 1
+        lost = prober.replies(away.right)
+        assert (lost.sent, lost.error.partition(":")[0]) == (0, "10.9.0.77 is no address of this host")
+        prober.restart()
+        rounds(prober, (), 1)
+        assert prober.replies(away.right).error == lost.error
+
+
 def test_more_peers_than_a_capture_may_have_instructions_for(east):
     """64 peers of IPv6 fit; a filter has 4,096 instructions."""
     many = [ip_address(f"fd09::{number:x}") for number in range(2, 66)]

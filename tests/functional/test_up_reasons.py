@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from downs import CONN, Peers, name
+from downs import CONN, EAST, Peers, name
 
 import authorities
 from hostipsec.charon import reasons
@@ -92,3 +92,19 @@ def test_a_certificate_of_the_peer_that_has_expired(make):
     assert answer.status == 1
     assert found[name(0)].startswith("the peer's certificate is valid from ")
     assert found[name(0)].endswith(" only")
+
+
+def test_the_address_of_this_host_is_gone(make):
+    """charon's "Network is unreachable" was told as a peer that does not answer; and all was up before."""
+    peers = make(2)
+    peers.start()
+    peers.up()
+    peers.east.run("ip", "address", "add", "10.9.0.77/16", "dev", "eth0")
+    peers.east.run("ip", "address", "del", f"{EAST}/16", "dev", "eth0")
+    why = f"no interface here has {EAST}, which this connection is from"
+    shown = peers.ipsec_global("status", "--json")
+    rows = [(one["state"], one["reason"]) for one in shown.data["connections"].values()]
+    assert (shown.status, rows) == (1, [("no address", f"{why}; its SAs carry nothing")] * 2)
+    assert peers.ipsec_global("down", "--reason=T1").status == 0
+    answer, found = told(peers, 6)
+    assert (answer.status, found) == (1, dict.fromkeys((name(0), name(1)), why))

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from hostipsec import paths
+from hostipsec.kernel import addresses
 from hostipsec.paths import Paths
 
 
@@ -17,6 +18,12 @@ def here(tmp_path, monkeypatch):
     for directory in (paths.here.strongswan_d, paths.here.run, paths.here.state, paths.here.proc):
         directory.mkdir(parents=True)
     return paths.here
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """Have every address that a test's host is given, whatever this machine has."""
+    monkeypatch.setattr(addresses, "absent", lambda *_, **__: {})
 
 
 @pytest.fixture

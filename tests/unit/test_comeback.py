@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from hostipsec.charon.reasons import Message
 from hostipsec.emergency import comeback
 from hostipsec.emergency.comeback import AGAIN, KNOCK, TURN
 from hostipsec.emergency.host import Host
@@ -30,7 +31,7 @@ class Machine(Host):
     def __init__(self, answers=1e9):
         super().__init__()
         self.time, self.answers, self.sas, self.done, self.ids = 0.0, answers, [], [], 0
-        self.wrong = None
+        self.wrong, self.away = None, {}
 
     def now(self):
         return NOW
@@ -80,6 +81,9 @@ class Machine(Host):
 
     def guard(self, connections):
         pass
+
+    def absent(self, connections):
+        return dict(self.away)
 
     def holds(self):
         return ()
@@ -140,3 +144,21 @@ def test_a_hold_that_cannot_be_lifted_is_said_and_charon_is_not_blamed():
     found = up(machine, True)
     assert (found.ok, found.problems) == (False, ("no space left",))
     assert "does not answer" not in str(found.connections)
+
+
+def test_an_address_that_this_host_does_not_have_is_the_reason_and_not_the_silence_of_the_peer():
+    """charon: "giving up after 5 retransmits", since all that it sent was "Network is unreachable"."""
+    machine = Machine()
+    machine.away = {ENDS[0]: "no interface here has 10.0.0.1"}
+    machine.follow = lambda log, timeout: log.add(Message("cp2_v4", "giving up after 5 retransmits"))
+    found = up(machine, True)
+    ((state, reason),) = [(row.state, row.reason) for row in found.connections]
+    assert (found.ok, state) == (False, "no address")
+    assert reason == "no interface here has 10.0.0.1, which this connection is from"
+
+
+def test_an_address_that_comes_meanwhile_is_no_reason_any_more():
+    machine = Machine(answers=3.0)
+    machine.away = {ENDS[0]: "no interface here has 10.0.0.1"}
+    machine.follow = lambda log, timeout: machine.away.clear()
+    assert [row.state for row in up(machine, True).connections] != ["no address"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from ipaddress import ip_address
 
 import pytest
 
@@ -11,6 +12,7 @@ import fleets
 from hostipsec.apply import run
 from hostipsec.certificates import source
 from hostipsec.errors import HostIPsecError
+from hostipsec.kernel import addresses
 from hostipsec.pillar import pillar
 
 HOST = "cp1001.eqiad.example"
@@ -136,3 +138,16 @@ def test_check_of_a_release_that_is_not_known(reading):
     assert (found.ok, found.sentence) == (False, "1 problem")
     assert found.problems[0].startswith("Debian 9 is not a release this package knows; ")
     assert run.facts(reading, {**DEBIAN, "osmajorrelease": 9}) == {"member": False}
+
+
+def test_check_of_an_address_that_the_host_does_not_have(reading, monkeypatch):
+    """A typo, an interface that is gone, 1:1 NAT: state.apply was through, and nothing was ever up."""
+    away = {ip_address("10.64.0.11"): "no interface here has 10.64.0.11"}
+    monkeypatch.setattr(addresses, "absent", lambda _: away)
+    found = run.check(reading, DEBIAN)
+    assert (found.ok, found.sentence) == (False, "1 problem")
+    assert found.problems == [
+        "ipsec:hosts:cp1001.eqiad.example:ipv4: found 10.64.0.11; no interface here has 10.64.0.11; "
+        "correct it, or give the address to the host first"
+    ]
+    assert run.facts(reading, DEBIAN) == {"member": False}

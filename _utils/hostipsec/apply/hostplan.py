@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Optional
 
@@ -14,8 +12,8 @@ from ..certificates import copies, source
 from ..charon import daemon
 from ..errors import HostIPsecError, PillarError
 from ..fleet import fleetplan, planwords
-from ..kernel import guard, routing
-from ..model import REQUIRE, Connection, Fleet, Settings
+from ..kernel import addresses, guard, routing
+from ..model import REQUIRE, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
@@ -46,7 +44,7 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
     former = recorded.only(there).connections
     found = fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
-    return {**found, "absent": _absent(member.connections)}
+    return {**found, "absent": sorted(map(str, absent(member)))}
 
 
 def system(
@@ -106,6 +104,18 @@ def certificate(
     return copies.difference(inspection, destination, generations.files_in_use())
 
 
+def absent(member: membership.Membership) -> dict[str, str]:
+    """Return the addresses that the pillar gives this host and that it does not have, and what to do."""
+    found = addresses.absent(one.left for one in member.connections)
+    return {
+        str(
+            one
+        ): f"ipsec:hosts:{member.host.id}:ipv{one.version}: found {one}; {why}; correct it, or give the "
+        "address to the host first"
+        for one, why in found.items()
+    }
+
+
 def _changes(
     member: membership.Membership, now: datetime
 ) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
@@ -123,22 +133,6 @@ def _changes(
     }
     told = (*inspection.warnings, *member.lost, *member.shadowed)
     return (*told, *ways.wanted.errors, *ways.wanted.warnings), changes
-
-
-def _absent(connections: Sequence[Connection]) -> list[str]:
-    """Return the addresses that this host is given and does not have."""
-    return [address for address in sorted({str(one.left) for one in connections}) if not _has(address)]
-
-
-def _has(address: str) -> bool:
-    """Whether an interface has it, and it is ready; where the kernel binds any address, all are there."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError as error:
-        return error.errno != errno.EADDRNOTAVAIL
-    return True
 
 
 def _recorded() -> record.Record:

@@ -122,7 +122,7 @@ def of(
 
 
 def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
-    """Check the pillar, the release, and the certificate, key and CAs of a host."""
+    """Check the pillar, the release, and the addresses, certificate, key and CAs of a host."""
     problems: list[str] = []
     warnings: list[str] = []
     member = None
@@ -130,6 +130,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         member = reading.member
         if member.connections:
             platforms.of(grains)
+            problems += hostplan.absent(member).values()
             problems += reading.inspection.errors
             warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
     except PillarError as error:

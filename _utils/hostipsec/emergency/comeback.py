@@ -20,7 +20,7 @@ from ..charon.charonlog import Log
 from ..errors import CharonError, HostIPsecError
 from ..health import repair
 from ..health.look import Look, judged
-from ..health.report import CARRYING, REFUSED, ConnectionHealth
+from ..health.report import ADDRESSLESS, CARRYING, REFUSED, ConnectionHealth
 from ..model import START, Charon, Connection, Kernel
 from ..store import hold, present
 from ..store.hold import Command, Lift, OverruledError, Scope
@@ -141,6 +141,7 @@ class _Comeback:
         self.begin = self.host.clock()
         self.wanted = self.scope.select(self.every)
         self.meant = present.meant()
+        self.absent = self.host.absent(self.wanted)
 
     @property
     def elapsed(self) -> float:
@@ -251,10 +252,11 @@ class _Comeback:
         )
 
     def _rows(self, kernel: Optional[Kernel]) -> tuple[ConnectionHealth, ...]:
+        self.absent = self.host.absent(self.wanted) if self.absent else {}  # it may have come since
         seen = Look(
             self.wanted, self.host.now(), self.look, kernel, holds=self.host.holds(), meant=self.meant
         )
-        return judged(seen).managed
+        return judged(seen._replace(absent=self.absent)).managed
 
     def _kernel(self) -> Optional[Kernel]:
         """Return one look at the kernel; without one, charon's word is all there is to judge by."""
@@ -298,7 +300,8 @@ class _Comeback:
 
 def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:
     """Return the row with charon's own reason, where it is not up."""
-    return row if _good(row) or row.state == "held" or not why else _with_reason(row, why)
+    known = _good(row) or row.state in ("held", ADDRESSLESS)
+    return row if known or not why else _with_reason(row, why)
 
 
 def _with_reason(row: ConnectionHealth, why: str) -> ConnectionHealth:

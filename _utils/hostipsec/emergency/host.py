@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Optional
 
 from .. import paths
 from ..charon import charon
-from ..kernel import guard, kernel
-from ..model import Charon, Connection, Kernel
+from ..errors import HostIPsecError
+from ..kernel import addresses, guard, kernel
+from ..model import Address, Charon, Connection, Kernel
 from ..store import holdfile, record
 from ..store.hold import Command, Decisions, Hold, Lift
 from ..system import locks, service
@@ -133,6 +134,13 @@ class Host:
     def kernel(self, timeout: float = CALL) -> Kernel:
         """Return one look at the kernel's IPsec state."""
         return kernel.observe(timeout)
+
+    def absent(self, connections: Sequence[Connection]) -> Mapping[Address, str]:
+        """Return the addresses of connections that this host does not have, and why; none if not known."""
+        try:
+            return addresses.absent(one.left for one in connections)
+        except HostIPsecError:
+            return {}
 
     def set_policies(self, batch: str) -> None:
         """Add policies to the kernel's, or renew them."""

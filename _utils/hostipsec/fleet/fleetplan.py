@@ -236,19 +236,13 @@ def concerned(fleet: Fleet, answers: HostPlans) -> frozenset[str]:
 
 
 def astray(answers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return sentences about hosts that an edit gives an address which none of their interfaces has."""
-    found = []
-    for host, said in sorted(answers.items()):
-        changes = said["changes"].get(CONFIGURED, {}).get("connections", {})
-        moved = [name for name, options in changes.get("changed", {}).items() if "left" in options]
-        names = {*changes.get("added", ()), *moved} & {*said["connections"]}
-        new = {str(said["connections"][name]["left"]) for name in names}
-        found += [
-            f"{host}: no interface there has {address}; correct ipsec:hosts:{host} in the pillar, or give it "
-            "to the host first"
-            for address in sorted(new & {*map(str, said.get("absent", ()))})
-        ]
-    return tuple(found)
+    """Return sentences about hosts of which no interface has an address that the pillar gives them."""
+    return tuple(
+        f"{host}: no interface there has {address}; correct ipsec:hosts:{host} in the pillar, or give it "
+        "to the host first"
+        for host, said in sorted(answers.items())
+        for address in sorted(map(str, said.get("absent", ())))
+    )
 
 
 # Both ends -----------------------------------------------------------------------------------

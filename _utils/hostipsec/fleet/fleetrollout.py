@@ -109,7 +109,7 @@ class Rollout:
     def foresee(self, stages: Sequence[str]) -> None:
         """Say in which order :meth:`run` would change hosts."""
         plans = self._plans(stages[-1])
-        self.stopped += fleetplan.astray(plans)
+        self.stopped += _astray(plans)
         for batch in self._batches(plans):
             self.said.append(f"{batch.name}: {', '.join(batch.hosts)}")
 
@@ -117,7 +117,7 @@ class Rollout:
 
     def _look_before(self, plans: Answers) -> None:
         """Note what is in trouble by what is configured; what the edit makes another is judged anew."""
-        self.stopped += fleetplan.astray(plans)
+        self.stopped += _astray(plans)
         self.wrong_pillar = bool(self.stopped)
         if self.stopped:
             return
@@ -275,6 +275,11 @@ class Rollout:
         before = f", {bad} in trouble{' as before' if self.changed else ''}" if bad else ""
         number = f"{len(rest) - bad} of {counted(len(self._rows))} as they should be"
         return f"{done}; {number}{before}{f', {held}' if held else ''}"
+
+
+def _astray(plans: Answers) -> Sequence[str]:
+    """Say which hosts that are to change do not have an address of theirs; of others their status tells."""
+    return fleetplan.astray({host: plans[host] for host in batches.to_change(plans)})
 
 
 def _unproven(row: Joined, name: str, proof: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from .. import owner
-from ..model import Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
+from ..model import Address, Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
 from .winning import WAYS, Policies
 
 # As charon says. A REKEYED CHILD still carries packets until its successor does.
 IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
 CHILD_UP = ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
+_ALL_THERE: Mapping[Address, str] = {}
 
 
 class Tables(NamedTuple):
@@ -26,6 +27,7 @@ class Tables(NamedTuple):
     policies: Policies  # the kernel's
     before: Mapping[Optional[int], ChildSA]  # CHILD SAs of the look before, by id
     meant: Meant
+    absent: Mapping[Address, str] = _ALL_THERE  # addresses that this host does not have, and why
 
 
 class Found(NamedTuple):

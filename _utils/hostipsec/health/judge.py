@@ -14,6 +14,7 @@ from ..model import (
     PASSIVE,
     REQUIRE,
     START,
+    Address,
     Charon,
     ChildSA,
     Connection,
@@ -24,7 +25,7 @@ from ..model import (
 )
 from . import carried, winning
 from .found import CHILD_UP, IKE_UP, Found, Tables, find, tabled
-from .report import LEAKS, SEVERITY, WAITS, ConnectionHealth, Report, worst
+from .report import ADDRESSLESS, LEAKS, SEVERITY, WAITS, ConnectionHealth, Report, worst
 
 # An SA that has sent this many packets, and got none for so long, is one-way. TCP answers at once;
 # a pair that speaks nothing but one-sided UDP looks the same, so one-way is a warning.
@@ -36,6 +37,7 @@ _IKE_COMING = ("CREATED", "CONNECTING", "PASSIVE")
 _CHILD_COMING = ("CREATED", "INSTALLING", "RETRYING")
 _NOT_HELD: Mapping[str, str] = {}
 _ANYTHING = Meant()
+_ALL_THERE: Mapping[Address, str] = {}
 
 
 def evaluate(
@@ -46,6 +48,7 @@ def evaluate(
     maintenance: Sequence[Connection] = (),
     previous: Optional[Charon] = None,
     meant: Meant = _ANYTHING,
+    absent: Mapping[Address, str] = _ALL_THERE,
 ) -> Report:
     """Judge a host.
 
@@ -57,11 +60,12 @@ def evaluate(
                      left of them is unmanaged, and no trouble
     ``previous``     an earlier look at the same charon, for a finer judgement of one-way
     ``meant``        what SAs are to be like; without, the mode is that in which charon has loaded them
+    ``absent``       local addresses that the host does not have, each with a sentence that says so
     """
     plane = planes.observed(charon)
     if plane != planes.KERNEL:
         kernel, meant = None, meant._replace(mode="tunnel")  # charon's own ESP has no transport mode
-    tables = tabled(charon, kernel, previous, meant)
+    tables = tabled(charon, kernel, previous, meant)._replace(absent=absent)
     judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
     rows.extend(_unmanaged(tables, expected, maintenance))
@@ -81,6 +85,8 @@ def evaluate(
 def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHealth:
     if tables.charon is None:
         state, reason = "down", "charon does not answer" + _left_in_kernel(found)
+    elif found.connection.left in tables.absent:
+        state, reason = ADDRESSLESS, _from_nowhere(found, tables.absent[found.connection.left])
     elif found.children:
         state, reason = _carrying(found, tables)
     else:
@@ -92,6 +98,10 @@ def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHeal
         severity, reason = _by_stage(found, tables, state, severity, reason)
     cause = WAITS if held is None and tables.charon is not None and _waits(found) else ""
     return _row(found, state, severity, reason)._replace(held=held is not None, cause=cause)
+
+
+def _from_nowhere(found: Found, why: str) -> str:
+    return f"{why}, which this connection is from{'; its SAs carry nothing' if found.up else ''}"
 
 
 def _waits(found: Found) -> bool:

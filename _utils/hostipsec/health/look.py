@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import plane as planes
-from ..model import CertificateInUse, Charon, Connection, Kernel, Meant
+from ..model import Address, CertificateInUse, Charon, Connection, Kernel, Meant
 from ..store import hold
 from ..store.hold import Decisions
 from ..strongswan import defaults
@@ -16,6 +16,7 @@ from . import expiry, judge
 from .report import Report
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_ALL_THERE: Mapping[Address, str] = MappingProxyType({})
 HOLD = (
     "hold"  # key of `unread`: the holds are not known, and those in the look are what ipsec.conf keeps down
 )
@@ -31,11 +32,14 @@ class Look(NamedTuple):
     certificate: Optional[CertificateInUse] = None
     holds: Decisions = ()
     dead: tuple[str, ...] = ()  # who is to run here beside charon, and does not: sentences
-    unread: Mapping[str, str] = _NOTHING  # "record", "charon", "kernel", "certificate", HOLD -> why it is not
+    unread: Mapping[str, str] = (
+        _NOTHING  # "record", "charon", "kernel", "certificate", "absent", HOLD -> why it is not
+    )
     mtu: Optional[int] = None  # that routes to peers shall lock
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like
     barred: tuple[Connection, ...] = ()  # what is blocked beside the connections
+    absent: Mapping[Address, str] = _ALL_THERE  # addresses of connections that are not here, and why
 
     @property
     def plane(self) -> str:
@@ -72,7 +76,7 @@ class Look(NamedTuple):
 def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optional[Charon] = None) -> Report:
     """Return the verdict; ``maintenance`` and ``previous`` are those of :func:`judge.evaluate`."""
     shown = (look.connections, look.charon, look.kernel, look.held)
-    report = judge.evaluate(*shown, maintenance, previous, look.meant)
+    report = judge.evaluate(*shown, maintenance, previous, look.meant, look.absent)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
     warnings = (*look.unread.values(), *look.dead)
     doubtful = bool(look.dead) or (look.plane == planes.KERNEL and look.kernel is None)

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from .. import paths
 from ..charon import charon
 from ..errors import HostIPsecError
-from ..kernel import kernel
+from ..kernel import addresses, kernel
 from ..model import Connection, Meant
 from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
@@ -42,12 +42,14 @@ def observe(
     if connections is None:
         known = record.needed()
         return observe(*known.record, meant).without("record", known.wrong)
+    lefts = [one.left for one in connections]
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}
     parts: Mapping[str, Callable[[], object]] = {
         "charon": charon.observe,
         "kernel": kernel.observe,
         "certificate": certificate.in_use,
+        "absent": lambda: addresses.absent(lefts),
     }
     for part, read in parts.items():
         try:

@@ -11,6 +11,7 @@ from ..answer import counted
 from ..model import PASSIVE
 from .expiry import Expiry
 
+ADDRESSLESS = "no address"  # the host does not have the address that the connection is from
 LEAKS = "not encrypted"  # SAs are there, and not all between the two hosts is encrypted by them
 # what each state means, where stage, trap and hold say nothing else
 SEVERITY: Mapping[str, str] = {
@@ -19,6 +20,7 @@ SEVERITY: Mapping[str, str] = {
     "down": "critical",
     "no child": "critical",
     "no xfrm": "critical",
+    ADDRESSLESS: "critical",
     LEAKS: "critical",
     "duplicate": "warning",
     "one-way": "warning",

@@ -64,7 +64,7 @@ class Prober:
     """
 
     def __init__(self, connections: Sequence[Connection], payload: int = PAYLOAD) -> None:
-        """Open a socket for each local address. Raises NoRightError."""
+        """Open a socket for each local address; raises NoRightError, and HostIPsecError where it has none."""
         self._identifier = random.randrange(1, 1 << 16)  # noqa: S311  tells replies apart, keeps no secret
         self.token = os.urandom(_TOKEN)
         self._payload = self.token + bytes(range(256)) * (payload // 256 + 1)
@@ -77,12 +77,24 @@ class Prober:
         self._errors: dict[Address, str] = {}
         self._pairs = tuple(dict.fromkeys((one.left, one.right) for one in connections))
         self.sockets: dict[Address, socket.socket] = {}
+        self._absent: dict[Address, str] = {}  # local addresses from which nothing can be sent, and why
         try:
             for left in dict.fromkeys(left for left, _ in self._pairs):
-                self._open(left)
+                self._try(left)
+            if self._absent and not self.sockets:
+                raise HostIPsecError("; ".join(self._absent.values()))
         except BaseException:
             self.close()
             raise
+
+    def _try(self, left: Address) -> None:
+        """Open a socket, or note why nothing can be sent from there: the other addresses go on."""
+        try:
+            self._open(left)
+        except NoRightError:
+            raise
+        except HostIPsecError as error:
+            self._absent[left] = str(error)
 
     def _open(self, left: Address) -> None:
         family, protocol = (
@@ -90,7 +102,6 @@ class Prober:
         )
         with _permitted("send echo requests"):
             made = socket.socket(family, socket.SOCK_RAW, protocol)
-        self.sockets[left] = made
         _prepare(made)
         if left.version == 4:
             made.setsockopt(_SOL_RAW, _ICMP_FILTER, _only(packets.ECHO_REPLY[4], 1))
@@ -99,7 +110,9 @@ class Prober:
         try:
             made.bind((str(left), 0))
         except OSError as error:
+            made.close()
             raise HostIPsecError(f"{left} is no address of this host: {error.strerror}") from None
+        self.sockets[left] = made
 
     @property
     def mark(self) -> bytes:
@@ -111,6 +124,9 @@ class Prober:
         self._sequence = self._sequence % 0xFFFF + 1
         payload = self._payload[: self._length]
         for left, right in self._pairs:
+            if left in self._absent:
+                self._errors[right] = self._absent[left]
+                continue
             request = packets.echo_request(right.version, self._identifier, self._sequence, payload)
             try:
                 self.sockets[left].sendto(request, (str(right), 0))
