@@ -18,7 +18,21 @@ class Problem(NamedTuple):
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.found}; allowed: {self.allowed}"
+        return _printable(f"{_short(self.path)}: {_short(self.found)}; allowed: {self.allowed}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _printable(text: str) -> str:
+    """Return a text that acts on no terminal and can be written anywhere, whatever keys a pillar has."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+_LONGEST = 400  # characters of where, and of what is there
 
 
 class PillarError(HostIPsecError):
@@ -54,15 +68,21 @@ class UnknownArgumentError(HostIPsecError):
         super().__init__(f"unknown argument {', '.join(self.names)}; {undone}")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Say which known word is meant, or list all when none is near.
 
-    Returns a text for ``Problem.allowed``, such as ``'keyingtries' (nearest of 88)``.
+    Returns a text for ``Problem.allowed``, such as ``'keyingtries' (nearest of 88)``; ``otherwise`` is said
+    where none is near and there are many.
     """
     import difflib  # here: whoever finds no fault does without
 
     words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_LONG], words, n=1, cutoff=0.65)
     if close:
         return f"did you mean {close[0]!r}?" if len(words) > 12 else f"{close[0]!r} (of {', '.join(words)})"
-    return ", ".join(words) if len(words) <= 40 else f"one of {len(words)} documented names"
+    if len(words) <= _MANY:
+        return ", ".join(words)
+    return otherwise or f"one of {len(words)}, such as {', '.join(words[:3])}"
+
+
+_LONG, _MANY = 100, 40  # of letters in a word that may be meant; of words that a sentence has

@@ -10,7 +10,7 @@ import pytest
 from strongswan import STRONGSWAN_CONF, Host, unpacked, wait_for
 
 from hostipsec.charon import statusall
-from hostipsec.strongswan import catalog, defaults, options, proposals, render
+from hostipsec.strongswan import catalog, defaults, options, proposals, ranges, render, sections
 from hostipsec.strongswan.sections import Configuration
 from hostipsec.system import processes
 
@@ -105,8 +105,7 @@ def test_samples_are_of_all_options():
 def test_starter_takes_what_we_take(starter):
     values = [(key, value) for key, several in sorted(SAMPLES.items()) for value in several]
     for key, value in values:
-        if key not in catalog.COMPUTED:
-            assert options.check_connection({key: value}, "p")[1] == []
+        assert options.CONNECTION[key].accepts(value)
     assert starter(conns(values)) == []
 
 
@@ -127,7 +126,7 @@ def test_starter_complains_where_we_refuse(starter, key, value):
 def test_starter_refuses_two_that_exclude_each_other(starter):
     said = starter("conn a\n    leftfirewall=yes\n    leftupdown=x\n")
     assert any("cannot have both" in line for line in said)
-    assert len(options.check_connection({"leftfirewall": True, "leftupdown": "x"}, "p")[1]) == 1
+    assert len(options.check_connection({"leftfirewall": True, "leftupdown": "/x"}, "p")[1]) == 1
 
 
 def test_starter_takes_ah_beside_esp(starter):
@@ -146,7 +145,7 @@ def test_starter_takes_the_words_of_config_setup(starter):
 
 
 @pytest.mark.parametrize(
-    "text", ["a b", "CN=x, O=y", "%any", "tcp/80", "a=b", "it's", "ü", "include", "[a]", "$x", "a;b"]
+    "text", ["a b", "CN=x, O=y", "tcp/80", "a=b", "it's", "ü", "include", "%same", "[a]", "$x", "a;b"]
 )
 def test_texts_reach_starter_as_they_are(starter, text):
     """What is quoted by us is one value to starter: any other reading is an error or another option."""
@@ -222,6 +221,48 @@ def test_every_setting_that_strongswan_installs_is_known_with_its_default():
         found = options.check_charon(nested(path, "1" if computed else default), "p")[1]
         problems += [problem for problem in found if not computed or problem.found.startswith("unknown")]
     assert [str(problem) for problem in problems] == []
+
+
+LOWEST = """
+threads=10 max_packet=3000 fragment_size=512 block_threshold=2 cookie_threshold=0 init_limit_half_open=10
+init_limit_job_load=10 half_open_timeout=5 ikesa_table_size=1 ikesa_table_segments=1 replay_window=1
+retransmit_tries=1 retransmit_base=1 retransmit_timeout=2.5 spi_min=0x100 spi_max=0x10100
+delete_rekeyed_delay=0 host_resolver.max_threads=1 ocsp_nonce_len=1 plugins.stroke.max_concurrent=1
+plugins.stroke.timeout=1000 plugins.kernel-netlink.buflen=4096
+plugins.kernel-netlink.receive_buffer_size=4096 plugins.kernel-netlink.spdh_thresh.ipv4.lbits=0
+plugins.kernel-netlink.spdh_thresh.ipv6.rbits=0
+"""
+HIGHEST = """
+threads=1024 max_packet=65535 fragment_size=65535 block_threshold=2147483647 cookie_threshold=2147483647
+half_open_timeout=3600 ikesa_table_size=1048576 ikesa_table_segments=4096 replay_window=4096
+ikesa_limit=2147483647 retransmit_tries=100 retransmit_base=10 retransmit_timeout=60 retransmit_limit=800
+retransmit_jitter=100 spi_min=0xf0000000 spi_max=0xffffffff delete_rekeyed_delay=3600 reqid_base=16777216
+send_delay=1000 host_resolver.max_threads=64 ocsp_nonce_len=32 plugins.stroke.max_concurrent=64
+plugins.stroke.timeout=2147483647 plugins.kernel-netlink.buflen=1048576
+plugins.kernel-netlink.receive_buffer_size=1073741824 plugins.kernel-netlink.retries=100
+plugins.kernel-netlink.timeout=60000 processor.priority_threads.high=64
+plugins.kernel-netlink.spdh_thresh.ipv4.lbits=32 plugins.kernel-netlink.spdh_thresh.ipv6.rbits=128
+"""
+
+
+@pytest.mark.parametrize("ends", [LOWEST, HIGHEST], ids=["lowest", "highest"])
+def test_charon_serves_at_both_ends_of_each_range(tmp_path, ends):
+    if os.getuid() != 0:
+        pytest.skip("makes namespaces")
+    tree: dict = {}
+    for name, _, value in (item.partition("=") for item in ends.split()):
+        tree = sections.merged(tree, nested((*name.split("."),), value))
+    known, problems = options.check_charon(tree, "p")
+    assert problems == [*ranges.contradictions(known, "p")] == []
+    host = Host("ranges", tmp_path, over=unpacked())
+    try:
+        text = render.strongswan_conf(Configuration(strongswan={"charon": known}))
+        host.start(conns([("mobike", "no")]), "", STRONGSWAN_CONF + text)
+        wait_for(lambda: names(host) == {"c0"}, "the connection")
+        with host.vici(10) as session:
+            assert session.request("version")
+    finally:
+        host.stop()
 
 
 # charon's proposals --------------------------------------------------------------------------------

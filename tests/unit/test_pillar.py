@@ -99,6 +99,32 @@ CASES = [
     ),
     ("certificates/source", "vault", "ipsec:certificates:source", ["'vault'", "puppet, files"]),
     ("certificates/subject", "CN={name}", "ipsec:certificates:subject", ["{name}", "{id}"]),
+    *(
+        (
+            "sysctl",
+            {f"net.ipv4.conf.{name}": 1},
+            f"ipsec:sysctl:net.ipv4.conf.{name}",
+            ["found 1", "in the clear"],
+        )
+        for name in ("all.disable_xfrm", "eth0/100.disable_policy")
+    ),
+    (
+        "sysctl",
+        {"net.core//x": 1},
+        "ipsec:sysctl:net.core//x",
+        ["a name below 'net.'"],
+    ),  # another than it seems
+    ("sysctl/net.core.x", 10**200, "ipsec:sysctl:net.core.x", ["hundreds of digits", "a whole number"]),
+    ("sysctl/net.core.default_qdisc", "fq;", "ipsec:sysctl:net.core.default_qdisc", ["'fq;'", "words"]),
+    *(
+        ("packages", [name], "ipsec:packages", [repr(name), "an IKE daemon of its own", "no second one"])
+        for name in ("charon-systemd", "libreswan", "racoon", "isakmpd", "openswan")  # codespell:ignore
+    ),
+    # apt-get would remove it; would take each package whose name fits
+    *(
+        ("packages", [name], "ipsec:packages", [repr(name)])
+        for name in ("strongswan-starter-", "lib.+", "a.")
+    ),
     ("sysctl/kernel.panic", 1, "ipsec:sysctl:kernel.panic", ["kernel.panic", "net."]),
     (
         "sysctl/net.core.xfrm_larval_drop",
@@ -304,6 +330,13 @@ def test_a_pair_without_a_common_family_is_an_error():
     del data["hosts"][CP]["ipv6"]
     with pytest.raises(PillarError, match="no address family in common with cp2001"):
         pillar.read(data)
+
+
+def test_sysctls_with_words_and_lists_are_taken():
+    given = {"net.ipv4.ip_local_reserved_ports": "500,4500", "net.core.default_qdisc": "fq"}
+    more = {"net.ipv4.conf.eth0/100.disable_xfrm": 0, "net.ipv4.tcp_allowed_congestion_control": "reno cubic"}
+    found = pillar.read({**fleets.star(1), "sysctl": {**given, **more}}).settings.sysctl
+    assert found == {**given, **more, "net.ipv4.conf.eth0/100.disable_xfrm": "0"}
 
 
 def test_subjects_that_two_hosts_would_share_are_an_error():

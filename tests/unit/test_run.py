@@ -9,7 +9,7 @@ import pytest
 
 import authorities
 import fleets
-from hostipsec.apply import run
+from hostipsec.apply import hostplan, run
 from hostipsec.certificates import source
 from hostipsec.errors import HostIPsecError
 from hostipsec.kernel import addresses
@@ -151,3 +151,21 @@ def test_check_of_an_address_that_the_host_does_not_have(reading, monkeypatch):
         "correct it, or give the address to the host first"
     ]
     assert run.facts(reading, DEBIAN) == {"member": False}
+
+
+def test_a_sysctl_that_the_kernel_does_not_have_is_an_error_by_name_and_changes_nothing(here):
+    for known in ("net/core/xfrm_larval_drop", "net/ipv4/conf/eth0.100/forwarding"):
+        (here.sysctls / known).parent.mkdir(parents=True, exist_ok=True)
+        (here.sysctls / known).write_text("1\n")
+    right = {"net.core.xfrm_larval_drop": 0, "net.ipv4.conf.eth0/100.forwarding": 1}
+    data = {**fleets.example(), "sysctl": {**right, "net.bogus.x": 1}}
+    said = (
+        "ipsec:sysctl:net.bogus.x: found 1, and the kernel of this host has no net.bogus.x; allowed: a name "
+        "below /proc/sys/net, whose module is loaded and whose interface is there"
+    )
+    reading = run.of({}, data, HOST, pytest.fail)
+    assert said in run.check(reading, DEBIAN).problems
+    assert run.facts(reading, DEBIAN) == {"member": False}
+    with pytest.raises(HostIPsecError, match=r"has no net\.bogus\.x"):
+        hostplan.look(pillar.read(data), HOST, NOW)
+    assert hostplan.unknown_sysctls(pillar.read({**data, "sysctl": right}).settings) == ()

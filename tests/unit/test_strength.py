@@ -86,8 +86,8 @@ def test_a_word_that_says_nothing_is_an_error(weak):
 def test_a_shunt_is_no_connection(shunt):
     (said,) = problems(connection={"type": shunt})
     assert said == (
-        f"ipsec:connection:type: found '{shunt}', which encrypts nothing; allowed: transport, tunnel, beet, "
-        "transport_proxy"
+        f"ipsec:connection:type: found '{shunt}'; allowed: transport, tunnel; pass, drop and reject encrypt "
+        "nothing: stage 'off' or 'passive', or 'maintenance', takes a pair out"
     )
 
 

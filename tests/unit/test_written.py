@@ -29,7 +29,6 @@ SETTINGS = {
         "leftca": "C=DE, O=Example Org, CN=Fleet CA",
         "dpddelay": 10,
         "rekey": True,
-        "mark": "0x42/0xff",
     },
     "setup": {"uniqueids": "never", "charondebug": {"ike": 2, "net": -1}},
     "charon": {

@@ -10,7 +10,7 @@ from .. import paths
 from ..answer import Answer
 from ..certificates import copies, source
 from ..charon import daemon
-from ..errors import HostIPsecError, PillarError
+from ..errors import HostIPsecError, PillarError, Problem
 from ..fleet import fleetplan, planwords
 from ..kernel import addresses, guard, routing
 from ..model import REQUIRE, Fleet, Settings
@@ -18,6 +18,7 @@ from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults
 from ..strongswan.sections import Secret
+from ..system import sysctls as sysctls_of_kernel
 from ..system.platforms import Platform
 from . import configuration
 
@@ -32,6 +33,8 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     host = fleet.host(minion_id) if fleet else None
     if host and host.lost:
         raise PillarError(host.lost)
+    if fleet and host and (wrong := unknown_sysctls(fleet.settings)):
+        raise PillarError(wrong)
     connections = topology.connections(fleet, minion_id) if fleet else ()
     if fleet is None or host is None or not connections:
         resting = fleetplan.RESTS if host and host.maintenance else ""
@@ -69,6 +72,19 @@ def system(
 def sysctls(settings: Settings) -> dict[str, str]:
     """Return the sysctls that a member has, by name."""
     return {**defaults.SYSCTL, **settings.sysctl}
+
+
+def unknown_sysctls(settings: Settings) -> tuple[Problem, ...]:
+    """Return the sysctls of the pillar that the kernel of this host does not have."""
+    return tuple(
+        Problem(
+            f"ipsec:sysctl:{key}",
+            f"found {value}, and the kernel of this host has no {key}",
+            "a name below /proc/sys/net, whose module is loaded and whose interface is there",
+        )
+        for key, value in settings.sysctl.items()
+        if not sysctls_of_kernel.is_known(key)
+    )
 
 
 def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.HostPlan) -> tuple[Answer, int]:

@@ -131,6 +131,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         if member.connections:
             platforms.of(grains)
             problems += hostplan.absent(member).values()
+            problems += map(str, hostplan.unknown_sysctls(member.fleet.settings))
             problems += reading.inspection.errors
             warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
     except PillarError as error:

@@ -8,8 +8,9 @@ from typing import Optional, TypeVar
 
 from ..errors import Problem, nearest
 from ..model import Certificates, Settings
-from ..strongswan import catalog, defaults, options, strength
+from ..strongswan import catalog, defaults, options, ranges, sections, strength
 from ..strongswan.kinds import is_safe, shown
+from . import system
 from .reader import Reader
 
 KEYS = ("certificates", "connection", "weak", "setup", "charon", "sysctl", "packages", "vici", "mtu")
@@ -19,9 +20,6 @@ CERTIFICATE_KEYS = {
 }
 WARN_DAYS_RANGE = (1, 3650)
 MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
-_SYSCTL = re.compile(r"net(\.[A-Za-z0-9_/-]+)+\Z")
-_SYSCTL_VALUE = re.compile(r"-?[0-9]+([ \t]+-?[0-9]+)*\Z")
 T = TypeVar("T")
 _TEMPLATE_FIELD = re.compile(r"\{([^{}]*)\}")
 
@@ -37,7 +35,7 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
         weak=weak,
         setup=_kept(reader, options.check_setup(setup, "ipsec:setup")),
         charondebug=_kept(reader, options.check_charondebug(debug, "ipsec:setup:charondebug")),
-        charon=_kept(reader, options.check_charon(_section(reader, top, "charon"), "ipsec:charon")),
+        charon=_charon(reader, top),
         sysctl=_sysctls(reader, _section(reader, top, "sysctl")),
         packages=_packages(reader, top.get("packages")),
         vici=reader.boolean(top.get("vici", True), "ipsec:vici"),
@@ -62,9 +60,13 @@ def _connection(reader: Reader, top: Mapping[str, object], weak: tuple[str, ...]
     for key in catalog.PROPOSALS:
         faults = strength.faults(chosen.get(key, ""), weak)
         reader.problems += [Problem(f"{path}:{key}", *fault) for fault in dict.fromkeys(faults)]
-    if chosen.get("type") in catalog.SHUNTS:
-        found = f"found {chosen['type']!r}, which encrypts nothing"
-        reader.wrong(f"{path}:type", found, ", ".join(catalog.MODES))
+    return chosen
+
+
+def _charon(reader: Reader, top: Mapping[str, object]) -> dict[str, object]:
+    path = "ipsec:charon"
+    chosen = _kept(reader, options.check_charon(_section(reader, top, "charon"), path))
+    reader.problems += ranges.contradictions(sections.merged(defaults.charon(0), chosen), path)
     return chosen
 
 
@@ -133,28 +135,22 @@ def _template(reader: Reader, value: object, path: str) -> str:
 
 
 def _sysctls(reader: Reader, entry: Mapping[str, object]) -> dict[str, str]:
-    for key, value in entry.items():
-        path = f"ipsec:sysctl:{key}"
-        if not _SYSCTL.match(key):
-            reader.wrong(path, f"unknown key {key!r}", "a name below 'net.'")
-        elif not _is_sysctl_value(value):
-            reader.wrong(path, f"found {shown(value)}", "a whole number, or several with blanks between")
-    return {key: str(entry[key]) for key in sorted(entry) if _is_sysctl_value(entry[key])}
-
-
-def _is_sysctl_value(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return False
-    return _SYSCTL_VALUE.match(str(value)) is not None
+    taken = {}
+    for key in sorted(entry):
+        if wrong := system.sysctl(key, entry[key]):
+            reader.wrong(f"ipsec:sysctl:{key}", *wrong)
+        else:
+            taken[key] = str(entry[key])
+    return taken
 
 
 def _packages(reader: Reader, value: object) -> tuple[str, ...]:
     names = set()
     for name in reader.items(value, "ipsec:packages"):
-        if isinstance(name, str) and _PACKAGE.match(name):
-            names.add(name)
+        if wrong := system.package(name):
+            reader.wrong("ipsec:packages", *wrong)
         else:
-            reader.wrong("ipsec:packages", f"found {shown(name)}", "names of packages")
+            names.add(str(name))
     return tuple(sorted(names))
 
 

@@ -96,6 +96,40 @@ COMPUTED: Mapping[str, str] = {
     "rightid": "'subject' of 'certificates'",
 }
 
+# Keys of strongSwan before 5, of other IKE daemons and of swanctl.conf, for conn sections and config setup
+_GONE = "no such key: strongSwan 5 has no use for it"
+_EXCHANGE = "no such key: a key exchange in each proposal of 'esp', as ecp384bp, is perfect forward secrecy"
+FORMER: Mapping[str, str] = {
+    **dict.fromkeys(("pfs", "pfsgroup"), _EXCHANGE),
+    **dict.fromkeys(("auth", "phase2"), "no such key: ESP is what encrypts; 'esp' has its algorithms"),
+    **dict.fromkeys(("phase2alg", "esp_proposals"), "'esp'"),
+    "proposals": "'ike'",
+    **dict.fromkeys(("ikev2", "version"), "'keyexchange'"),
+    **dict.fromkeys(
+        ("salifetime", "rekey_time", "life_time"), "'lifetime', of which 'margintime' is for rekeying"
+    ),
+    **dict.fromkeys(("over_time", "rand_time"), "'margintime' and 'rekeyfuzz'"),
+    "reauth_time": "'reauth' and 'ikelifetime'",
+    **dict.fromkeys(("dpd_delay", "dpd"), "'dpddelay'"),
+    **dict.fromkeys(("dpd_action", "start_action"), "nothing: a rule's 'stage' says when a pair is up"),
+    "close_action": "nothing: a rule's 'stage' says when a pair is up",
+    **dict.fromkeys(("encap", "encapsulation"), "'forceencaps'"),
+    "mode": "'type'",
+    "send_cert": "'leftsendcert'",
+    "send_certreq": "'rightsendcert'",
+    "unique": "'uniqueids' of 'setup'",
+    **dict.fromkeys(("local_addrs", "remote_addrs"), "'ipv4' and 'ipv6' of hosts"),
+    **dict.fromkeys(("local_ts", "remote_ts"), "nothing: between two hosts all packets are encrypted"),
+    **dict.fromkeys(("leftnexthop", "rightnexthop"), "no such key: the kernel's routes say it"),
+    **dict.fromkeys(("charonstart", "plutostart", "nocrsend", "nat_traversal", "virtual_private"), _GONE),
+    **dict.fromkeys(("interfaces", "overridemtu", "fragicmp", "hidetos", "protostack", "prepluto"), _GONE),
+    **dict.fromkeys(
+        ("pkcs11module", "pkcs11initargs", "eap", "ldapbase", "ldaphost", "oe", "nhelpers"), _GONE
+    ),
+    **dict.fromkeys(("plutodebug", "klipsdebug", "klips", "debug"), "'charondebug' of 'setup'"),
+    "crlcheckinterval": "no such key: charon asks when it needs a CRL; see 'strictcrlpolicy'",
+}
+
 # ipsec.conf, config setup --------------------------------------------------------------------
 
 SETUP: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Optional, Union
 
 from ..errors import Problem, nearest
-from . import catalog, durations, proposals
+from . import catalog, durations, proposals, ranges, shared
 from .kinds import TEXT, TIME, Kind, checked, matching, one_of, shown, whole
 
 Problems = list[Problem]
@@ -64,7 +64,7 @@ def check_connection(given: Mapping[str, object], path: str) -> tuple[dict[str, 
     """Return the options of a conn section under their main names, and what is wrong with them."""
     found = {key: _connection_option(key, given[key], f"{path}:{key}") for key in sorted(given)}
     known = {catalog.SYNONYMS.get(key, key): text for key, (text, _) in found.items() if text is not None}
-    return known, [*_contradictions(given, path), *_problems(found)]
+    return known, [*_contradictions(given, path), *_problems(found), *shared.contradictions(known, path)]
 
 
 def _problems(found: Mapping[str, tuple[object, Problems]]) -> Problems:
@@ -85,15 +85,27 @@ def _contradictions(given: Mapping[str, object], path: str) -> Iterator[Problem]
 def _connection_option(key: str, value: object, path: str) -> Checked:
     if key in catalog.COMPUTED:
         return None, [Problem(path, f"{key!r} is computed for each connection", catalog.COMPUTED[key])]
+    if key in shared.REFUSED:
+        reason = f"no such option for all connections: {shared.REFUSED[key]}"
+        return None, [Problem(path, f"found {shown(value)}", reason)]
     if key in catalog.PROPOSALS:
         return _proposal(key, value, path)
-    return _option(CONNECTION, key, value, path)
+    return _option(key, value, path)
 
 
-def _option(kinds: Mapping[str, Kind], key: str, value: object, path: str) -> Checked:
-    if key not in kinds:
-        return None, [Problem(path, f"unknown key {key!r}", nearest(key, {*kinds, *catalog.COMPUTED}))]
-    return checked(kinds[key], value, path)
+def _option(key: str, value: object, path: str) -> Checked:
+    if key not in CONNECTION:
+        return None, [Problem(path, f"unknown key {key!r}", _instead(key))]
+    kind = CONNECTION[key]
+    return checked(shared.KINDS.get(catalog.SYNONYMS.get(key, key), kind), value, path)
+
+
+def _instead(key: str) -> str:
+    """Say what is meant by a key that strongSwan does not document for connections."""
+    if key in catalog.FORMER:
+        return catalog.FORMER[key]
+    known = {*CONNECTION, *catalog.COMPUTED} - {*shared.REFUSED}
+    return nearest(key, known, "as ipsec.conf(5) documents them, those that all connections can share")
 
 
 def _proposal(key: str, value: object, path: str) -> Checked:
@@ -112,7 +124,8 @@ def check_setup(given: Mapping[str, object], path: str) -> tuple[dict[str, str],
 
 def _setup_option(key: str, value: object, path: str) -> Checked:
     if key not in SETUP:
-        return None, [Problem(path, f"unknown key {key!r}", nearest(key, {*SETUP, "charondebug"}))]
+        instead = catalog.FORMER.get(key) or nearest(key, {*SETUP, "charondebug"})
+        return None, [Problem(path, f"unknown key {key!r}", instead)]
     return checked(SETUP[key], value, path)
 
 
@@ -179,14 +192,7 @@ def _amount(text: str) -> int:
 # strongswan.conf -----------------------------------------------------------------------------
 
 
-def _base(text: str) -> int:
-    return int(text, 16 if text.startswith("0x") else 10)
-
-
 Tree = dict[str, Union[Kind, "Tree"]]
-_LEVEL = matching("-1|[0-4]", "a level from -1 to 4", int)
-_INT = matching("-?[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", "a whole number", _base)
-_FLOAT = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?", "a number, such as 1.2", float)
 _LOAD = matching("yes|no|[0-9]{1,9}", "yes, no, or a priority")
 
 
@@ -195,12 +201,13 @@ def settings_tree() -> Tree:
     """Return the keys below ``charon`` as a tree of kinds; ``*`` stands for any word."""
     kinds = {
         **dict.fromkeys(catalog.CHARON_BOOL, one_of(("yes", "no"))),
-        **dict.fromkeys(catalog.CHARON_INT, _INT),
-        **dict.fromkeys(catalog.CHARON_FLOAT, _FLOAT),
+        **{name: ranges.SIGNED if "plugins." in name else ranges.ANY for name in catalog.CHARON_INT},
+        **dict.fromkeys(catalog.CHARON_FLOAT, ranges.DECIMAL),
         **dict.fromkeys(catalog.CHARON_TIME, TIME),
         **dict.fromkeys(catalog.CHARON_TEXT, TEXT),
-        **dict.fromkeys(catalog.CHARON_LEVEL, _LEVEL),
+        **dict.fromkeys(catalog.CHARON_LEVEL, ranges.LEVEL),
         **dict.fromkeys((f"plugins.{plugin}.load" for plugin in catalog.PLUGINS), _LOAD),
+        **ranges.KINDS,
     }
     tree: Tree = {}
     for name, kind in kinds.items():

@@ -24,5 +24,14 @@ def set_live(key: str, value: str) -> None:
         raise HostIPsecError(f"sysctl {key} cannot be set to {value}: {error.strerror}") from None
 
 
+def is_known(key: str) -> bool:
+    """Say whether the kernel has a sysctl of that name, be it one that can only be written."""
+    return _path(key).is_file()
+
+
 def _path(key: str) -> Path:
-    return paths.here.sysctls / key.replace(".", "/")
+    """Return its file: a dot separates, and a slash stands for a dot in a name (``conf.eth0/100``)."""
+    return paths.here.sysctls / key.translate(_SWAPPED)
+
+
+_SWAPPED = str.maketrans("./", "/.")
