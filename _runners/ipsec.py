@@ -331,7 +331,7 @@ def verify(
     return _outcome(commands.verify(asking.Asking(client), hosts, told, fleet))
 
 
-def sites(only=None):
+def sites(only=None, *more, **kwargs):
     """
     The sites of the pillar and their hosts that have peers, and the time: what an orchestration starts from.
 
@@ -354,6 +354,7 @@ def sites(only=None):
         salt-run ipsec.sites
     """
     try:
+        _no_more(more, kwargs)
         by_site = targets.by_site(_fleet())
         wanted = arguments.listed("only", only, sorted(by_site)) or sorted(by_site)
     except HostIPsecError as error:
@@ -362,7 +363,7 @@ def sites(only=None):
     return {"sites": found, "asked": time.time(), "error": ""}
 
 
-def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT):
+def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     """
     What the pillar, as it is now, would change in the fleet. Changes nothing.
 
@@ -407,6 +408,7 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT):
         salt-run ipsec.plan --out=json
     """
     try:
+        _no_more(more, kwargs)
         client, fleet = _Client(timeout), _fleet()
         accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
     except HostIPsecError as error:
@@ -644,7 +646,12 @@ def _own_addresses():
 
 def _accepted(tgt, tgt_type):
     """Return the ids of the accepted minions that a target means, sorted."""
-    return sorted(salt.utils.minions.CkMinions(__opts__).check_minions(tgt, tgt_type)["minions"])
+    meant = targets.expression(tgt, tgt_type)
+    with quiet.errors("salt.utils.minions") as raised:
+        found = salt.utils.minions.CkMinions(__opts__).check_minions(meant, tgt_type)["minions"]
+    if raised:
+        raise HostIPsecError(f"tgt={meant}, tgt_type={tgt_type}: Salt cannot read it: {raised[0]}")
+    return sorted(found)
 
 
 def _some_accepted(tgt, tgt_type):

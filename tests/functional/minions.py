@@ -64,18 +64,20 @@ class Minion:
 
     def call(self, function: str, *arguments: Any, **named: Any) -> Any:
         """Call a function of an execution module as ``salt-call --local`` does; what it returned."""
+        context: dict[str, Any] = {}
+        found = self.function(function, context)(*arguments, **named)
+        self.retcode = context.get("retcode", 0)
+        return found
+
+    def function(self, name: str, context: dict[str, Any] | None = None) -> Any:
+        """Return a function of an execution module as Salt's loader gives it."""
         import salt.loader
         import salt.pillar
 
-        context: dict[str, Any] = {}
         identifier = self.opts["grains"]["id"]
         compiler = salt.pillar.get_pillar(self.opts, self.opts["grains"], identifier, "base")
         opts = {**self.opts, "pillar": compiler.compile_pillar()}
-        found = salt.loader.minion_mods(opts, utils=self.utils, context=context)[function](
-            *arguments, **named
-        )
-        self.retcode = context.get("retcode", 0)
-        return found
+        return salt.loader.minion_mods(opts, utils=self.utils, context=context)[name]
 
     def state(self, function: str, name: str, test: bool = False, **named: Any) -> dict[str, Any]:
         """Run one state by Salt's state compiler; result, changes, comment and warnings."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -270,6 +272,29 @@ def test_every_verb_answers_in_one_shape(minion, monkeypatch, tmp_path, verb):
     types = {key: type(found[key]) for key in FIVE}
     assert types == {"ok": bool, "sentence": str, "connections": dict, "problems": list, "notes": list}
     assert all(isinstance(row, dict) for row in found["connections"].values())
+
+
+ODD = [True, -1, "[", "\udcff", [1], {"a": 1}, 10**400, float("nan"), b"x"]
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "verb", sorted({*PUBLIC} - {"version", "connections", "routes", "previous", "check"})
+)
+def test_whatever_an_argument_is_there_is_no_traceback(minion, monkeypatch, tmp_path, verb):
+    """Each argument with odd values: an answer, or a sentence that says what is allowed."""
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
+    for directory in (paths.here.proc, paths.here.run, paths.here.state):
+        directory.mkdir(parents=True)
+    for name in ("start", "restart", "stop"):  # nothing of the machine itself
+        monkeypatch.setattr(service, name, lambda *_: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    quick = {"down": {"deadline": 0.1, "hold": False}, "up": {"deadline": 0.1}}.get(verb, {})
+    taken = inspect.signature(minion.function(f"ipsec.{verb}")).parameters.values()
+    for name in [one.name for one in taken if one.kind != one.VAR_KEYWORD]:
+        for odd in ODD:
+            found = minion.call(f"ipsec.{verb}", **{**quick, name: odd})
+            assert "Traceback" not in str(found), (name, odd)
 
 
 @pytest.mark.parametrize("at", ["soon", 0, 10**10])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import time
 from pathlib import Path
@@ -610,6 +611,26 @@ def test_bad_input(master, verb, arguments, named, said):
     assert master.retcode == 2
     assert found["lines"][0].startswith(said)
     assert [function for function, _, _ in master.client.asked if function != "ipsec.previous"] == []
+
+
+ODD = [True, "[", {"a": 1}]
+VERBS = ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate", "rollback", "sites")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_whatever_an_argument_is_there_is_no_traceback(master, verb):
+    """Each argument with odd values, one it does not know, and too many of them."""
+    taken = inspect.signature(salt.loader.runner(master.opts)[f"ipsec.{verb}"]).parameters.values()
+    names = [one.name for one in taken if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    for name in names:
+        for odd in ODD:
+            found = master.run(verb, **{name: odd})
+            assert "Traceback" not in str(found), (name, odd)
+            json.dumps(found)
+    for more, named in ((("cp*", "glob", 5, "more", 7), {}), ((), {"nobody": 1})):
+        found = master.run(verb, *more, **named)
+        assert (master.retcode, master.client.asked) == (2, []), (more, named)
+        assert found["error"], (more, named)
 
 
 def test_sites(master):

@@ -69,3 +69,13 @@ def test_filters():
     assert refused(targets.chosen, fleet(), None, None, None, ["x"]) == (
         "within: found 'x'; allowed: codfw, eqiad, esams"
     )
+
+
+def test_a_target_is_text_or_a_list_of_names():
+    """Anything else went to Salt, which logs a traceback on the operator's terminal and finds nobody."""
+    assert targets.expression(1001, "glob") == "1001"
+    assert targets.expression(["a", 5], "list") == ["a", "5"]
+    for tgt, kind in ((True, "glob"), ("", "glob"), (["a"], "glob"), ({"a": 1}, "list"), (1.5, "pcre")):
+        assert refused(targets.expression, tgt, kind).startswith(f"tgt: found {tgt!r}; allowed: a target ")
+    for kind in ("name", None, [1], True):
+        assert refused(targets.expression, "a", kind).startswith(f"tgt_type: found {kind!r}; allowed: glob")

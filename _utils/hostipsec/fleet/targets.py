@@ -12,6 +12,10 @@ from ..pillar import topology
 from . import joined
 from .fleetstatus import Filter
 
+KINDS = (
+    *("glob", "list", "compound", "pcre", "grain", "grain_pcre", "nodegroup", "ipcidr", "range"),
+    *("pillar", "pillar_pcre", "pillar_exact"),
+)
 _NO_SITE = "no site"
 
 
@@ -30,6 +34,16 @@ class Meant(NamedTuple):
         said = f"the pillar does not say which hosts are meant: {self.why}"
         asked = f"so the {len(self.hosts)} accepted minions were asked"
         return (*said.splitlines(), f"{asked}, and count where connections are on record")
+
+
+def expression(tgt: object, kind: object) -> object:
+    """Return a target as Salt reads it: text, or a list of names; a number is the name that it looks like."""
+    arguments.one_of("tgt_type", kind, KINDS)
+    if kind == "list" and isinstance(tgt, (list, tuple)):
+        return [str(name) for name in tgt]
+    if isinstance(tgt, bool) or not isinstance(tgt, (str, int)) or tgt == "":
+        raise arguments.wrong("tgt", tgt, "a target in words of Salt, or a list of names with tgt_type=list")
+    return str(tgt)
 
 
 def listed(expression: object, kind: str) -> Sequence[str]:

@@ -142,8 +142,8 @@ def planned(
     settings: Settings,
     family: str,
     mtu: Optional[object] = None,
-    mode: Optional[str] = None,
-    esp: Optional[str] = None,
+    mode: Optional[object] = None,
+    esp: Optional[object] = None,
 ) -> Planned:
     """Return what fits; what is not given comes from the settings: their MTU, or 1500, and their options.
 
@@ -152,7 +152,8 @@ def planned(
     options = sections.common_options(settings)
     by_charon = plane.chosen(settings) == plane.CHARON  # always in UDP, and by way of its own device
     udp = by_charon or options.get("forceencaps") == "yes"
-    proposal, how = esp or options["esp"], mode or options["type"]
+    proposal = options["esp"] if esp is None else str(esp)
+    how = options["type"] if mode is None else str(mode)
     link = encapsulation(proposal, how, family, udp)
     size = (settings.mtu or MTU_DEFAULT) if mtu is None else mtu
     if isinstance(size, bool) or not isinstance(size, int):

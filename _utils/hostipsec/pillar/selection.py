@@ -26,25 +26,25 @@ class Selection:
 def select(
     member: Membership,
     resting: Sequence[Connection] = (),
-    peer: Optional[str] = None,
-    family: Optional[str] = None,
+    peer: Optional[object] = None,
+    family: Optional[object] = None,
 ) -> Selection:
     """Return what is meant by a shell pattern for minion ids (or short names) and a family.
 
     ``resting`` are the connections that there would be if no host were in maintenance. Raises
     :class:`~hostipsec.errors.HostIPsecError` where the pattern fits no host, or the family is none.
     """
-    if family is not None and family not in FAMILIES:
-        raise HostIPsecError(f"family={family}: allowed: {', '.join(FAMILIES)}")
-    meant = [host for host in member.fleet.hosts if peer is None or _fits(host, peer)]
+    _known(family)
+    pattern = "*" if peer is None else str(peer)
+    meant = [host for host in member.fleet.hosts if _fits(host, pattern)]
     if not meant:
-        known = nearest(str(peer), (host.id for host in member.fleet.hosts))
+        known = nearest(pattern, (host.id for host in member.fleet.hosts))
         raise HostIPsecError(f"no host of the pillar is called {peer}; {known}")
     names = {host.id for host in meant}
     found = tuple(one for one in member.connections if one.peer in names)
     expected = {one.peer for one in resting}
     lacking = [host for host in meant if host.id not in {one.peer for one in found}]
-    by_name = peer is not None and not _WILDCARD.search(peer)
+    by_name = peer is not None and not _WILDCARD.search(pattern)
     skipped = {host.id: _why(member, host) for host in lacking if by_name or host.id in expected}
     kept = tuple(one for one in found if family in (None, one.family))
     missing = {one.peer for one in found} - {one.peer for one in kept}
@@ -53,17 +53,23 @@ def select(
     return Selection(kept, {**skipped, **dict.fromkeys(sorted(missing), f"has no connection in {family}")})
 
 
-def families(member: Membership, peer: Optional[str], family: Optional[str]) -> dict[str, str]:
+def families(member: Membership, peer: Optional[object], family: Optional[str]) -> dict[str, str]:
     """Return the family of each connection that is meant, by name; without a peer, each family by itself.
 
     Raises HostIPsecError where none is meant.
     """
+    _known(family)
     if peer is None:
-        return {one: one for one in (FAMILIES if family is None else (family,))}
+        return {one: one for one in FAMILIES if family in (None, one)}
     chosen = select(member, (), peer, family)
     if not chosen.connections:
         raise HostIPsecError("; ".join(f"{name} {why}" for name, why in chosen.skipped.items()))
     return {connection.name: connection.family for connection in chosen.connections}
+
+
+def _known(family: Optional[object]) -> None:
+    if family is not None and family not in FAMILIES:
+        raise HostIPsecError(f"family={family}: allowed: {', '.join(FAMILIES)}")
 
 
 def _fits(host: Host, pattern: str) -> bool:
