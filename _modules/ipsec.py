@@ -32,7 +32,8 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 __func_alias__ = {"overhead_": "overhead", "rollback_": "rollback"}
-__outputter__ = {"plan": "ipsec", "status": "ipsec"}  # _output/ipsec.py, where the printing process has it
+_TOLD = ("check", "down", "plan", "reauthenticate", "rollback_", "status", "up", "verify")
+__outputter__ = dict.fromkeys(_TOLD, "ipsec")  # _output/ipsec.py; Salt goes by the names of here
 
 
 def __virtual__():
@@ -349,9 +350,9 @@ def down(
     End every connection of this host within a deadline, prove it, and keep it so. Traffic goes in the clear.
 
     Works from the record that state ``ipsec`` wrote, whatever the pillar says. All SAs are asked to end at
-    once; what has not ended by the deadline is ended by force, and a charon that does not answer is killed.
-    Then charon and the kernel must have nothing left of these connections. The hold lasts until
-    :py:func:`up`: over reboots, ``state.apply``, package upgrades and whatever the peers try.
+    once; what has not by the deadline ends by force, a charon that does not answer is killed, and charon and
+    kernel must have nothing left of these connections. The hold lasts until :py:func:`up`: over reboots,
+    ``state.apply``, package upgrades and whatever the peers try.
 
     reason
         why, for every status and whoever logs in
@@ -502,9 +503,8 @@ def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs)
     """
     Authenticate established connections anew, with the certificates and options of now, without a gap.
 
-    After a renewal, tunnels go on with what they were authenticated with: this is for those who do not want
-    to wait. Each gets a new IKE SA beside the old one, which ends when the new one is up. Where the new one
-    does not come up, the old one stays.
+    After a renewal, tunnels go on with what they were authenticated with. Each gets a new IKE SA beside the
+    old one, which ends when the new one is up; where that does not come up, the old one stays.
 
     Without ``peer`` and ``connection``, this host does so with the connections that it starts: when all hosts
     are told at once, each pair does it once.
@@ -655,7 +655,7 @@ def previous():
     ``running``
         whether a state run is under way on this host
     ``edition``
-        version of hostipsec, and a mark of its very sources
+        as of :py:func:`version`
 
     CLI Example:
 

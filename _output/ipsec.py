@@ -1,4 +1,4 @@
-"""The status of hosts as tables, worst first: what ``ipsec.status`` is printed with; and lines as they are.
+"""What hosts answer: status as tables, worst first, other verbs in a sentence and what is not well below it.
 
 It has to be synced to where it runs: ``salt-run saltutil.sync_all`` on the master for ``salt``,
 ``saltutil.sync_all`` on the host for ``salt-call``. Where it is not, Salt logs ``Invalid outputter ipsec
@@ -8,7 +8,17 @@ specified, fall back to nested`` and prints the same data nested.
             CONNECTION  PEER                  FAMILY  STATE        SINCE   IN       OUT       REASON
         !!  cp3001_v4   cp3001.esams.example  v4      down         -       0 B      0 B       charon ...
             cp2001_v4   cp2001.codfw.example  v4      established  3h 12m  1.2 MiB  13 B
+
+    cp1001.eqiad.example: 14 of 31 connections up in 30.1 s
+        17 connections: no answer from the peer yet: ...: cp3001_v4, cp3001_v6, cp3002_v4 and 14 more
+
+On a terminal nothing is broken within a word, and what fits no line of a table is told below it. All that a
+host says is in ``--out=json``; with ``--verbose`` of ``salt`` nothing is told in groups.
 """
+
+import re
+import shutil
+import textwrap
 
 import salt.utils.color
 
@@ -18,10 +28,13 @@ SIGNS = {"critical": "!!", "warning": "!", "ok": ""}
 COLORS = {"critical": "LIGHT_RED", "warning": "LIGHT_YELLOW", "ok": "GREEN"}
 UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 INDENT = "    "
+SPARE = ("PEER", "FAMILY", "OUT", "IN")  # columns that a narrow terminal goes without, the first one first
+MOST = 3  # names that a group has
+TRIES = re.compile(r" \([0-9]+ tries\)")  # differs between connections of which the same is so
 
 
 def output(data, **kwargs):
-    """Return the text for ``{host: what ipsec.status or ipsec.plan gave}``; anything else is printed nested.
+    """Return the text for ``{host: what a verb of module ipsec gave}``; anything else is printed nested.
 
     Of what the runner gives, its lines; of its progress, the message.
 
@@ -31,9 +44,9 @@ def output(data, **kwargs):
     if not isinstance(data, dict):
         return __salt__["nested"](data, **kwargs)
     if isinstance(data.get("lines"), list) and "retcode" in data:
-        return "\n".join(_plain(line, keep=True) for line in data["lines"])
+        return "\n".join(_wrapped(_plain(line, keep=True)) for line in data["lines"])
     if data.get("suffix") == "progress":
-        return _plain(data["event"]["message"])
+        return _wrapped(_plain(data["event"]["message"]))
     return "\n".join(
         _host(_plain(host), found) or __salt__["nested"]({host: found}, **kwargs)
         for host, found in sorted(data.items())
@@ -41,35 +54,99 @@ def output(data, **kwargs):
 
 
 def _host(host, found):
-    """Return the text of one host; empty for what is no status."""
+    """Return the text of one host; empty for what is no answer of module ipsec."""
     if not isinstance(found, dict):
         return ""
     if "error" in found and (found.get("ok") is False or len(found) == 1):
         return _error(host, str(found["error"]).splitlines())
     if isinstance(found.get("lines"), list):
-        return "\n".join([f"{host}:", *(INDENT + _plain(line, keep=True) for line in found["lines"])])
-    if not isinstance(found.get("connections"), dict) or not isinstance(found.get("summary"), dict):
+        lines = (_wrapped(INDENT + _plain(line, keep=True)) for line in found["lines"])
+        return "\n".join([f"{host}:", *lines])
+    if not isinstance(found.get("connections"), dict):
         return ""
-    heading = _colored(found["summary"]["severity"], f"{host}: {_plain(found['summary']['sentence'])}")
-    notes = [_colored("warning", INDENT + _plain(text)) for text in found["warnings"]]
+    if (
+        isinstance(found.get("ok"), bool)
+        and isinstance(found.get("sentence"), str)
+        and "unmanaged" not in found
+    ):
+        return _answer(host, found)
+    if not isinstance(found.get("summary"), dict):
+        return ""
+    heading = _line(found["summary"]["severity"], f"{host}: {_plain(found['summary']['sentence'])}")
+    notes = [_line("warning", INDENT + _plain(text)) for text in found["warnings"]]
     return "\n".join([heading, *notes, *_table([*found["connections"].items(), *found["unmanaged"].items()])])
+
+
+def _answer(host, found):
+    """Return a verb's sentence, and below it what is not as asked."""
+    ok = found["ok"]
+    told = [] if ok else [*map(str, found["problems"]), *_grouped(_trouble(found))]
+    notes = [note for note in map(str, found["notes"]) if note not in told]
+    lines = [_line("ok" if ok else "critical", f"{host}: {_plain(found['sentence'])}")]
+    lines += [_line("critical", INDENT + _plain(text)) for text in told if text != found["sentence"]]
+    return "\n".join([*lines, *(_line("warning", INDENT + _plain(text)) for text in notes)])
+
+
+def _trouble(found):
+    """Yield the name of each connection that is not as asked, and why."""
+    if found.get("overruled"):
+        return
+    for name, row in sorted(found["connections"].items()):
+        if "right" in row:  # as configured: nobody looked whether it is up
+            continue
+        good = row.get("up", row.get("ok"))
+        why = row.get("left") or ("" if good else row.get("reason"))
+        if why:
+            yield name, str(why)
+
+
+def _grouped(trouble):
+    """Return a line for each connection, or one for all of which the same is so."""
+    groups = {}
+    for name, why in trouble:
+        groups.setdefault(name if __opts__.get("verbose") else TRIES.sub("", why), []).append((name, why))
+    for same, rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[1])):
+        names = ", ".join(name for name, _ in rows[:MOST])
+        more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
+        one = f"{rows[0][0]}: {rows[0][1]}"
+        yield one if len(rows) == 1 else f"{len(rows)} connections: {same}: {names}{more}"
 
 
 def _error(host, lines):
     first, rest = "".join(lines[:1]), lines[1:]
     texts = [f"{host}: {_plain(first)}", *(INDENT + _plain(line) for line in rest)]
-    return "\n".join(_colored("critical", text) for text in texts)
+    return "\n".join(_line("critical", text) for text in texts)
 
 
 def _table(connections):
     """Return the lines of a host's table; none for a host without connections."""
     rows = sorted(connections, key=lambda item: (RANKS[item[1]["severity"]], item[0]))
-    cells = [HEADINGS, *(_cells(name, row) for name, row in rows)] if rows else []
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+    if not rows:
+        return []
+    cells, below = [HEADINGS, *(_cells(name, row) for name, row in rows)], ()
+    if _too_wide(cells):
+        below = _grouped((name, _plain(row["reason"])) for name, row in rows if row["reason"])
+        cells = _without("REASON", cells)
+    for spare in SPARE:
+        cells = _without(spare, cells) if _too_wide(cells) else cells
     severities = [row["severity"] for _, row in rows]
-    colored = [_colored(severity, INDENT + line) for severity, line in zip(severities, lines[1:])]
-    return [*(INDENT + line for line in lines[:1]), *colored]
+    heading, *lines = _columns(cells)
+    colored = [_colored(severity, line) for severity, line in zip(severities, lines)]
+    return [heading, *colored, *(_wrapped(INDENT + text) for text in below)]
+
+
+def _columns(cells):
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return [INDENT + "  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _without(heading, cells):
+    place = cells[0].index(heading)
+    return [(*line[:place], *line[place + 1 :]) for line in cells]
+
+
+def _too_wide(cells):
+    return 0 < _width() < max(map(len, _columns(cells)))
 
 
 def _cells(name, row):
@@ -101,6 +178,24 @@ def _plain(text, keep=False):
     """Return a host's text on one line, with no control over the terminal; ``keep`` its columns."""
     line = str(text).expandtabs().replace("\n", " ") if keep else " ".join(str(text).split())
     return "".join(one if one.isprintable() else "?" for one in line)
+
+
+def _width():
+    """Return the columns of the terminal; 0 where there is none: whoever reads that, reads lines."""
+    return shutil.get_terminal_size((0, 0)).columns
+
+
+def _wrapped(text):
+    """Return a line as lines of the terminal, broken at blanks, the further ones indented."""
+    if not 0 < _width() < len(text):
+        return text
+    further = " " * (len(text) - len(text.lstrip())) + INDENT
+    kept = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.wrap(text, _width(), subsequent_indent=further, **kept))
+
+
+def _line(severity, text):
+    return _colored(severity, _wrapped(text))
 
 
 def _colored(severity, text):

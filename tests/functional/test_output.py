@@ -45,7 +45,6 @@ class Minion:
         context = {}
         opts = {**self.opts, "pillar": {"ipsec": self.data}}
         status = salt.loader.minion_mods(opts, context=context)["ipsec.status"]
-        assert status.__outputter__ == "ipsec"
         found = status(**arguments)
         self.retcode = context.get("retcode", 0)
         return found
@@ -68,6 +67,7 @@ def minion(tmp_path, monkeypatch):
         }
     )
     found.looks = [up()]
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(charon, "observe", found.observe)
     monkeypatch.setattr(kernel, "observe", Kernel)
     return found
@@ -325,6 +325,125 @@ def test_spans_and_sizes(minion):
         for value, shown in cases.items():
             found["connections"] = {"cp3001_v4": {**row, key: value}}
             assert f"  {shown}  " in minion.printed({HOST: found})
+
+
+# Other verbs ---------------------------------------------------------------------------------
+
+PEERS = [f"cp30{number:02}" for number in range(1, 18)]
+LONG = "no answer from the peer yet ({} tries): off, unreachable, or UDP 500/4500 is filtered"
+
+
+def answer(ok, sentence, connections=(), problems=(), notes=(), **own):
+    return {
+        **own,
+        "ok": ok,
+        "sentence": sentence,
+        "connections": dict(connections),
+        "problems": list(problems),
+        "notes": list(notes),
+    }
+
+
+def test_every_verb_that_does_something_is_told_by_this_outputter(minion):
+    functions = salt.loader.minion_mods({**minion.opts, "pillar": {}})
+    for verb in ("check", "down", "plan", "reauthenticate", "rollback", "status", "up", "verify"):
+        assert functions[f"ipsec.{verb}"].__outputter__ == "ipsec"
+
+
+def test_a_verb_that_went_well_is_one_sentence_a_host(minion):
+    """``salt HOST ipsec.down`` printed twenty nested lines, six a connection."""
+    row = {"peer": "cp3001", "family": "v4", "sas": 1, "how": "ended", "left": ""}
+    down = answer(
+        True, "1 of 1 connections down in 0.4 s: 1 ended", {"cp3001_v4": row}, held="since", seconds=1
+    )
+    here = {"peer": "cp3001", "family": "v4", "left": "10.0.0.1", "right": "10.0.0.2"}
+    check = answer(True, "1 peer, 1 connection", {"cp3001_v4": here}, notes=["expires soon"])
+    assert minion.printed({"b": down, "a": check}).splitlines() == [
+        "a: 1 peer, 1 connection",
+        "    expires soon",
+        "b: 1 of 1 connections down in 0.4 s: 1 ended",
+    ]
+
+
+def test_what_is_not_well_stands_below_and_what_is_the_same_once(minion):
+    def row(reason, **more):
+        return {"peer": "x", "family": "v4", "up": not reason, "reason": reason, **more}
+
+    rows = {f"{peer}_v4": row(LONG.format(number)) for number, peer in enumerate(PEERS)}
+    rows |= {"cp1_v4": row(""), "cp2_v4": row("held")}
+    up = answer(False, "1 of 19 connections up in 30.1 s", rows, ["the hold is lost"], ["a note"])
+    assert minion.printed({HOST: up}).splitlines() == [
+        f"{HOST}: 1 of 19 connections up in 30.1 s",
+        "    the hold is lost",
+        "    17 connections: no answer from the peer yet: off, unreachable, or UDP 500/4500 is filtered: "
+        "cp3001_v4, cp3002_v4, cp3003_v4 and 14 more",
+        "    cp2_v4: held",
+        "    a note",
+    ]
+    assert len(minion.printed({HOST: up}, verbose=True).splitlines()) == 21
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        (
+            answer(False, "a later one counts", {"a": {"left": "1 SA"}}, overruled="x"),
+            ["h: a later one counts"],
+        ),
+        (
+            answer(False, "0 of 1 down", {"a_v4": {"how": "left", "left": "1 IKE SA"}}),
+            ["h: 0 of 1 down", "    a_v4: 1 IKE SA"],
+        ),
+        (
+            answer(False, "0 of 1 reauthenticated", {"a_v4": {"old": [1], "new": [], "reason": "no key"}}),
+            ["h: 0 of 1 reauthenticated", "    a_v4: no key"],
+        ),
+        (
+            answer(False, "2 problems", problems=["one", "two"], notes=["two"]),
+            ["h: 2 problems", "    one", "    two"],
+        ),
+        (
+            answer(
+                False, "it does not run", problems=["it does not run"], error="it does not run", unknown=["x"]
+            ),
+            ["h: it does not run"],
+        ),
+    ],
+)
+def test_what_verbs_say(minion, found, lines):
+    assert minion.printed({"h": found}).splitlines() == lines
+
+
+def test_at_80_columns_nothing_is_broken_within_a_word(minion, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    minion.looks = [up("cp3001_v6", "cp3002_v6")]
+    found = minion.status(connection="cp3*_v6")
+    word = "a" * 90
+    rows = {f"{peer}_v4": {"up": False, "reason": f"{LONG.format(1)} {word}"} for peer in PEERS}
+    lines = minion.printed({HOST: found, "z": answer(False, "0 of 17 up", rows)}).splitlines()
+    assert lines == [
+        "cp1001.eqiad.example: 2 connections: 2 down",
+        "        CONNECTION  PEER                  FAMILY  STATE  SINCE  IN   OUT",
+        "    !!  cp3001_v6   cp3001.esams.example  v6      down   -      0 B  0 B",
+        "    !!  cp3002_v6   cp3002.esams.example  v6      down   -      0 B  0 B",
+        "    2 connections: loaded, but no SA; this host starts it: cp3001_v6, cp3002_v6",
+        "z: 0 of 17 up",
+        "    17 connections: no answer from the peer yet: off, unreachable, or UDP",
+        "        500/4500 is filtered",
+        f"        {word}:",
+        "        cp3001_v4, cp3002_v4, cp3003_v4 and 14 more",
+    ]
+    monkeypatch.setenv("COLUMNS", "50")
+    assert minion.printed({HOST: found}).splitlines()[1:3] == [
+        "        CONNECTION  FAMILY  STATE  SINCE  IN   OUT",
+        "    !!  cp3001_v6   v6      down   -      0 B  0 B",
+    ]
+    data = {"lines": ["1 host", f"  a: {LONG.format(2)}"], "retcode": 1}
+    assert minion.printed(data).splitlines() == [
+        "1 host",
+        "  a: no answer from the peer yet (2 tries): off,",
+        "      unreachable, or UDP 500/4500 is filtered",
+    ]
 
 
 # The runner ----------------------------------------------------------------------------------
