@@ -60,6 +60,8 @@ class Paths:
         self.sysctl = etc / "sysctl.d/60-ipsec.conf"
         self.login = etc / "update-motd.d/60-hostipsec-hold"
         self.ipsec_global = self.root / "usr/local/sbin/ipsec-global"
+        self.check = self.root / "usr/local/lib/nagios/plugins/check_ipsec"
+        self.check_rights = etc / "sudoers.d/hostipsec-check"  # by which a monitoring agent may start it
         self.completion = self.root / "usr/local/share/bash-completion/completions/ipsec-global"
         # the operating system's
         self.units = etc / "systemd/system"

@@ -45,4 +45,25 @@ ipsec-engine-login:
     - mode: '0755'
     - require:
       - file: ipsec-engine-command
+
+# For Icinga, Nagios and their like; docs/monitoring.md
+ipsec-engine-check:
+  file.managed:
+    - name: /usr/local/lib/nagios/plugins/check_ipsec
+    - source: salt://ipsec/files/check_ipsec
+    - makedirs: true
+    - mode: '0755'
+    - require:
+      - ipsec: ipsec-engine-files
+{%- if salt['file.file_exists']('/usr/sbin/visudo') %}
+
+ipsec-engine-check-rights:
+  file.managed:
+    - name: /etc/sudoers.d/hostipsec-check
+    - source: salt://ipsec/files/hostipsec-check.sudoers
+    - mode: '0440'
+    - check_cmd: /usr/sbin/visudo -c -q -f
+    - require:
+      - file: ipsec-engine-check
+{%- endif %}
 {%- endif %}

@@ -23,7 +23,7 @@ from hostipsec.kernel.kernel import KernelError
 from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, KernelPolicy, KernelState, LoadedConnection
 from hostipsec.paths import Paths
 from hostipsec.pillar import membership
-from hostipsec.programs import ipsec_global
+from hostipsec.programs import check, ipsec_global
 from hostipsec.proof import probe, verification
 from hostipsec.proof.verdict import Replies
 from hostipsec.store import hold, record
@@ -109,6 +109,17 @@ class Faces:
         assert ipsec_global.main(["status", *arguments]) == status
         return status, found, self.capsys.readouterr().out.splitlines()
 
+    def plugin(self, *arguments):
+        """Return exit status, and what the plugin says as JSON; for eyes it says the same."""
+        self.play(check, "PAUSE", 0.0)
+        status = check.main(["--json", *arguments])
+        found = json.loads(self.capsys.readouterr().out)
+        assert check.main(arguments) == status
+        said, _, data = self.capsys.readouterr().out.rstrip("\n").partition(" | ")
+        assert said.startswith(f"IPSEC {found['status']} - ")
+        assert "\n" not in data
+        return status, found, said
+
     def verify(self):
         self.play(probe, "Prober", lambda _: Prober())
         for name in ("send", "collect"):
@@ -127,6 +138,8 @@ class Faces:
         """Return the verdict that all give."""
         _, verdict = self.module()
         _, found, _ = self.command()
+        assert verdicts(found) == verdict
+        _, found, _ = self.plugin()
         assert verdicts(found) == verdict
         assert self.verify() == verdict
         assert self.up() == verdict
@@ -194,6 +207,8 @@ def test_all_is_well(faces):
     assert (faces.minion.retcode, found["warnings"], found["certificate"]) == (0, [], None)
     status, plain, lines = faces.command()
     assert (status, plain["warnings"], plain["certificate"], len(lines)) == (0, [], None, 1)
+    status, _, said = faces.plugin()
+    assert (status, said) == (0, "IPSEC OK - 6 connections: 6 established")
 
 
 def test_a_held_connection(faces):
@@ -208,6 +223,8 @@ def test_a_held_connection(faces):
     status, plain, lines = faces.command()
     assert (found["held"], plain["held"], lines[0]) == (said, said, f"held {said}")
     assert (faces.minion.retcode, status) == (1, 1)
+    status, _, line = faces.plugin()
+    assert (status, said in line) == (1, True)
 
 
 def test_a_hold_that_cannot_be_read(faces):
@@ -220,6 +237,8 @@ def test_a_hold_that_cannot_be_read(faces):
     status, plain, lines = faces.command()
     assert (status, plain["warnings"]) == (1, found["warnings"])
     assert lines[-1] == f"WARNING: {found['warnings'][0]}"
+    status, _, line = faces.plugin()
+    assert (status, found["warnings"][0] in line) == (2, True)
 
 
 def test_a_charon_that_does_not_answer(faces):
@@ -231,6 +250,8 @@ def test_a_charon_that_does_not_answer(faces):
     assert (faces.minion.retcode, status) == (1, 1)
     assert found["warnings"] == plain["warnings"] == [SILENT]
     assert lines[0].endswith("; charon does not answer")
+    status, _, line = faces.plugin("-c", "100")
+    assert (status, line.partition(";")[0]) == (2, f"IPSEC CRITICAL - charon does not answer ({SILENT})")
     assert lines[-1] == f"WARNING: {SILENT}"
 
 
@@ -244,6 +265,8 @@ def test_a_kernel_that_cannot_be_read(faces):
     assert (faces.minion.retcode, status) == (1, 1)
     assert found["warnings"] == plain["warnings"] == [UNREAD]
     assert lines[-1] == f"WARNING: {UNREAD}"
+    status, _, line = faces.plugin()
+    assert (status, line.partition(";")[0]) == (3, f"IPSEC UNKNOWN - {UNREAD.partition(';')[0]}")
     with pytest.raises(HostIPsecError, match="Operation not permitted"):  # whose counters would prove it
         faces.verify()
 
@@ -272,6 +295,8 @@ def test_a_certificate_that_is_about_to_expire(faces, ca, left, severity, said):
     assert found["certificate"]["sentence"].startswith(said)
     warned = [line for line in lines if line.startswith(f"{severity.upper()}: {said}")]
     assert len(warned) == (severity != "ok")
+    status, _, line = faces.plugin()
+    assert (status, said in line) == (("ok", "warning", "critical").index(severity), severity != "ok")
 
 
 def test_the_warning_begins_where_the_pillar_says(faces, ca):
@@ -325,3 +350,4 @@ def test_a_keeper_that_does_not_run(faces, result, said):
     assert [text.startswith(said) for text in found["warnings"]] == ([True] if said else [])
     assert found["problems"] == found["warnings"]
     assert any(line.startswith(f"WARNING: {said}") for line in lines) is bool(said)
+    assert faces.plugin()[0] == (1 if said else 0)

@@ -26,6 +26,7 @@ PURE = (
     "emergency.pins",
     "emergency.stopped",
     "errors",
+    "faces.plugin",
     "fleet.answers",
     "fleet.asking",
     "fleet.batches",

@@ -234,13 +234,20 @@ def _configuration() -> Part:
 
 def _files() -> Part:
     here = paths.here
-    there = [path for path in (here.ipsec_global, here.completion, here.login, here.engine) if path.exists()]
+    ours = (here.ipsec_global, here.completion, here.login, here.check, here.check_rights, here.engine)
+    there = [path for path in ours if path.exists()]
 
     def remove() -> None:
         _remove(list(map(str, (path for path in there if path != here.engine))))
         if here.engine.exists():
             shutil.rmtree(here.engine)
-        for directory in (here.completion.parent, here.completion.parent.parent, here.login.parent):
+        for directory in (
+            here.completion.parent,
+            here.completion.parent.parent,
+            here.login.parent,
+            here.check.parent,
+            here.check.parent.parent,
+        ):
             _empty(directory)  # where they were missing
 
     return Part(dict.fromkeys(map(str, there), "removed"), remove)

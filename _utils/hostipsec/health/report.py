@@ -92,10 +92,11 @@ class Report(NamedTuple):
     doubtful: bool = False  # nothing was compared with the kernel, or the keeper does not run
     unsure: str = ""  # why it is not known who holds what down; nothing is well then
 
-    def only(self, peer: str = "*", connection: str = "*") -> Report:
-        """Return the report on those connections whose peer and name match shell patterns."""
+    def only(self, peer: str = "*", connection: str = "*", stage: str = "*") -> Report:
+        """Return the report on those connections whose peer, name and stage match shell patterns."""
         rows = (row for row in self.connections if fnmatchcase(row.peer, peer))
-        return self._replace(connections=tuple(row for row in rows if fnmatchcase(row.name, connection)))
+        rows = (row for row in rows if fnmatchcase(row.name, connection) and fnmatchcase(row.stage, stage))
+        return self._replace(connections=tuple(rows))
 
     @property
     def managed(self) -> tuple[ConnectionHealth, ...]:
