@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|join|apply|plan|down|dead|up|status|fleet ...]
+.build/venv/bin/python tests/bench/bench.py [render|join|apply|plan|down|dead|up|status|check|fleet ...]
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ BENCHMARKS = {
     "dead": one_host.dead,
     "up": one_host.up,
     "status": one_host.status,
+    "check": one_host.check,
     "fleet": fleet.main,
 }
 

@@ -29,6 +29,7 @@ from hostipsec.proof import probe
 from hostipsec.strongswan import render
 from hostipsec.strongswan.sections import Configuration, charon_settings
 
+ROOT = Path(__file__).parents[2]
 MANY = 100
 ROUNDS = 5
 DEADLINE = 10.0
@@ -213,7 +214,6 @@ def up() -> None:
 
 def salt_call(place: Path) -> list[str]:
     """Return the command that asks module ``ipsec`` for the status, with a pillar of all peers."""
-    root = Path(__file__).parents[2]
     hosts = {f"cp{n:04}.example": {"site": "west", "ipv4": address(n)} for n in range(MANY)}
     hosts["east.example"] = {"site": "east", "ipv4": EAST}
     rules = [{"name": "all", "between": {"site": "east"}, "and": {"site": "west"}}]
@@ -222,7 +222,7 @@ def salt_call(place: Path) -> list[str]:
         "id": "east.example",
         "file_client": "local",
         "root_dir": str(place),
-        "module_dirs": [str(root / "_modules")],
+        "module_dirs": [str(ROOT / "_modules")],
         "enable_fqdns_grains": False,
         "pillar_roots": {"base": [str(place / "pillar")]},
     }
@@ -230,7 +230,7 @@ def salt_call(place: Path) -> list[str]:
     (place / "pillar/top.sls").write_text(yaml.safe_dump({"base": {"*": ["ipsec"]}}))
     (place / "pillar/ipsec.sls").write_text(yaml.safe_dump(pillar))
     (place / "minion").write_text(yaml.safe_dump(config))
-    utils, call = f"PYTHONPATH={root / '_utils'}", str(root / ".build/venv/bin/salt-call")
+    utils, call = f"PYTHONPATH={ROOT / '_utils'}", str(ROOT / ".build/venv/bin/salt-call")
     return ["env", utils, call, "--local", f"--config-dir={place}", "--out=json", "ipsec.status"]
 
 
@@ -260,8 +260,7 @@ def status() -> None:
 
 def salt_call_ping(place: str) -> list[str]:
     """Return the same command for what Salt does anyway."""
-    root = Path(__file__).parents[2]
-    return [str(root / ".build/venv/bin/salt-call"), "--local", f"--config-dir={place}", "test.ping"]
+    return [str(ROOT / ".build/venv/bin/salt-call"), "--local", f"--config-dir={place}", "test.ping"]
 
 
 def measured(made: Peers, command: list[str]) -> tuple[float, int]:
@@ -270,3 +269,50 @@ def measured(made: Peers, command: list[str]) -> tuple[float, int]:
     seconds, memory, code = done.stdout.split()
     assert code == "0", done.text
     return float(seconds), int(memory)
+
+
+# check ---------------------------------------------------------------------------------------
+
+PLUGINS_AND_THEIRS = {
+    "usr/local/lib/nagios/plugins/check_ipsec": "states/ipsec/files/check_ipsec",
+    "tmp/check_by_text": "tests/functional/check_by_text",
+}
+SPENT = """
+import os, subprocess, sys, time
+begin = time.monotonic()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+times = os.times()
+print(time.monotonic() - begin, times.children_user + times.children_system, done.returncode)
+"""
+
+
+def check() -> None:
+    """The plugin with 100 and 1,000 connections, against a check by the text of the same facts."""
+    rows = []
+    for number in (MANY, 10 * MANY):
+        with peers(number, stage="start") as made:
+            made.up()
+            for path, source in PLUGINS_AND_THEIRS.items():
+                (made.east.root / path).parent.mkdir(parents=True, exist_ok=True)
+                made.east.write(path, (ROOT / source).read_text(), 0o755)
+            found: dict[str, list[list[float]]] = {path: [] for path in PLUGINS_AND_THEIRS}
+            for count in range(1, ROUNDS + 1):
+                say(f"check of {number}, {count} of {ROUNDS}")
+                for path, runs in found.items():
+                    runs.append(spent(made, [f"/{path}", *(["libipsec"] if "text" in path else [])]))
+        wall, cpu = ({path: median([one[part] for one in found[path]]) for path in found} for part in (0, 1))
+        ours, theirs = found
+        for side, path in (("check_ipsec", ours), ("sh and awk", theirs)):
+            seconds, ratio = f"{wall[path]:.2f}", f"{wall[theirs] / wall[path]:.1f}"
+            rows.append(
+                [f"{side}, {number:,}", seconds, ratio, f"{cpu[path]:.2f}", f"{cpu[theirs] / cpu[path]:.1f}"]
+            )
+    headings = ["", "s", "times faster", "s of CPU", "times less"]
+    table(f"The check of a host whose connections are all up (median of {ROUNDS})", headings, rows)
+
+
+def spent(made: Peers, command: list[str]) -> list[float]:
+    """Return the seconds, and those of CPU, of a command on the host that must end well."""
+    *seconds, code = made.east.process(["python3", "-c", SPENT, *command], 120).stdout.split()
+    assert code == "0", command
+    return [float(one) for one in seconds]

@@ -162,7 +162,7 @@ class Peers:
         """Have connections established."""
         wanted = {name(n) for n in numbers or range(self.count)}
         ViciBackend(self.east.vici).initiate(sorted(wanted), timeout=60)
-        wait_for(lambda: wanted <= self.established, f"{len(wanted)} connections", 60)
+        wait_for(lambda: wanted <= self.established, f"{len(wanted)} connections", max(60, len(wanted)))
 
     @property
     def look(self) -> Charon:
