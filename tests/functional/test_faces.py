@@ -351,3 +351,21 @@ def test_a_keeper_that_does_not_run(faces, result, said):
     assert found["problems"] == found["warnings"]
     assert any(line.startswith(f"WARNING: {said}") for line in lines) is bool(said)
     assert faces.plugin()[0] == (1 if said else 0)
+
+
+def test_a_peer_in_maintenance(faces, data):
+    """What is left of it was no trouble by the pillar, and trouble for whoever has the record alone."""
+    data["hosts"]["cp3001.esams.example"]["maintenance"] = True
+    faces.minion.pillar(data)
+    there = membership.read(data, HOST)
+    paths.here.record.write_text(record.render(Record(there.connections, resting=there.resting)))
+    assert record.read().resting == there.resting != ()
+    left = {one.name for one in there.resting}
+    found, verdict = faces.module()
+    status, plain, _ = faces.command()
+    shown = {name: row["severity"] for name, row in plain["connections"].items()}
+    assert {name: shown[name] for name in left} == dict.fromkeys(left, "ok")
+    assert {row["severity"] for row in found["unmanaged"].values()} == {"ok"}
+    assert (faces.minion.retcode, status, set(found["unmanaged"])) == (0, 0, left)
+    status, _, said = faces.plugin()
+    assert (status, said.partition("; 2 connections in maintenance: ")[2]) == (0, ", ".join(sorted(left)))

@@ -16,6 +16,7 @@ from hostipsec.faces import plugin
 from hostipsec.faces.plugin import Limits, Status, ranged
 from hostipsec.health import observation
 from hostipsec.health.expiry import Expiry
+from hostipsec.health.look import Look
 from hostipsec.health.report import SEVERITY, STATES, ConnectionHealth, Report
 from hostipsec.model import Charon
 from hostipsec.programs import check
@@ -39,8 +40,8 @@ def report(*rows, answered=True, **more):
 NO_LIMITS = Limits()
 
 
-def said(found, limits=NO_LIMITS, unread=None, dead=(), shown=None):
-    return plugin.said(found, shown or found, unread or {}, dead, limits)
+def said(found, limits=NO_LIMITS, unread=None, dead=(), resting=()):
+    return plugin.said(Look((), None, unread=unread or {}, dead=dead, resting=resting), found, found, limits)
 
 
 # Ranges --------------------------------------------------------------------------------------
@@ -176,6 +177,15 @@ def test_no_range_covers_what_leaks_is_held_and_yet_up_or_is_not_of_connections(
     assert said(report(row(1, "down"), answered=False), limits).status is Status.CRITICAL
     assert said(report(row(1, "held")), limits).status is Status.WARNING
     assert said(report(row(1)), limits, dead=["the keeper hangs"]).status is Status.WARNING
+
+
+def test_maintenance_is_said_and_no_trouble():
+    found = said(report(row(1)), resting=[WEST_V4, WEST_V6])
+    assert (found.status, found.line) == (
+        Status.OK,
+        "IPSEC OK - 1 connection: 1 established; 2 connections in maintenance: west_v4, west_v6",
+    )
+    assert found.data[-1] == "maintenance=2"
 
 
 def test_one_line_without_a_second_bar():

@@ -32,12 +32,14 @@ FULL = Record(
     1400,
     60,
     (connection(5)._replace(left=ip_address("0.0.0.0")),),
+    (connection(6),),
 )
 
 
 def test_it_is_read_back():
     assert record.parse(record.render(FULL)) == FULL
     assert record.parse(record.render(Record())) == Record()
+    assert record.parse(record.render(Record(resting=FULL.resting))) == Record(resting=FULL.resting)
 
 
 OLD = '{"connections": [\n%s\n]}\n'

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
 from ..answer import counted
 from ..errors import HostIPsecError
 from ..fleet import hostnames
+from ..health.look import Look
 from ..health.report import LEAKS, STATES, ConnectionHealth, Report
 
 PREFIX = "IPSEC"
@@ -94,29 +95,33 @@ def unknown(why: HostIPsecError | str) -> Said:
     return Said(Status.UNKNOWN, str(why))
 
 
-def said(
-    report: Report, shown: Report, unread: Mapping[str, str], dead: Sequence[str], limits: Limits
-) -> Said:
+def said(seen: Look, report: Report, shown: Report, limits: Limits) -> Said:
     """Say what a plugin says of a host.
 
-    ``report``  the verdict on the host
+    ``seen``    the look
+    ``report``  the verdict on it
     ``shown``   the same, with those connections that were asked for
-    ``unread``  what could not be looked at, by what it is, and why
-    ``dead``    who is to run beside charon, and does not
     ``limits``  what an operator tolerates of connections that are down; nothing else is tolerated
     """
-    found = [*_of_the_host(report, unread, dead), *_of_connections(shown, limits)]
+    found = [*_of_the_host(seen, report), *_of_connections(shown, limits)]
     found.sort(key=lambda one: -_ORDER.index(one[0]))  # the worst first; else in the order in which they came
     worst = found[0][0] if found else Status.OK
     sentences = [sentence for status, sentence in found if status is not Status.OK]
     summary = [] if sentences and not shown.connections else [shown.sentence]
-    return Said(worst, "; ".join([*sentences, *summary]), shown.trouble, tuple(_data(shown, limits)))
+    data = tuple(_data(seen, shown, limits))
+    return Said(worst, "; ".join([*sentences, *summary, *_resting(seen)]), shown.trouble, data)
 
 
-def _of_the_host(
-    report: Report, unread: Mapping[str, str], dead: Sequence[str]
-) -> Iterator[tuple[Status, str]]:
+def _resting(seen: Look) -> Iterator[str]:
+    """Say what is left out."""
+    if seen.resting:
+        names = hostnames.few([one.name for one in seen.resting])
+        yield f"{counted(len(seen.resting))} in maintenance: {names}"
+
+
+def _of_the_host(seen: Look, report: Report) -> Iterator[tuple[Status, str]]:
     """Yield what is not well beside connections."""
+    unread = seen.unread
     if not report.answered:
         why = unread.get("charon", "")
         yield (Status.CRITICAL, f"charon does not answer ({why})" if why else "charon does not answer")
@@ -125,7 +130,7 @@ def _of_the_host(
     for part, why in unread.items():
         if part != "charon" and why != report.unsure:
             yield (Status.UNKNOWN, why)
-    yield from ((Status.WARNING, sentence) for sentence in dead)
+    yield from ((Status.WARNING, sentence) for sentence in seen.dead)
     ends = report.certificate
     if ends:
         yield (_STATUS[ends.severity], ends.sentence)
@@ -162,13 +167,14 @@ def _tolerated(shown: Report, limits: Limits) -> Optional[Status]:
     return Status.OK
 
 
-def _data(shown: Report, limits: Limits) -> Iterator[str]:
+def _data(seen: Look, shown: Report, limits: Limits) -> Iterator[str]:
     """Yield the performance data: how many connections there are by state, how many are down, days left."""
     total = len(shown.connections)
     ranges = ";".join(one.text if one else "" for one in (limits.warning, limits.critical))
     yield f"trouble={sum(map(tolerable, shown.connections))};{ranges};0;{total}"
     counts = shown.counts
     yield from (f"'{state}'={counts[state]};;;0;{total}" for state in STATES)
+    yield f"maintenance={len(seen.resting)}"
     if shown.certificate:
         yield f"certificate_days={shown.certificate.days_left}"
 

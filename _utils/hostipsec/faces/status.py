@@ -101,9 +101,12 @@ def _recorded() -> Record:
 
 
 def _look(expected: _Expected) -> tuple[Look, Report]:
-    seen = observation.observe(expected.connections, warn_days=expected.warn_days, meant=expected.meant)
+    resting = expected.member.resting if expected.member else ()
+    seen = observation.observe(
+        expected.connections, warn_days=expected.warn_days, resting=resting, meant=expected.meant
+    )
     seen = observation.watched(seen).without("record", record.found().wrong)
-    return seen, look.judged(seen, expected.member.resting if expected.member else ())
+    return seen, look.judged(seen)
 
 
 # Presenting ----------------------------------------------------------------------------------

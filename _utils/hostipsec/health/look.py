@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Optional
@@ -39,6 +39,9 @@ class Look(NamedTuple):
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     meant: Meant = Meant()  # what SAs are to be like
     barred: tuple[Connection, ...] = ()  # what is blocked beside the connections
+    resting: tuple[
+        Connection, ...
+    ] = ()  # left out since an end is in maintenance: what is left is no trouble
     absent: Mapping[Address, str] = _ALL_THERE  # addresses of connections that are not here, and why
 
     @property
@@ -73,10 +76,10 @@ class Look(NamedTuple):
         return (*self.free, *(one for one in self.barred if one.name not in held))
 
 
-def judged(look: Look, maintenance: Sequence[Connection] = (), previous: Optional[Charon] = None) -> Report:
-    """Return the verdict; ``maintenance`` and ``previous`` are those of :func:`judge.evaluate`."""
+def judged(look: Look, previous: Optional[Charon] = None) -> Report:
+    """Return the verdict; ``previous`` is that of :func:`judge.evaluate`."""
     shown = (look.connections, look.charon, look.kernel, look.held)
-    report = judge.evaluate(*shown, maintenance, previous, look.meant, look.absent)
+    report = judge.evaluate(*shown, look.resting, previous, look.meant, look.absent)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
     warnings = (*look.unread.values(), *look.dead)
     doubtful = bool(look.dead) or (look.plane == planes.KERNEL and look.kernel is None)

@@ -31,11 +31,12 @@ def observe(
     mtu: Optional[int] = None,
     warn_days: int = defaults.WARN_DAYS,
     barred: Sequence[Connection] = (),
+    resting: Sequence[Connection] = (),
     meant: Optional[Meant] = None,
 ) -> Look:
     """Look at this host once: at charon, after it at the kernel, last at the holds, which count at once.
 
-    ``connections`` are those that shall run here; without, the first four arguments are those on record.
+    ``connections`` are those that shall run here; without, the first five arguments are those on record.
     What cannot be read is said in the look, and stops nothing. ``meant`` is by default what ipsec.conf says.
     Raises HostIPsecError where the record is needed and damaged.
     """
@@ -60,4 +61,5 @@ def observe(
     now = datetime.now(timezone.utc)
     unread.update({looks.HOLD: wrong} if wrong else {})
     seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
-    return seen._replace(barred=tuple(barred), meant=present.meant() if meant is None else meant)
+    seen = seen._replace(barred=tuple(barred), resting=tuple(resting))
+    return seen._replace(meant=present.meant() if meant is None else meant)

@@ -38,6 +38,8 @@ class Membership:
     @property
     def resting(self) -> tuple[Connection, ...]:
         """Return the connections that this host would have if no host were in maintenance."""
+        if not any(host.maintenance for host in self.fleet.hosts):
+            return ()
         hosts = tuple(host._replace(maintenance=False) for host in self.fleet.hosts)
         every = topology.connections(self.fleet._replace(hosts=hosts), self.host.id)
         return tuple(one for one in every if one not in self.connections)

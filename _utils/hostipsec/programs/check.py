@@ -103,6 +103,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except HostIPsecError as error:
         _print(plugin.unknown(error).lines())
         return plugin.Status.UNKNOWN
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _checked(options: argparse.Namespace, end: float) -> int:
@@ -115,7 +117,7 @@ def _checked(options: argparse.Namespace, end: float) -> int:
         time.sleep(PAUSE)
         seen, report = _look(known)
         shown = _shown(seen, report, options)
-    found = plugin.said(report, shown, seen.unread, seen.dead, Limits(options.warning, options.critical))
+    found = plugin.said(seen, report, shown, Limits(options.warning, options.critical))
     if options.json:
         _print([json.dumps(plugin.as_plain(found, shown), indent=2)])
     else:

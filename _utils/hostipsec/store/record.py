@@ -36,6 +36,7 @@ class Record(NamedTuple):
     mtu: Optional[int] = None  # of the routes to the peers; None where none is locked
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     barred: tuple[Connection, ...] = ()  # blocked, and none of charon's: see ``topology.barred``
+    resting: tuple[Connection, ...] = ()  # left out since an end is in maintenance
 
     @property
     def names(self) -> frozenset[str]:
@@ -121,9 +122,10 @@ def render(record: Record) -> str:
     rest = {"mtu": record.mtu, "warn_days": record.warn_days}
     told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
     parts = [f'"connections": [\n{_lines(record.connections)}\n]']
-    parts += [f'"barred": [\n{_lines(record.barred)}\n]'] if record.barred else []
+    others = {"barred": record.barred, "resting": record.resting}
+    parts += [f'"{key}": [\n{_lines(connections)}\n]' for key, connections in others.items() if connections]
     text = ", ".join([*parts, *(f'"{key}": {value}' for key, value in told.items())])
-    return _summed(f"{{{text}") if record.guarded else f"{{{text}}}\n"
+    return _summed(f"{{{text}") if record.guarded or record.resting else f"{{{text}}}\n"
 
 
 def _lines(connections: Iterable[Connection]) -> str:
@@ -144,8 +146,10 @@ def parse(text: str) -> Record:
         found = json.loads(text)
         _check_sum(text, found)
         rest = {key: _number(found[key]) for key in ("mtu", "warn_days") if found.get(key) is not None}
-        lists = {key: _connections(found.get(key, ())) for key in ("connections", "barred")}
-        return Record(lists["connections"], barred=lists["barred"], **rest)
+        shall, barred, resting = (
+            _connections(found.get(key, ())) for key in ("connections", "barred", "resting")
+        )
+        return Record(shall, barred=barred, resting=resting, **rest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
 
