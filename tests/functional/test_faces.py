@@ -361,7 +361,7 @@ def test_a_peer_in_maintenance(faces, data):
     paths.here.record.write_text(record.render(Record(there.connections, resting=there.resting)))
     assert record.read().resting == there.resting != ()
     left = {one.name for one in there.resting}
-    found, verdict = faces.module()
+    found, _ = faces.module()
     status, plain, _ = faces.command()
     shown = {name: row["severity"] for name, row in plain["connections"].items()}
     assert {name: shown[name] for name in left} == dict.fromkeys(left, "ok")

@@ -117,13 +117,13 @@ def test_a_host_in_no_rule(tmp_path, data):
 
 
 def test_what_the_sls_files_get_to_know(minion, data):
-    minion.pillar({**data, "packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.a.b": 0}})
+    minion.pillar({**data, "packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.core.somaxconn": 4096}})
     found = minion.call("ipsec_host.facts")
     assert (found["member"], found["systemd"], found["vici"]) == (True, True, False)
     assert found["service"] == "strongswan-starter"
     assert {"libcharon-extra-plugins", "strongswan-starter"} < {*found["packages"]}
     assert found["init_script"] == "/etc/init.d/ipsec"
-    assert found["sysctl"]["net.a.b"] == "0"
+    assert found["sysctl"]["net.core.somaxconn"] == "4096"
 
 
 def test_on_sysv_nothing_is_diverted(minion):
