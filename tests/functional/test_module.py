@@ -117,7 +117,8 @@ def test_a_host_in_no_rule(tmp_path, data):
 
 
 def test_what_the_sls_files_get_to_know(minion, data):
-    minion.pillar({**data, "packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.core.somaxconn": 4096}})
+    more = {"packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.core.somaxconn": 4096}}
+    minion.pillar({**data, **more})
     found = minion.call("ipsec_host.facts")
     assert (found["member"], found["systemd"], found["vici"]) == (True, True, False)
     assert found["service"] == "strongswan-starter"
