@@ -92,3 +92,22 @@ def test_of_all_who_start_the_same_at_once_one_does(peers):
     wait_for(lambda: len(peers.established) == 3, "all three")
     numbers = sorted(number for one in ids(peers).values() for number in one)
     assert numbers == [before + 1, before + 2, before + 3]  # none was made beside them, and ended again
+
+
+def test_an_attempt_of_this_host_ends_once_the_peer_is_back_and_began_itself(peers, keeper):
+    """The peer knocked, and answered the next retransmission as well: two IKE SAs for 10 to 15 s."""
+    assert peers.ipsec_global("down", "--no-hold").status == 0
+    peers.addresses("del", [1])
+    keeper()
+    wait_for(lambda: [*half_open(peers)] == ["cp0001_v4"], "an attempt that nobody answers")
+    (attempt,) = half_open(peers).values()
+    peers.addresses("add", [1])
+    peers.initiate_from_peers([1])
+    wait_for(lambda: not half_open(peers) and len(peers.established) == 3, "no attempt beside it")
+    assert f"IKE_SA cp0001_v4[{attempt}] established" not in peers.east.log
+    assert [len(numbers) for numbers in ids(peers).values()] == [1, 1, 1]
+
+
+def half_open(peers):
+    """Return the ids of the attempts of this host, by connection."""
+    return {sa.name: sa.uniqueid for sa in peers.look.ike_sas if sa.initiator and sa.state == "CONNECTING"}

@@ -55,7 +55,8 @@ class Machine(Host):
         for name in names:
             self.ids += 1
             self.done.append(("start", round(self.time)))
-            self.sas.append(IkeSA(name, self.ids, "", "10.0.0.1", "10.0.0.2", initiator=True))
+            sa = IkeSA(name, self.ids, "", "10.0.0.1", "10.0.0.2", initiator=True)
+            self.sas.append(sa._replace(responder_spi="0" * 16))
         return {}
 
     def terminate(self, ids, force=False, timeout=0):
@@ -126,6 +127,40 @@ def test_no_knock_is_begun_that_the_deadline_would_cut_short():
     machine = Machine()
     up(machine, False, COMMAND, TURN + 1)
     assert machine.done == []
+
+
+def test_of_its_own_attempt_and_the_peers_that_came_up_the_own_one_ends():
+    """A peer that comes back knocks, and answers the next retransmission as well: two IKE SAs."""
+    machine = Machine()
+    plain = machine.observe
+
+    def observe(timeout=0):
+        found = plain(timeout)
+        if machine.time < 3 or not machine.sas:
+            return found
+        child = ChildSA("cp2_v4", "INSTALLED", "TRANSPORT")
+        back = IkeSA("cp2_v4", 9, "ESTABLISHED", "10.0.0.1", "10.0.0.2", children=(child,))
+        return found._replace(ike_sas=(*found.ike_sas, back))
+
+    machine.observe = observe
+    up(machine, True)
+    assert machine.done[:2] == [("start", 0), ("end", 3)]
+
+
+@pytest.mark.parametrize("deadline", [TURN + KNOCK + 1, TURN + KNOCK + 0.5])
+def test_a_knock_that_the_peer_has_answered_goes_on(deadline):
+    """Ended between its answer and its SA, the peer would have an SA that nobody owns, for minutes."""
+    machine = Machine()
+    plain = machine.initiate
+
+    def initiate(names, timeout=0):
+        plain(names, timeout)
+        machine.sas = [one._replace(responder_spi="8c07eb5f7bd1f4a1") for one in machine.sas]
+        return {}
+
+    machine.initiate = initiate
+    up(machine, False, COMMAND, deadline)
+    assert [what for what, _ in machine.done] == ["start"]
 
 
 def test_what_is_refused_is_started_again():

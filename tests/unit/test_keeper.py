@@ -16,7 +16,7 @@ from hostipsec.charon.vicisession import UnavailableError
 from hostipsec.emergency import starting
 from hostipsec.health import observation
 from hostipsec.health.look import Look, judged
-from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, surplus, useless
+from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, overtaken, surplus, useless
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
@@ -157,6 +157,49 @@ def test_what_is_too_many_only_for_a_moment_is_charons_own_affair():
     assert repair._lasting({NAME: (3,)}) == {NAME: (3,)}
 
 
+# Both ends have begun ------------------------------------------------------------------------
+
+
+def attempt(number=7, answered=False, **more):
+    spi = "8c07eb5f7bd1f4a1" if answered else "0" * 16
+    ends = (NAME, number, "CONNECTING", "10.0.0.1", "10.0.0.2")
+    return IkeSA(*ends, initiator=True, initiator_spi="b0e7", responder_spi=spi)._replace(**more)
+
+
+def of_peer(number=9, **more):
+    child = ChildSA(NAME, "INSTALLED", "TRANSPORT")
+    return IkeSA(NAME, number, "ESTABLISHED", "10.0.0.1", "10.0.0.2", children=(child,))._replace(**more)
+
+
+def seen(*sas):
+    return charon()._replace(ike_sas=sas)
+
+
+def test_an_attempt_that_nobody_answered_ends_once_the_peer_itself_has_begun():
+    """A host came back, and began: then it answered a retransmission as well. 11 of 51 pairs had two."""
+    assert overtaken([connection("start", True)], seen(attempt(), of_peer())) == (7,)
+    assert overtaken([connection("start", False)], seen(attempt(), of_peer())) == (7,)
+
+
+@pytest.mark.parametrize(
+    "sas",
+    [
+        (attempt(),),
+        (attempt(answered=True), of_peer()),  # the peer may have it: ended here, it would be nobody's
+        (attempt(responder_spi=""), of_peer()),  # not told
+        (attempt(initiator=False), of_peer()),
+        (attempt(state="ESTABLISHED"), of_peer()),
+        (attempt(), of_peer(state="CONNECTING", name="(unnamed)")),  # anybody can send that
+        (attempt(), of_peer(children=())),
+        (attempt(), of_peer(initiator=True)),
+        (attempt(), of_peer(remote_host="10.0.0.9")),  # another peer's
+        (attempt(name="vpn", remote_host="10.0.0.9"), of_peer()),  # another's
+    ],
+)
+def test_otherwise_an_attempt_goes_on(sas):
+    assert overtaken([connection("start", True)], seen(*sas)) == ()
+
+
 # A pass --------------------------------------------------------------------------------------
 
 STATES = "ip -s xfrm state list nokeys"
@@ -255,6 +298,26 @@ def test_a_pass_where_an_mtu_is_locked(machine):
     machine.record(ONE, mtu=1450)
     Keeper().once()
     assert machine.done == ["look", STATES, POLICIES, *ROUTES]
+
+
+def test_while_an_attempt_is_not_answered_the_keeper_looks_in_between(machine):
+    """A pass is too late: the peer answers the next retransmission as soon as it is back."""
+    machine.record(ONE)
+    keeper = Keeper()
+    keeper.overtaken.glance()
+    machine.charon = seen(attempt())
+    keeper.once()
+    machine.done.clear()
+    keeper.overtaken.glance()
+    assert machine.done == []
+    machine.charon = seen(attempt(), of_peer())
+    keeper.overtaken.glance()
+    assert machine.done == ["terminate [7]"]
+    machine.charon = seen(of_peer())
+    keeper.once()
+    machine.charon, machine.done = None, []
+    keeper.overtaken.glance()
+    assert machine.done == []
 
 
 def test_without_a_record_there_is_no_look(machine):

@@ -117,7 +117,7 @@ def test_the_service_manager_is_told_in_each_pass(here, manager):
     heartbeat.beat()
     assert manager.recv(100) == b"WATCHDOG=1"
     assert here.keeper_beat.read_text() == "1000\n"
-    keeper.pause(keeper.PAUSE * 1.5)
+    keeper.pause(keeper.PAUSE * 1.5, lambda: None)
     assert manager.recv(100) == b"WATCHDOG=1"
 
 

@@ -207,6 +207,7 @@ class _Comeback:
         if self.look is None:
             return
         self._listen()
+        self._end(repair.overtaken(self.wanted, self.look))
         self._end_turns(KNOCK)
         if not self._due(self.look):
             return
@@ -228,10 +229,12 @@ class _Comeback:
     def _end_turns(self, patience: float = 0.0) -> None:
         """End what this host began in the stead of a peer that does not answer: to go on is the peer's."""
         over = {name for name in self.turned if self.elapsed - self.started[name] >= patience}
-        sas = self.look.ike_sas if self.look else ()
-        half = [sa.uniqueid for sa in sas if sa.initiator and sa.state == "CONNECTING" and sa.name in over]
+        waiting = repair.unanswered(self.wanted, self.look) if self.look else {}
+        self._end([number for name, ids in waiting.items() if name in over for number in ids])
+
+    def _end(self, ids: Sequence[int]) -> None:
         with contextlib.suppress(CharonError):
-            self.host.terminate(half, True)
+            self.host.terminate(ids)
 
     def _due(self, look: Charon) -> tuple[str, ...]:
         """Return what is to be started now: loaded, without an SA, not started just before, and its turn."""

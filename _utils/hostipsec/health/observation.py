@@ -26,6 +26,13 @@ def watched(look: Look) -> Look:
     return look._replace(dead=(dead,) if dead else ())
 
 
+def by_record(known: record.Found, meant: Optional[Meant] = None) -> Look:
+    """Return a look at this host where what shall run here is what is on record."""
+    told = known.record
+    seen = observe(told.connections, told.mtu, told.warn_days, told.barred, told.resting, meant)
+    return seen.without("record", known.wrong)
+
+
 def observe(
     connections: Optional[Sequence[Connection]] = None,
     mtu: Optional[int] = None,
@@ -41,8 +48,7 @@ def observe(
     Raises HostIPsecError where the record is needed and damaged.
     """
     if connections is None:
-        known = record.needed()
-        return observe(*known.record, meant).without("record", known.wrong)
+        return by_record(record.needed(), meant)
     lefts = [one.left for one in connections]
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}

@@ -15,6 +15,7 @@ WINDOW = 40  # seconds of charon's life after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+_NO_SPI = "0" * 16  # of a responder that has not answered
 SOON, SELDOM = 5.0, 60.0  # seconds between two attempts to start what is refused, at first and at most
 
 
@@ -98,8 +99,30 @@ class Patience:
             self._next[name], self._begun[name] = now + self._pause[name], now
 
 
+def unanswered(connections: Sequence[Connection], observed: Charon) -> Mapping[str, tuple[int, ...]]:
+    """Return the attempts of this host that no peer has answered in any way: name -> ids of IKE SAs.
+
+    Of an attempt that was answered the peer may have an SA already, which nobody would own if it were ended.
+    """
+    waiting = [sa for sa in observed.ike_sas if sa.initiator and sa.state == "CONNECTING"]
+    found = owner.shares(connections, [sa for sa in waiting if sa.responder_spi == _NO_SPI])
+    return {name: tuple(sa.uniqueid for sa in sas) for name, sas in found.items() if sas}
+
+
+def overtaken(connections: Sequence[Connection], observed: Charon) -> tuple[int, ...]:
+    """Return those of connections that the peer has brought up meanwhile, by an attempt of its own.
+
+    charon goes on with them: the peer, back again, answers the next retransmission, and the pair has two IKE
+    SAs.
+    """
+    up = [sa for sa in observed.ike_sas if not sa.initiator and sa.state == "ESTABLISHED" and _carries(sa)]
+    there = owner.present(connections, up)
+    waiting = unanswered([one for one in connections if one.name in there], observed)
+    return tuple(sorted(number for ids in waiting.values() for number in ids))
+
+
 def _is_sign(sa: IkeSA) -> bool:
-    return not sa.initiator or any(child.state == "INSTALLED" for child in sa.children)
+    return not sa.initiator or _carries(sa)
 
 
 def useless(
@@ -157,7 +180,10 @@ def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, 
     }
 
 
+def _carries(sa: IkeSA) -> bool:
+    return any(child.state == "INSTALLED" for child in sa.children)
+
+
 def _worth(sa: IkeSA) -> tuple[bool, int, int]:
     """Order IKE SAs: the last is the one to keep."""
-    carries = any(child.state == "INSTALLED" for child in sa.children)
-    return carries, -(sa.established or 0), sa.uniqueid
+    return _carries(sa), -(sa.established or 0), sa.uniqueid

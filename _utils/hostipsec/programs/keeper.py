@@ -14,7 +14,8 @@ though the kernel has lost them, since charon is not told and their packets are 
 rekeying: seen twice, with nothing that came in meanwhile, and few at a time, lest a mistake takes a mesh
 down; all at once where the kernel has lost every one, says so in two ways, and still has the policies. Of
 two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends the older
-one. No other SA.
+one; and it ends an attempt that no peer has answered once the peer itself has brought the connection up: back
+again, the peer would answer its next retransmission. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
@@ -30,6 +31,7 @@ nothing of what they say, and complains.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import random
 import time
@@ -46,6 +48,7 @@ from ..health import observation, repair
 from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth
 from ..kernel import guard, kernel, routes, routing
+from ..model import Charon, Connection
 from ..store import holdfile, record
 from ..system import heartbeat
 
@@ -127,6 +130,36 @@ class Repair:
         now = self.clock()
         self.twice = {ids: self.twice.get(ids, now) for ids in found.values()}
         return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
+
+
+class Overtaken:
+    """Ends attempts of this host where the peer's own has come up; looks at them more often than the rest."""
+
+    def __init__(self) -> None:
+        self.waiting: tuple[Connection, ...] = ()  # connections of which an attempt was not answered yet
+
+    def __call__(self, look: Look) -> tuple[int, ...]:
+        """End them; returns the ids."""
+        self.waiting = ()
+        if look.charon is None:
+            return ()
+        names = repair.unanswered(look.connections, look.charon)
+        self.waiting = tuple(one for one in look.connections if one.name in names)
+        return self._end(look.charon)
+
+    def glance(self) -> None:
+        """Do so between two looks, where something waits."""
+        if self.waiting:
+            with contextlib.suppress(CharonError):
+                self._end(charon.glance())
+
+    def _end(self, observed: Charon) -> tuple[int, ...]:
+        ids = repair.overtaken(self.waiting, observed)
+        with contextlib.suppress(CharonError):
+            charon.terminate(ids)
+        for number in ids:
+            log.info("ending attempt %d: its peer has brought the connection up itself", number)
+        return ids
 
 
 def _counted() -> Optional[int]:
@@ -224,7 +257,7 @@ def looked() -> Optional[Look]:
     """
     known = record.found()
     if not known.guessed:
-        return observation.observe(*known.record).without("record", known.wrong)
+        return observation.by_record(known)
     if known.wrong:
         guard.add(holdfile.free(known.record.connections))
         raise HostIPsecError(known.wrong)
@@ -244,7 +277,8 @@ class Keeper:
 
     def __init__(self) -> None:
         self.repair = Repair()
-        self.parts: tuple[Part, ...] = (keep_hold, self.repair, Start())
+        self.overtaken = Overtaken()
+        self.parts: tuple[Part, ...] = (keep_hold, self.overtaken, self.repair, Start())
         self.later: tuple[Part, ...] = (keep_guard, keep_routes, keep_copy)  # once the record is settled
         self.said: dict[object, str] = {}
 
@@ -292,12 +326,13 @@ def wrong(error: Exception) -> str:
     )
 
 
-def pause(seconds: float) -> None:
+def pause(seconds: float, meanwhile: Callable[[], object]) -> None:
     """Wait, but not long while charon is young: nothing in ipsec.conf starts its tunnels."""
     end = time.monotonic() + seconds
     time.sleep(PAUSE)
     while time.monotonic() < end and not young():
         heartbeat.tell()
+        meanwhile()
         time.sleep(PAUSE)
 
 
@@ -318,7 +353,8 @@ def main() -> None:
         keeper.once()
         heartbeat.beat()
         interval = 0.0 if keeper.repair.ended else paths.KEEPER_INTERVAL
-        pause(interval * random.uniform(0.8, 1.2))  # noqa: S311  spreads load, keeps no secret
+        interval *= random.uniform(0.8, 1.2)  # noqa: S311  spreads load, keeps no secret
+        pause(interval, keeper.overtaken.glance)
 
 
 if __name__ == "__main__":
