@@ -116,8 +116,9 @@ def status(
         seconds, limit = arguments.seconds("wait", wait), arguments.whole("threshold", threshold)
         brief, client = arguments.switch("brief", brief), _Client(timeout)
         fleet, why = _fleet_or_why()
-        if fleet is None and (site, host, state, within) == (None, None, None, None):
-            return _outcome(commands.recorded_status(asking.Asking(client), _everybody(why)), brief)
+        if fleet is None and (host, state, within) == (None, None, None):
+            ask = asking.Asking(client)
+            return _outcome(commands.recorded_status(ask, _recorded(ask, why, site)), brief)
         chosen = targets.chosen(fleet or _fleet(), site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
@@ -149,7 +150,7 @@ def down(
     tgt
         which hosts; by default every host of the pillar that has peers. With a target the pillar is not read.
         Where the pillar cannot be used, all accepted minions are asked, and those count that have connections
-        on record
+        on record; with ``site``, that are there by their records
     reason
         why, for every status and whoever logs in
     deadline
@@ -210,7 +211,7 @@ def down(
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
         size, brief = _batch(batch), arguments.switch("brief", brief)
         only_say, ask = arguments.switch("dry_run", dry_run), asking.Asking(client)
-        meant = _meant(tgt, tgt_type, site)
+        meant = _meant(ask, tgt, tgt_type, site)
         if only_say:
             return _outcome(commands.dry_run(ask, "down", meant))
         return _outcome(commands.command(ask, "down", meant, told, size, limit), brief)
@@ -282,7 +283,7 @@ def up(
         size, spread = _batch(batch), arguments.seconds("jitter", jitter)
         only_say, waiting = arguments.switch("dry_run", dry_run), arguments.switch("wait", wait)
         brief, ask = arguments.switch("brief", brief), asking.Asking(client)
-        meant = _meant(tgt, tgt_type, site)
+        meant = _meant(ask, tgt, tgt_type, site)
         if only_say:
             return _outcome(commands.dry_run(ask, "up", meant))
         if not waiting:
@@ -664,7 +665,7 @@ def _some_accepted(tgt, tgt_type):
 
 def _targets(tgt, tgt_type, site):
     """Return the hosts that are meant; a name that no accepted minion has is an error."""
-    meant = _meant(tgt, tgt_type, site)
+    meant = _meant(None, tgt, tgt_type, site)
     if meant.why:
         raise HostIPsecError(meant.why)
     if meant.unknown:
@@ -675,21 +676,23 @@ def _targets(tgt, tgt_type, site):
     return meant.hosts
 
 
-def _meant(tgt, tgt_type, site):
+def _meant(ask, tgt, tgt_type, site):
     """Return the hosts that are meant; with a target the pillar is not read, which may be a broken one."""
     if site is not None and tgt is not None:
         raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
-    if site is not None:
-        return targets.Meant(targets.at_sites(_fleet(), site))
     if tgt is not None:
         return targets.meant(tgt, tgt_type, _some_accepted(tgt, tgt_type), _accepted("*", "glob"))
     fleet, why = _fleet_or_why()
-    return _everybody(why) if fleet is None else targets.Meant(targets.paired(fleet))
+    if fleet is None:
+        return _recorded(ask, why, site)
+    return targets.Meant(targets.paired(fleet) if site is None else targets.at_sites(fleet, site))
 
 
-def _everybody(why):
-    """Return all accepted minions, of which those count that have connections on record."""
-    return targets.Meant(_accepted("*", "glob"), why=why)
+def _recorded(ask, why, site):
+    """Return, where the pillar does not tell, who counts by his record; without ``ask`` nobody is asked."""
+    everybody = targets.Meant(_accepted("*", "glob"), why=why)
+    sites = arguments.listed("site", site)
+    return everybody if site is None or ask is None else commands.at_sites(ask, everybody, sites)
 
 
 def _who():

@@ -467,6 +467,13 @@ OUTSIDE = {
     "notes": [],
     "unrecorded": True,
 }
+
+
+def at(host, site):
+    """Return a host whose record says at which site it is."""
+    return lambda function, arguments: {**well(host)(function, arguments), "site": site}
+
+
 OUTSIDE = {**OUTSIDE, "unmanaged": {}, "summary": {"sentence": "nothing"}}
 
 
@@ -501,6 +508,36 @@ def test_a_pillar_that_cannot_be_used_stops_no_emergency(master, capsys, verb, t
     assert {host for line in master.printed for host in HOSTS if line.startswith(host)} == {*members}
     assert all(said["known"] for function, _, said in master.client.asked[:1])
     assert "Traceback" not in "".join([*found["lines"], *capsys.readouterr()])
+
+
+@pytest.mark.parametrize("verb", ["down", "up", "status"])
+def test_a_site_is_found_by_records_where_the_pillar_does_not_tell(master, verb):
+    """It was refused; who is not sure where he is, is left alone, and told."""
+    (master.place / "pillar/ipsec.sls").write_text(NOT_RENDERED)
+    placed = {HUB: "eqiad", SPOKE: "esams", HOSTS[1]: "esams", HOSTS[2]: ""}
+    master.client.hosts.update({host: at(host, site) for host, site in placed.items()})
+    master.client.hosts[HOSTS[4]] = lambda function, _: f"'{function}' is not available."
+    esams = sorted([SPOKE, HOSTS[1]])
+    found = master.run(verb, site="esams")
+    assert sorted(found["hosts"]) == esams
+    assert {host for _, hosts, _ in master.client.asked[1:] for host in hosts} == {*esams}
+    assert f"so hosts were asked where they are: at esams are {', '.join(esams)}" in found["lines"]
+    assert (master.retcode, [*found["failed"]]) == (1, [HOSTS[2]])
+    assert "does not say at which site" in found["failed"][HOSTS[2]]
+
+
+def test_a_site_that_no_record_tells_of_stops_nothing(master):
+    (master.place / "pillar/ipsec.sls").write_text(NOT_RENDERED)
+    master.client.hosts.update({host: at(host, "eqiad") for host in HOSTS})
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    for verb in ("down", "up", "status"):
+        found = master.run(verb, site="esams")
+        assert (master.retcode, {function for function, *_ in master.client.asked}) == (2, {"ipsec.status"})
+        assert found["lines"][-3:] == [
+            "site: found 'esams'; by their records hosts are at: eqiad",
+            f"of {SPOKE} that is not known",
+            "nothing was done; a target of hosts needs no pillar",
+        ]
 
 
 def test_where_nobody_has_connections_on_record_that_is_an_error(master):

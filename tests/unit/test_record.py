@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from ipaddress import ip_address
 
 import pytest
@@ -33,6 +34,7 @@ FULL = Record(
     60,
     (connection(5)._replace(left=ip_address("0.0.0.0")),),
     (connection(6),),
+    "esams",
 )
 
 
@@ -47,6 +49,18 @@ ENTRY = (
     '{"family": "v4", "initiator": true, "left": "10.0.0.1", "leftid": "CN=a", "name": "cp2_v4", '
     '"peer": "cp2.x", "right": "10.0.0.2", "rightid": "CN=b", "stage": "require"}'
 )
+
+
+def test_a_record_without_connections_says_no_site():
+    """It has no sum, and releases of before know no more keys there."""
+    assert record.render(Record(site="esams")) == record.render(Record())
+
+
+@pytest.mark.parametrize("site", ["5", '["esams"]', "null", '"es\\u001bams"'])
+def test_a_site_that_is_no_text_is_not_believed(site):
+    text = record.render(FULL).rpartition(', "sum"')[0].replace('"esams"', site)
+    with pytest.raises(HostIPsecError):
+        record.parse(f'{text}, "sum": "{zlib.crc32(text.encode()):08x}"}}\n')
 
 
 def test_that_of_the_release_before_is_read():

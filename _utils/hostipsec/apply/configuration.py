@@ -117,18 +117,20 @@ def wanted(
     binding: Mapping[str, str] = MappingProxyType({}),
     barred: Sequence[Connection] = (),
     resting: Sequence[Connection] = (),
+    site: str = "",
 ) -> Wanted:
     """Return what a host shall run.
 
     ``certificate`` is the file name below /etc/ipsec.d/certs; ``binding`` are the options that bind peers to
     a CA, none for any CA that charon has. The connections named in ``held`` are in the files, but charon is
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
-    would be beside them if no end were in maintenance.
+    would be beside them if no end were in maintenance. ``site`` is the host's.
     """
     keeper = service.systemd_runs()
     value = sections.configuration(connections, settings, certificate, secret, held, keeper, binding)
     warn_days = settings.certificates.warn_days
-    recorded = Record(tuple(connections), settings.mtu, warn_days, tuple(barred), tuple(resting))
+    told = (tuple(barred), tuple(resting), site)
+    recorded = Record(tuple(connections), settings.mtu, warn_days, *told)
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),
         configuration=value,

@@ -109,7 +109,8 @@ def wanted(
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
     named = (certificate_name, key, held, credentials.binding)
-    return configuration.wanted(member.connections, settings, *named, member.barred, member.resting)
+    site = str(member.host.labels.get("site", ""))
+    return configuration.wanted(member.connections, settings, *named, member.barred, member.resting, site)
 
 
 def certificate(

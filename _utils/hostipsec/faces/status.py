@@ -132,6 +132,7 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
             "warnings": [*expected.warnings, *unread],
             "backend": report.backend or None,
             "strongswan": report.version or None,
+            "site": record.found().record.site,
             "edition": EDITION,
         },
     )
@@ -141,7 +142,7 @@ def _nothing_seen(error: HostIPsecError) -> Mapping[str, object]:
     """Return the further keys of a status where nothing could be looked at."""
     silent = dict.fromkeys(("held", "certificate", "backend", "strongswan"))
     summary = {"sentence": str(error), "severity": "critical", "counts": {}}
-    return {**silent, "unmanaged": {}, "summary": summary, "warnings": [], "edition": EDITION}
+    return {**silent, "unmanaged": {}, "summary": summary, "warnings": [], "site": "", "edition": EDITION}
 
 
 def _certificate(member: Optional[Membership], seen: Look, report: Report) -> Optional[dict[str, Any]]:

@@ -100,7 +100,7 @@ _SHAPES = {
             "unmanaged": DICTIONARY,
             "summary": keys({"sentence": TEXT}),
         },
-        {**_BESIDE, "warnings": TEXTS},
+        {**_BESIDE, "warnings": TEXTS, "site": TEXT},
     ),
     "down": keys({"connections": _rows({}, {"left": TEXT}), **_DONE}, _BESIDE),
     "up": keys({"connections": _rows({**_SEEN, "up": SWITCH}, {}), **_DONE}, _BESIDE),

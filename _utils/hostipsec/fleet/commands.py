@@ -23,6 +23,7 @@ from .targets import Meant
 
 _NONE: Arguments = MappingProxyType({})
 ASK_AGAIN = 1.0  # seconds, at most, between two questions about connections that are coming up
+PLACELESS = "has connections, and its record does not say at which site it is; nothing was done there"
 AT_IT = 60.0  # seconds, for state runs of a roll-out that was interrupted
 
 
@@ -96,7 +97,7 @@ def _ask(
     Where all minions are asked, those without connections on record do nothing, and do not count; nor do
     those that do not have our modules. A name that no minion has counts as a host that said so.
     """
-    if not meant.why:
+    if meant.sites or not meant.why:
         heard = asking.ask(meant.hosts, function, arguments, line, batch) + _unknown(meant)
         return [*meant.hosts, *meant.unknown], heard
 
@@ -120,7 +121,22 @@ def outside(said: Union[Answer, Instead]) -> bool:
 
 
 def _unknown(meant: Meant) -> Heard:
-    return Heard(failed=dict.fromkeys(meant.unknown, "no accepted minion has this name"))
+    return Heard(failed=meant.unknown)
+
+
+def at_sites(asking: Asking, everybody: Meant, sites: Sequence[str]) -> Meant:
+    """Ask ``everybody`` where they are, and return who is at these sites; the pillar does not tell."""
+    heard = asking.ask(everybody.hosts, "ipsec.status", {"known": True})
+    if heard.interrupted:
+        raise HostIPsecError("interrupted while hosts were asked where they are; nothing was done")
+    places = {host: str(one.own.get("site", "")) for host, one in heard.answers.items() if not outside(one)}
+    unknown = {
+        **dict.fromkeys(heard.silent, "did not answer where it is"),
+        **{host: text for host, text in heard.failed.items() if host not in heard.outdated},
+        **{host: PLACELESS for host, site in places.items() if not site},
+    }
+    said = {host: site for host, site in places.items() if site}
+    return targets.at_recorded(everybody, sites, said, unknown)
 
 
 def status(asking: Asking, fleet: Fleet, chosen: Filter, patience: float) -> FleetStatus:

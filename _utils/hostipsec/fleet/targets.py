@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import arguments
@@ -11,20 +12,23 @@ from ..model import Fleet
 from ..pillar import topology
 from . import joined
 from .fleetstatus import Filter
+from .hostnames import few
 
 KINDS = (
     *("glob", "list", "compound", "pcre", "grain", "grain_pcre", "nodegroup", "ipcidr", "range"),
     *("pillar", "pillar_pcre", "pillar_exact"),
 )
 _NO_SITE = "no site"
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 class Meant(NamedTuple):
     """The hosts that a command means."""
 
     hosts: Sequence[str]
-    unknown: Sequence[str] = ()  # names that were given and that no accepted minion has
-    why: str = ""  # why the pillar does not tell: `hosts` are all minions, of which those with a record count
+    unknown: Mapping[str, str] = _NOBODY  # others, and why nothing can be asked of them
+    why: str = ""  # why the pillar does not tell; then `hosts` are all minions: those with a record count
+    sites: Sequence[str] = ()  # with `why`: `hosts` are those that are there by their records
 
     @property
     def lines(self) -> Sequence[str]:
@@ -32,8 +36,12 @@ class Meant(NamedTuple):
         if not self.why:
             return ()
         said = f"the pillar does not say which hosts are meant: {self.why}"
-        asked = f"so the {len(self.hosts)} accepted minions were asked"
-        return (*said.splitlines(), f"{asked}, and count where connections are on record")
+        asked = (
+            f"the {len(self.hosts)} accepted minions were asked, and count where connections are on record"
+        )
+        if self.sites:
+            asked = f"hosts were asked where they are: at {', '.join(self.sites)} are {few(self.hosts)}"
+        return (*said.splitlines(), f"so {asked}")
 
 
 def expression(tgt: object, kind: object) -> object:
@@ -59,7 +67,26 @@ def listed(expression: object, kind: str) -> Sequence[str]:
 def meant(expression: object, kind: str, found: Sequence[str], known: Sequence[str]) -> Meant:
     """Return the hosts of a target: ``found`` are those that Salt finds, ``known`` all accepted minions."""
     names = listed(expression, kind)
-    return Meant(sorted({*found}), tuple(sorted({*map(str, names)} - {*known})))
+    missing = sorted({*map(str, names)} - {*known})
+    return Meant(sorted({*found}), dict.fromkeys(missing, "no accepted minion has this name"))
+
+
+def at_recorded(
+    everybody: Meant, sites: Sequence[str], said: Mapping[str, str], unknown: Mapping[str, str]
+) -> Meant:
+    """Return the hosts at sites by what they ``said``, where the pillar does not tell.
+
+    A site that no host is at is an error; of whom it is ``unknown`` nothing is done.
+    """
+    empty = [site for site in sites if site not in said.values()]
+    if empty or not sites:
+        there = f"site: found {', '.join(empty)!r}; by their records hosts are at: "
+        there += ", ".join(sorted({*said.values()})) or "no site"
+        lost = [f"of {few(sorted(unknown))} that is not known"] if unknown else []
+        lines = [f"the pillar does not say which hosts are meant: {everybody.why}", there, *lost]
+        raise HostIPsecError("\n".join([*lines, "nothing was done; a target of hosts needs no pillar"]))
+    hosts = [host for host in sorted(said) if said[host] in sites]
+    return Meant(hosts, unknown, everybody.why, sites)
 
 
 def paired(fleet: Fleet) -> list[str]:

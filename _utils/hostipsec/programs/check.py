@@ -126,7 +126,7 @@ def _checked(options: argparse.Namespace, end: float) -> int:
 
 
 def _look(known: record.Found) -> tuple[Look, Report]:
-    seen = observation.watched(observation.observe(*known.record)).without("record", known.wrong)
+    seen = observation.watched(observation.by_record(known))
     return seen, look.judged(seen)
 
 

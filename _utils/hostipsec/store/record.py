@@ -37,6 +37,7 @@ class Record(NamedTuple):
     warn_days: int = defaults.WARN_DAYS  # before the certificate's end
     barred: tuple[Connection, ...] = ()  # blocked, and none of charon's: see ``topology.barred``
     resting: tuple[Connection, ...] = ()  # left out since an end is in maintenance
+    site: str = ""  # the host's label, for an emergency on a day on which the pillar does not tell
 
     @property
     def names(self) -> frozenset[str]:
@@ -119,13 +120,14 @@ def _decoded(content: bytes) -> Record:
 
 def render(record: Record) -> str:
     """Return the record as JSON, one connection a line."""
-    rest = {"mtu": record.mtu, "warn_days": record.warn_days}
+    told_of = bool(record.guarded or record.resting)
+    rest = {"mtu": record.mtu, "warn_days": record.warn_days, "site": record.site if told_of else ""}
     told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
     parts = [f'"connections": [\n{_lines(record.connections)}\n]']
     others = {"barred": record.barred, "resting": record.resting}
     parts += [f'"{key}": [\n{_lines(connections)}\n]' for key, connections in others.items() if connections]
-    text = ", ".join([*parts, *(f'"{key}": {value}' for key, value in told.items())])
-    return _summed(f"{{{text}") if record.guarded or record.resting else f"{{{text}}}\n"
+    text = ", ".join([*parts, *(f'"{key}": {json.dumps(value)}' for key, value in told.items())])
+    return _summed(f"{{{text}") if told_of else f"{{{text}}}\n"
 
 
 def _lines(connections: Iterable[Connection]) -> str:
@@ -149,7 +151,8 @@ def parse(text: str) -> Record:
         shall, barred, resting = (
             _connections(found.get(key, ())) for key in ("connections", "barred", "resting")
         )
-        return Record(shall, barred=barred, resting=resting, **rest)
+        site = _text(found.get("site", ""))
+        return Record(shall, barred=barred, resting=resting, site=site, **rest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
 
@@ -175,6 +178,12 @@ def _is_summed(content: bytes) -> bool:
 def _number(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"no number: {value!r}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"no text: {value!r:.50}")
     return value
 
 
