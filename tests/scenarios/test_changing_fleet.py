@@ -249,6 +249,20 @@ def test_a_roll_out_stops_at_the_first_host_that_is_not_well(mesh, master):
     assert margins == {"0\n"}
 
 
+def test_a_down_in_the_middle_of_a_roll_out_is_said_in_its_last_line(mesh, master):
+    """The fleet was held, and it said "every connection as it should be"."""
+    mesh.give(options(mesh.pillar, margintime="8m"))
+    rolling = master.start("rollout")
+    rolling.wait_until_printed(": done")
+    status, lines = master.run("down", "reason=T195365")
+    assert (status, "5 of 5 hosts are as asked: down, and proven" in lines) == (0, True), lines
+    status, lines = rolling.end(280)
+    assert status == 0, lines
+    told = "5 hosts changed; 0 of 16 connections as they should be, 16 held at cp1001.eqiad.example"
+    assert lines[-1].startswith(told), lines
+    assert lines[-1].endswith("by root (salt-run) because T195365"), lines
+
+
 def interrupted(mesh, master, edited):
     """Start two roll-outs at once: one is refused, and the other stops as the pillar is edited on the way."""
     both = [master.start("rollout") for _ in range(2)]
