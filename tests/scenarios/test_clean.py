@@ -57,6 +57,24 @@ def test_clean_leaves_no_trace(mesh):
     assert different(before={}, after=dict.fromkeys(lab.call(CP3002, "ipsec.status")["unmanaged"], "")) == {}
 
 
+def test_clean_on_a_read_only_etc_ends_the_tunnels_and_says_what_it_could_not(mesh):
+    """It said that tunnels do not end, where they had; what was not removed is there for the next try."""
+    host = mesh.lab.host(CP3002)
+    host.run(["sh", "-ec", "mount --bind /etc /etc; mount -o remount,ro,bind /etc"])
+    mesh.changed, mesh.touched = True, CP3002
+    try:
+        did = clean(mesh)
+    finally:
+        host.run(["umount", "--lazy", "/etc"])
+    said = "6 connections ended; keeper and guard are stopped, and nothing else was removed: "
+    assert (did["result"], said in did["comment"]) == (False, True), did
+    assert "Read-only file system" in did["comment"]
+    assert "Traceback" not in did["comment"]
+    assert not any(ids for (name, _), ids in mesh.lab.ids().items() if name == CP3002)
+    assert host.run(["test", "-s", "/etc/ipsec.conf"]).returncode == 0
+    assert clean(mesh)["result"] is True
+
+
 def vanished(pillar):
     """What a master may give a host by mistake: by name, a pillar as text."""
     nobody, alone = copy.deepcopy(pillar), copy.deepcopy(pillar)
