@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import HostIPsecError, PillarError, UnknownArgumentError
 
+_NOUN = re.compile(r"(.+?)( (?:in|of|that|with) .+)?")  # what there is, and which
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -46,7 +48,7 @@ def failed(error: HostIPsecError, own: Mapping[str, object] = _NONE) -> Answer:
 
 
 def counted(number: int, noun: str = "connection") -> str:
-    """Return ``1 peer``, ``2 peers``; of ``policy of x``, ``2 policies of x``."""
-    first, blank, rest = noun.partition(" ")
-    many = f"{first[:-1]}ies" if first.endswith("y") else f"{first}s"
-    return f"{number:,} {first if number == 1 else many}{blank}{rest}"
+    """Return ``1 peer``, ``2 peers``; ``2 policies of x`` of ``policy of x``, ``2 IKE SAs`` of ``IKE SA``."""
+    name, more = _NOUN.fullmatch(noun).groups("")  # type: ignore[union-attr]
+    many = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    return f"{number:,} {name if number == 1 else many}{more}"

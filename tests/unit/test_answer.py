@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from hostipsec import answer
 from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError, PillarError, Problem, UnknownArgumentError
@@ -36,6 +38,22 @@ def test_what_could_not_be_done_has_the_same_shape_and_says_why_in_one_text():
     assert (found["ok"], found["connections"]) == (False, {})
     assert found["problems"] == ["charon does not answer"]
     assert found["error"] == found["sentence"] == "charon does not answer"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [
+        (1, "connection", "1 connection"),
+        (1200, "connection", "1,200 connections"),
+        (2, "policy of stage require", "2 policies of stage require"),
+        (0, "host that answered", "0 hosts that answered"),
+        (3, "IKE SA", "3 IKE SAs"),
+        (2, "SA in the kernel", "2 SAs in the kernel"),
+        (2, "route with a locked MTU", "2 routes with a locked MTU"),
+    ],
+)
+def test_things_are_counted_as_one_says_it(number, noun, said):
+    assert answer.counted(number, noun) == said
 
 
 def test_each_error_of_the_pillar_is_a_problem():
