@@ -183,10 +183,10 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
     ``held``
         since when, by whom and why connections are held down, a sentence; None where none is
     ``certificate``
-        of the certificate that charon runs with: ``not_after``, ``days_left``, ``severity`` (``warning`` from
-        ``certificates:warn_days`` of the pillar on, ``critical`` once it has expired), ``sentence``, and
-        ``renewed``, whether another one is at its source, which ``state.apply ipsec`` takes up; None where
-        none is configured
+        that charon runs with: ``not_after``, ``days_left``, ``severity`` (``warning`` from ``warn_days`` of
+        the pillar on, ``critical`` once expired), ``sentence``, ``renewed`` (another one is at the source)
+    ``authentication``
+        ``chain`` (CAs of its certificate), ``trusts`` (CAs that it takes), ``fault``; or None
     ``warnings``
         sentences about what could not be looked at, and that the keeper does not run
     ``backend``
@@ -740,8 +740,8 @@ def plan(stage="require"):
         by state (``ipsec.configured``, ``ipsec.certificate_reused``, ``ipsec.guarded``,
         ``ipsec.routes_present``) what it reports in test mode; of ``sysctl.present`` and ``pkg.installed``
         the names, old and new; those without changes are left out
-    ``absent``, ``pillar``
-        addresses that the pillar gives this host and no interface has; what tells its pillar from another
+    ``absent``, ``pillar``, ``authentication``
+        addresses that it is given and lacks; what tells its pillar from another; as :py:func:`status` has it
     ``warnings``
         sentences
     ``lines``

@@ -86,7 +86,8 @@ def status(
     ``connections``
         a list of dictionaries: ``one`` and ``other`` (minion ids, the initiator first), ``family``,
         ``stage``, ``state``, ``severity`` (``ok``, ``warning`` or ``critical``: the worse of both ends', or
-        more), ``reason``, ``sites``, ``ok``
+        more), ``reason``, ``sites``, ``ok``, ``anew`` (whether the two could authenticate anew now, by their
+        certificates and CAs: ``yes``, ``no``, ``not known``)
     ``counts``
         connections by state
     ``certificates``
@@ -389,6 +390,8 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
         (by host and option, ``old`` and ``new``) and ``disagree``, why the ends would not agree afterwards
     ``restart``
         hosts on which charon is restarted, and why
+    ``refusals``
+        who would refuse whom at the next authentication, dictionaries of ``host``, ``by`` and ``why``
     ``expect``
         number of assertions of the pillar; all hold, or the pillar would be wrong
     ``hosts``
@@ -398,7 +401,7 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
         hosts that did not answer, and by host what it said instead; those only that have peers or had some
     ``lines``, ``retcode``
         the same for people; 0 where there is nothing to do, 3 where there is, 1 where a host did not answer
-        or failed or ends would disagree, 2 where no host was asked
+        or failed or ends would disagree or refuse each other, 2 where no host was asked
 
     CLI Example:
 
@@ -466,8 +469,9 @@ def rollout(
     timeout
         seconds to wait for a host that says nothing
 
-    What is in trouble before, at pairs that the edit leaves what they are, is told and stops nothing; nor
-    does what is held. An edit of the pillar meanwhile stops it, and at its end all hosts are asked once more.
+    Ends that would refuse each other's certificate stop it before anything is changed. What is in trouble
+    before, at pairs that the edit leaves what they are, is told and stops nothing; nor does what is held. An
+    edit of the pillar meanwhile stops it, and at its end all hosts are asked once more.
     One runs at a time. One that was stopped is gone on with by the next, under the same mark.
 
     Returns a dictionary:

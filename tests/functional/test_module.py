@@ -176,6 +176,20 @@ def test_the_plan_of_a_new_host_is_what_its_states_say_in_test_mode(minion):
         assert said["changes"] == found["changes"].get(function, {}), function
 
 
+@AS_ROOT
+def test_a_host_tells_who_vouches_for_it_and_whom_it_takes(minion, source, monkeypatch, tmp_path):
+    """Its plan by the files at their source, its status by those that charon has."""
+    planned = minion.call("ipsec.plan")["authentication"]
+    assert [one["name"] for one in planned["chain"]] == ["CN=Fleet CA"]
+    assert (planned["trusts"], planned["fault"]) == (planned["chain"], "")
+    monkeypatch.setattr(paths.here, "ipsec_d", tmp_path / "ipsec.d")
+    assert minion.call("ipsec.status")["authentication"] is None
+    assert minion.state("ipsec.certificate_reused", str(paths.here.ipsec_d))["result"] is True
+    (name,) = [path.name for path in (paths.here.ipsec_d / "certs").iterdir()]
+    paths.here.conf.write_text(f"{render.HEADER}conn %default\n    leftcert={name}\n")
+    assert minion.call("ipsec.status")["authentication"] == planned
+
+
 def test_the_plan_of_a_wrong_pillar_is_its_errors(minion, data):
     minion.pillar({**data, "mtu": 9, "connexion": {}})
     found = minion.call("ipsec.plan")

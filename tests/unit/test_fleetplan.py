@@ -178,6 +178,24 @@ def test_a_host_with_another_pillar_is_named(data):
     assert f"{CP1001} and {CP3001} have pillars that differ: right" in "\n".join(lines(data, said=said))
 
 
+def test_ends_that_would_refuse_each_other_are_told(data):
+    """A host whose certificate and CA file come from another CA: its own plan finds them well."""
+    fleet = pillar.read(data)
+    said = answers(RUNNING, fleet)
+    for host, one in said.items():
+        ca = {"key": ("2" if host == "cp3001.esams.example" else "1") * 64, "name": "CN=Fleet CA"}
+        one["authentication"] = {"chain": [ca], "trusts": [ca], "fault": ""}
+    plan = planned(data, said=said)
+    assert (plan.status, len(plan.as_dict()["refusals"])) == (1, 6)
+    (first, second) = [line for line in planwords.lines(plan) if "next authentication" in line]
+    assert first.startswith(
+        "cp3001.esams.example would be refused at the next authentication by 3 hosts, cp1001"
+    )
+    assert second.startswith("cp3001.esams.example would refuse 3 hosts, cp1001")
+    said["cp3001.esams.example"]["authentication"] = None
+    assert planned(data, said=said).status == 0
+
+
 def test_what_else_changes_is_grouped_by_what_it_is(data):
     fleet = pillar.read(data)
     said = answers(RUNNING, fleet)

@@ -47,6 +47,9 @@ class Hosts:
     time: float = 0.0
     digest: str = "one"  # of the pillar
     kept: list = field(default_factory=list)  # (hosts, whether through), in their order
+    tells: dict = field(default_factory=dict)  # host -> what it tells of its certificate now
+    brings: dict = field(default_factory=dict)  # and once it is changed
+    restarts: set = field(default_factory=set)  # hosts whose charon is restarted
     meanwhile: dict = field(default_factory=dict)  # number of hosts that were changed -> what happens then
 
     def wanted(self, host, stage):
@@ -73,11 +76,16 @@ class Hosts:
         connections["changed"] = {name: options for name, options in changed.items() if options}
         changes = {fleetplan.CONFIGURED: {"connections": connections} if want != there else {}}
         found = fleetplan.answer(fleetplan.MEMBER, want, there, changes)
-        return {**found, "absent": self.absent.get(host, []), "pillar": self.own.get(host, "")}
+        if host in self.restarts and want != there:
+            changes[fleetplan.CONFIGURED]["charon"] = "restarted (charon.threads)"
+        told = self.brings.get(host, self.tells.get(host))
+        own = {"absent": self.absent.get(host, []), "pillar": self.own.get(host, "")}
+        return {**found, **own, "authentication": told}
 
     def status(self, host, stage="", configured=False):
         rows = self.has.get(host, ()) if configured else self.wanted(host, stage)
-        return {"connections": {one.name: self.row(host, one) for one in rows}}
+        connections = {one.name: self.row(host, one) for one in rows}
+        return {"connections": connections, "authentication": self.tells.get(host)}
 
     def hold(self, host):
         self.held[host] = "since then by root because T1"
@@ -548,3 +556,65 @@ def test_a_host_of_which_no_address_is_known_stops_no_other_and_is_not_forgotten
     first, *_, last = rolling.lines()
     assert first == f"ipsec:hosts:{bad}: the Salt mine: found 0.0.0.0; allowed: one; left out"
     assert last == f"4 hosts changed, every connection as it should be; left out: {bad}"
+
+
+# Certificates ----------------------------------------------------------------------------------------
+
+
+def of_ca(key):
+    one = {"key": key, "name": "CN=Puppet CA"}
+    return {"chain": [one], "trusts": [one], "fault": ""}
+
+
+def told_by(*others, ca="2" * 64):
+    return {**dict.fromkeys(EVERY, of_ca("1" * 64)), **dict.fromkeys(others, of_ca(ca))}
+
+
+def test_a_host_that_brings_a_certificate_of_another_ca_stops_it_before_anything_is_changed():
+    hosts = moved(tells=told_by(), brings=told_by(CANARY))
+    rolling = roll(hosts)
+    assert (hosts.done, bool(rolling.stopped)) == ([], True)
+    assert any(
+        text.startswith(f"{CANARY} would be refused at the next authentication by 3 hosts, ")
+        for text in rolling.stopped
+    ), rolling.stopped
+    foreseen = fleetrollout.Rollout(hosts.fleet, EVERY, "site", 0, 30.0, hosts)
+    foreseen.foresee(STAGES[-1:])
+    assert foreseen.stopped == rolling.stopped
+
+
+def test_a_host_that_enters_with_a_certificate_of_another_ca_stops_it():
+    hosts = settled(tells=told_by(CANARY))
+    del hosts.has[CANARY], hosts.tells[CANARY]
+    hosts.brings[CANARY] = of_ca("2" * 64)
+    assert (bool(roll(hosts).stopped), hosts.done) == (True, [])
+
+
+def test_what_would_be_refused_before_is_told_and_stops_nothing_that_leaves_the_pair_what_it_is():
+    hosts = moved(tells=told_by(ESAMS[1]))
+    rolling = roll(hosts)
+    assert rolling.stopped == []
+    assert any(f"would refuse {ESAMS[1]} at the next authentication" in text for text in rolling.said)
+    assert any("in trouble as before" in text for text in rolling.lines())
+
+
+@pytest.mark.parametrize("restarted", [CANARY, EQIAD[0]])
+def test_a_charon_that_is_restarted_authenticates_anew(restarted):
+    hosts = moved(tells=told_by(EQIAD[0]), restarts={restarted})
+    assert (bool(roll(hosts).stopped), hosts.done) == (True, [])
+
+
+def test_a_ca_that_is_changed_at_all_hosts_at_once_is_said():
+    hosts = moved(tells=told_by(), brings=told_by(*EVERY))
+    data = fleets.example()
+    for number, host in enumerate(EVERY):
+        data["hosts"][host]["ipv4"] = f"10.99.0.{number + 1}"
+    hosts.fleet = pillar.read(data)
+    rolling = roll(hosts)
+    assert rolling.stopped == []
+    (said,) = [text for text in rolling.said if "while one end only is changed" in text]
+    assert said.startswith("cannot authenticate anew while one end only is changed: ")
+
+
+def test_who_does_not_tell_stops_nothing():
+    assert roll(moved(tells={CANARY: of_ca("1" * 64)})).stopped == []

@@ -22,7 +22,7 @@ class Fleet:
     def __init__(self, certificate=None, unmanaged=(), **down):
         self.down, self.certificate, self.unmanaged = down, certificate, unmanaged
         self.time, self.asked = 0.0, 0
-        self.silent, self.warnings, self.proves = set(), {}, {}
+        self.silent, self.warnings, self.proves, self.tells = set(), {}, {}, {}
 
     def returns(self, hosts, function, arguments):
         self.asked += 1
@@ -51,6 +51,7 @@ class Fleet:
             "certificate": self.certificate if host == SPOKE else None,
             **({"warnings": self.warnings[host]} if host in self.warnings else {}),
             "edition": "1",
+            **({"authentication": self.tells[host]} if host in self.tells else {}),
         }
 
     def say(self, text):
@@ -135,6 +136,54 @@ def test_what_was_not_asked_for_is_not_warned_of():
     assert status(hosts, host="cp1002.eqiad.example", state="down").as_dict(0, "1")["warnings"] == {}
     assert status(hosts, host=CODFW).as_dict(0, "1")["retcode"] == 1
     assert status(hosts, patience=3).heard.answers and hosts.time >= 3  # it is asked again
+
+
+# Whether what is up could authenticate anew --------------------------------------------------------
+
+
+def of_ca(key, *trusts):
+    trusted = [{"key": one, "name": "CN=Puppet CA"} for one in trusts or (key,)]
+    return {"chain": [{"key": key, "name": "CN=Puppet CA"}], "trusts": trusted, "fault": ""}
+
+
+def test_a_host_of_another_ca_is_seen_while_its_sas_go_on():
+    """It alone looks at itself, and finds all well: status said that all is up, until the next restart."""
+    hosts = Fleet()
+    hosts.tells = {**dict.fromkeys(HOSTS, of_ca("1" * 64)), SPOKE: of_ca("2" * 64)}
+    found = status(hosts)
+    told = found.as_dict(0, "1")
+    assert (found.well, told["retcode"], found.bad) == (False, 1, {SPOKE})
+    rows = {(row["one"], row["other"]): row for row in told["connections"]}
+    row = rows[HUB, SPOKE]
+    assert (row["state"], row["severity"], row["ok"], row["anew"]) == ("up", "warning", False, "no")
+    assert row["reason"].startswith(
+        f"{SPOKE} would refuse {HUB} at the next authentication: its certificate is of CA 'CN=Puppet CA' "
+        "(key 11111111), and those that are taken there are 'CN=Puppet CA' (key 22222222); "
+        f"{HUB} would refuse {SPOKE} at the next authentication: "
+    )
+    others = {row["anew"] for ends, row in rows.items() if SPOKE not in ends}
+    assert others == {"yes"}
+    hosts.tells[SPOKE] = of_ca("1" * 64, "1" * 64, "2" * 64)
+    assert status(hosts).as_dict(0, "1")["retcode"] == 0
+
+
+def test_a_host_of_the_release_before_is_neither_well_nor_wrong():
+    hosts = Fleet()
+    hosts.tells = {host: of_ca("1" * 64) for host in HOSTS if host != SPOKE}
+    told = status(hosts).as_dict(0, "1")
+    assert (told["retcode"], {row["severity"] for row in told["connections"]}) == (0, {"ok"})
+    assert {row["anew"] for row in told["connections"] if SPOKE in (row["one"], row["other"])} == {
+        "not known"
+    }
+    (line,) = [line for line in told["lines"] if "anew" in line]
+    assert line.startswith("not known of ") and line.endswith(f": {SPOKE} do not tell")
+
+
+@pytest.mark.parametrize("nonsense", [7, {"chain": []}, {"chain": [7], "trusts": [], "fault": ""}])
+def test_nonsense_about_certificates_is_nonsense(nonsense):
+    hosts = Fleet()
+    hosts.tells = {SPOKE: nonsense}
+    assert SPOKE in status(hosts).heard.failed
 
 
 # What is proven ----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ PURE = (
     "faces.plugin",
     "fleet.answers",
     "fleet.asking",
+    "fleet.authentication",
     "fleet.batches",
     "fleet.commands",
     "fleet.ends",

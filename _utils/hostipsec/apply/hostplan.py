@@ -8,7 +8,7 @@ from typing import Optional
 
 from .. import paths
 from ..answer import Answer
-from ..certificates import copies, source
+from ..certificates import copies, source, trust
 from ..charon import daemon
 from ..errors import HostIPsecError, PillarError, Problem
 from ..fleet import fleetplan, planwords
@@ -43,11 +43,13 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     recorded = _recorded()
     every = membership.Membership(fleet, host, connections, topology.barred(fleet, minion_id))
     member = every.limited(limit, recorded.guarded)
-    warnings, changes = _changes(member, now)
+    inspection = source.inspect_member(member, now)
+    warnings, changes = _changes(member, inspection, now)
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
     former = recorded.only(there).connections
     found = fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
-    return {**found, "absent": sorted(map(str, absent(member)))}
+    authentication = trust.planned(inspection.usable(), now)
+    return {**found, "absent": sorted(map(str, absent(member))), "authentication": authentication}
 
 
 def system(
@@ -134,11 +136,10 @@ def absent(member: membership.Membership) -> dict[str, str]:
 
 
 def _changes(
-    member: membership.Membership, now: datetime
+    member: membership.Membership, inspection: source.Inspection, now: datetime
 ) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
     """Return warnings, and by state the changes that it reports in test mode."""
     held = frozenset(holdfile.known(member.connections, now))
-    inspection = source.inspect_member(member, now)
     work = configuration.work(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
     ways = routing.compare(member.connections, member.fleet.settings.mtu)

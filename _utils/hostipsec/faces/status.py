@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Optional
 
 from .. import answer, arguments
 from ..answer import Answer
-from ..certificates import copies, source
+from ..certificates import copies, source, trust
 from ..edition import EDITION
 from ..errors import HostIPsecError
 from ..health import look, observation
@@ -129,6 +129,7 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
             "summary": {"sentence": sentence, "severity": shown.severity, "counts": dict(shown.counts)},
             "held": shown.held,
             "certificate": certificate,
+            "authentication": trust.in_use(seen.time) if expected.connections else None,
             "warnings": [*expected.warnings, *unread],
             "backend": report.backend or None,
             "strongswan": report.version or None,
@@ -140,7 +141,7 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
 
 def _nothing_seen(error: HostIPsecError) -> Mapping[str, object]:
     """Return the further keys of a status where nothing could be looked at."""
-    silent = dict.fromkeys(("held", "certificate", "backend", "strongswan"))
+    silent = dict.fromkeys(("held", "certificate", "authentication", "backend", "strongswan"))
     summary = {"sentence": str(error), "severity": "critical", "counts": {}}
     return {**silent, "unmanaged": {}, "summary": summary, "warnings": [], "site": "", "edition": EDITION}
 

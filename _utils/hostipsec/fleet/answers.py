@@ -26,6 +26,7 @@ from .shapes import (
     found,
     is_a,
     keys,
+    many,
     one_of,
     optional,
 )
@@ -51,6 +52,8 @@ class Instead:
 # Shapes: what is read of an answer has to be there, and of its type ----------------------------
 
 _CERTIFICATE = keys({"days_left": NUMBER, "severity": TEXT, "sentence": TEXT})
+_CAS = many(keys({"key": TEXT, "name": TEXT}))
+_AUTHENTICATION = keys({"chain": _CAS, "trusts": _CAS, "fault": TEXT})
 _BESIDE = {
     "ok": SWITCH,
     "sentence": TEXT,
@@ -64,6 +67,7 @@ _BESIDE = {
     "running": SWITCH,
     "held": optional(TEXT),
     "certificate": optional(_CERTIFICATE),
+    "authentication": optional(_AUTHENTICATION),
 }
 _DONE = {"ok": SWITCH, "sentence": TEXT}
 _SEEN = {"state": TEXT, "reason": TEXT}

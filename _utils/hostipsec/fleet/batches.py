@@ -103,6 +103,15 @@ def touched(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(found)
 
 
+def anew(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return what an edit has authenticate anew: pairs, as ``one other``, and hosts whose charon starts."""
+    pairs = {key.rpartition(" ")[0] for key in fresh(answers) | touched(answers)}
+    hosts = {
+        host for host, said in answers.items() if "charon" in said["changes"].get(fleetplan.CONFIGURED, {})
+    }
+    return frozenset(pairs | hosts)
+
+
 def _key(host: str, one: Mapping[str, Any]) -> str:
     first, second = (host, one["peer"]) if one["initiator"] else (one["peer"], host)
     return f"{first} {second} {one['family']}"

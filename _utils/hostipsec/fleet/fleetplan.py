@@ -13,6 +13,8 @@ from typing import Any, Optional
 from ..model import Connection, Fleet
 from ..pillar import topology
 from ..strongswan import difference
+from . import authentication
+from .authentication import Refusal
 
 # the states that are asked, by their name in an SLS file
 CONFIGURED, CERTIFICATES = "ipsec.configured", "ipsec.certificate_reused"
@@ -117,11 +119,12 @@ class FleetPlan:
     expectations: int
     chosen: Collection[str]  # names in strongswan.conf that are the pillar's
     members: frozenset[str]  # hosts of the pillar
+    refusals: tuple[Refusal, ...] = ()  # who would refuse whom, with what the plans bring
 
     @property
     def status(self) -> int:
         """Return the exit status."""
-        if self.missing or self.strangers or any(self.misfits):
+        if self.missing or self.strangers or any(self.misfits) or self.refusals:
             return FAILED
         return SOMETHING if self.hosts_to_change or self.standing(LEAVES) else NOTHING
 
@@ -152,6 +155,7 @@ class FleetPlan:
             **{kind: [_row(row) for row in self.of(kind)] for kind in kinds},
             "restart": {host: said for host, said in self.charon.items() if said != "started"},
             "expect": self.expectations,
+            "refusals": [one._asdict() for one in self.refusals],
             "hosts": {
                 host: {
                     "standing": found["standing"],
@@ -224,6 +228,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
         len(fleet.expectations),
         chosen,
         frozenset(sites),
+        authentication.refusals(serving, authentication.of(answers)),
     )
 
 

@@ -13,7 +13,7 @@ from ..errors import HostIPsecError
 from ..health.report import SEVERITIES
 from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
-from . import batches, fleetplan, joined
+from . import authentication, batches, fleetplan, joined
 from .batches import Done
 from .joined import Joined
 
@@ -110,6 +110,8 @@ class Rollout:
         """Say in which order :meth:`run` would change hosts."""
         plans = self._plans(stages[-1])
         self.stopped += _astray(plans)
+        refusals = authentication.refusals(topology.pairs(self.fleet), authentication.of(plans))
+        self.stopped += authentication.lines(refusals)
         for batch in self._batches(plans):
             self.said.append(f"{batch.name}: {', '.join(batch.hosts)}")
 
@@ -127,10 +129,29 @@ class Rollout:
         if {*serving} & {*self.hosts} - {*answers}:
             self.stopped += lost
             return
+        self._look_at_certificates(plans, answers)
+        if self.stopped:
+            return
         before = [row for row in self._joined(answers).trouble if batches.key(row) not in self._fresh]
         touched = batches.touched(plans)
         self._known = batches.known([row for row in before if row.up or batches.key(row) not in touched])
         self.said += joined.capped([f"in trouble before: {row}" for row in before])
+
+    def _look_at_certificates(self, plans: Answers, answers: Answers) -> None:
+        """Stop where ends would refuse each other once all is changed; say what is so only on the way."""
+        changed, anew = batches.to_change(plans), batches.anew(plans)
+        pairs = [pair for pair in topology.pairs(self.fleet) if {*pair} & changed]
+        now = authentication.of(answers)
+        later = {**now, **authentication.of(plans)}
+        before = {*authentication.refusals(pairs, now)}  # of these the status tells, and an SA goes on
+        wrong = authentication.refusals(pairs, later)
+        self.stopped += authentication.lines(
+            [one for one in wrong if one not in before or anew & {one.host, one.by, one.pair}]
+        )
+        halfway = authentication.halfway(pairs, now, later)
+        if halfway:
+            number = f"{counted(len(halfway), 'pair')}, as {' - '.join(halfway[0])}"
+            self.said.append(f"cannot authenticate anew while one end only is changed: {number}; SAs go on")
 
     def _look_after(self, stage: str) -> None:
         """Ask all hosts again, before anything is said of them: others may have been at it meanwhile."""
@@ -196,7 +217,8 @@ class Rollout:
         return self._joined(answers)
 
     def _joined(self, answers: Answers) -> joined.View:
-        return joined.join(self.fleet, {host: found["connections"] for host, found in answers.items()})
+        connections = {host: found["connections"] for host, found in answers.items()}
+        return joined.join(self.fleet, connections, told=authentication.of(answers))
 
     def _apply(self, stage: str, hosts: Sequence[str]) -> None:
         """Have hosts change; whatever ends it, it is known who did, and who may have."""

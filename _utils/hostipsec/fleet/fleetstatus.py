@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, cast
 
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..model import Fleet
-from . import joined, outcome
+from . import authentication, joined, outcome
 from .asking import Heard
+from .authentication import Told
+from .hostnames import few
 from .joined import Joined, View
 
 
@@ -60,7 +62,8 @@ class FleetStatus:
         warned = [f"{host}: {text}" for host, said in self.warned.items() for text in said]
         rest = [*joined.capped(warned), *outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
         unusable = joined.capped(self.unusable)
-        return [*self.shown.lines(), *unusable, *self._first_end(), *self._expiring, *rest]
+        certificates = [*self._untold(), *self._first_end(), *self._expiring]
+        return [*self.shown.lines(), *unusable, *certificates, *rest]
 
     def _first_end(self) -> Iterable[str]:
         """Say which host's certificate expires first."""
@@ -68,6 +71,15 @@ class FleetStatus:
         if ends:
             days, host = min(ends)
             yield f"certificates: the first expires in {days} days, that of {host}"
+
+    def _untold(self) -> Iterable[str]:
+        """Say of which hosts it is not known whether they could authenticate anew what they have up."""
+        up = [row for row in self.shown.rows if row.up and row.anew == authentication.UNKNOWN]
+        told = _told(self.heard.answers)
+        if up:
+            hosts = authentication.silent(((row.one, row.other) for row in up), told)
+            number = f"{len(up)} of {counted(len(self.shown.rows))}"
+            yield f"not known of {number} whether they could authenticate anew: {few(hosts)} do not tell"
 
     def as_dict(self, threshold: int, edition: str) -> dict[str, Any]:
         """Return it as plain values, the text and the exit status with it."""
@@ -92,6 +104,7 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
         fleet,
         {host: one.connections for host, one in answers.items()},
         {host: sorted(cast("dict[str, object]", one.own["unmanaged"])) for host, one in answers.items()},
+        _told(answers),
     )
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
     # of the whole only
@@ -105,11 +118,15 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
     return FleetStatus(heard, shown, bad, problems, warned)
 
 
+def _told(answers: Mapping[str, Answer]) -> Mapping[str, Told]:
+    return authentication.of({host: one.own for host, one in answers.items()})
+
+
 def _warnings(answer: Answer) -> Sequence[str]:
     """Return what a host warns of beside its connections; hosts of releases before say so as well."""
     return [str(one) for one in cast("Sequence[object]", answer.own.get("warnings") or ())]
 
 
 def _plain(row: Joined) -> dict[str, object]:
-    names = ("one", "other", "family", "stage", "state", "severity", "reason", "ok")
+    names = ("one", "other", "family", "stage", "state", "severity", "reason", "ok", "anew")
     return {**{name: getattr(row, name) for name in names}, "sites": list(row.sites)}

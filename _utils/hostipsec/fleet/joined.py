@@ -6,12 +6,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from ..health.report import SEVERITY, worst
 from ..model import FAMILIES, Fleet, Host, Rule
 from ..pillar import topology
-from . import ends
+from . import authentication, ends
+from .authentication import Refusal, Told
 from .ends import End
 from .hostnames import few
 
@@ -45,6 +47,7 @@ class Joined(NamedTuple):
     state: str  # these three are of the verdict
     severity: str
     said: Said = ()
+    anew: str = ""  # whether the two could authenticate anew: one of authentication's; empty if nobody asks
 
     @property
     def reason(self) -> str:
@@ -211,18 +214,24 @@ def _listed(counts: Mapping[str, int]) -> str:
 # Both ends ------------------------------------------------------------------------------------
 
 
-def join(fleet: Fleet, answers: Answers, unmanaged: Optional[Mapping[str, Sequence[str]]] = None) -> View:
+def join(
+    fleet: Fleet,
+    answers: Answers,
+    unmanaged: Optional[Mapping[str, Sequence[str]]] = None,
+    told: Mapping[str, Told] = MappingProxyType({}),
+) -> View:
     """Bring both ends of every pair of the fleet together.
 
     ``answers``    by minion id the connections of its ``ipsec.status``; a host that is not there did not
                    answer
     ``unmanaged``  by minion id the names of what its charon has and no pillar gives it
+    ``told``       by minion id what it tells of its certificate, where it does
     """
     called, hosts = topology.names(fleet), {host.id: host for host in fleet.hosts}
     rows = [
         row
         for (one, other), rule in topology.pairs(fleet, maintenance=True).items()
-        for row in _rows(hosts[one], hosts[other], rule, called, answers)
+        for row in _rows(hosts[one], hosts[other], rule, called, answers, told)
     ]
     stray = [
         f"{host}: {name} is not in the pillar" for host, names in (unmanaged or {}).items() for name in names
@@ -231,13 +240,19 @@ def join(fleet: Fleet, answers: Answers, unmanaged: Optional[Mapping[str, Sequen
 
 
 def _rows(
-    one: Host, other: Host, rule: Rule, called: Mapping[str, str], answers: Answers
+    one: Host,
+    other: Host,
+    rule: Rule,
+    called: Mapping[str, str],
+    answers: Answers,
+    told: Mapping[str, Told],
 ) -> Iterator[Joined]:
     """Yield what two hosts, in the order of their ids, are to each other, by family."""
     if not topology.is_initiator(one.id, other.id):
         one, other = other, one
     low, high = sorted((_site(one), _site(other)))
     resting = [host.id for host in (one, other) if host.maintenance]
+    anew, refusals = authentication.pair(one.id, other.id, told)
     for family in FAMILIES:
         mine = ends.end(one.id, answers.get(one.id), f"{called[other.id]}_{family}", rule.stage)
         theirs = ends.end(other.id, answers.get(other.id), f"{called[one.id]}_{family}", rule.stage)
@@ -245,8 +260,9 @@ def _rows(
         lost = bool(one.lost or other.lost) and (mine.known or theirs.known)
         if not lost and not (one.address(family) and other.address(family)):
             continue
-        verdict = at_rest(resting, mine, theirs) if resting else judged(mine, theirs)
-        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict)
+        both = judged(mine, theirs)
+        verdict = at_rest(resting, mine, theirs) if resting else refusing(both, refusals)
+        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict, anew)
 
 
 def _site(host: Host) -> str:
@@ -265,6 +281,14 @@ def judged(one: End, other: End) -> Verdict:
         "ok" if one.answered or other.answered else "critical",
     )
     return Verdict(state, severity, (*_why(state, both), *differing))
+
+
+def refusing(verdict: Verdict, refusals: Sequence[Refusal]) -> Verdict:
+    """Return the verdict on a pair whose ends would refuse each other: what is up ends with its SAs."""
+    if not refusals:
+        return verdict
+    said = (*verdict.said, *((one.by, one.what) for one in refusals))
+    return verdict._replace(severity=worst(verdict.severity, "warning"), said=said)
 
 
 def at_rest(resting: Sequence[str], one: End, other: End) -> Verdict:

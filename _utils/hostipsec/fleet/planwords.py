@@ -7,7 +7,7 @@ from typing import Any
 
 from ..answer import counted
 from ..strongswan import difference
-from . import fleetplan
+from . import authentication, fleetplan
 from .fleetplan import (
     ADDED,
     CERTIFICATES,
@@ -162,6 +162,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
         would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
         yield f"THE ENDS {would} DISAGREE about {counted(len(rows), 'connection')}: {said}"
     yield from fleetplan.astray(plan.answers)
+    yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
     for host, found in sorted(plan.answers.items()):

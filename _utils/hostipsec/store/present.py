@@ -47,6 +47,13 @@ def certificate() -> str:
     return next(iter(_ours().certificates), "")
 
 
+def option(name: str) -> str:
+    """Return an option that all connections of an ipsec.conf of ours have; empty for none."""
+    text = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
+    found = parse.configuration(parse.common(text))
+    return found.defaults.get(name, "") if found.ours else ""
+
+
 def meant() -> Meant:
     """Return what SAs are to be like by an ipsec.conf of ours; not known where none can be read.
 
