@@ -523,13 +523,13 @@ def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs)
 
     Returns a dictionary:
 
-    ``ok``
-        whether all are reauthenticated
-    ``sentence``
-        a summary
+    ``ok``, ``sentence``
+        whether all are reauthenticated, and a summary
     ``connections``
         by name: ``peer``, ``family``, ``old`` and ``new`` (ids of IKE SAs), and ``reason``, why it was not
         done, empty where it was
+    ``answered``
+        the same of what a peer began, with ``at``, and this host refused: ``reason`` says why
 
     The exit status is 0 where ``ok``, else 1. Arguments that cannot be, and a charon that does not answer,
     give an answer with ``error`` and exit status 2.

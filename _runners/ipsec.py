@@ -555,7 +555,7 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", tim
     except HostIPsecError as error:
         return _refused(error)
     told = {"at": time.time() + ahead, "deadline": seconds}
-    return _outcome(commands.command(asking.Asking(client), "reauthenticate", targets.Meant(hosts), told))
+    return _outcome(commands.reauthenticate(asking.Asking(client), hosts, told))
 
 
 def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout=TIMEOUT, **kwargs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import threading
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +16,7 @@ from vici.exception import CommandException
 import authorities
 from hostipsec.certificates import copies, source
 from hostipsec.certificates.copies import Destination
+from hostipsec.charon import charonlog
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.emergency import host as adapter
@@ -133,10 +135,20 @@ class Pair:
         return [child.state for sa in backend.observe().ike_sas for child in sa.children]
 
     def reauthenticate(self, name, timeout=60):
-        ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
-        connection = Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
-        (found,) = reauthentication.run([connection], timeout, host=End(self.hosts[name]))
+        (found,) = reauthentication.run([self.connection(name)], timeout, host=End(self.hosts[name]))
         return found
+
+    def connection(self, name):
+        ends = [ipaddress.ip_address(ADDRESSES[name])] * 2
+        return Connection("peer", "", "v4", *ends, "", "", initiator=name == "east", stage="start")
+
+    def answering(self, name):
+        """Begin to answer what the peer reauthenticates; returns what ends it and tells what was refused."""
+        run = reauthentication._Run([], 15, [self.connection(name)], 0.5, End(self.hosts[name]))
+        thread = threading.Thread(target=run.run)
+        thread.start()
+        wait_for(run.log.connected.is_set, "listener")
+        return lambda: (thread.join(), [(one.connection.name, one.reason) for one in run.answers])[1]
 
     def stop(self):
         for host in self.hosts.values():
@@ -150,6 +162,7 @@ class End(adapter.Host):
         backend = ViciBackend(host.vici)
         self.observe, self.initiate, self.terminate = backend.observe, backend.initiate, backend.terminate
         self.reauthenticate = backend.reauthenticate_ikes
+        self.follow = lambda log, timeout: charonlog.follow(log, timeout, host.vici)
 
 
 @pytest.fixture
@@ -311,9 +324,11 @@ def test_what_is_refused_leaves_the_tunnel(pair, ca):
     unknown = authorities.authority("CN=Unknown CA", pair.now)
     pair.give("east", unknown, ca.pem + unknown.pem)
     pair.take_up("east")
+    refused = pair.answering("west")
     found = pair.reauthenticate("east", timeout=15)
     assert (found.ok, found.new) == (False, ())
-    assert "no new IKE SA within 15 s" in found.reason
+    assert found.reason.startswith("the peer refused to authenticate this host (AUTHENTICATION_FAILED)")
+    assert refused() == [("peer", "no CA here for the certificate of CN=east.example")]
     assert pair.sas("east") == before
 
 

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from downs import CONN, EAST, Peers, name
+from strongswan import wait_for
 
 import authorities
-from hostipsec.charon import reasons
+from hostipsec.charon import charonlog, reasons
+from hostipsec.charon.vicisession import ViciBackend
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -108,3 +110,21 @@ def test_the_address_of_this_host_is_gone(make):
     assert peers.ipsec_global("down", "--reason=T1").status == 0
     answer, found = told(peers, 6)
     assert (answer.status, found) == (1, dict.fromkeys((name(0), name(1)), why))
+
+
+def test_the_end_that_refuses_knows_why(make):
+    """A host whose certificate and CA are of another CA: its peers tell it no more than that they refuse."""
+    now = datetime.now(timezone.utc)
+    ours, other = (authorities.authority(f"CN={name} CA", now) for name in ("Fleet", "Other"))
+    peers = make(1, conn=BY_CERTIFICATE, secrets=": ECDSA key.pem\n")
+    for host, ca, called in ((peers.east, other, "east"), (peers.west, ours, "cp0000.example")):
+        mine = authorities.host(f"CN={called}", now, ca)
+        host.write("/etc/ipsec.d/cacerts/ca.pem", ca.pem.decode())
+        host.write(f"/etc/ipsec.d/certs/{called}.pem", mine.pem.decode())
+        host.write("/etc/ipsec.d/private/key.pem", mine.key_pem().decode())
+    peers.start()
+    log = charonlog.Log()
+    charonlog.follow(log, 20, peers.west.vici)
+    ViciBackend(peers.east.vici).initiate([name(0)], timeout=10)
+    wait_for(lambda: "east0000" in reasons.explain(log.messages), "reason")
+    assert reasons.explain(log.messages) == {"east0000": "no CA here for the certificate of CN=east"}

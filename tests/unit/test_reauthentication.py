@@ -6,10 +6,15 @@ from ipaddress import ip_address
 
 import pytest
 
+from hostipsec.answer import Answer
+from hostipsec.charon import reasons
+from hostipsec.charon.reasons import Message
 from hostipsec.emergency import host as adapter
 from hostipsec.emergency import pins, reauthentication
 from hostipsec.emergency.pins import LEASE, PATIENCE, UNCHANGED, Pin, Pins, pin
 from hostipsec.emergency.reauthentication import DRAIN, TAKEN_UP, UNPINNED
+from hostipsec.fleet import outcome
+from hostipsec.fleet.asking import Heard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA
 
 NAME = "cp3001_v4"
@@ -228,3 +233,109 @@ def test_a_pin_is_gone_whatever_happens():
         reauthentication.run([], answered=[connection(initiator=False)], wait=0.0, host=host)
     assert host.what[-1][0].startswith(DELETE)
     assert pins.LEASE <= TAKEN_UP  # and where nobody could take it away, before the old SA ends
+
+
+# Why not ---------------------------------------------------------------------------------------------
+
+REFUSES = "received AUTHENTICATION_FAILED notify error"
+
+
+class Refused(Host):
+    """A charon whose peer refuses, or that refuses; it says so some seconds after it was listened to."""
+
+    def __init__(self, *messages):
+        super().__init__()
+        self.messages = messages
+
+    def follow(self, log, timeout):
+        self.events.append((round(self.time, 1), "listen", timeout))
+        for message in self.messages:
+            log.add(message)
+
+    def begin(self):
+        pass
+
+
+def test_what_did_not_come_up_says_why():
+    """It said "no new IKE SA within 30 s; see the log"."""
+    (found,) = reauthentication.run([connection()], host=Refused(Message(NAME, REFUSES)))
+    assert (found.ok, found.new, found.old) == (False, (), (1,))
+    assert found.reason.startswith("the peer refused to authenticate this host (AUTHENTICATION_FAILED)")
+    (found,) = reauthentication.run([connection()], 5.0, host=Refused(Message("other_v4", REFUSES)))
+    assert found.reason == "no new IKE SA within 5 s; see the log"
+
+
+def test_it_is_listened_before_anything_is_started():
+    host = Refused()
+    reauthentication.run([connection()], 5.0, host=host)
+    assert host.what[0][0] == "listen"
+    assert host.what[0][1] >= 5.0 + UNPINNED
+
+
+def answers(host, wait=0.0):
+    found = reauthentication._Run([], 5.0, [connection(initiator=False)], wait, host)
+    found.run()
+    return [(one.connection.name, one.reason) for one in found.answers]
+
+
+def test_the_end_that_refuses_tells_why():
+    host = Refused(Message(NAME, 'no issuer certificate found for "CN=cp3001"'))
+    assert answers(host) == [(NAME, "no CA here for the certificate of CN=cp3001")]
+
+
+def test_the_end_that_answers_waits_for_every_attempt_and_not_for_ever():
+    host = Refused()
+    assert answers(host, 7.0) == []
+    assert 7.0 + UNPINNED <= host.time < 7.0 + reauthentication.REFUSED + 1
+
+
+def test_what_came_up_in_the_end_was_not_refused():
+    host = Refused(Message(NAME, 'no issuer certificate found for "CN=cp3001"'))
+    host.sas.append(sa(2))
+    found = reauthentication._Run([], 5.0, [connection(initiator=False)], 0.0, host)
+    found.run()
+    host.sas.append(sa(3))
+    assert found.answers == ()
+
+
+def test_the_fleet_repeats_the_reason_of_the_end_that_refused():
+    row = {"peer": "b", "family": "v4", "old": [1], "new": [], "reason": "the peer refused (X)"}
+    well = {**row, "peer": "c", "reason": ""}
+    mine = Answer(False, "1 of 2", {"b_v4": row, "c_v4": well})
+    theirs = {"a_v4": {"peer": "a", "family": "v4", "old": [1], "new": [], "reason": "no CA here for CN=a"}}
+    heard = Heard({"a": mine, "b": Answer(True, "starts no connection", own={"answered": theirs}), "c": mine})
+    found = outcome.summed("reauthenticate", ["a"], outcome.refused(heard.of(["a"])))
+    assert "a: b_v4: b refused it: no CA here for CN=a" in found.lines
+    assert not any("c_v4" in line for line in found.lines)
+
+
+def test_hosts_of_the_release_before_tell_no_reasons_of_peers():
+    row = {
+        "peer": "b",
+        "family": "v4",
+        "old": [1],
+        "new": [],
+        "reason": "no new IKE SA within 30 s; see the log",
+    }
+    found = outcome.refused(Heard({"a": Answer(False, "0 of 1", {"b_v4": row}), "b": Answer(True, "")}))
+    assert found.answers["a"].connections["b_v4"] == row
+
+
+def test_a_certificate_that_charon_knew_before_is_not_the_reason():
+    """It tries that one too, for the same name, and its key does not fit the signature."""
+    said = [
+        'no issuer certificate found for "CN=cp3001"',
+        '  issuer is "CN=Other CA"',
+        "signature validation failed, looking for another key",
+    ]
+    found = reasons.explain([Message(NAME, text) for text in said])
+    assert found == {NAME: "no CA here for the certificate of CN=cp3001"}
+    (alone,) = reasons.explain([Message(NAME, said[2])]).values()
+    assert alone == "the peer's signature does not fit its certificate"
+
+
+def test_a_peer_of_another_ca_than_it_is_bound_to():
+    text = "constraint check failed: peer not authenticated by CA 'CN=Fleet CA'"
+    assert reasons.meaning_of(text) == (
+        "the peer's certificate is of another CA than CN=Fleet CA, to which peers are bound"
+    )

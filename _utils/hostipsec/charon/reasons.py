@@ -11,6 +11,7 @@ REFUSED = (
     "proposal with it"
 )
 _UNTRUSTED = "no trusted certificate here"
+_UNFIT = "the peer's signature does not fit its certificate"
 # pattern over charon's message -> what it means; the first that fits the message is taken
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), meaning)
@@ -44,10 +45,14 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"constraint check failed: identity '(?P<who>.*)' required",
             "the peer is not who it should be: {who} is expected",
         ),
+        (
+            r"constraint check failed: peer not authenticated by CA '(?P<who>.*)'",
+            "the peer's certificate is of another CA than {who}, to which peers are bound",
+        ),
         (r"no private key found for '(?P<who>.*)'", "this host has no private key for {who}"),
         (
             r"signature validation failed|invalid (?:\S+ )?signature",
-            "the peer's signature does not fit its certificate",
+            _UNFIT,
         ),
         (
             r"certificate was revoked",
@@ -82,12 +87,15 @@ class Message:
 def explain(messages: Iterable[Message]) -> dict[str, str]:
     """Return ``{connection: why it is not up}``, each from the last message that tells a reason.
 
-    After what is wrong with a certificate charon says that none is trusted: that tells nothing more.
+    After what is wrong with a certificate charon says that none is trusted, or tries one that it knew before,
+    which the signature does not fit: that tells nothing more.
     """
     found: dict[str, str] = {}
     for message in messages:
         meaning = meaning_of(message.text)
-        follows = meaning.startswith(_UNTRUSTED) and "certificate" in found.get(message.connection, "")
+        follows = meaning.startswith((_UNTRUSTED, _UNFIT)) and "certificate" in found.get(
+            message.connection, ""
+        )
         if meaning and message.connection and not follows:
             found[message.connection] = meaning
     return found

@@ -6,6 +6,9 @@ makes a new one beside it (``checkout_by_config`` of charon's IKE SA manager com
 same charon leaves it, and is asked to reauthenticate, which makes before it breaks. The old SA is ended here
 once the new one is up; its peer would do that too, after 10 s (``uniqueids``).
 
+Why a new one does not come up is what charon says meanwhile. An end that refuses tells the other no reason,
+so each host also listens for what it refuses on the connections that it answers, and tells that.
+
 Where the fleet does so at one moment, each host also sees to it that what it sends on the connections that
 it answers keeps to the old SA until the other end has the new one (:mod:`pins`): then no packet is lost.
 """
@@ -18,6 +21,8 @@ from typing import Optional
 
 from .. import paths
 from ..answer import Answer, counted
+from ..charon import reasons
+from ..charon.charonlog import Log
 from ..errors import CharonError
 from ..model import Charon, Connection, IkeSA
 from ..store import holdfile, record
@@ -30,6 +35,7 @@ DIFFERENT = 2.0  # seconds after which no new IKE SA means that the configuratio
 DRAIN = 1.0  # seconds in which packets that left by the old SAs arrive
 TAKEN_UP = PATIENCE + 2.0  # seconds after which the other end sends by the new SA, or says nothing
 UNPINNED = UNCHANGED + 2.0  # seconds after the moment; charon ends the old SA with the new one, unasked, then
+REFUSED = UNPINNED + 3.0  # seconds after which an end that answers has heard of every attempt
 _POLL = 0.2
 
 
@@ -61,6 +67,7 @@ class Reauthentication:
     connections: Sequence[Reauthenticated]  # that this host had to do it with
     meant: int  # number of connections that were asked for, also those that the peers reauthenticate
     late: float = 0.0  # seconds after the moment at which this host heard of it
+    answered: Sequence[Reauthenticated] = ()  # what this host refused of what the peers began
 
     def answer(self) -> Answer:
         """Return it in the shape that all verbs answer in."""
@@ -72,6 +79,7 @@ class Reauthentication:
             sentence=f"{done}; {late}" if self.late > 0 else done,
             connections={one.connection.name: one.as_dict() for one in self.connections},
             notes=(late,) if self.late > 0 else (),
+            own={"answered": {one.connection.name: one.as_dict() for one in self.answered}},
         )
 
 
@@ -86,7 +94,8 @@ def here(scope: Scope, named: bool, deadline: float, wait: Optional[float]) -> R
     meant = holdfile.free(scope.select(every))
     mine = [one for one in meant if one.initiator or named]
     theirs = [one for one in meant if not one.initiator] if wait is not None else []
-    return Reauthentication(run(mine, deadline, theirs, wait), len(meant), -(wait or 0.0))
+    found = _Run(mine, deadline, theirs, wait, Host())
+    return Reauthentication(found.run(), len(meant), -(wait or 0.0), found.answers)
 
 
 def run(
@@ -121,18 +130,48 @@ class _Run:
     before: dict[str, tuple[int, ...]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     new: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    theirs: dict[str, int] = field(default_factory=dict)  # answered, with an IKE SA -> the newest before
+    log: Log = field(default_factory=Log)
 
     def run(self) -> tuple[Reauthenticated, ...]:
         self.begin = self.host.clock() + (self.wait or 0.0)
         self.pins = Pins(self.host.clock, self.host.set_policies, self.host.delete)
         try:
-            self.pins.take(self.answered, self.host.observe())
+            look = self.host.observe()
+            self.theirs = self._newest(look)
+            self.host.follow(self.log, (self.wait or 0.0) + self.deadline + REFUSED)
+            self.pins.take(self.answered, look)
             self._watch_until(0.0)
             self._replace()
             self._until(lambda _: not self.pins.there, max(self.deadline, UNPINNED))
+            self._until(self._all_answered, REFUSED)
         finally:
             self.pins.release([*self.pins.there])
         return tuple(self._became(one) for one in sorted(self.wanted, key=lambda one: one.name))
+
+    @property
+    def answers(self) -> tuple[Reauthenticated, ...]:
+        """Return what this host refused of the connections that it answers, and why."""
+        why, look = reasons.explain(self.log.messages), self._look()
+        newest = self._newest(look) if look else {}
+        return tuple(
+            Reauthenticated(one, (self.theirs[one.name],), reason=why[one.name])
+            for one in self.answered
+            if one.name in why and newest.get(one.name, 0) <= self.theirs.get(one.name, -1)
+        )
+
+    def _newest(self, look: Charon) -> dict[str, int]:
+        """Return the newest established IKE SA of each connection that this host answers."""
+        names, found = {one.name for one in self.answered}, dict[str, int]()
+        for sa in look.ike_sas:
+            if sa.name in names and sa.state == "ESTABLISHED":
+                found[sa.name] = max(sa.uniqueid, found.get(sa.name, 0))
+        return found
+
+    def _all_answered(self, look: Charon) -> bool:
+        """Whether of each that the peers begin there is a newer IKE SA, or a reason why not."""
+        newest, why = self._newest(look), reasons.explain(self.log.messages)
+        return all(newest.get(name, 0) > old or name in why for name, old in self.theirs.items())
 
     def _replace(self) -> None:
         look = self.host.observe()
@@ -219,9 +258,8 @@ class _Run:
         old, new = self.before.get(one.name, ()), self.new.get(one.name, ())
         if not old:
             return Reauthenticated(one, old, reason="is not established")
-        why = (
-            ""
-            if new
-            else self.refused.get(one.name, f"no new IKE SA within {self.deadline:g} s; see the log")
-        )
-        return Reauthenticated(one, old, new, why)
+        return Reauthenticated(one, old, new, "" if new else self._why(one.name))
+
+    def _why(self, name: str) -> str:
+        said = self.refused.get(name) or reasons.explain(self.log.messages).get(name)
+        return said or f"no new IKE SA within {self.deadline:g} s; see the log"

@@ -109,7 +109,10 @@ _SHAPES = {
     "down": keys({"connections": _rows({}, {"left": TEXT}), **_DONE}, _BESIDE),
     "up": keys({"connections": _rows({**_SEEN, "up": SWITCH}, {}), **_DONE}, _BESIDE),
     "verify": keys({"connections": _rows({"ok": SWITCH, "reason": TEXT}, {}), "problems": TEXTS}, _BESIDE),
-    "reauthenticate": keys({"connections": _rows({"reason": TEXT}, {}), **_DONE}, _BESIDE),
+    "reauthenticate": keys(
+        {"connections": _rows({"reason": TEXT}, {}), **_DONE},
+        {**_BESIDE, "answered": _rows({"reason": TEXT}, {})},
+    ),
     "rollback": keys({"connections": _rows({}, {}), **_DONE}, _BESIDE),
     "plan": keys(
         {

@@ -44,6 +44,12 @@ def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Op
     return outcome.proven(hosts, heard, None if fleet is None else topology.named(fleet))
 
 
+def reauthenticate(asking: Asking, hosts: Sequence[str], arguments: Arguments) -> Outcome:
+    """Have hosts authenticate anew; what was refused is told with the reason of the end that refused."""
+    heard = asking.ask(hosts, "ipsec.reauthenticate", arguments, sentence)
+    return outcome.summed("reauthenticate", hosts, outcome.refused(heard))
+
+
 def dry_run(asking: Asking, verb: str, meant: Meant) -> Outcome:
     """Ask hosts for their status only, and say what ``down`` or ``up`` would do."""
     _, heard = _ask(asking, meant, "ipsec.status", _NONE, trouble)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from ..answer import Answer, counted
 from . import joined
 from .asking import Heard
-from .ends import because
+from .ends import Row, because
 from .hostnames import few
 from .marks import Way
 
@@ -135,7 +135,7 @@ def _trouble(answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[
     for name, row in sorted(answer.connections.items()):
         if row.get("peer") in away:
             continue
-        good = row.get("up", row.get("ok", row.get("severity", "ok") == "ok"))
+        good = row.get("up", row.get("ok", row.get("severity", "ok") == "ok")) and verb != "reauthenticate"
         why = row.get("left") or ("" if good else row.get("reason"))
         if why:
             yield f"{name}: {why}"
@@ -209,6 +209,24 @@ def _explained(host: str, answer: Answer, known: Mapping[str, Answer]) -> Answer
         for name, row in answer.connections.items()
     }
     return answer._replace(connections=rows)
+
+
+def refused(heard: Heard) -> Heard:
+    """Return what hosts reauthenticated, with the reasons of their peers where these refused."""
+    said = {
+        (str(row["peer"]), by, row["family"]): row["reason"]
+        for by, one in heard.answers.items()
+        for row in cast("dict[str, Row]", one.own.get("answered") or {}).values()
+    }
+    return replace(heard, answers={host: _refused(host, one, said) for host, one in heard.answers.items()})
+
+
+def _refused(host: str, answer: Answer, said: Mapping[tuple[str, str, object], object]) -> Answer:
+    def told(row: Row) -> Row:
+        why = said.get((host, str(row["peer"]), row["family"])) if row["reason"] else None
+        return {**row, "reason": f"{row['peer']} refused it: {why}"} if why else row
+
+    return answer._replace(connections={name: told(row) for name, row in answer.connections.items()})
 
 
 def _because(host: str, row: Mapping[str, object], known: Mapping[str, Answer]) -> str:
