@@ -401,7 +401,7 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
         hosts that did not answer, and by host what it said instead; those only that have peers or had some
     ``lines``, ``retcode``
         the same for people; 0 where there is nothing to do, 3 where there is, 1 where a host did not answer
-        or failed or ends would disagree or refuse each other, 2 where no host was asked
+        or failed, or lacks an address, or ends would disagree or refuse each other, 2 where no host was asked
 
     CLI Example:
 

@@ -196,6 +196,15 @@ def test_ends_that_would_refuse_each_other_are_told(data):
     assert planned(data, said=said).status == 0
 
 
+def test_an_address_that_a_host_lacks_is_told_though_nothing_else_changes(data):
+    fleet = pillar.read(data)
+    said = answers(RUNNING, fleet)
+    said["cp3001.esams.example"]["absent"] = ["10.20.0.111"]
+    plan = planned(data, said=said)
+    assert plan.status == 1
+    assert any(line.startswith("cp3001.esams.example: no interface there") for line in planwords.lines(plan))
+
+
 def test_what_else_changes_is_grouped_by_what_it_is(data):
     fleet = pillar.read(data)
     said = answers(RUNNING, fleet)

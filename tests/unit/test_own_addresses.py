@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from hostipsec.fleet import ends, joined
 from hostipsec.health.judge import evaluate
 from hostipsec.kernel.addresses import absent, parse
 from hostipsec.kernel.kernel import KernelError
@@ -118,6 +119,22 @@ def test_without_sas_it_is_the_address_and_not_the_peer():
         "no address",
         "critical",
         "no interface here has 10.0.0.9, which this connection is from",
+    )
+
+
+def test_who_lacks_its_address_does_not_wait_for_the_peer():
+    """The fleet would repeat what the peer says, who starts it, and not this."""
+    one = Connection("cp2_v4", "cp2", "v4", AWAY, ip_address("10.0.0.2"), "CN=a", "CN=b", False, "start")
+    charon = Charon("5.9.8", "vici", 99, connections=(LoadedConnection("cp2_v4"),))
+    assert [evaluate([one], charon, absent=away).connections[0].cause for away in ({}, WHY)] == ["waits", ""]
+
+
+def test_a_pair_says_whose_address_it_is():
+    away = ends.End("cp1", "critical", state="no address", reason="no interface here has 10.0.0.9")
+    waits = ends.End("cp2", "critical", state="down", reason="loaded, but no SA; the peer starts it")
+    assert joined.judged(away, waits).said == (
+        ("cp1", "says no address: no interface here has 10.0.0.9"),
+        ("", "loaded, but no SA; the peer starts it"),
     )
 
 

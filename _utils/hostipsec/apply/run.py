@@ -55,6 +55,11 @@ class Reading:
         except HostIPsecError as error:
             return error
 
+    @functools.cached_property
+    def absent(self) -> Mapping[str, str]:
+        """Return the addresses that the host lacks, see :func:`hostplan.absent`. Raises HostIPsecError."""
+        return hostplan.absent(self.member)
+
     @property
     def digest(self) -> str:
         """Return what tells the pillar from others."""
@@ -130,7 +135,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         member = reading.member
         if member.connections:
             platforms.of(grains)
-            problems += hostplan.absent(member).values()
+            problems += reading.absent.values()
             problems += map(str, hostplan.unknown_sysctls(member.fleet.settings))
             problems += reading.inspection.errors
             warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]

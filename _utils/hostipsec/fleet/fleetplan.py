@@ -124,7 +124,8 @@ class FleetPlan:
     @property
     def status(self) -> int:
         """Return the exit status."""
-        if self.missing or self.strangers or any(self.misfits) or self.refusals:
+        wrong = self.strangers or any(self.misfits) or self.refusals or astray(self.answers)
+        if self.missing or wrong:
             return FAILED
         return SOMETHING if self.hosts_to_change or self.standing(LEAVES) else NOTHING
 

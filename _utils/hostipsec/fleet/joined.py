@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
-from ..health.report import SEVERITY, worst
+from ..health.report import ADDRESSLESS, SEVERITY, worst
 from ..model import FAMILIES, Fleet, Host, Rule
 from ..pillar import topology
 from . import authentication, ends
@@ -315,10 +315,15 @@ def _why(state: str, both: tuple[End, End]) -> Said:
     if state == "up" and all(end.ok for end in both):
         return ()
     if state == "down":
-        return tuple(dict.fromkeys(("", end.reason or end.state) for end in both))
+        return tuple(dict.fromkeys(_without_host(end) for end in both))
     if state == "held":
         return _holding(both)
     return tuple((end.host, str(end)) for end in sorted(both, key=lambda end: end.answered))
+
+
+def _without_host(end: End) -> tuple[str, str]:
+    """Return why it is down, which most say of both; whose address is missing has to be said."""
+    return (end.host, str(end)) if end.state == ADDRESSLESS else ("", end.reason or end.state)
 
 
 def _holding(both: tuple[End, End]) -> Said:

@@ -96,7 +96,8 @@ def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHeal
         state, severity, reason = _under_hold(found, tables, state, reason, held)
     elif tables.charon is not None:
         severity, reason = _by_stage(found, tables, state, severity, reason)
-    cause = WAITS if held is None and tables.charon is not None and _waits(found) else ""
+    waits = held is None and state != ADDRESSLESS and tables.charon is not None and _waits(found)
+    cause = WAITS if waits else ""
     return _row(found, state, severity, reason)._replace(held=held is not None, cause=cause)
 
 
