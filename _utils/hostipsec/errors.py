@@ -18,7 +18,7 @@ class Problem(NamedTuple):
     allowed: str
 
     def __str__(self) -> str:
-        return _printable(f"{_short(self.path)}: {_short(self.found)}; allowed: {self.allowed}")
+        return _printable(f"{_short(self.path)}: {_short(self.found)}; allowed: {_short(self.allowed)}")
 
 
 def _short(text: str) -> str:
@@ -32,7 +32,7 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-_LONGEST = 400  # characters of where, and of what is there
+_LONGEST = 800  # characters of where, of what is there, and of what is allowed
 
 
 class PillarError(HostIPsecError):

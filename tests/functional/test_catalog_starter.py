@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 from strongswan import STRONGSWAN_CONF, Host, unpacked, wait_for
 
+import mutilated
 from hostipsec.charon import statusall
+from hostipsec.errors import PillarError
+from hostipsec.pillar import pillar, topology
 from hostipsec.strongswan import catalog, defaults, options, proposals, ranges, render, sections
-from hostipsec.strongswan.sections import Configuration
+from hostipsec.strongswan.sections import Configuration, Secret
 from hostipsec.system import processes
 
 CONN = "conn {name}\n    left=10.9.0.1\n    right=10.9.0.{number}\n    {key}={value}\n    auto=add\n"
@@ -263,6 +267,62 @@ def test_charon_serves_at_both_ends_of_each_range(tmp_path, ends):
             assert session.request("version")
     finally:
         host.stop()
+
+
+SAMPLE = 300
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Return what a host would run by each of many pillars that are taken."""
+    found = []
+    for number in range(2 * SAMPLE):
+        with contextlib.suppress(PillarError):
+            fleet = pillar.read(mutilated.chosen(number))
+            member = topology.connections(fleet, fleet.hosts[0].id)
+            found.append(sections.configuration(member, fleet.settings, "x.pem", Secret("RSA", "x.pem")))
+    assert len(found) > SAMPLE
+    return found[:SAMPLE]
+
+
+def together(sample: list[Configuration]) -> Configuration:
+    """Return one configuration with a connection of each, that has the options of all of its own."""
+    several = {
+        f"c{number}": {
+            **one.defaults,
+            "left": "10.9.0.1",
+            "right": f"10.9.{number // 200 + 1}.{number % 200 + 1}",  # charon joins those of equal addresses
+            "auto": "add",
+        }
+        for number, one in enumerate(sample)
+    }
+    return Configuration(connections=several)
+
+
+def test_starter_and_charon_load_what_we_take(tmp_path, starter, sample):
+    text = render.ipsec_conf(together(sample))
+    assert starter(text) == []
+    if os.getuid() != 0:
+        pytest.skip("makes namespaces")
+    host = Host("sample", tmp_path, over=unpacked())
+    try:
+        host.start(text, "")
+        wait_for(lambda: len(names(host)) == SAMPLE, f"{SAMPLE} connections")
+    finally:
+        host.stop()
+
+
+def test_charon_parses_the_settings_that_we_take(tmp_path, sample):
+    conf = tmp_path / "strongswan.conf"
+    libraries = f"LD_LIBRARY_PATH={unpacked()}/usr/lib/ipsec"
+    charon = f"{unpacked()}/usr/lib/ipsec/charon"
+
+    def said(text: str) -> str:
+        conf.write_text(text)
+        return processes.run(["env", f"STRONGSWAN_CONF={conf}", libraries, charon, "--version"], 30).stderr
+
+    assert said("charon {")  # it complains where it cannot read them
+    assert [text for one in sample if said(text := render.strongswan_conf(one))] == []
 
 
 # charon's proposals --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Optional
 from .. import unicast
 from ..errors import PillarError, Problem, nearest
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
-from ..strongswan.kinds import shown
+from ..strongswan.kinds import shown, word
 from . import settings, topology
 from .found import SOURCES, Found
 from .reader import Reader
@@ -50,9 +50,9 @@ def unaddressed(data: object) -> dict[str, tuple[str, ...]]:
     hosts = top.get("hosts")
     entries = hosts if isinstance(hosts, Mapping) else {}
     found = {
-        str(host): _sources(Reader(), entry, _sources(Reader(), top, (), ""), "")
+        word(host): _sources(Reader(), entry, _sources(Reader(), top, (), ""), "")
         for host, entry in entries.items()
-        if _ID.match(str(host)) and _is_bare(entry)
+        if _ID.match(word(host)) and _is_bare(entry)
     }
     return {host: sources for host, sources in sorted(found.items()) if sources}
 

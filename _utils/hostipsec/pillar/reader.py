@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
 from ..errors import Problem, nearest
-from ..strongswan.kinds import is_huge, shown, unquoted
+from ..strongswan.kinds import is_huge, shown, unquoted, word
 
 _LABEL = re.compile(r"[^\s,{}\"']{1,128}\Z")
 
@@ -30,7 +30,7 @@ class Reader:
         if not isinstance(value, Mapping):
             self.wrong(path, f"found {shown(value)}", "a mapping")
             return {}
-        result = {_word(key): item for key, item in value.items()}
+        result = {word(key): item for key, item in value.items()}
         if len(result) < len(value):
             self.wrong(path, "found two keys that are one as text, as 1 and '1'", "each key once")
         known = None if keys is None else (*keys,)
@@ -57,11 +57,11 @@ class Reader:
     def label(self, value: object, path: str) -> str:
         """Return the value of a label, which may be written as a number."""
         text = None if isinstance(value, bool) or is_huge(value) else value
-        word = str(text) if isinstance(text, (str, int, float)) else ""
-        if not _LABEL.match(word) or not word.isprintable():
+        label = str(text) if isinstance(text, (str, int, float)) else ""
+        if not _LABEL.match(label) or not label.isprintable():
             self.wrong(path, f"found {shown(value)}", f"a label: one word or number{unquoted(True, value)}")
             return ""
-        return word
+        return label
 
     def words(self, value: object, path: str) -> tuple[str, ...]:
         """Return the labels of a list, or the only one, sorted."""
@@ -82,8 +82,3 @@ class Reader:
             self.wrong(path, f"found {shown(value)}", what)
             return None
         return value
-
-
-def _word(key: object) -> str:
-    """Return a key as text; a whole number that Python does not print is none that anything is called."""
-    return shown(key) if is_huge(key) else str(key)

@@ -77,7 +77,7 @@ def _weak(reader: Reader, value: object) -> tuple[str, ...]:
         if isinstance(word, str) and word in strength.WORDS:
             words.add(word)
         else:
-            allowed = nearest(str(word), strength.WORDS)
+            allowed = nearest(word if isinstance(word, str) else "", strength.WORDS)
             reader.wrong("ipsec:weak", f"found {shown(word)}", allowed)
     return tuple(sorted(words))
 

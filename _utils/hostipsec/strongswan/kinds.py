@@ -36,6 +36,11 @@ def is_huge(value: object) -> bool:
     return isinstance(value, int) and value.bit_length() > _BITS
 
 
+def word(key: object) -> str:
+    """Return a key as text; nothing is called by a whole number that Python does not print."""
+    return shown(key) if is_huge(key) else str(key)
+
+
 def is_safe(text: str) -> bool:
     """Say whether both configuration files can hold a text as it is."""
     safe = text.isprintable() and text == text.strip() and not _UNSAFE.search(text)

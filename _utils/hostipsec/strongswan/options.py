@@ -10,6 +10,7 @@ from typing import Optional, Union
 from ..errors import Problem, nearest
 from . import catalog, durations, proposals, ranges, shared
 from .kinds import TEXT, TIME, Kind, checked, matching, one_of, shown, whole
+from .kinds import word as text_of
 
 Problems = list[Problem]
 Checked = tuple[Optional[str], Problems]
@@ -135,7 +136,8 @@ def check_charondebug(value: object, path: str) -> tuple[dict[str, int], Problem
         known = ", ".join(catalog.CHARONDEBUG)
         allowed = f"a mapping such as {{cfg: 2, dmn: 2}}, of the types {known} to levels from -1 to 4"
         return {}, [Problem(path, f"found {shown(value)}", allowed)]
-    found = {str(kind): _debug_level(str(kind), level, f"{path}:{kind}") for kind, level in value.items()}
+    levels = {text_of(kind): level for kind, level in value.items()}
+    found = {kind: _debug_level(kind, level, f"{path}:{kind}") for kind, level in levels.items()}
     return {kind: found[kind][0] for kind in sorted(found) if not found[kind][1]}, _problems(found)
 
 
@@ -192,6 +194,7 @@ def _amount(text: str) -> int:
 # strongswan.conf -----------------------------------------------------------------------------
 
 
+_LEVELS = 8  # of sections in strongswan.conf
 Tree = dict[str, Union[Kind, "Tree"]]
 _LOAD = matching("yes|no|[0-9]{1,9}", "yes, no, or a priority")
 
@@ -245,16 +248,26 @@ def _check_section(tree: Tree, given: Mapping[str, object], path: str) -> tuple[
 def _setting(tree: Tree, key: str, value: object, path: str) -> tuple[object, Problems]:
     kind = _kind(tree, key)
     if kind is None:
-        return None, [Problem(path, f"unknown key {key!r}", _known(tree, key))]
+        return None, [Problem(path, f"unknown key {shown(key)}", _known(tree, key, path))]
     if isinstance(kind, Kind):
         return checked(kind, value, path)
     if not isinstance(value, Mapping):
-        return None, [Problem(path, f"found {shown(value)}", f"a mapping of {_some(kind)}")]
-    return _check_section(kind, {str(name): item for name, item in value.items()}, path)
+        allowed = _LOGGER if path.rpartition(":")[0].endswith(_LOGGERS) else f"a mapping of {_some(kind)}"
+        return None, [Problem(path, f"found {shown(value)}", allowed)]
+    return _check_section(kind, {text_of(name): item for name, item in value.items()}, path)
 
 
-def _known(tree: Tree, key: str) -> str:
-    if "." in key:
+_LOGGERS = (":filelog", ":syslog")
+_LOGGER = (
+    "a name of letters, digits, '_' and '-', and below it the levels; of 'filelog' with the file as 'path': "
+)
+_LOGGER += "filelog: {main: {path: /var/log/charon.log, default: 1}}"
+
+
+def _known(tree: Tree, key: str, path: str) -> str:
+    if path.removesuffix(f":{key}").endswith(_LOGGERS):
+        return _LOGGER
+    if 0 < key.count(".") < _LEVELS:
         return f"one mapping a level, as {{{key.replace('.', ': {')}: ...{'}' * (1 + key.count('.'))}"
     return nearest(key, {*tree} - {"*"}) or "a word of letters, digits, '_' and '-'"
 

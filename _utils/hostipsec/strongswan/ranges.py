@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ..errors import Problem
-from .kinds import Kind, matching
+from .kinds import Kind, is_safe, matching
 
 _MOST = 2**31 - 1  # get_int returns an int
 _WHOLE = re.compile(r"[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", re.ASCII)
@@ -58,6 +58,10 @@ _UNLOADED = _only(
 _PERCENT = between(0, 100)
 _MARK = matching(
     "!?(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})(/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10}))?", "a mark, as !0x42/0xff"
+)
+_COMMAND = Kind(
+    lambda text: is_safe(text) and text.startswith("/"),
+    "a command by its absolute path, without quotes, braces, '#' and '\\'",
 )
 _FIRST = "the first packets of each peer would be dropped"
 
@@ -133,6 +137,7 @@ KINDS: Mapping[str, Kind] = {
         "this package asks there; root alone may",
     ),
     "plugins.stroke.secrets_file": _only(("/etc/ipsec.secrets",), "the private key is named there"),
+    **dict.fromkeys(("start-scripts.<name>", "stop-scripts.<name>"), _COMMAND),
     "rdn_matching": _only(("strict", "reordered", "relaxed"), "how identities are compared"),
     **{
         f"plugins.{plugin}.load": _NEEDED
