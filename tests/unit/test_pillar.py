@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import cProfile
 import ipaddress
+import pstats
 import re
 from pathlib import Path
 
@@ -62,7 +65,14 @@ CASES = [
     ),
     ("rules/0/and", {"site": "eqiat"}, "ipsec:rules:0", ["no host has site eqiat", "eqiad"]),
     ("rules/0/between", {"sight": "esams"}, "ipsec:rules:0", ["no host has the label 'sight'", "site"]),
-    ("rules/0/same", ["rack"], "ipsec:rules:0", ["matches no pair", "same rack"]),
+    (
+        "rules/0/same",
+        ["rack"],
+        "ipsec:rules:0",
+        ["matches no pair", "no host has the label 'rack' of 'same'"],
+    ),
+    ("rules/0/same", ["clutser"], "ipsec:rules:0", ["the label 'clutser' of 'same'", "'cluster' (of "]),
+    ("rules/0/different", ["sites"], "ipsec:rules:0", ["the label 'sites' of 'different'", "'site' (of "]),
     ("rules/0/stage", "on", "ipsec:rules:0:stage", ["'on'", "off, passive, start, require"]),
     ("rules/0/name", None, "ipsec:rules:0:name", ["nothing", "a name"]),
     ("rules/0/name", "core-to-core", "ipsec:rules:1:name", ["'core-to-core' again"]),
@@ -461,3 +471,46 @@ def test_a_host_without_a_name_is_the_only_error_of_its_kind():
     with pytest.raises(PillarError) as caught:
         pillar.read(data)
     assert {problem.path for problem in caught.value.problems} == {"ipsec:hosts:"}
+
+
+# Work --------------------------------------------------------------------------------------------
+
+ALL = {"name": "all", "between": {"all": "x"}, "and": {"all": "x"}}
+HUBS = {"name": "hubs", "between": {"kind": "hub"}, "and": {"kind": "spoke"}}
+WORK = {
+    "a label that all hosts lack": ([{**ALL, "same": ["rack"]}], ()),
+    "a label that most hosts lack": ([{**ALL, "same": ["some"]}], ()),
+    "one value of what has to differ": ([{**ALL, "different": ["all"]}], ()),
+    "one expectation a host": ([HUBS], ({"peers": 2},)),
+    "two unmet ones a host": ([HUBS], ({"peers": 77}, {"pairs_with": "h00002.x"})),
+    "nobody that is expected": ([HUBS], ({"host": "q", "peers": 1},)),
+    "a label each": ([{**ALL, "same": ["id"]}], ()),
+}
+
+
+def large(size: int, rules: list, expectations: tuple) -> dict:
+    hosts = {
+        f"h{number:05}.x": {
+            "ipv4": f"10.1.{number // 250}.{number % 250 + 1}",
+            "all": "x",
+            "kind": "hub" if number < 2 else "spoke",
+            **({"some": f"s{number}"} if number % 10 == 0 else {}),
+        }
+        for number in range(size)
+    }
+    expect = [{**one, "host": one.get("host", "") + name} for name in hosts for one in expectations]
+    return {"hosts": hosts, "rules": rules, "expect": expect}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_reading_takes_work_in_proportion_to_the_hosts(name):
+    """It was quadratic: 4,000 hosts with one expectation each took 15 s."""
+
+    def calls(size: int) -> int:
+        profile, data = cProfile.Profile(), large(size, *WORK[name])
+        with contextlib.suppress(PillarError):
+            profile.runcall(pillar.read, data)
+        return pstats.Stats(profile).total_calls
+
+    small, double = calls(300), calls(600)
+    assert double < 2.5 * small

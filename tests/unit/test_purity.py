@@ -64,6 +64,7 @@ PURE = (
     "model",
     "owner",
     "pillar.digest",
+    "pillar.expected",
     "pillar.found",
     "pillar.membership",
     "pillar.pillar",

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
 from .. import unicast
-from ..errors import PillarError, Problem, nearest
+from ..errors import PillarError, Problem
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
 from ..strongswan.kinds import shown, word
-from . import settings, topology
+from . import expected, settings, topology
 from .found import SOURCES, Found
 from .reader import Reader
 
@@ -38,7 +38,8 @@ def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
     """
     reader = Reader()
     fleet = _fleet(reader, data, resolved or {})
-    problems = reader.problems or [*_same_subjects(fleet), *_causes(topology.problems(fleet))]
+    unmet = [] if reader.problems else [*topology.problems(fleet), *expected.problems(fleet)]
+    problems = reader.problems or [*_same_subjects(fleet), *_causes(unmet)]
     if problems:
         raise PillarError(problems)
     return fleet
@@ -326,5 +327,5 @@ def _host_name(reader: Reader, value: object, path: str, known: Collection[str])
         reader.wrong(path, f"found {shown(value)}", "the minion id of a host below 'hosts'")
         return ""
     if known and value not in known:
-        reader.wrong(path, f"found {value!r}", nearest(value, known))
+        reader.wrong(path, f"found {shown(value)}", reader.nearest(value, known))
     return value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Optional
 
 from ..errors import Problem, nearest
 from ..strongswan.kinds import is_huge, shown, unquoted, word
 
+_FEW, _HINTS = 100, 10
 _LABEL = re.compile(r"[^\s,{}\"']{1,128}\Z")
 
 
@@ -20,10 +21,18 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._hints = _HINTS
 
     def wrong(self, path: str, found: str, allowed: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(path, found, allowed))
+
+    def nearest(self, word: str, known: Collection[str]) -> str:
+        """Say which known word is meant; of many, for the first words alone, as each looks at all of them."""
+        if len(known) <= _FEW:
+            return nearest(word, known)
+        self._hints -= 1
+        return nearest(word, known) if self._hints >= 0 else f"one of the {len(known)} that are there"
 
     def mapping(self, value: object, path: str, keys: Optional[Iterable[str]] = None) -> dict[str, object]:
         """Return a mapping with its keys as texts; with ``keys``, others than these are wrong."""

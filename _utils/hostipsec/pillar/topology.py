@@ -24,7 +24,8 @@ _ANYWHERE: Mapping[str, Address] = {
 }  # whatever address this host has there
 
 
-def _matches(selector: Selector, host: Host) -> bool:
+def matches(selector: Selector, host: Host) -> bool:
+    """Say whether a host has the labels of one side of a rule."""
     return all(host.labels.get(label) in values for label, values in selector)
 
 
@@ -40,8 +41,8 @@ def applies(rule: Rule, one: Host, other: Host) -> bool:
     """Say whether a rule pairs two hosts up, whichever of them is named first."""
     if one.id == other.id or not _joined(rule, one, other):
         return False
-    return (_matches(rule.between, one) and _matches(rule.and_, other)) or (
-        _matches(rule.between, other) and _matches(rule.and_, one)
+    return (matches(rule.between, one) and matches(rule.and_, other)) or (
+        matches(rule.between, other) and matches(rule.and_, one)
     )
 
 
@@ -59,23 +60,24 @@ def _rule_pairs(
     """
     partners: dict[_Values, dict[_Values, list[Host]]] = {}
     for host in hosts if others is None else others:
-        if _labelled(rule, host) and _matches(rule.and_, host):
-            alike = partners.setdefault(_values(host, rule.same), {})
-            alike.setdefault(_values(host, rule.different), []).append(host)
+        if labelled(rule, host) and matches(rule.and_, host):
+            alike = partners.setdefault(values_of(host, rule.same), {})
+            alike.setdefault(values_of(host, rule.different), []).append(host)
     for host in hosts:
-        if _labelled(rule, host) and _matches(rule.between, host):
-            mine = _values(host, rule.different)
-            for theirs, some in partners.get(_values(host, rule.same), {}).items():
+        if labelled(rule, host) and matches(rule.between, host):
+            mine = values_of(host, rule.different)
+            for theirs, some in partners.get(values_of(host, rule.same), {}).items():
                 if all(one != other for one, other in zip(mine, theirs)):
                     yield from ((host, other) for other in some if other.id != host.id)
 
 
-def _labelled(rule: Rule, host: Host) -> bool:
-    """Whether a host has the labels of ``same`` and ``different``; without one it is never joined."""
+def labelled(rule: Rule, host: Host) -> bool:
+    """Say whether a host has the labels of ``same`` and ``different``; without one it is never joined."""
     return all(label in host.labels for label in (*rule.same, *rule.different))
 
 
-def _values(host: Host, labels: Sequence[str]) -> _Values:
+def values_of(host: Host, labels: Sequence[str]) -> _Values:
+    """Return the values of labels that a host has."""
     return tuple(host.labels[label] for label in labels)
 
 
@@ -259,7 +261,6 @@ def problems(fleet: Fleet) -> list[Problem]:
     found = [
         *_empty_rules(fleet),
         *_idle_rules(fleet),
-        *_unmet_expectations(fleet),
         *_familyless_pairs(fleet),
     ]
     return [*found, *_unguarded(fleet), *_bypassed(fleet)]
@@ -318,13 +319,14 @@ def shadowed(fleet: Fleet, host: Host) -> tuple[str, ...]:
         if most is not None and most.stage != fitting[0].stage:
             found.setdefault((fitting[0], most), []).append(other.id)
     return tuple(
-        f"rule {most.name!r} ({most.stage}) does not decide for {host.id} with {_few(others)}: "
+        f"rule {most.name!r} ({most.stage}) does not decide for {host.id} with {few(others)}: "
         f"rule {first.name!r} ({first.stage}) comes first"
         for (first, most), others in found.items()
     )
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return f"{', '.join(names[:_FEW])}{more}"
 
@@ -344,26 +346,17 @@ def _why_empty(rule: Rule, hosts: Sequence[Host]) -> tuple[str, str]:
                     f"rule {rule.name!r} matches no pair: no host has {label} {' or '.join(sorted(values))}",
                     nearest(sorted(values)[0], known),
                 )
+    labels = {name for host in hosts for name in host.labels}
+    for joint, names in (("same", rule.same), ("different", rule.different)):
+        for label in names:
+            if label not in labels:
+                found = f"rule {rule.name!r} matches no pair: no host has the label {label!r} of '{joint}'"
+                return found, nearest(label, labels)
     joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
     return (
         f"rule {rule.name!r} matches no pair" + (f" with {' and '.join(joins)}" if joins else ""),
         "labels that at least two hosts fit",
     )
-
-
-def _unmet_expectations(fleet: Fleet) -> Iterator[Problem]:
-    """Check the operator's assertions; hosts in maintenance count, or each would break them."""
-    for index, expected in enumerate(fleet.expectations):
-        path = f"ipsec:expect:{index}"
-        host = fleet.host(expected.host)
-        if host is None:
-            continue
-        found = [peer.id for peer, _ in peers(fleet, host, maintenance=True)]
-        if expected.pairs_with is not None and expected.pairs_with not in found:
-            shown = ", ".join(found) or "no host"
-            yield Problem(path, f"{host.id} pairs with {shown}", f"a pair with {expected.pairs_with}")
-        if expected.peers is not None and expected.peers != len(found):
-            yield Problem(path, f"{host.id} has {len(found)} peers", f"{expected.peers} peers")
 
 
 def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
