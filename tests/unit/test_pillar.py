@@ -71,7 +71,7 @@ CASES = [
         "ipsec:rules:0",
         ["matches no pair", "no host has the label 'rack' of 'same'"],
     ),
-    ("rules/0/same", ["clutser"], "ipsec:rules:0", ["the label 'clutser' of 'same'", "'cluster' (of "]),
+    ("rules/0/same", ["clusder"], "ipsec:rules:0", ["the label 'clusder' of 'same'", "'cluster' (of "]),
     ("rules/0/different", ["sites"], "ipsec:rules:0", ["the label 'sites' of 'different'", "'site' (of "]),
     ("rules/0/stage", "on", "ipsec:rules:0:stage", ["'on'", "off, passive, start, require"]),
     ("rules/0/name", None, "ipsec:rules:0:name", ["nothing", "a name"]),

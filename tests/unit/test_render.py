@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import re
 
@@ -10,7 +11,7 @@ import pytest
 import fleets
 from hostipsec import model
 from hostipsec.pillar import pillar, topology
-from hostipsec.strongswan import parse, render, sections
+from hostipsec.strongswan import difference, parse, render, sections
 from hostipsec.strongswan.sections import Configuration, Secret
 
 KEY = Secret("ECDSA", "cp1001.pem")
@@ -174,6 +175,18 @@ def test_levels_that_are_none_are_left_out():
 
 def test_a_file_of_the_package_reads_as_nothing():
     assert parse.strongswan_conf("charon {\n\n    # threads = 16\n\n}\n") == {"charon": {}}
+
+
+@pytest.mark.parametrize("levels", [50, 1500, 100_000])
+def test_sections_in_one_another_are_read_as_far_as_anybody_writes_them(levels):
+    """What walks a tree ended in RecursionError."""
+    text = "charon {\n    threads = 16\n" + "x {\n" * levels + "a = 1\n" + "}\n" * levels + "port = 500\n}\n"
+    tree = parse.strongswan_conf(text)
+    assert {key: tree["charon"][key] for key in ("threads", "port")} == {"threads": "16", "port": "500"}
+    found = Configuration(strongswan=tree)
+    assert difference.between(found, Configuration(strongswan={"charon": {"threads": "16"}})).charon
+    assert parse.strongswan_conf(render.strongswan_conf(found)) == tree
+    assert copy.deepcopy(tree) == tree
 
 
 # Edited in place -----------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 
 import recordings
@@ -222,3 +225,58 @@ def test_an_sa_that_comes_while_the_list_is_written():
     assert len(parse(IKE, number=1).ike_sas) == 1
     wrapped = statusall.parse(BANNER + "Security Associations (4294967295 up, 2 connecting):\n" + IKE)
     assert len(wrapped.ike_sas) == 1  # two counts, one after the other, without a sign
+
+
+# Crafted ---------------------------------------------------------------------------------------------
+
+HEAD = "Status of IKE charon daemon (strongSwan 5.9.8, Linux 6.1.0, x86_64):\n"
+UP = "Security Associations (1 up, 0 connecting):\n"
+CRAFTED = {
+    "peer": HEAD + "Connections:\n" + "a:  x" + "...x:  x" * 20_000 + "\n" + UP,
+    "dots": HEAD + "Connections:\n" + "a:  x" + "...  x" * 20_000 + "\n" + UP,
+    "child": HEAD
+    + "Connections:\nb:  1.1.1.1...1.1.1.2  IKEv2\nb:   child:  "
+    + "x === A B " * 20_000
+    + "\n"
+    + UP,
+    "capitals": HEAD
+    + "Connections:\nb:  1.1.1.1...1.1.1.2  IKEv2\nb:   child:  x ==="
+    + " A" * 60_000
+    + "\n"
+    + UP,
+    "ids": HEAD + UP + "   a[1]: ESTABLISHED, b[" + "]...x" * 40_000 + "\n",
+    "names": HEAD + UP + "a[1]" * 40_000 + ": ESTABLISHED, b[c]...d[e\n",
+    "blanks": HEAD + UP + " " * 100_000 + "a\n",
+    "children": HEAD + UP + "a{1}" * 40_000 + ":  INSTALLED, x\n",
+    "ca": HEAD + "Connections:\nb:  1.1.1.1...1.1.1.2  IKEv2\n" + 'b:    ca:    "x' * 20_000 + "\n" + UP,
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_one_long_line_is_read_or_told_at_once(name):
+    """Two expressions took a time with the third power of its length: here that would be hours."""
+    begin = time.process_time()
+    with contextlib.suppress(CharonError):
+        statusall.parse(CRAFTED[name])
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + "  worker threads: " + "1" * 5000 + " of 16 idle, \n" + UP,
+        HEAD + "  worker threads: ٣ of ٤ idle, \n" + UP,
+        HEAD + "  uptime: 3 Minuten, since x\n" + UP,
+        HEAD + "  uptime: ٣ minutes, since x\n" + UP,
+        HEAD + UP + "   a[" + "1" * 5000 + "]: ESTABLISHED 3 minutes ago, b[c]...d[e]\n",
+        HEAD + UP + "   a[1]: ERRICHTET vor 3 Minuten, b[c]...d[e]\n",
+        HEAD + UP + "   a[1]: ESTABLISHED " + "9" * 5000 + " minutes ago, b[c]...d[e]\n",
+    ],
+)
+def test_other_languages_and_long_numbers_are_told_or_left_out(text):
+    try:
+        found = statusall.parse(text.replace(UP, UP.replace("1 up", "0 up")) if "   a[" not in text else text)
+    except CharonError as error:
+        assert len(str(error)) < 500
+    else:
+        assert (found.uptime, found.workers_total) == (None, None)

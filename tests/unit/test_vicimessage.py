@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 import recordings
 from hostipsec.charon import vicimessage
+from hostipsec.errors import CharonError
 from hostipsec.model import IkeSA, LoadedConnection
 
 
@@ -114,3 +117,32 @@ def test_a_time_that_has_come_is_zero():
 
 def charon(sas):
     return vicimessage.charon({"version": "6.0.1"}, {}, [], sas)
+
+
+# Malformed -----------------------------------------------------------------------------------
+
+WHOLE = {"version", "stats", "conns", "sas", "policies"}
+NONSENSE = (None, 7, 1.5, [], {}, "x", b"\xff", "1" * 5000, "٣", "1_0", " 1 ", [None], [{}], {1: {}})
+
+
+@pytest.mark.parametrize("key", sorted(WHOLE))
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=lambda one: repr(one)[:20])
+def test_a_malformed_message_is_told_by_what_charon_answers_badly_alone(key, nonsense):
+    whole = recordings.answers("5.9.8-transport")
+    nested = whole[key][0] if isinstance(whole[key], list) else whole[key]
+    for value in (nonsense, *({**nested, one: nonsense} for one in nested)):
+        given = value if not isinstance(whole[key], list) or value is nonsense else [value]
+        with contextlib.suppress(CharonError):
+            vicimessage.charon(**{**whole, key: given})
+
+
+@pytest.mark.parametrize("number", ["1" * 21, "1_0", "٣", " 7", "", "x", None, 7, [], "5000 Sekunden"])
+def test_what_is_no_number_is_told(number):
+    with pytest.raises(CharonError, match="cannot be read"):
+        vicimessage.charon(stats={"workers": {"total": number}})
+
+
+@pytest.mark.parametrize("span", ["3 Minuten", "1" * 5000 + " seconds", "minutes", "٣ minutes", "1 2 3"])
+def test_a_span_in_other_words_is_told(span):
+    with pytest.raises(CharonError, match="cannot be read"):
+        vicimessage.charon(stats={"uptime": {"running": span}})

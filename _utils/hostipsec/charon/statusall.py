@@ -17,6 +17,7 @@ from ..model import Charon, ChildSA, IkeSA, LoadedConnection
 from ..strongswan.durations import spelt
 from .states import CHILD_STATES, IKE_STATES, MODES
 
+_SHOWN = 200  # characters of a line that cannot be read
 _SPAN = r"([0-9]{1,9} (?:second|minute|hour|day)s?)"
 _BANNER = re.compile(r"Status of IKE charon daemon \(\w+Swan (\S+?),? ")
 _SECTIONS = (
@@ -47,7 +48,7 @@ def parse(text: str) -> Charon:
     banner = _BANNER.search(text)
     sections = _sections(text[banner.start() :] if banner else "")
     if banner is None or "Security Associations" not in sections:
-        first = text.strip().partition("\n")[0] or "nothing"
+        first = text.strip().partition("\n")[0][:_SHOWN] or "nothing"
         raise CharonError(f"ipsec statusall printed no status of charon but {first!r}; is charon running?")
     sas = tuple(_ike_sas(sections["Security Associations"]))
     _as_many(text, len(sas))
@@ -88,7 +89,7 @@ def _sections(text: str) -> dict[str, list[str]]:
 def _daemon(version: str, lines: Iterable[str]) -> Charon:
     text = "\n".join(lines)
     uptime = re.search(rf"^  uptime: {_SPAN}, since ", text, re.MULTILINE)
-    workers = re.search(r"^  worker threads: (\d+) of (\d+) idle, ", text, re.MULTILINE)
+    workers = re.search(r"^  worker threads: ([0-9]{1,9}) of ([0-9]{1,9}) idle, ", text, re.MULTILINE)
     plugins = re.search(r"^  loaded plugins: (.*)$", text, re.MULTILINE)
     return Charon(
         version=version,
@@ -102,28 +103,43 @@ def _daemon(version: str, lines: Iterable[str]) -> Charon:
 
 # Connections ---------------------------------------------------------------------------------
 
-_PEER = re.compile(r" *(?P<name>\S.*?):  (?P<local>\S.*?)\.\.\.(?P<remote>\S.*?)  IKEv\d")
-_AUTH = re.compile(r" *\S.*?:   (?P<side>local|remote): +(?:\[(?P<id>.*)\] )?uses ")
-_CA = re.compile(r' *\S.*?:    ca: +"(?P<name>.*)"')
-_CHILD_CONFIG = re.compile(r" *(?P<name>\S.*?):   child:  .* === .*? (?P<mode>[A-Z_]+)(?:,|$)")
+# No name has a blank in it: each expression has one place to match, whatever somebody sends to be printed
+_PEER = re.compile(r" *(?P<name>\S+):  (?=\S)")
+_AUTH = re.compile(r" *\S+:   (?P<side>local|remote): {1,9}(?:\[(?P<id>.*)\] )?uses ")
+_CA = re.compile(r' *\S+:    ca: {1,9}"(?P<name>.*)"')
+_CHILD_CONFIG = re.compile(r" *(?P<name>\S+):   child:  ")
+_MODE = re.compile("[A-Z_]{1,20}")
 
 
 def _connections(lines: Iterable[str]) -> Iterator[LoadedConnection]:
     current: Optional[LoadedConnection] = None
     for line in lines:
-        peer = _PEER.match(line)
+        peer = _peer(line)
         if peer:
             if current:
                 yield current
-            current = LoadedConnection(
-                name=peer["name"],
-                local_addrs=_addresses(peer["local"]),
-                remote_addrs=_addresses(peer["remote"]),
-            )
+            current = peer
         elif current:
             current = _with_detail(current, line)
     if current:
         yield current
+
+
+def _peer(line: str) -> Optional[LoadedConnection]:
+    head = _PEER.match(line)
+    ends, found, _ = line[head.end() :].partition("  IKEv") if head else ("", "", "")
+    local, dots, remote = ends.partition("...")
+    if not (head and found and local and dots and remote):
+        return None
+    return LoadedConnection(name=head["name"], local_addrs=_addresses(local), remote_addrs=_addresses(remote))
+
+
+def _mode(text: str) -> str:
+    """Return the mode of a line of a child's configuration: a word in capitals, before a comma or the end."""
+    _, _, right = text.rpartition(" === ")
+    *words, last = right.split(" ")[1:] or [""]
+    found = (word.partition(",")[0] for word in (*(word for word in words if "," in word), last))
+    return next((word for word in found if _MODE.fullmatch(word)), "")
 
 
 def _addresses(text: str) -> tuple[str, ...]:
@@ -140,26 +156,27 @@ def _with_detail(connection: LoadedConnection, line: str) -> LoadedConnection:
     if ca:
         return connection._replace(remote_cas=(*connection.remote_cas, ca["name"]))
     child = _CHILD_CONFIG.match(line)
-    if child:
-        names, modes = (*connection.children, child["name"]), (*connection.modes, child["mode"])
+    mode = _mode(line[child.end() :]) if child else ""
+    if child and mode:
+        names, modes = (*connection.children, child["name"]), (*connection.modes, mode)
         return connection._replace(children=names, modes=modes)
     return connection
 
 
 # Security associations -----------------------------------------------------------------------
 
-_ENDS = r"(?P<local>[^\s\[]+)\[(?P<local_id>.*?)\]\.\.\.(?P<remote>[^\s\[]+)\[(?P<remote_id>.*)\]$"
+_ENDS = r"(?P<local>[^\s\[\]]+)\[(?P<local_id>.*?)\]\.\.\.(?P<remote>[^\s\[\]]+)\[(?P<remote_id>.*)\]$"
 _IKE = re.compile(
-    r" *(?P<name>\S.*?)\[(?P<id>[0-9]{1,10})\]: (?P<state>\w+(?:\(\d+\))?)"
+    r" *(?P<name>\S+)\[(?P<id>[0-9]{1,10})\]: (?P<state>\w{1,40}(?:\([0-9]{1,10}\))?)"
     rf"(?: (?P<since>{_SPAN[1:-1]}) ago)?, {_ENDS}"
 )
-_IKE_DETAIL = re.compile(r" *\S.*?\[(?P<id>[0-9]{1,10})\]: (?P<detail>.*)$")
-_SPIS = re.compile(r"IKEv\d SPIs: (?P<i>[0-9a-f]{16})_i(?P<initiator>\*?) (?P<r>[0-9a-f]{16})_r")
+_IKE_DETAIL = re.compile(r" *\S+\[(?P<id>[0-9]{1,10})\]: (?P<detail>.*)$")
+_SPIS = re.compile(r"IKEv[0-9] SPIs: (?P<i>[0-9a-f]{16})_i(?P<initiator>\*?) (?P<r>[0-9a-f]{16})_r")
 _CHILD = re.compile(
-    r" *(?P<name>\S.*?)\{(?P<id>[0-9]{1,10})\}:  (?P<state>\w+), (?P<mode>\w+), "
+    r" *(?P<name>\S+)\{(?P<id>[0-9]{1,10})\}:  (?P<state>\w+), (?P<mode>\w+), "
     r"reqid (?P<reqid>[0-9]{1,10})(?P<rest>.*)$"
 )
-_CHILD_DETAIL = re.compile(r" *\S.*?\{(?P<id>[0-9]{1,10})\}: {2,3}(?P<detail>.*)$")
+_CHILD_DETAIL = re.compile(r" *\S+\{(?P<id>[0-9]{1,10})\}: {2,3}(?P<detail>.*)$")
 _CHILD_SPIS = re.compile(
     r", (?P<protocol>\w+)(?P<udp> in UDP)? SPIs: (?P<i>[0-9a-f]{8})_i (?P<o>[0-9a-f]{8})_o"
 )
@@ -197,7 +214,7 @@ def _belongs(line: str, current: Optional[IkeSA]) -> None:
     if current is None or not (
         _CHILD_DETAIL.match(line) or (detail and int(detail["id"]) == current.uniqueid)
     ):
-        raise CutOffError(f"{line.strip()!r} is of no SA")
+        raise CutOffError(f"{line.strip()[:_SHOWN]!r} is of no SA")
 
 
 def _ike_sa(head: re.Match[str]) -> IkeSA:
@@ -260,7 +277,7 @@ def _children(lines: Iterable[str]) -> Iterator[ChildSA]:
             seen.append(detail["detail"])
             current = _with_child_detail(current, detail["detail"])
         elif line.strip():
-            raise CutOffError(f"{line.strip()!r} is of no CHILD SA")
+            raise CutOffError(f"{line.strip()[:_SHOWN]!r} is of no CHILD SA")
     if current:
         yield _whole(current, seen)
 

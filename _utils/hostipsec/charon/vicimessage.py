@@ -7,6 +7,8 @@ values of bytes. Values of str are taken as well.
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Optional
 
@@ -17,7 +19,8 @@ from .states import CHILD_STATES, IKE_STATES, MODES
 
 Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
 _NONE: Message = {}
-_DIGITS = 20  # of a counter
+_NUMBER = re.compile("-?[0-9]{1,20}", re.ASCII)
+_SHOWN = 20  # characters of what is no number
 
 
 def charon(
@@ -34,8 +37,8 @@ def charon(
     """
     try:
         return _charon(version, stats, conns, sas, policies)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise CharonError(f"charon answered over vici what cannot be read ({error!r})") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CharonError(f"charon answered over vici what cannot be read ({reprlib.repr(error)})") from None
 
 
 def _charon(
@@ -64,11 +67,16 @@ def _charon(
 
 def _named(events: Iterable[Message]) -> Iterator[tuple[str, Message]]:
     for event in events:
-        yield from event.items()
+        for name, section in event.items():
+            yield _decoded(name), section
 
 
 def _decoded(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return value
 
 
 def _text(section: Message, key: str) -> str:
@@ -86,8 +94,8 @@ def _number(section: Message, key: str) -> Optional[int]:
     if key not in section:
         return None
     text = _decoded(section[key])
-    if len(text) > _DIGITS:
-        raise ValueError(f"{key} is no number: {text[:_DIGITS]!r}")
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{key} is no number: {text[:_SHOWN]!r}")
     return int(text)
 
 

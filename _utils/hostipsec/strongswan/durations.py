@@ -9,6 +9,8 @@ ALLOWED = "a time: whole seconds, or a whole number with s, m, h or d"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME = re.compile(r"([0-9]{1,9})([smhd]?)\Z")
 
+_SPELT = re.compile("([0-9]{1,9}) ([smhd])(?:econd|inute|our|ay)s?", re.ASCII)
+
 
 def parse(text: str) -> Optional[int]:
     """Return ``780`` for ``13m``; None for what starter calls a bad duration value."""
@@ -17,6 +19,8 @@ def parse(text: str) -> Optional[int]:
 
 
 def spelt(span: str) -> int:
-    """Return the seconds of a span as charon prints it: 120 for ``2 minutes``."""
-    number, unit = span.split()
-    return int(number) * _UNITS[unit[0]]
+    """Return the seconds of a span as charon prints it: 120 for ``2 minutes``; else raises ValueError."""
+    found = _SPELT.fullmatch(span)
+    if found is None:
+        raise ValueError(f"no span of time: {span[:40]!r}")
+    return int(found.group(1)) * _UNITS[found.group(2)]

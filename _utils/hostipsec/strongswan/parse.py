@@ -16,6 +16,7 @@ from .sections import Configuration, Secret
 SETUP, DEFAULTS = "config setup", "conn %default"
 _BEGIN = re.compile(r"(?:conn|ca|config)\b")
 _COMMENT = re.compile(r'("[^"]*(?:"|\Z))|#.*', re.DOTALL)  # but for a # in quotes
+_DEEPEST = 50  # sections in one another: nobody writes more, and what walks a tree may go no deeper
 _TITLE = re.compile(r"(conn|config)\s+(\S+)\s*\Z")
 
 
@@ -100,7 +101,8 @@ def strongswan_conf(text: str) -> dict[str, object]:
     for line in (raw.strip() for raw in text.splitlines()):
         if line.endswith("{"):
             section: dict[str, object] = {}
-            stack[-1][line[:-1].strip()] = section
+            if len(stack) <= _DEEPEST:
+                stack[-1][line[:-1].strip()] = section
             stack.append(section)
         elif line == "}" and len(stack) > 1:
             stack.pop()
