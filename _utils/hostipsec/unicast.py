@@ -17,7 +17,12 @@ _DIGITS = re.compile(r"[0-9A-Fa-f:.]{2,45}\Z")
 _NOUGHT = re.compile(r"(^|[:.])0[0-9]+(\.|\Z)")  # a decimal number to the one, an octal one to the other
 _NOWHERE = ipaddress.ip_network("0.0.0.0/8")
 _LATER = ipaddress.ip_network("240.0.0.0/4")
-_GLOBAL = (ipaddress.ip_network("2000::/3"), ipaddress.ip_network("fc00::/7"))
+_GLOBAL = tuple(map(ipaddress.ip_network, ("2000::/3", "fc00::/7", "64:ff9b::/96", "64:ff9b:1::/48")))
+# no host has the first address of these, nor the last: they are that of the network, and of all its hosts
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+)
+_NETWORK = "the address of a network"
 
 
 def parse(text: object) -> Address:
@@ -48,12 +53,16 @@ def misfit(address: Address) -> str:
     kind = _kind(address)
     if kind is None and not any(address in network for network in _GLOBAL):
         return "a reserved address"
+    if kind is None and not int(address) % 2**64:
+        return _NETWORK  # of its routers, by RFC 4291, 2.6.1
     return kind or ""
 
 
 def _misfit_v4(address: ipaddress.IPv4Address) -> str:
     if address in _NOWHERE or address in _LATER:
         return "a reserved address"
+    if any(address in (network[0], network[-1]) for network in _PRIVATE):
+        return _NETWORK
     return _kind(address) or ""
 
 

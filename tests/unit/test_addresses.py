@@ -122,7 +122,9 @@ NONSENSE = [
     (["::1.2.3.4"], "a reserved address"),
     (["::ffff:10.0.0.1"], "an IPv4 address in IPv6 (10.0.0.1)"),
     (["::ffff:127.0.0.1"], "an IPv4 address in IPv6 (127.0.0.1)"),
-    (["64:ff9b::1"], "a reserved address"),
+    (["64:ff9c::1"], "a reserved address"),
+    (["2001:db8::"], "found 2001:db8::, the address of a network"),
+    (["10.0.0.0"], "found 10.0.0.0, the address of a network"),
     (["ff02::1"], "an address of group"),
     (["fec0::1"], "a reserved address"),
     (["10.0.0.1/8"], "found '10.0.0.1/8'"),
@@ -198,7 +200,7 @@ def test_look_ups_are_made_side_by_side(monkeypatch):
 
 
 def test_more_hosts_than_look_ups_at_once(dns):
-    dns.update({f"h{number}": [f"10.0.{number // 250}.{number % 250}"] for number in range(500)})
+    dns.update({f"h{number}": [f"10.0.{number // 250}.{number % 250 + 1}"] for number in range(500)})
     found = resolve(sorted(dns), lambda _: {})
     assert found == {host: v4(address) for host, (address,) in dns.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import cProfile
+import datetime
 import ipaddress
 import pstats
 import re
@@ -92,7 +93,69 @@ CASES = [
     ("setup/charondebug", {"cfg": 5}, "ipsec:setup:charondebug:cfg", ["5", "-1", "4"]),
     ("connection/keyingretries", 3, "ipsec:connection:keyingretries", ["keyingretries", "keyingtries"]),
     ("connection/mobike", "maybe", "ipsec:connection:mobike", ["maybe", "yes", "no"]),
-    ("connection/lifetime", "20m", "ipsec:connection:margintime", ["13m", "lifetime"]),
+    (
+        "connection/lifetime",
+        "5m",
+        "ipsec:connection:lifetime",
+        ["found 5m, with margintime 13m", "more than 1560 s, or a smaller 'margintime' beside it"],
+    ),
+    ("connection/ikelifetime", "20m", "ipsec:connection:ikelifetime", ["found 20m", "more than 1560 s"]),
+    ("connection/rekeyfuzz", "400%", "ipsec:connection:rekeyfuzz", ["found 400%", "less than 361%"]),
+    (
+        "connection/margintime",
+        "30m",
+        "ipsec:connection:margintime",
+        ["found 30m", "less than 50% of lifetime"],
+    ),
+    # keys of before, of others and of swanctl.conf: what does it now
+    ("connection/pfsgroup", "modp2048", "ipsec:connection:pfsgroup", ["perfect forward secrecy", "'esp'"]),
+    ("connection/auth", "esp", "ipsec:connection:auth", ["'esp' has its algorithms"]),
+    ("connection/rekey_time", "1h", "ipsec:connection:rekey_time", ["'lifetime'", "'margintime'"]),
+    ("connection/nonsense", 1, "ipsec:connection:nonsense", ["as ipsec.conf(5) documents them"]),
+    ("setup/charonstart", True, "ipsec:setup:charonstart", ["strongSwan 5 has no use for it"]),
+    ("setup/plutodebug", "all", "ipsec:setup:plutodebug", ["'charondebug' of 'setup'"]),
+    *(
+        (f"charon/{logger}", value, f"ipsec:charon:{logger}{below}", ["filelog: {main: {path: /var/log/"])
+        for logger in ("filelog", "syslog")
+        for value, below in (
+            ({"/var/log/charon.log": {"default": 1}}, ":/var/log/charon.log"),
+            ({"path": "/var/log/charon.log"}, ":path"),
+        )
+    ),
+    # a certificate that is named, and no word on where it is
+    (
+        "certificates",
+        {"certificate": "/c/{id}", "key": "/k/{id}", "ca": "/ca"},
+        "ipsec:certificates:source",
+        ["found ca, certificate, key, and no 'source'", "source: files"],
+    ),
+    *(
+        (
+            "certificates",
+            {"source": "puppet", "subject": subject},
+            "ipsec:certificates:subject",
+            [subject, word],
+        )
+        for subject, word in (
+            ("X={id}", "'X={id}' is no"),
+            ("O=a,{id}", "'{id}'"),
+            ("CN={id},", "''"),
+            ("CN={id}, =x", "'=x' is no"),
+            ("@{id}", "a distinguished name"),
+            ("{id}", "a distinguished name"),
+            ("/CN={id}/x", "'x'"),
+        )
+    ),
+    (f"hosts/{CP}/rack", True, f"ipsec:hosts:{CP}:rack", ["found True", "in quotes"]),
+    (f"hosts/{CP}/rack", datetime.date(2026, 1, 2), f"ipsec:hosts:{CP}:rack", ["2026", "in quotes"]),
+    ("connection/ikedscp", 46, "ipsec:connection:ikedscp", ["found 46", "in quotes"]),
+    *(
+        (f"hosts/{CP}/ipv4", address, f"ipsec:hosts:{CP}:ipv4", [address, "the address of a network"])
+        for address in ("10.0.0.0", "172.16.0.0", "192.168.0.0", "100.64.0.0")
+    ),
+    (f"hosts/{CP}/ipv4", "0.1.2.3", f"ipsec:hosts:{CP}:ipv4", ["0.1.2.3", "a reserved address"]),
+    (f"hosts/{CP}/ipv6", "fec0::1", f"ipsec:hosts:{CP}:ipv6", ["fec0::1", "a reserved address"]),
+    (f"hosts/{CP}/ipv6", "2001:db8::", f"ipsec:hosts:{CP}:ipv6", ["2001:db8::", "the address of a network"]),
     (
         "connection/ike",
         "aes128gcm17-prfsha384-ecp384bp!",
@@ -340,6 +403,17 @@ def test_a_pair_without_a_common_family_is_an_error():
     del data["hosts"][CP]["ipv6"]
     with pytest.raises(PillarError, match="no address family in common with cp2001"):
         pillar.read(data)
+
+
+def test_certificates_may_be_left_open_and_subjects_in_both_spellings():
+    assert pillar.read({**fleets.star(1), "certificates": None}).settings.certificates.source == "puppet"
+    for subject in ("CN={id}", "O=a, CN={id}", "/O=a, b/CN={id}", "cn={short}", "C=DE, O=x, CN={id}, E=a@b"):
+        found = pillar.read({**fleets.star(1), "certificates": {"subject": subject}}).settings.certificates
+        assert found.subject == subject
+
+
+def test_an_address_by_nat64_is_one():
+    assert str(pillar.read(mutate(f"hosts/{CP}/ipv6", "64:ff9b::1")).host(CP).ipv6) == "64:ff9b::1"
 
 
 def test_sysctls_with_words_and_lists_are_taken():

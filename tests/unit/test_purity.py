@@ -87,6 +87,7 @@ PURE = (
     "strongswan.parse",
     "strongswan.proposals",
     "strongswan.ranges",
+    "strongswan.rdn",
     "strongswan.render",
     "strongswan.sections",
     "strongswan.shared",

@@ -269,7 +269,7 @@ def test_one_long_line_is_read_or_told_at_once(name):
         HEAD + "  uptime: 3 Minuten, since x\n" + UP,
         HEAD + "  uptime: ٣ minutes, since x\n" + UP,
         HEAD + UP + "   a[" + "1" * 5000 + "]: ESTABLISHED 3 minutes ago, b[c]...d[e]\n",
-        HEAD + UP + "   a[1]: ERRICHTET vor 3 Minuten, b[c]...d[e]\n",
+        HEAD + UP + "   a[1]: ERRICHTET seit 3 Minuten, b[c]...d[e]\n",
         HEAD + UP + "   a[1]: ESTABLISHED " + "9" * 5000 + " minutes ago, b[c]...d[e]\n",
     ],
 )

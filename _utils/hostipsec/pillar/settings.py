@@ -8,7 +8,7 @@ from typing import Optional, TypeVar
 
 from ..errors import Problem, nearest
 from ..model import Certificates, Settings
-from ..strongswan import catalog, defaults, options, ranges, sections, strength
+from ..strongswan import catalog, defaults, options, ranges, rdn, sections, strength
 from ..strongswan.kinds import is_safe, shown
 from . import system
 from .reader import Reader
@@ -18,6 +18,8 @@ CERTIFICATE_KEYS = {
     "puppet": ("source", "ssldir", "subject", "warn_days"),
     "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
 }
+_OF_FILES = ("certificate", "key", "ca", "crl")
+_NO_CERTIFICATES = Certificates("files", "", "", "", "")
 WARN_DAYS_RANGE = (1, 3650)
 MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 T = TypeVar("T")
@@ -56,7 +58,7 @@ def _section(reader: Reader, top: Mapping[str, object], key: str) -> dict[str, o
 def _connection(reader: Reader, top: Mapping[str, object], weak: tuple[str, ...]) -> dict[str, str]:
     path = "ipsec:connection"
     chosen = _kept(reader, options.check_connection(_section(reader, top, "connection"), path))
-    reader.problems += options.check_times({**defaults.CONNECTION, **chosen}, path)
+    reader.problems += options.check_times({**defaults.CONNECTION, **chosen}, path, chosen)
     for key in catalog.PROPOSALS:
         faults = strength.faults(chosen.get(key, ""), weak)
         reader.problems += [Problem(f"{path}:{key}", *fault) for fault in dict.fromkeys(faults)]
@@ -84,7 +86,11 @@ def _weak(reader: Reader, value: object) -> tuple[str, ...]:
 
 def _certificates(reader: Reader, value: object) -> Certificates:
     path = "ipsec:certificates"
-    entry = reader.mapping(value, path)
+    entry = {} if value is None else reader.mapping(value, path)
+    named = sorted({*entry} & {*_OF_FILES})
+    if "source" not in entry and named:
+        reader.wrong(f"{path}:source", f"found {', '.join(named)}, and no 'source'", "source: files")
+        return _NO_CERTIFICATES
     source = reader.one_of(entry.get("source", "puppet"), f"{path}:source", tuple(CERTIFICATE_KEYS))
     reader.mapping(entry, path, CERTIFICATE_KEYS[source])
     subject = _subject(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
@@ -112,8 +118,13 @@ def _certificates(reader: Reader, value: object) -> Certificates:
 
 def _subject(reader: Reader, value: object, path: str) -> str:
     subject = _template(reader, value, path)
-    if subject and not ("=" in subject and _TEMPLATE_FIELD.search(subject)):
+    if not subject:
+        return subject
+    if not ("=" in subject and _TEMPLATE_FIELD.search(subject)):
         reader.wrong(path, f"found {subject!r}", "a distinguished name that differs by host, as 'CN={id}'")
+    elif wrong := rdn.unknown(subject):
+        found = f"found {shown(subject)}, of which {shown(wrong[0])} is no attribute with a value"
+        reader.wrong(path, found, rdn.ALLOWED)
     return subject
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Optional, Union
 
@@ -52,7 +52,7 @@ CONNECTION: Mapping[str, Kind] = {
         "%forever|[0-9]{1,9}", "%forever, or a whole number", lambda text: int(text.replace("%forever", "0"))
     ),
     "tfc": matching("%mtu|[0-9]{1,9}", "%mtu, or a whole number of bytes"),
-    "ikedscp": matching("[01]{6}", "six binary digits, such as 101110"),
+    "ikedscp": matching("[01]{6}", "six binary digits, such as 101110")._replace(literal=True),
     **{key: _proposals(key) for key in catalog.PROPOSALS},
 }
 SETUP: Mapping[str, Kind] = {key: one_of(words) for key, words in catalog.SETUP.items()}
@@ -155,8 +155,8 @@ def _debug_level(kind: str, level: object, path: str) -> tuple[int, Problems]:
 _LIFETIMES = {"lifetime": "1h", "ikelifetime": "3h", "margintime": "9m", "rekeyfuzz": "100%"}
 
 
-def check_times(effective: Mapping[str, str], path: str) -> Problems:
-    """Return what is wrong with lifetimes and margins together.
+def check_times(effective: Mapping[str, str], path: str, written: Collection[str] = ()) -> Problems:
+    """Return what is wrong with lifetimes and margins together, each at an option that is ``written``.
 
     charon rekeys a random time before the end of a lifetime, between the margin and the margin
     raised by rekeyfuzz per cent (stroke_config.c): that must lie after the beginning.
@@ -171,19 +171,32 @@ def check_times(effective: Mapping[str, str], path: str) -> Problems:
         problem
         for margin, life in margins.items()
         if life in options
-        for problem in _margin_problems(options, margin, life, f"{path}:{margin}")
+        for problem in _margin_problems(options, margin, life, path, written)
     ]
 
 
-def _margin_problems(options: Mapping[str, str], margin: str, life: str, path: str) -> Iterator[Problem]:
+def _margin_problems(
+    options: Mapping[str, str], margin: str, life: str, path: str, written: Collection[str]
+) -> Iterator[Problem]:
     before, end = _amount(options.get(margin, "0")), _amount(options[life])
     fuzz = _amount(options["rekeyfuzz"].rstrip("%"))
     if before == 0 and end > 0:
         found = f"found {options.get(margin, 'nothing')}, with {life} {options[life]}"
-        yield Problem(path, found, "more than 0: what is not rekeyed before it ends cuts the pair off")
+        allowed = "more than 0: what is not rekeyed before it ends cuts the pair off"
+        yield Problem(f"{path}:{margin}", found, allowed)
     elif before * (100 + fuzz) >= end * 100 > 0 or end == 0 != before:
-        found = f"found {options[margin]}, up to {100 + fuzz}% of it by rekeyfuzz {fuzz}%"
-        yield Problem(path, found, f"less than {100 / (100 + fuzz):.0%} of {life}, which is {options[life]}")
+        spread = f"up to {100 + fuzz}% of it by rekeyfuzz {fuzz}%"
+        if margin not in written and life in written:
+            found = f"found {options[life]}, with {margin} {options[margin]}, {spread}"
+            least = f"more than {before * (100 + fuzz) // 100}{' s' if margin == 'margintime' else ''}"
+            yield Problem(f"{path}:{life}", found, f"{least}, or a smaller {margin!r} beside it")
+        elif margin not in written and "rekeyfuzz" in written:
+            found = f"found {fuzz}%, with {margin} {options[margin]} and {life} {options[life]}"
+            most = f"less than {max(0, end * 100 // before - 100)}%"
+            yield Problem(f"{path}:rekeyfuzz", found, f"{most}, or a smaller {margin!r} beside it")
+        else:
+            allowed = f"less than {100 / (100 + fuzz):.0%} of {life}, which is {options[life]}"
+            yield Problem(f"{path}:{margin}", f"found {options[margin]}, {spread}", allowed)
 
 
 def _amount(text: str) -> int:

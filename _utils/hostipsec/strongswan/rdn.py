@@ -1,0 +1,27 @@
+"""The parts of a distinguished name that strongSwan reads: ``CN=a, O=b`` or ``/CN=a/O=b``. Pure.
+
+identification.c, x501rdns: an attribute that it does not know makes the whole text another kind of identity.
+"""
+
+from __future__ import annotations
+
+_ATTRIBUTES = frozenset(
+    (
+        *("nd", "uid", "dc", "cn", "c", "l", "st", "street", "o", "ou", "organizationidentifier", "t"),
+        *("sn", "serialnumber", "d", "n", "g", "i", "id", "en", "employeenumber"),
+        *("e", "email", "emailaddress", "un", "unstructuredname", "ua", "unstructuredaddress", "tcgid"),
+        *("postaladdress", "postalcode", "dnqualifier", "dmdname", "pseudonym"),
+    )
+)
+ALLOWED = "attributes as CN, O, OU and C, each with '=' and a value, joined by ', ' or each after '/'"
+
+
+def unknown(text: str) -> list[str]:
+    """Return the parts of a name that have no attribute that strongSwan knows, or no value."""
+    parts = text[1:].split("/") if text.startswith("/") else text.split(",")
+    return [part.strip() for part in parts if not _is_known(part)]
+
+
+def _is_known(part: str) -> bool:
+    attribute, _, value = part.partition("=")
+    return attribute.strip().lower() in _ATTRIBUTES and bool(value.strip())
