@@ -11,6 +11,8 @@ import pytest
 import strongswan
 from minions import HOST, ROOT, Minion, Remote
 
+import homes
+
 INIT = (ROOT / "states/ipsec/init.sls").read_text()
 CHARON_DOES_ESP = {"plugins": {"kernel-libipsec": {"load": "yes"}}}
 FILES = re.findall(r"^  - ipsec\.(\w+)$", INIT, re.MULTILINE)  # in the order in which they are to run
@@ -220,6 +222,8 @@ def test_test_mode_on_a_new_host_predicts_and_touches_nothing(tmp_path, data, so
         for path in map(Path, (source.certificate, source.key, source.ca)):
             host.run("mkdir", "-p", str(path.parent))
             (host.root / str(path).lstrip("/")).write_bytes(path.read_bytes())
+        for address in homes.addresses(HOST):
+            host.run("ip", "address", "add", address, "dev", "lo")
         host.run("rm", "-rf", "/etc/apt/sources.list", "/etc/apt/sources.list.d")  # Salt would wait for them
         remote = Remote(host.argv, tmp_path / "log", place="/tmp/minion", identifier=HOST)
         remote.pillar({**data, "charon": CHARON_DOES_ESP})  # this machine's kernel may have none

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import yaml
 
 import authorities
 import fleets
+import homes
 
 ROOT = Path(__file__).parents[2]
 HUB, EDGE = "cp1001.eqiad.example", "cp3001.esams.example"
@@ -74,7 +74,8 @@ def salt_factories_config(place):
     }
     settings |= {"Dir::Etc::sourcelist": "/dev/null", "Dir::Etc::sourceparts": "/dev/null"}
     (place / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
-    return {"slow_stop": False, "environ": {**os.environ, "APT_CONFIG": str(place / "apt.conf")}}
+    environment = homes.at_home(place / "bin", homes.addresses())
+    return {"slow_stop": False, "environ": {**environment, "APT_CONFIG": str(place / "apt.conf")}}
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import salt.fileserver
 import yaml
 from conftest import HUB, ROOT, readme, write_pillar
 
+import homes
+
 PARTS = {"_modules", "_states", "_utils", "_output", "_runners", "ipsec"}
 
 
@@ -65,7 +67,8 @@ def call(host: Path, *arguments: str):
         "--local",
         "--out=json",
     ]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
+    env = homes.at_home(host / "bin", homes.addresses())
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120, env=env)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return json.loads(done.stdout)["local"]
 
