@@ -11,7 +11,7 @@ import pathlib
 try:
     from hostipsec import arguments, calls, edition, paths, plane
     from hostipsec.answer import counted
-    from hostipsec.apply import clean, configuration, hostplan, rollback, run, transition
+    from hostipsec.apply import clean, configuration, existing, hostplan, rollback, run, transition
     from hostipsec.certificates import copies
     from hostipsec.charon import daemon, vicicopy
     from hostipsec.emergency.host import Host
@@ -381,7 +381,8 @@ def _configured(name, keeping):
             return _result(name, {}, f"charon runs with exactly {counted(len(want.names))}{_held(held)}")
         if __opts__["test"]:
             return _result(name, work.as_changes(), _would(work.difference) + _held(held))
-        with keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext():
+        kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
+        with kept, existing.settled(member.fleet.settings.existing, member.connections):
             outcome = transition.apply(want, work, host)
     except HostIPsecError as error:
         return _failed(name, error)
@@ -391,7 +392,7 @@ def _configured(name, keeping):
     if work.later:
         done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
     comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_held(held)}"
-    warnings = (*outcome.warnings, *_prune(member.host.id))
+    warnings = (*outcome.warnings, *_prune(member))
     return _result(name, dict(outcome.changes), comment, warnings)
 
 
@@ -405,11 +406,10 @@ def _held(held):
     return f"; {counted(len(held))} held {said}" if held else ""
 
 
-def _prune(identifier):
+def _prune(member):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
-        destination = copies.Destination(str(paths.here.ipsec_d), identifier)
-        copies.prune(destination, generations.files_in_use())
+        copies.prune(hostplan.destination(member, str(paths.here.ipsec_d)), generations.files_in_use())
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []

@@ -84,6 +84,7 @@ class Meant(NamedTuple):
     esp: str = ""  # options esp and ike
     ike: str = ""
     weak: tuple[str, ...] = ()  # words of the pillar for what is broken by its age, and taken all the same
+    kept: frozenset[str] = frozenset()  # connections of others, which go on beside ours
 
 
 class Settings(NamedTuple):
@@ -99,6 +100,7 @@ class Settings(NamedTuple):
     packages: tuple[str, ...] = ()
     vici: bool = True  # install strongSwan's Python library for Salt
     mtu: Optional[int] = None
+    existing: str = ""  # keep or replace: connections that a host had before; empty: nobody has decided
 
 
 class Fleet(NamedTuple):

@@ -34,6 +34,8 @@ class Paths:
         self.secrets = etc / "ipsec.secrets"
         self.ipsec_d = etc / "ipsec.d"  # charon's AppArmor profile lets it read below here only
         self.strongswan_d = etc / "strongswan.d"
+        self.kept_conf = self.ipsec_d / "hostipsec-existing.conf"  # of others, which ours include
+        self.kept_secrets = self.ipsec_d / "hostipsec-existing.secrets"
         self.strongswan = self.strongswan_d / "hostipsec.conf"
         self.init_script = etc / "init.d/ipsec"
         self.init_script_diverted = etc / "init.d/ipsec-disabled"
@@ -74,6 +76,12 @@ class Paths:
         self.os_release = etc / "os-release"
         self.proc = proc
         self.sysctls = proc / "sys"
+        self.sysctl_conf = etc / "sysctl.conf"
+        self.sysctl_directories = (  # of two files of one name, that in the first counts
+            etc / "sysctl.d",
+            run / "sysctl.d",
+            *(self.root / lib / "sysctl.d" for lib in ("usr/local/lib", "usr/lib", "lib")),
+        )
         self.xfrm_stat = proc / "net/xfrm_stat"
         self.modules = self.root / "lib/modules"
         self.puppet_ssl = (  # of the Puppet agent, by its age

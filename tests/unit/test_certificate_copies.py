@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -303,3 +304,68 @@ def test_lists_of_our_cas_are_copied_the_newest_of_each(place):
     place.give()
     gone = f"removed: no valid CRL of a CA of {place.source.ca}"
     assert place.copy().changes == {f"{place.root}/{crl_file(CA)}": gone}
+
+
+# What is at the source, or another's, stays --------------------------------------------------
+
+PLAIN = {"certs": HOST.pem, "private": KEY}
+
+
+def _own(place, name=f"{ID}.pem"):
+    """Put certificate and key where charon reads, as a host with a strongSwan of its own has them."""
+    for part, content in PLAIN.items():
+        (place.root / part).mkdir(parents=True, exist_ok=True)
+        (place.root / part / name).write_bytes(content)
+    return place.root / "certs" / name, place.root / "private" / name
+
+
+def test_a_source_where_charon_reads_stays(place):
+    """With `key: /etc/ipsec.d/private/{id}.pem` the first run deleted both at their source."""
+    certificate, key = _own(place)
+    place.give()
+    place.source = replace(place.source, certificate=str(certificate), key=str(key))
+    place.copy()
+    assert (certificate.read_bytes(), key.read_bytes()) == (HOST.pem, KEY)
+    assert place.copy().changes == {}
+    copies.prune(place.destination, ())
+    assert (certificate.read_bytes(), key.read_bytes()) == (HOST.pem, KEY)
+
+
+def test_a_key_of_a_strongswan_of_the_operators_stays(place):
+    """`leftcert=<fqdn>.pem` of his own connections: it was gone after the first run."""
+    certificate, key = _own(place)
+    place.copy()
+    copies.prune(place.destination, ())
+    assert (certificate.read_bytes(), key.read_bytes()) == (HOST.pem, KEY)
+
+
+@pytest.mark.parametrize("how", ["itself", "a symbolic link", "a hard link", "another spelling"])
+def test_a_source_with_a_name_like_ours_stays(place, how):
+    certificate, key = _own(place, f"{ID}-0123456789ab.pem")
+    named = key
+    if how == "a symbolic link":
+        named = place.path / "key.pem"
+        named.symlink_to(key)
+    elif how == "a hard link":
+        named = place.path / "key.pem"
+        os.link(key, named)
+    elif how == "another spelling":
+        named = f"{place.root}/certs/..//private/./{key.name}"
+    place.give()
+    place.source = replace(place.source, key=str(named))
+    sources = (str(place.source.certificate), str(named), str(place.source.ca))
+    place.destination = replace(place.destination, sources=sources)
+    place.copy()
+    copies.prune(place.destination, ())
+    assert key.read_bytes() == KEY
+    assert not certificate.exists()  # a copy of ours that nothing names
+
+
+def test_a_source_where_its_copy_would_be_is_not_written(place):
+    place.copy()
+    names = [place.root / one for one in (cert_file(HOST), key_file(HOST))]
+    names[0].write_bytes(HOST.pem + b"\n# by hand\n")
+    place.source = replace(place.source, certificate=str(names[0]), key=str(names[1]))
+    place.destination = replace(place.destination, sources=tuple(map(str, names)))
+    assert place.copy(in_use=[one.name for one in names]).changes == {}
+    assert names[0].read_bytes().endswith(b"by hand\n")

@@ -82,6 +82,7 @@ PURE = (
     "strongswan.defaults",
     "strongswan.difference",
     "strongswan.durations",
+    "strongswan.kept",
     "strongswan.kinds",
     "strongswan.options",
     "strongswan.parse",
@@ -93,6 +94,7 @@ PURE = (
     "strongswan.shared",
     "strongswan.strength",
     "system.platforms",
+    "system.sysctlconf",
     "unicast",
 )
 IMPURE = {

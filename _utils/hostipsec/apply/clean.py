@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,11 +24,12 @@ from ..emergency import stop
 from ..emergency.stopped import Down
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard, kernel, leftovers, routing
-from ..store import generations, hold, holdfile, present, record
+from ..store import generations, hold, holdfile, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults
-from ..system import diversion, files, packages, processes, service, sysctls
+from ..system import diversion, files, packages, processes, service, sysctlconf, sysctls
+from . import remains
 
 WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
 _UNITS = "hostipsec-*.*"  # services, timers, sockets of ours, as systemd names them
@@ -89,11 +91,11 @@ def traces(host: Minion) -> Traces:
         _routes(),
         _guard(),
         _sysctls(kept),
-        _certificates(host.id),
+        _certificates(host.id, kept, bool(removal.purge)),
         _configuration(),
-        _service(host.service, removal),
+        _service(host.service, removal, kept),
         _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
-        _packages(host, removal),
+        _packages(host, removal, kept),
         _vici(host, kept),
         _files(),
         _state(),
@@ -194,42 +196,70 @@ def _units() -> Part:
 
 
 def _sysctls(kept: Optional[Before]) -> Part:
-    text = (files.read(paths.here.sysctl) or b"").decode("utf-8", "replace")
-    keys = [
-        line.partition("=")[0].strip() for line in text.splitlines() if "=" in line and line[0] not in "#;"
-    ]
+    """Our lines go; the file goes where nothing else is in it."""
+    text = (files.read(paths.here.sysctl) or b"").decode("utf-8", "surrogateescape")
     known = {**defaults.SYSCTL_KERNEL, **(kept.sysctl if kept else {})}
-    back = {key: known[key] for key in keys if key in known}
+    there = sysctlconf.settings(text) if generations.was_here() else {}
+    back = {key: known[key] for key in there if key in known}
+    left = sysctlconf.without(text, known, kept.conf if kept else None)
 
     def remove() -> None:
         for key, value in back.items():
             if sysctls.live(key) not in (None, value):
                 sysctls.set_live(key, value)
-        files.remove(paths.here.sysctl)
+        if left is None:
+            files.remove(paths.here.sysctl)
+        elif left != text:
+            mode = paths.here.sysctl.stat()
+            content = left.encode("utf-8", "surrogateescape")
+            files.replace(paths.here.sysctl, content, stat.S_IMODE(mode.st_mode), mode.st_uid, mode.st_gid)
 
     said = {f"sysctl {key}": f"back to {value}" for key, value in back.items() if sysctls.live(key) != value}
-    return Part({**said, str(paths.here.sysctl): "removed"} if text else {}, remove)
+    if back:
+        said[str(paths.here.sysctl)] = "removed" if left is None else "without our lines"
+    return Part(said, remove)
 
 
-def _certificates(host_id: str) -> Part:
+def _certificates(host_id: str, kept: Optional[Before], purged: bool) -> Part:
+    """Our copies go, and what charon fetched since; not what stood there before, whatever its name."""
+    found = _copies(host_id) if generations.was_here() else []
+    if purged or (kept is not None and kept.files is not None):
+        crls = sorted((paths.here.ipsec_d / "crls").glob("*")) if kept else []
+        found += [str(path) for path in crls if _FETCHED.match(path.name)]
+    before = {str(paths.here.root / name) for name in (kept.files if kept else None) or ()}
+    gone = [path for path in found if path not in before]
+    modes = remains.changed_modes(kept)
+
+    def remove() -> None:
+        _remove(gone)
+        for path, mode in modes.items():
+            files.ensure_directory(path, *mode)
+        for path in {str(Path(one).parent) for one in gone} - {*remains.modes(kept)}:
+            _empty(Path(path))
+
+    said = {path: f"back to mode {mode[0]:04o}" for path, mode in modes.items()}
+    return Part({**dict.fromkeys(gone, "removed"), **said}, remove)
+
+
+def _copies(host_id: str) -> list[str]:
+    """Return our copies; one without a fingerprint in its name, of an early release, as our files name it."""
     destination = Destination(str(paths.here.ipsec_d), host_id)
     found = [*destination.own(destination.certs), *destination.own(destination.private)]
     found += [*destination.shared(destination.cacerts), *destination.shared(destination.crls)]
-    found += [str(path) for path in sorted(Path(destination.crls).glob("*")) if _FETCHED.match(path.name)]
-    return Part(dict.fromkeys(found, "removed"), lambda: _remove(found))
+    if f"{host_id}.pem" in generations.named_by_us():
+        early = (Path(directory, f"{host_id}.pem") for directory in (destination.certs, destination.private))
+        found += [str(path) for path in early if path.is_file()]
+    return found
 
 
 def _configuration() -> Part:
     """Files of ours are what they were before us: another's, the package's own, or none."""
-    originals = generations.originals()
+    originals = {**generations.originals(), **generations.others()}
     said = {
         str(path): "removed" if found is None else "as it was before" for path, found in originals.items()
     }
-
-    def remove() -> None:
-        files.swap({path: (content, present.modes()[path]) for path, content in originals.items()})
-
-    return Part(said, remove)
+    before = {str(path): found for path, found in originals.items()}
+    return Part(said, lambda: files.Undo(before).restore())
 
 
 def _files() -> Part:
@@ -283,20 +313,24 @@ def _empty(directory: Path) -> None:
 # strongSwan ----------------------------------------------------------------------------------
 
 
-def _service(name: str, removal: packages.Removal) -> Part:
-    """The service is stopped and disabled where the package stays."""
+def _service(name: str, removal: packages.Removal, kept: Optional[Before]) -> Part:
+    """Where the package stays, the service is stopped and disabled, or runs what it ran before us."""
     running = bool(service.pids(service.CHARON, service.STARTER))
     enabled = processes.run(["systemctl", "is-enabled", name], _DEADLINE).stdout.strip() == "enabled"
     ours = paths.here.record.exists()
     if removal.purge or not (ours and (running or enabled)):
         return Part({}, lambda: None)
+    if kept and kept.ran:
+        return Part({f"service {name}": "runs what it ran before"}, lambda: _systemctl("restart", name))
     return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
 
 
-def _packages(host: Minion, removal: packages.Removal) -> Part:
+def _packages(host: Minion, removal: packages.Removal, kept: Optional[Before]) -> Part:
     def remove() -> None:
         _systemctl("stop", host.service)
+        stays = remains.others(kept)
         host.purge(removal.purge)
+        remains.bring_back(stays, remains.modes(kept))
         left = packages.installed() & {*removal.purge}
         if left:
             raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
@@ -320,7 +354,7 @@ def _packages(host: Minion, removal: packages.Removal) -> Part:
 
 
 def _diversion() -> Part:
-    found = diversion.look(str(paths.here.init_script))
+    found = diversion.look(str(paths.here.init_script)) if generations.was_here() else None
     if found is None or (found.owner, found.target) != (
         diversion.LOCAL,
         str(paths.here.init_script_diverted),

@@ -32,6 +32,9 @@ class Wanted:
     record: Record
     files: Mapping[Path, bytes] = field(repr=False)
     chosen: frozenset[str] = frozenset()  # keys of strongswan.conf that an operator has set
+    kept: frozenset[str] = (
+        frozenset()
+    )  # connections of others in ipsec.conf that go on in a file of their own
 
     @property
     def names(self) -> frozenset[str]:
@@ -118,16 +121,19 @@ def wanted(
     barred: Sequence[Connection] = (),
     resting: Sequence[Connection] = (),
     site: str = "",
+    kept: Optional[frozenset[str]] = None,
 ) -> Wanted:
     """Return what a host shall run.
 
     ``certificate`` is the file name below /etc/ipsec.d/certs; ``binding`` are the options that bind peers to
     a CA, none for any CA that charon has. The connections named in ``held`` are in the files, but charon is
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
-    would be beside them if no end were in maintenance. ``site`` is the host's.
+    would be beside them if no end were in maintenance. ``site`` is the host's. ``kept`` are connections of
+    others that go on; None where there are none of others to be included.
     """
     keeper = service.systemd_runs()
-    value = sections.configuration(connections, settings, certificate, secret, held, keeper, binding)
+    named = (certificate, secret, held, keeper, binding, kept is not None)
+    value = sections.configuration(connections, settings, *named)
     warn_days = settings.certificates.warn_days
     told = (tuple(barred), tuple(resting), site)
     recorded = Record(tuple(connections), settings.mtu, warn_days, *told)
@@ -137,6 +143,7 @@ def wanted(
         record=recorded,
         files=rendered(value, recorded),
         chosen=difference.chosen(settings),
+        kept=kept or frozenset(),
     )
 
 
@@ -154,7 +161,7 @@ def rendered(value: Configuration, recorded: Record) -> dict[Path, bytes]:
 
 def work(want: Wanted, charon: Optional[Charon]) -> Work:
     """Compare what is wanted with the files on disk and with what charon has loaded."""
-    old, known = present.value(present.texts()), record.found()
+    old, known = _without(present.value(present.texts()), want), record.found()
     then = Record() if known.guessed else known.record
     differs = difference.between(old, want.configuration)
     ours = old.names | then.names
@@ -172,6 +179,14 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
         loaded=loaded(charon),
         established=frozenset(sa.name for sa in charon.ike_sas) if charon else frozenset(),
     )
+
+
+def _without(old: Configuration, want: Wanted) -> Configuration:
+    """Return what is on disk without what goes on in a file of its own."""
+    if not want.configuration.kept:
+        return old
+    left = {name: options for name, options in old.connections.items() if name not in want.kept}
+    return old._replace(connections=left, foreign=())
 
 
 # Reading -------------------------------------------------------------------------------------

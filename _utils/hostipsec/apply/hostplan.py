@@ -20,7 +20,8 @@ from ..strongswan import defaults
 from ..strongswan.sections import Secret
 from ..system import sysctls as sysctls_of_kernel
 from ..system.platforms import Platform
-from . import configuration
+from ..system.sysctls import overruled
+from . import configuration, existing
 
 
 def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.HostPlan:
@@ -112,15 +113,23 @@ def wanted(
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
     named = (certificate_name, key, held, credentials.binding)
     site = str(member.host.labels.get("site", ""))
-    return configuration.wanted(member.connections, settings, *named, member.barred, member.resting, site)
+    kept = existing.look(member.connections).names if existing.is_kept(member) else None
+    told = (member.barred, member.resting, site, kept)
+    return configuration.wanted(member.connections, settings, *named, *told)
 
 
 def certificate(
     member: membership.Membership, inspection: source.Inspection, directory: str
 ) -> copies.Difference:
     """Return what has to change below a directory so that charon reads there what was inspected."""
-    destination = copies.Destination(directory, member.host.id)
-    return copies.difference(inspection, destination, generations.files_in_use())
+    return copies.difference(inspection, destination(member, directory), generations.files_in_use())
+
+
+def destination(member: membership.Membership, directory: str) -> copies.Destination:
+    """Return where a host's copies are; what is there of the source itself is spared."""
+    where = source.locate(member.fleet.settings.certificates, member.host.id)
+    sources = (where.certificate, where.key, where.ca, *filter(None, [where.crl]))
+    return copies.Destination(directory, member.host.id, sources=sources)
 
 
 def absent(member: membership.Membership) -> dict[str, str]:
@@ -139,6 +148,7 @@ def _changes(
     member: membership.Membership, inspection: source.Inspection, now: datetime
 ) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
     """Return warnings, and by state the changes that it reports in test mode."""
+    existing.refuse(member)
     held = frozenset(holdfile.known(member.connections, now))
     work = configuration.work(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
@@ -149,7 +159,8 @@ def _changes(
         fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
-    told = (*inspection.warnings, *member.lost, *member.shadowed)
+    later = overruled(sysctls(member.fleet.settings))
+    told = (*inspection.warnings, *member.lost, *member.shadowed, *later)
     return (*told, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Optional
@@ -20,7 +20,7 @@ from ..store.generations import Previous
 from ..store.record import Record
 from ..strongswan import parse, sections
 from ..system import files, service
-from . import configuration, transition
+from . import configuration, existing, transition
 from .configuration import Wanted
 
 
@@ -80,8 +80,12 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     connections, guarded, mtu = previous.record.connections, previous.record.guarded, previous.record.mtu
     held = holdfile.known(connections, now)
     want = wanted(previous, frozenset(held))
+    others = existing.look(connections)
+    choice = existing.KEEP if want.configuration.kept else existing.REPLACE
+    want = replace(want, kept=others.names if want.configuration.kept else frozenset())
     work = configuration.work(want, host.observe_if_running())
-    outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
+    with existing.settled(choice, connections):  # added by hand since: nobody is asked now, nothing is lost
+        outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
     generations.forget_previous()
     return Back(
         when=previous.when,
@@ -91,8 +95,14 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
         problems=_problems(
             lambda: guard.apply(holdfile.free(guarded)), lambda: routing.apply(connections, mtu)
         ),
-        notes=(*outcome.done, *outcome.warnings),
+        notes=(*outcome.done, *outcome.warnings, *_told(others, choice)),
     )
+
+
+def _told(others: existing.Others, choice: str) -> tuple[str, ...]:
+    """Say what became of what was added by hand since."""
+    went = "goes on in a file of its own" if choice == existing.KEEP else "is kept aside, for ipsec.clean"
+    return (f"what was added by hand {went}: {others}",) if others else ()
 
 
 def kept() -> dict[str, object]:

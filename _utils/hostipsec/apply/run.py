@@ -23,8 +23,8 @@ from ..model import Connection
 from ..pillar import addressed, digest
 from ..pillar.membership import Membership
 from ..store import record
-from ..system import platforms
-from . import hostplan
+from ..system import platforms, sysctls
+from . import existing, hostplan
 
 RUN = "fileclient"  # what Salt's State puts into the context of each run: an object of that run
 _KEPT = "hostipsec.reading"
@@ -137,8 +137,9 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
             platforms.of(grains)
             problems += reading.absent.values()
             problems += map(str, hostplan.unknown_sysctls(member.fleet.settings))
-            problems += reading.inspection.errors
+            problems += [*existing.obstacles(member), *reading.inspection.errors]
             warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
+            warnings += sysctls.overruled(hostplan.sysctls(member.fleet.settings))
     except PillarError as error:
         problems += [str(problem) for problem in error.problems]
     except HostIPsecError as error:

@@ -115,7 +115,14 @@ def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
         host.reload()
         done.append("all connections loaded anew")
     elif (
-        differs.added or differs.removed or differs.changed or differs.defaults or work.missing or work.stale
+        differs.added
+        or differs.removed
+        or differs.changed
+        or differs.defaults
+        or differs.kept
+        or differs.foreign
+        or work.missing
+        or work.stale
     ):
         host.update()
         done.append("connections updated")

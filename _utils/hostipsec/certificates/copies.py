@@ -53,6 +53,7 @@ class Destination:
     host_id: str
     uid: int = 0
     gid: int = 0
+    sources: tuple[str, ...] = ()  # where copies are made from: never removed nor written, however named
 
     @property
     def certs(self) -> str:
@@ -75,14 +76,32 @@ class Destination:
         return f"{self.root}/crls"
 
     def own(self, directory: str) -> tuple[str, ...]:
-        """Return the paths of this host's certificates, or keys, in a directory, the newest last."""
-        pattern = re.compile(rf"{re.escape(self.host_id)}(-[0-9a-f]{{12}})?\.pem\Z")
-        paths = [Path(directory, name) for name in _names(directory) if pattern.match(name)]
+        """Return the paths of our copies of this host's certificates, or keys, the newest last.
+
+        A name without a fingerprint, which early releases gave, an operator may have given as well.
+        """
+        pattern = re.compile(rf"{re.escape(self.host_id)}-[0-9a-f]{{12}}\.pem\Z")
+        found = [Path(directory, name) for name in _names(directory) if pattern.match(name)]
+        paths = [path for path in found if not self.is_source(str(path))]
         return tuple(str(path) for path in sorted(paths, key=lambda path: (path.lstat().st_mtime_ns, path)))
 
     def shared(self, directory: str) -> tuple[str, ...]:
         """Return the paths of CAs, or CRLs, in a directory that are copies of ours."""
-        return tuple(f"{directory}/{name}" for name in _names(directory) if pem.is_shared(name))
+        paths = (f"{directory}/{name}" for name in _names(directory) if pem.is_shared(name))
+        return tuple(path for path in paths if not self.is_source(path))
+
+    def is_source(self, path: str) -> bool:
+        """Say whether a path leads to a file at the source, by whatever name, link or spelling."""
+        there = _identity(path)
+        return there is not None and there in map(_identity, self.sources)
+
+
+def _identity(path: str) -> Optional[tuple[int, int]]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat raises for some
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _names(directory: str) -> list[str]:
@@ -131,7 +150,11 @@ def difference(inspection: Inspection, destination: Destination, in_use: Collect
     cannot be looked at.
     """
     credentials = inspection.usable()
-    wanted = _wanted(credentials, destination)
+    wanted = {
+        path: copy
+        for path, copy in _wanted(credentials, destination).items()
+        if Path(path).is_symlink() or not destination.is_source(path)  # a link is replaced, not followed
+    }
     needed = {*(Path(path).name for path in wanted), *in_use}
     copies = {
         **wanted,

@@ -288,7 +288,7 @@ def _ends(answers: HostPlans) -> dict[tuple[Key, str], dict[str, Options]]:
 def _named(host: str, name: str, said: HostPlan, where: str = "connections") -> Key:
     """Return the connection that a host calls so; one that no record knows has the name for a peer."""
     short, _, family = name.rpartition("_")
-    one = said[where].get(name, {"peer": short, "family": family})
+    one = said[where].get(name, {"peer": short or name, "family": family if short else ""})
     return _key(host, one["peer"], one["family"])
 
 

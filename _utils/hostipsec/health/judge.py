@@ -275,14 +275,16 @@ def _unmanaged(
     stray: dict[str, list[IkeSA]] = {}
     for sa in tables.charon.ike_sas if tables.charon else ():
         there = by_right.get(sa.remote_host, ())
-        if sa.name != owner.UNNAMED and not any(owner.belongs(sa, one) for one in there):
+        others = sa.name in (owner.UNNAMED, *tables.meant.kept)
+        if not others and not any(owner.belongs(sa, one) for one in there):
             stray.setdefault(sa.name, []).append(sa)
     wanted = {one.name: one for one in expected}
     resting = {one.name: one for one in maintenance}
+    known = {*wanted, *tables.meant.kept}
     loaded = {
         one.name: one
         for one in (tables.charon.connections if tables.charon else ())
-        if one.name not in stray and wanted.keys().isdisjoint((one.name, *one.children))
+        if one.name not in stray and known.isdisjoint((one.name, *one.children))
     }
     rows = [_stray_row(name, sas, wanted.get(name), resting.get(name)) for name, sas in stray.items()]
     rows += [_loaded_row(one, resting.get(one.name)) for one in loaded.values()]

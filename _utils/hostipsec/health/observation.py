@@ -68,4 +68,5 @@ def observe(
     unread.update({looks.HOLD: wrong} if wrong else {})
     seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
     seen = seen._replace(barred=tuple(barred), resting=tuple(resting))
-    return seen._replace(meant=present.meant() if meant is None else meant)
+    meant = present.meant() if meant is None else meant
+    return seen._replace(meant=meant._replace(kept=present.kept()))

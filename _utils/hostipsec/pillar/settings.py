@@ -13,13 +13,25 @@ from ..strongswan.kinds import is_safe, shown
 from . import system
 from .reader import Reader
 
-KEYS = ("certificates", "connection", "weak", "setup", "charon", "sysctl", "packages", "vici", "mtu")
+KEYS = (
+    "certificates",
+    "connection",
+    "weak",
+    "setup",
+    "charon",
+    "sysctl",
+    "packages",
+    "vici",
+    "mtu",
+    "existing",
+)
 CERTIFICATE_KEYS = {
     "puppet": ("source", "ssldir", "subject", "warn_days"),
     "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
 }
 _OF_FILES = ("certificate", "key", "ca", "crl")
 _NO_CERTIFICATES = Certificates("files", "", "", "", "")
+EXISTING = ("keep", "replace")
 WARN_DAYS_RANGE = (1, 3650)
 MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 T = TypeVar("T")
@@ -42,7 +54,12 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
         packages=_packages(reader, top.get("packages")),
         vici=reader.boolean(top.get("vici", True), "ipsec:vici"),
         mtu=_mtu(reader, top.get("mtu")),
+        existing=_existing(reader, top.get("existing")),
     )
+
+
+def _existing(reader: Reader, value: object) -> str:
+    return "" if value is None else reader.one_of(value, "ipsec:existing", EXISTING)
 
 
 def _kept(reader: Reader, result: tuple[T, list[Problem]]) -> T:

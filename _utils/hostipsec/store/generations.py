@@ -29,6 +29,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +40,7 @@ from .. import paths
 from ..errors import HostIPsecError
 from ..strongswan.render import HEADER
 from ..strongswan.sections import Configuration
-from ..system import files, packages, sysctls
+from ..system import files, packages, service, sysctls
 from . import present, record
 from .hold import minute
 from .record import Record
@@ -55,13 +56,19 @@ _QUOTED = re.compile(r'"([^"]+)"')
 class Before:
     """Packages that were installed, live values of sysctls, and whether Salt's Python had vici.
 
-    ``asked`` are the packages that this package asked for since.
+    ``asked`` are the packages that this package asked for since. ``files`` are strongSwan's and all below
+    /etc/ipsec.d, ``modes`` the mode and owners of the directories there, ``conf`` is the file of sysctls: not
+    known where a release before has set the host up. Paths are below the root.
     """
 
     packages: frozenset[str]
     asked: frozenset[str]
     sysctl: Mapping[str, str] = field(default_factory=dict)
     vici: bool = True
+    files: Optional[frozenset[str]] = None
+    modes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    conf: Optional[str] = None
+    ran: bool = False  # strongSwan, with what an operator had configured
 
 
 def before() -> Optional[Before]:
@@ -72,7 +79,13 @@ def before() -> Optional[Before]:
     try:
         kept = json.loads(content)
         packages_, asked = frozenset(kept["packages"]), frozenset(kept["asked"])
-        return Before(packages_, asked, dict(kept["sysctl"]), bool(kept["vici"]))
+        there = frozenset(kept["files"]) if "files" in kept else None
+        modes = {
+            path: (int(mode), int(uid), int(gid)) for path, (mode, uid, gid) in kept.get("modes", {}).items()
+        }
+        known = (there, modes, kept.get("conf"), bool(kept.get("ran")))
+        rest = (dict(kept["sysctl"]), bool(kept["vici"]), *known)
+        return Before(packages_, asked, *rest)
     except (ValueError, KeyError, TypeError):
         raise HostIPsecError(
             f"{paths.here.before}: is damaged; expected what state ipsec wrote; remove it"
@@ -89,16 +102,51 @@ def lacks_before(asked: Collection[str], keys: Collection[str]) -> bool:
 
 def keep_before(asked: Collection[str], keys: Collection[str], vici: bool) -> None:
     """Keep what the host is now; what is kept already stays as it is."""
-    kept = before() or Before(packages.installed(), frozenset(), {}, vici)
+    kept = before() or _now(vici)
     values = {key: value for key in keys if (value := sysctls.live(key)) is not None}
     content = {
         "packages": sorted(kept.packages),
         "asked": sorted({*kept.asked, *asked}),
         "sysctl": {**values, **kept.sysctl},
         "vici": kept.vici,
+        **({} if kept.files is None else _as_plain(kept)),
     }
     files.ensure_directory(paths.here.state, 0o755)
     files.replace(paths.here.before, json.dumps(content, indent=1).encode(), 0o644)
+
+
+def _now(vici: bool) -> Before:
+    """Return what the host is."""
+    top, root = paths.here.ipsec_d, paths.here.root
+    there = sorted(top.rglob("*"), key=str) if top.is_dir() else []
+    directories = [path for path in (top, *there) if path.is_dir() and not path.is_symlink()]
+    found = [*(path for path in _of_strongswan() if path.exists()), *there]
+    conf = files.read(paths.here.sysctl)
+    return Before(
+        packages=packages.installed(),
+        asked=frozenset(),
+        vici=vici,
+        files=frozenset(str(path.relative_to(root)) for path in found if path not in directories),
+        modes={str(path.relative_to(root)): _mode(path) for path in directories if path.exists()},
+        conf=None if conf is None else conf.decode("utf-8", "surrogateescape"),
+        ran=bool(service.pids(service.CHARON)),
+    )
+
+
+def _mode(path: Path) -> tuple[int, int, int]:
+    found = path.lstat()
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+
+def _as_plain(kept: Before) -> dict[str, object]:
+    return {"files": sorted(kept.files or ()), "modes": dict(kept.modes), "conf": kept.conf, "ran": kept.ran}
+
+
+def was_here() -> bool:
+    """Say whether this host was ever a member: who never was keeps all that has a name like ours."""
+    here = paths.here
+    ours = any(path.exists() for path in (here.before, here.record, here.record_copy))
+    return ours or not _foreign(files.read(here.conf) or b"")
 
 
 # original/ -----------------------------------------------------------------------------------
@@ -107,16 +155,71 @@ def keep_before(asked: Collection[str], keys: Collection[str], vici: bool) -> No
 def keep_originals() -> None:
     """Keep the files that somebody else wrote; those that are kept already stay as they are."""
     for path in _of_strongswan():
-        content, kept = files.read(path), paths.here.kept("original", path)
-        if content is not None and _foreign(content) and files.read(kept) is None:
+        found, kept = files.look(path), paths.here.kept("original", path)
+        if found is not None and _foreign(files.read(path) or b"") and files.look(kept) is None:
             files.ensure_directory(kept.parent, 0o700)
-            files.replace(kept, content, 0o600)
+            files.Undo({str(kept): found}).restore()
 
 
-def originals() -> dict[Path, Optional[bytes]]:
+def original_texts() -> tuple[str, str]:
+    """Return ipsec.conf and ipsec.secrets by another hand, as they were kept; empty where there was none."""
+    kept = (paths.here.kept("original", path) for path in (paths.here.conf, paths.here.secrets))
+    conf, secrets = ((files.read(path) or b"").decode("utf-8", "surrogateescape") for path in kept)
+    return conf, secrets
+
+
+def added() -> tuple[str, str]:
+    """Return what was added by hand to ipsec.conf and ipsec.secrets of ours."""
+    conf, secrets = ((files.read(path) or b"").decode("utf-8", "surrogateescape") for path in _added())
+    return conf, secrets
+
+
+def _added() -> tuple[Path, Path]:
+    return paths.here.state / "original/added.conf", paths.here.state / "original/added.secrets"
+
+
+def keep_added(conf: str, secrets: str) -> None:
+    """Keep what was added by hand, beside what was kept of it before."""
+    files.ensure_directory(_added()[0].parent, 0o700)
+    for path, old, new in zip(_added(), added(), (conf, secrets)):
+        if new and new not in old:
+            files.replace(path, (old + new).encode("utf-8", "surrogateescape"), 0o600)
+
+
+def set_aside(found: Collection[Path]) -> files.Undo:
+    """Keep files of others, and take them away."""
+    entries = {path: files.look(path) for path in found}
+    for path, entry in entries.items():
+        kept = paths.here.kept("original", path)
+        files.ensure_directory(kept.parent, 0o700)
+        files.Undo({str(kept): entry}).restore()
+    return files.swap(dict.fromkeys(found, (None, 0)))
+
+
+def originals() -> dict[Path, Optional[files.Entry]]:
     """Return what each of our files was before this package; None for one that was not there."""
     ours = [path for path in _of_strongswan() if not _foreign(files.read(path) or b"")]
-    return {path: files.read(paths.here.kept("original", path)) for path in ours}
+    kept, modes = before(), present.modes()
+    found = {path: files.look(paths.here.kept("original", path)) for path in ours}
+    for path, text in zip((paths.here.conf, paths.here.secrets), added()):
+        one = found.get(path) or files.Entry(b"", modes[path], 0, 0)
+        if path in found and text and one.link is None:
+            found[path] = one._replace(content=one.content + text.encode("utf-8", "surrogateescape"))
+    if kept is not None and kept.files is not None:
+        return found
+    # the release before kept the content alone
+    return {path: one and one._replace(mode=modes[path]) for path, one in found.items()}
+
+
+def others() -> dict[Path, Optional[files.Entry]]:
+    """Return what becomes of the rest: what was set aside comes back, what was added by hand as well."""
+    here, modes = paths.here, present.modes()
+    top = here.state / "original"
+    there = [path for path in sorted(top.rglob("*")) if path not in _added() and not path.is_dir()]
+    aside = {here.root / path.relative_to(top): files.look(path) for path in there}
+    found = {path: one for path, one in aside.items() if path not in modes and files.look(path) is None}
+    found.update({path: None for path in (here.kept_conf, here.kept_secrets) if files.look(path)})
+    return found
 
 
 def _of_strongswan() -> tuple[Path, ...]:
@@ -206,6 +309,17 @@ def _change() -> Optional[dict[str, object]]:
         raise HostIPsecError(
             f"{paths.here.change} cannot be read ({error!r}); correct the pillar and apply it"
         ) from None
+
+
+def named_by_us() -> frozenset[str]:
+    """Return the certificates and keys that files of ours name, those in use and those of before."""
+    found: set[str] = set()
+    for kept in (lambda path: path, lambda path: paths.here.kept("previous", path)):
+        contents = {path: files.read(kept(path)) for path in _of_strongswan()}
+        texts = present.of_contents({path: one for path, one in contents.items() if not _foreign(one or b"")})
+        found.update(present.value(texts).certificates)
+        found.update(_QUOTED.findall(texts.get(paths.here.secrets, "")))
+    return frozenset(found)
 
 
 # All of them ---------------------------------------------------------------------------------

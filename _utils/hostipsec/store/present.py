@@ -9,7 +9,7 @@ from typing import Optional
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import Meant
-from ..strongswan import parse
+from ..strongswan import parse, render
 from ..strongswan.sections import Configuration
 from ..system import files
 
@@ -69,6 +69,23 @@ def meant() -> Meant:
     esp, ike = (found.defaults.get(key, "") for key in ("esp", "ike"))
     return (
         Meant(found.defaults.get("type", ""), esp, ike, strength.words(esp, ike)) if found.ours else Meant()
+    )
+
+
+def kept() -> frozenset[str]:
+    """Return the names of connections of others that an ipsec.conf of ours includes."""
+    from ..strongswan import kept as language  # here: an emergency stop does without its tables
+
+    try:
+        conf = (files.read(paths.here.conf) or b"").decode("utf-8", "replace")
+        text = (files.read(paths.here.kept_conf) or b"").decode("utf-8", "replace")
+    except (HostIPsecError, OSError):
+        return frozenset()
+    included = render.INCLUDE in parse.common(conf).splitlines()
+    return (
+        frozenset(one.name for one in language.sections(text) if one.kind == "conn")
+        if included
+        else frozenset()
     )
 
 

@@ -51,6 +51,7 @@ class Difference:
     charon: Changes = field(default_factory=dict)  # strongswan.conf, by dotted name
     secrets: bool = False
     foreign: tuple[str, ...] = ()  # lines that this package did not write
+    kept: str = ""  # what becomes of connections of others
 
     @property
     def empty(self) -> bool:
@@ -80,6 +81,8 @@ class Difference:
         result: dict[str, object] = {}
         if connections := {key: value for key, value in parts.items() if value}:
             result["connections"] = connections
+        if self.kept:
+            result["connections of others"] = self.kept
         if self.new:
             return {**result, "configuration": "new"}
         for key, changes in (
@@ -108,8 +111,13 @@ def between(old: Configuration, new: Configuration) -> Difference:
         defaults=_options(old.defaults, new.defaults),
         setup=_options(old.setup, new.setup),
         charon=_changes(flat(old.strongswan), flat(new.strongswan), options.canonical_setting),
-        secrets=old.secret is None or old.secret != new.secret,
+        secrets=old.secret is None or old.secret != new.secret or old.kept != new.kept,
         foreign=tuple(sorted({*old.foreign} - {*new.foreign})),
+        kept=""
+        if old.kept == new.kept
+        else "kept in a file of their own"
+        if new.kept
+        else "no longer included",
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Optional
 
-from .render import HEADER
+from .render import HEADER, INCLUDE, INCLUDE_SECRETS
 from .sections import Configuration, Secret
 
 SETUP, DEFAULTS = "config setup", "conn %default"
@@ -33,6 +33,7 @@ def configuration(
         section = found.setdefault(title, {})
         if key:
             section[key] = option
+    kept = found[""].pop(INCLUDE, None) is not None
     return Configuration(
         setup=found.pop(SETUP),
         defaults=found.pop(DEFAULTS),
@@ -41,6 +42,7 @@ def configuration(
         secret=_secret(secrets or ""),
         strongswan=strongswan_conf(strongswan or ""),
         ours=(conf or "").startswith(HEADER),
+        kept=kept,
     )
 
 
@@ -90,6 +92,7 @@ def _section(line: str) -> str:
 
 
 def _secret(text: str) -> Optional[Secret]:
+    text = text.replace(f"\n{INCLUDE_SECRETS}\n", "", 1)
     found = re.fullmatch(re.escape(HEADER) + r'\n: (\S+) "([^"\n]+)"\n', text)
     return Secret(found.group(1), found.group(2)) if found else None
 

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 
 from .sections import Configuration
 
+INCLUDED = "/etc/ipsec.d/hostipsec-existing.conf"
+INCLUDE, INCLUDE_SECRETS = f"include {INCLUDED}", "include /etc/ipsec.d/hostipsec-existing.secrets"
+OWN_SECRET = re.compile(r': (\S+) "([^"\n]+)"\Z')
 HEADER = "# Written by Salt (state ipsec) from pillar 'ipsec'; changes made here are overwritten.\n"
 
 
 def ipsec_conf(value: Configuration) -> str:
     """Return ipsec.conf."""
-    sections = [_section("config setup", value.setup), _section("conn %default", value.defaults)]
+    included = [f"{INCLUDE}\n"] if value.kept else []  # first, so that what ours says of all counts
+    sections = [*included, _section("config setup", value.setup), _section("conn %default", value.defaults)]
     sections += [_section(f"conn {name}", value.connections[name]) for name in sorted(value.connections)]
     return HEADER + "".join(f"\n{section}" for section in sections)
 
@@ -28,7 +32,8 @@ def _quoted(value: str) -> str:
 
 def ipsec_secrets(value: Configuration) -> str:
     """Return ipsec.secrets: it names the file of the private key."""
-    return HEADER + (f'\n: {value.secret.keyword} "{value.secret.key}"\n' if value.secret else "")
+    included = f"\n{INCLUDE_SECRETS}\n" if value.kept else ""
+    return HEADER + included + (f'\n: {value.secret.keyword} "{value.secret.key}"\n' if value.secret else "")
 
 
 def strongswan_conf(value: Configuration) -> str:

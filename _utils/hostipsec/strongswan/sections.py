@@ -40,6 +40,7 @@ class Configuration(NamedTuple):
     strongswan: Mapping[str, object] = _NONE  # the tree of strongswan.conf: {"charon": {"threads": "16"}}
     foreign: tuple[str, ...] = ()  # lines that are no part of the above, sorted; no renderer writes them
     ours: bool = True  # whether this package wrote it
+    kept: bool = False  # whether it includes what others had there before
 
     @property
     def names(self) -> frozenset[str]:
@@ -67,12 +68,13 @@ def configuration(
     held: Collection[str] = (),
     keeper: bool = True,
     binding: Mapping[str, str] = _NONE,
+    kept: bool = False,
 ) -> Configuration:
     """Return what a host shall run.
 
     ``certificate`` is its file name below /etc/ipsec.d/certs; charon is not to have the connections named in
     ``held``; ``keeper`` says whether hostipsec-keeper runs here; ``binding`` are the
-    options that bind peers to a CA, none for any CA that charon has.
+    options that bind peers to a CA, none for any CA that charon has; ``kept`` has others' files included.
     """
     auto_of = autos(connections, held, keeper)
     peers = len({one.peer for one in connections})
@@ -82,6 +84,7 @@ def configuration(
         connections={one.name: options(one, certificate, auto_of[one.name]) for one in connections},
         secret=secret,
         strongswan={"charon": charon_settings(peers, settings)},
+        kept=kept,
     )
 
 

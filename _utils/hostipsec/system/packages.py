@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import HostIPsecError
@@ -31,6 +31,15 @@ def installed() -> frozenset[str]:
 def owned(path: str) -> bool:
     """Say whether a package has brought a path."""
     return processes.run(["dpkg-query", "--search", path], DEADLINE).status == 0
+
+
+def strange(found: Sequence[str]) -> frozenset[str]:
+    """Return which of some paths no package has brought; none where dpkg cannot say."""
+    done = processes.run(["dpkg-query", "--search", *found], DEADLINE) if found else None
+    if done is None or done.status not in (0, 1):
+        return frozenset()
+    owned_ = {line.partition(": ")[2] for line in done.stdout.splitlines()}
+    return frozenset(found) - owned_
 
 
 def removal(ours: Collection[str], before: Collection[str]) -> Removal:

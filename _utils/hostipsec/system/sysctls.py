@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
 from .. import paths
 from ..errors import HostIPsecError
-from . import files
+from . import files, sysctlconf
 
 
 def live(key: str) -> Optional[str]:
@@ -27,6 +29,27 @@ def set_live(key: str, value: str) -> None:
 def is_known(key: str) -> bool:
     """Say whether the kernel has a sysctl of that name, be it one that can only be written."""
     return _path(key).is_file()
+
+
+def overruled(wanted: Mapping[str, str]) -> list[str]:
+    """Say which values of ours will not last: a file that is read after ours sets another one at boot."""
+    found = sysctlconf.overruled(list(_later()), wanted)
+    return [
+        f"sysctl {key}: {path} sets it to {value} at the next boot, after {paths.here.sysctl} sets "
+        f"{wanted[key]}; take it out there, or say {value} in ipsec:sysctl"
+        for key, (path, value) in sorted(found.items())
+    ]
+
+
+def _later() -> Iterator[tuple[str, str]]:
+    """Yield the files that are read after ours, in that order: by name, /etc/sysctl.conf last (procps)."""
+    by_name: dict[str, Path] = {}
+    for directory in reversed(paths.here.sysctl_directories):
+        by_name.update((path.name, path) for path in directory.glob("*.conf"))
+    last = [path for name, path in sorted(by_name.items()) if name > paths.here.sysctl.name]
+    for path in (*last, paths.here.sysctl_conf):
+        with contextlib.suppress(HostIPsecError):  # what cannot be read here cannot be told
+            yield str(path), (files.read(path) or b"").decode("utf-8", "replace")
 
 
 def _path(key: str) -> Path:

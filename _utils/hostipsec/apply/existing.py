@@ -1,0 +1,178 @@
+"""What a host has of strongSwan that is not ours: it is not taken over unasked.
+
+The pillar's ``existing`` decides: ``keep`` puts connections and secrets of others into files of their own
+that ours include; ``replace`` keeps them aside, below ``/var/lib/hostipsec/original``. ``ipsec.clean`` brings
+both back as they were. A host whose ipsec.conf is ours has of others only what was added to it by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import paths
+from ..errors import ConfigError, HostIPsecError
+from ..model import Connection
+from ..pillar.membership import Membership
+from ..store import generations, record
+from ..strongswan import kept, parse, render
+from ..strongswan.kept import Section
+from ..system import files, packages, ports
+
+KEEP, REPLACE = "keep", "replace"
+_DEPTH = 8  # of files that include each other
+_ONE = "a host has one IKE daemon: stop and disable it, then apply again"
+
+
+@dataclass(frozen=True)
+class Others:
+    """What is there of others."""
+
+    sections: tuple[Section, ...] = ()  # of ipsec.conf, with what it includes
+    secrets: tuple[str, ...] = ()  # lines of ipsec.secrets
+    settings: tuple[Path, ...] = ()  # files below strongswan.d that no package has brought
+    added: bool = False  # to an ipsec.conf of ours, by hand
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the connections."""
+        return frozenset(one.name for one in self.sections if one.kind == "conn")
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(kept.said(self.sections) or self.secrets or self.settings)
+
+    def __str__(self) -> str:
+        """Say what there is; no secret."""
+        found = kept.said(self.sections)
+        parts = [f"{paths.here.conf}: {', '.join(found)}"] if found else []
+        parts += [f"{paths.here.secrets}: {len(self.secrets)} line(s)"] if self.secrets else []
+        return "; ".join([*parts, *map(str, self.settings)])
+
+
+def obstacles(member: Membership) -> list[str]:
+    """Say what stands in the way of connections of ours, before anything is changed."""
+    charon = member.fleet.settings.charon
+    numbers = (charon.get("port", 500), charon.get("port_nat_t", 4500))
+    wanted = {int(one) for one in map(str, numbers) if one.isdecimal() and one != "0"}
+    found = [f"{one}; {_ONE}" for one in ports.strangers(wanted)]
+    return [*found, *_undecided(member)]
+
+
+def refuse(member: Membership) -> None:
+    """Raise ConfigError with all that stands in the way."""
+    found = obstacles(member)
+    if found:
+        raise ConfigError("; ".join(found))
+
+
+def _undecided(member: Membership) -> Iterator[str]:
+    choice, others = member.fleet.settings.existing, look(member.connections)
+    both = sorted(others.names & {one.name for one in member.connections})
+    if not others.added and both and choice == KEEP:
+        yield f"{paths.here.conf} has connections with names that ours have: {', '.join(both)}; rename them"
+    if others and not choice:
+        how = "was added to by hand" if others.added else "has a strongSwan of its own"
+        yield (
+            f"this host {how} ({others}); expected ipsec:existing in the pillar: keep (it goes on beside "
+            "ours) or replace (it is kept aside, and ipsec.clean brings it back)"
+        )
+
+
+def look(connections: Iterable[Connection]) -> Others:
+    """Return what is there of others; ``connections`` are those that ours are to be."""
+    conf, secrets = _read(paths.here.conf), _read(paths.here.secrets)
+    if conf.startswith(render.HEADER):
+        ours = record.found()
+        known = {one.name for one in (*connections, *ours.record.connections)}
+        if ours.guessed:  # nobody can tell
+            known |= parse.configuration(conf).names
+        return Others(tuple(_by_hand(conf, known)), kept.secrets(secrets), added=True)
+    found = tuple(_inlined(kept.sections(conf), paths.here.conf.parent))
+    return Others(found, tuple(_secrets_of(secrets)), _settings())
+
+
+def _read(path: Path) -> str:
+    return (files.read(path) or b"").decode("utf-8", "surrogateescape")
+
+
+def _by_hand(conf: str, known: Collection[str]) -> Iterator[Section]:
+    for one in _inlined(kept.sections(conf), paths.here.conf.parent):
+        if one.kind == "ca" or (one.kind == "conn" and one.name not in {*known, "%default", kept.BASE}):
+            yield one
+
+
+def _inlined(found: Collection[Section], directory: Path, depth: int = 0) -> Iterator[Section]:
+    """Yield sections, those of files that are included in their place; not of ours."""
+    for one in found:
+        if one.kind != "include":
+            yield one
+        elif one.name != render.INCLUDED and depth < _DEPTH:
+            for path in sorted(glob.glob(str(directory / one.name))):  # noqa: PTH207  may be absolute
+                text = _read(Path(path))
+                yield from _inlined(kept.sections(text), Path(path).parent, depth + 1)
+
+
+def _secrets_of(text: str, depth: int = 0) -> Iterator[str]:
+    """Yield the lines of secrets, those of files that are included in their place."""
+    for line in kept.secrets(text):
+        words = line.split()
+        if words[0] != "include":
+            yield line
+        elif depth < _DEPTH:
+            for path in sorted(glob.glob(str(paths.here.secrets.parent / words[-1]))):  # noqa: PTH207
+                yield from _secrets_of(_read(Path(path)), depth + 1)
+
+
+def _settings() -> tuple[Path, ...]:
+    found = sorted(paths.here.strongswan_d.rglob("*.conf")) if paths.here.strongswan_d.is_dir() else []
+    there = [path for path in found if path != paths.here.strongswan]
+    strange = packages.strange([str(path) for path in there])
+    return tuple(path for path in there if str(path) in strange)
+
+
+# What becomes of it --------------------------------------------------------------------------
+
+
+def is_kept(member: Membership) -> bool:
+    """Say whether files of ours include those of others: by the pillar, or else as it is."""
+    choice = member.fleet.settings.existing
+    if choice:
+        return choice == KEEP and bool(look(member.connections) or _aside())
+    return render.INCLUDE in _read(paths.here.conf).splitlines()
+
+
+def _aside() -> bool:
+    return any(files.look(path) for path in (paths.here.kept_conf, paths.here.kept_secrets))
+
+
+@contextlib.contextmanager
+def settled(choice: str, connections: Iterable[Connection]) -> Iterator[None]:
+    """Put what is there of others where it belongs, while our files take its place or nothing happens."""
+    undo = _settle(choice, look(connections))
+    try:
+        yield
+    except HostIPsecError:
+        undo.restore()
+        raise
+
+
+def _settle(choice: str, others: Others) -> files.Undo:
+    if not others or not choice:
+        return files.Undo({})
+    generations.keep_originals()
+    again = others.added and files.look(paths.here.kept_conf) is not None
+    before = generations.original_texts() if again or not others.added else ("", "")
+    if others.added:
+        generations.keep_added(kept.raw(others.sections), "".join(f"{one}\n" for one in others.secrets))
+    if choice == REPLACE:
+        return generations.set_aside(others.settings)
+    added = generations.added()
+    base = tuple(_inlined(kept.sections(before[0]), paths.here.conf.parent))
+    lines = [*_secrets_of(before[1]), *kept.secrets(added[1])]
+    texts = (kept.conf([*base, *kept.sections(added[0])]), "".join(f"{one}\n" for one in lines))
+    conf, secrets = (text.encode("utf-8", "surrogateescape") for text in texts)
+    return files.swap({paths.here.kept_conf: (conf, 0o644), paths.here.kept_secrets: (secrets, 0o600)})

@@ -1,0 +1,99 @@
+"""Connections and secrets of others in ipsec.conf and ipsec.secrets: taken apart, and written anew.
+
+starter lays every ``conn %default`` of all files over all connections (conf_parser.c). So those of others get
+a section of their own instead, which also takes back what ours says: an option without a value is as if
+nobody had set it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, Optional
+
+from . import catalog, render
+
+BASE = "hostipsec-existing"
+HEADER = (
+    "# Connections that were here before Salt's (state ipsec), kept by 'existing: keep' of pillar 'ipsec'.\n"
+)
+_BEGIN = re.compile(r"(conn|ca|config)\s+(\S+)\s*(?:#.*)?\Z")
+_INCLUDE = re.compile(r"include\s+(\S+)\s*\Z")
+_RESET = (
+    *catalog.ENUMS,
+    *catalog.TIMES,
+    *catalog.COUNTS,
+    *catalog.LONG_COUNTS,
+    *catalog.PERCENTS,
+    *catalog.PORTS,
+    *catalog.PROTOCOL_PORTS,
+    *catalog.PROPOSALS,
+    *catalog.MARKS,
+    *catalog.TEXTS,
+    "keyingtries",
+)
+
+
+class Section(NamedTuple):
+    """One section as it stands: ``conn``, ``vpn``, and the lines below."""
+
+    kind: str  # conn, ca, config, include
+    name: str
+    lines: tuple[str, ...] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is one that only has what holds for others, or nothing."""
+        return self.name == "%default" or self.kind == "config" or not self.lines
+
+
+def sections(conf: str) -> tuple[Section, ...]:
+    """Return the sections of an ipsec.conf, and its includes, as they stand."""
+    found: list[Section] = []
+    for raw in conf.splitlines():
+        line, bare = raw.rstrip(), raw.strip()
+        begin, include = _BEGIN.match(line), _INCLUDE.match(bare)
+        if begin:
+            found.append(Section(begin[1], begin[2]))
+        elif include:
+            found.append(Section("include", include[1], (raw,)))
+        elif bare and not bare.startswith("#") and found and found[-1].kind != "include":
+            found[-1] = found[-1]._replace(lines=(*found[-1].lines, line))
+    return tuple(found)
+
+
+def said(found: Iterable[Section]) -> tuple[str, ...]:
+    """Return the names of connections and CAs, as an operator knows them."""
+    named = (one for one in found if not one.says_nothing and one.kind != "include")
+    return tuple(sorted({one.name if one.kind == "conn" else f"ca {one.name}" for one in named}))
+
+
+def conf(found: Collection[Section]) -> str:
+    """Return the file that has them, to be included by ours."""
+    lines = [HEADER.rstrip("\n"), "", f"conn {BASE}", *(f"    {key}=" for key in sorted({*_RESET}))]
+    lines += [line for one in found if one.kind == "conn" and one.name == "%default" for line in one.lines]
+    for one in found:
+        if one.kind == "include" or (one.kind, one.name) == ("conn", "%default"):
+            continue
+        also = [f"    also={BASE}"] if one.kind == "conn" else []  # first: what comes later counts more
+        lines += ["", f"{one.kind} {one.name}", *also, *one.lines]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def raw(found: Iterable[Section]) -> str:
+    """Return sections as they stood."""
+    return "".join(f"\n{one.kind} {one.name}\n" + "".join(f"{line}\n" for line in one.lines) for one in found)
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """Return the lines of an ipsec.secrets that say something of another than ours."""
+    own = render.OWN_SECRET if text.startswith(render.HEADER) else None
+    return tuple(_secrets(text, own))
+
+
+def _secrets(text: str, own: Optional[re.Pattern[str]]) -> Iterator[str]:
+    for line in text.splitlines():
+        bare = line.strip()
+        ours = own is not None and (own.match(bare) or bare == render.INCLUDE_SECRETS)
+        if bare and not bare.startswith("#") and not ours:
+            yield line
