@@ -200,6 +200,13 @@ def test_a_host_of_the_release_before_goes_on_without_a_word(host):
     assert not existing.is_kept(member("keep"))
 
 
+def test_files_of_ours_that_lost_their_first_line_are_ours(host):
+    ours(host)
+    for path in (host.conf, host.secrets):
+        path.write_text(path.read_text().removeprefix(render.HEADER))
+    assert existing.obstacles(member()) == []
+
+
 def test_a_pair_that_leaves_was_not_added_by_hand(host):
     ours(host)
     two = read(fleets.star(2), HOST)

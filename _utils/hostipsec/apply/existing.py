@@ -85,12 +85,12 @@ def _undecided(member: Membership) -> Iterator[str]:
 def look(connections: Iterable[Connection]) -> Others:
     """Return what is there of others; ``connections`` are those that ours are to be."""
     conf, secrets = _read(paths.here.conf), _read(paths.here.secrets)
-    if conf.startswith(render.HEADER):
-        ours = record.found()
+    ours = record.found()
+    if conf.startswith(render.HEADER) or (ours.record.connections and not ours.guessed):
         known = {one.name for one in (*connections, *ours.record.connections)}
         if ours.guessed:  # nobody can tell
             known |= parse.configuration(conf).names
-        return Others(tuple(_by_hand(conf, known)), kept.secrets(secrets), added=True)
+        return Others(tuple(_by_hand(conf, known)), kept.secrets(secrets, ours=True), added=True)
     found = tuple(_inlined(kept.sections(conf), paths.here.conf.parent))
     return Others(found, tuple(_secrets_of(secrets)), _settings())
 

@@ -85,9 +85,12 @@ def raw(found: Iterable[Section]) -> str:
     return "".join(f"\n{one.kind} {one.name}\n" + "".join(f"{line}\n" for line in one.lines) for one in found)
 
 
-def secrets(text: str) -> tuple[str, ...]:
-    """Return the lines of an ipsec.secrets that say something of another than ours."""
-    own = render.OWN_SECRET if text.startswith(render.HEADER) else None
+def secrets(text: str, ours: bool = False) -> tuple[str, ...]:
+    """Return the lines of an ipsec.secrets that say something of another than ours.
+
+    ``ours`` says that this package wrote it, also where its first line is lost.
+    """
+    own = render.OWN_SECRET if ours or text.startswith(render.HEADER) else None
     return tuple(_secrets(text, own))
 
 
