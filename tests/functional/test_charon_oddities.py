@@ -13,8 +13,9 @@ from vici.exception import CommandException
 
 import authorities
 from certificate_oddities import Oddities, old_crl
-from hostipsec.certificates import copies, source, version
+from hostipsec.certificates import copies, names, source, version
 from hostipsec.certificates.copies import Destination
+from hostipsec.charon import credentials
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
 
@@ -40,6 +41,7 @@ conn {name}
     leftsendcert=always
     auto=add
 """
+MISNAMED = ("a BMPString", "upper case of a UTF8String")
 ODDITIES = Oddities(SUBJECT, NOW)
 RIGHT, WRONG = ODDITIES.right(), {**ODDITIES.wrong(), **ODDITIES.wrong_before()}
 
@@ -74,6 +76,7 @@ class Pair:
             if name == "west":
                 certificate, key = _plain(host, given.peer)
             self._take_up(name, certificate, key)
+        return found
 
     @staticmethod
     def _below(host):
@@ -143,8 +146,10 @@ def before(monkeypatch):
 
 @pytest.mark.parametrize("what", RIGHT)
 def test_what_is_taken_charon_believes(pair, what):
-    pair.give(RIGHT[what])
+    found = pair.give(RIGHT[what])
     assert pair.initiate()
+    loaded = StrokeBackend(pair.hosts["east"].process).credentials()
+    assert credentials.lacking(found.expected, loaded, in_use=True) == ()
 
 
 def test_nothing_else_is_wrong_with_what_is_refused(pair):
@@ -172,3 +177,5 @@ def test_a_list_over_sha_1_counts(tmp_path, revoked):
 def test_what_is_refused_charon_would_not_believe(pair, what):
     pair.give(WRONG[what], judged=False)
     assert not pair.initiate()
+    (loaded,) = ViciBackend(pair.hosts["east"].vici).observe().connections
+    assert names.prints_otherwise(SUBJECT, loaded.local_id) == (what in MISNAMED)

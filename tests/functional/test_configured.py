@@ -270,6 +270,25 @@ def test_a_line_that_starter_would_drop_with_a_warning(lone, data):
     )
 
 
+OTHER_KEY = authorities.authority("CN=other", NOW).key_pem()
+COPIES = {
+    "the certificate": ("certs", lambda content: b"\xef\xbb\xbf" + content, "load this host's certificate"),
+    "the key": ("private", lambda _: OTHER_KEY, "load the private key of this host's"),
+    "the CA": ("cacerts", lambda content: b"\xef\xbb\xbf" + content, "as they are meant: b_v4"),
+}
+
+
+@pytest.mark.parametrize("what", COPIES)
+def test_what_charon_cannot_load_of_its_certificate_is_found_on_trial(lone, data, what):
+    """All connections were there: the host could authenticate to nobody from then on."""
+    lone.settle(data)
+    directory, change, sentence = COPIES[what]
+    (path,) = (lone.host.root / "etc/ipsec.d" / directory).glob("*.pem")
+    path.write_bytes(change(path.read_bytes()))
+    said = lone.fails({**data, "connection": {**data["connection"], "margintime": "9m"}})
+    assert sentence in said
+
+
 @pytest.mark.parametrize("directory", ["/etc/strongswan.d", "/var/lib/hostipsec"])
 def test_a_full_disk(lone, data, directory):
     lone.settle(data)

@@ -18,6 +18,7 @@ PURE = (
     "certificates.facts",
     "certificates.names",
     "certificates.rules",
+    "charon.credentials",
     "charon.reasons",
     "charon.states",
     "charon.statusall",

@@ -6,6 +6,7 @@ import pytest
 
 import fleets
 from hostipsec.apply import configuration, transition, trial
+from hostipsec.charon.credentials import Expected, Loaded
 from hostipsec.emergency.host import Host
 from hostipsec.errors import ConfigError, HostIPsecError
 from hostipsec.model import Charon, IkeSA, LoadedConnection
@@ -19,12 +20,18 @@ PLUGINS = ("aes", "gcm", "openssl", "sha2", "hmac", "kdf")
 GONE = {"edge0002_v4", "edge0002_v6"}
 
 
+EXPECTED = Expected(frozenset({"1/aa", "1/bb"}), (("CN=CA", frozenset({"2/cc"})),))
+LOADED = Loaded(frozenset({"1/bb", "7/dd"}), frozenset({"1/bb"}), frozenset({"2/cc", "3/ee"}))
+
+
 class Killed(BaseException):
     """The process ends."""
 
 
 class Shelf(Host):
     """A host whose charon takes up what is in ipsec.conf; ``at`` maps a call to what happens at it."""
+
+    loaded = LOADED
 
     def __init__(self):
         super().__init__()
@@ -63,6 +70,9 @@ class Shelf(Host):
     def observe_if_running(self):
         return self.charon
 
+    def credentials(self, timeout=0):
+        return self.loaded
+
     def terminate(self, ids, force=False, timeout=0):
         self.happen("terminate")
         left = tuple(sa for sa in self.charon.ike_sas if sa.uniqueid not in ids)
@@ -70,10 +80,10 @@ class Shelf(Host):
         return {}
 
 
-def wanted(peers):
+def wanted(peers, expected=None):
     member = read(fleets.star(peers), HUB)
     return configuration.wanted(
-        member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem")
+        member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem"), expected=expected
     )
 
 
@@ -158,3 +168,60 @@ def test_a_damaged_record_is_written_anew(here, host):
     assert work.as_changes() == {"mesh.json": "rewritten"}
     apply(host, wanted(2))
     assert record.read() == wanted(2).record
+
+
+# What charon has loaded ----------------------------------------------------------------------
+
+LACKING = {
+    "certificate": (LOADED._replace(certificates=frozenset()), "this host's certificate"),
+    "key": (LOADED._replace(with_key=frozenset()), "the private key of this host's certificate"),
+    "CA": (LOADED._replace(authorities=frozenset({"3/ee"})), "the CA CN=CA"),
+}
+
+
+def test_charon_is_asked_whether_it_has_certificate_key_and_cas(host):
+    assert apply(host, wanted(1, EXPECTED)).changes
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_charon_has_not_loaded_brings_back_what_ran_before(host, what):
+    """Connections alone were looked at: charon drops a certificate that it cannot read, and loads them."""
+    host.loaded, said = LACKING[what]
+    with pytest.raises(
+        ConfigError, match=f"charon does not load {said} from .*; the last good conf"
+    ) as raised:
+        apply(host, wanted(1, EXPECTED))
+    assert len(str(raised.value).splitlines()) == 1
+    assert record.read() == wanted(2).record
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_a_charon_on_trial_has_not_loaded_changes_nothing(host, what, monkeypatch):
+    loaded, said = LACKING[what]
+    connections = wanted(1).connections
+    there = tuple(
+        LoadedConnection(one.name, (str(one.left),), (str(one.right),), one.leftid) for one in connections
+    )
+    charon = host.charon._replace(connections=there)
+    monkeypatch.setattr(trial, "run", lambda directory, names: trial.Verdict(charon, loaded=loaded))
+    with pytest.raises(ConfigError, match=f"a charon on trial does not load {said} from"):
+        apply(host, wanted(1, EXPECTED))
+    misnamed = tuple(one._replace(local_id="CN=another") for one in there)
+    charon = charon._replace(connections=misnamed)
+    monkeypatch.setattr(trial, "run", lambda directory, names: trial.Verdict(charon, loaded=LOADED))
+    with pytest.raises(
+        ConfigError, match=r"takes another identity for this host, .*: 'CN=another' in place of"
+    ):
+        apply(host, wanted(1, EXPECTED))
+    assert "update" not in host.recorded
+
+
+def test_where_every_connection_is_held_the_certificate_is_not_loaded():
+    held = frozenset(wanted(1).names)
+    assert configuration.unloaded(wanted(1, EXPECTED), Loaded(authorities=LOADED.authorities))
+    member = read(fleets.star(1), HUB)
+    secret = Secret("RSA", "hub.pem")
+    want = configuration.wanted(
+        member.connections, member.fleet.settings, "hub.pem", secret, held, expected=EXPECTED
+    )
+    assert configuration.unloaded(want, Loaded(authorities=LOADED.authorities)) == ()

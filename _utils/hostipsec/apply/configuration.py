@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Optional
 
 from .. import owner, paths
+from ..certificates import names
+from ..charon import credentials
 from ..model import Charon, Connection, IkeSA, Settings
 from ..store import present, record
 from ..store.record import Record
@@ -32,9 +34,8 @@ class Wanted:
     record: Record
     files: Mapping[Path, bytes] = field(repr=False)
     chosen: frozenset[str] = frozenset()  # keys of strongswan.conf that an operator has set
-    kept: frozenset[str] = (
-        frozenset()
-    )  # connections of others in ipsec.conf that go on in a file of their own
+    kept: frozenset[str] = frozenset()  # connections of others, which go on in a file of their own
+    credentials: Optional[credentials.Expected] = None  # None: not known, as on the way back
 
     @property
     def names(self) -> frozenset[str]:
@@ -122,6 +123,7 @@ def wanted(
     resting: Sequence[Connection] = (),
     site: str = "",
     kept: Optional[frozenset[str]] = None,
+    expected: Optional[credentials.Expected] = None,
 ) -> Wanted:
     """Return what a host shall run.
 
@@ -129,7 +131,8 @@ def wanted(
     a CA, none for any CA that charon has. The connections named in ``held`` are in the files, but charon is
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
     would be beside them if no end were in maintenance. ``site`` is the host's. ``kept`` are connections of
-    others that go on; None where there are none of others to be included.
+    others that go on; None where there are none of others to be included. ``expected`` is what charon is to
+    have of certificates.
     """
     keeper = service.systemd_runs()
     named = (certificate, secret, held, keeper, binding, kept is not None)
@@ -144,6 +147,7 @@ def wanted(
         files=rendered(value, recorded),
         chosen=difference.chosen(settings),
         kept=kept or frozenset(),
+        credentials=expected,
     )
 
 
@@ -215,6 +219,24 @@ def missing(want: Wanted, charon: Optional[Charon]) -> tuple[str, ...]:
             or there[one.name].remote_addrs != (str(one.right),)
             or (bound and not there[one.name].remote_cas)
         )
+    )
+
+
+def unloaded(want: Wanted, found: credentials.Loaded) -> tuple[str, ...]:
+    """Say which certificates, keys and CAs charon has not loaded."""
+    return credentials.lacking(want.credentials, found, bool(want.names)) if want.credentials else ()
+
+
+def misnamed(want: Wanted, charon: Charon) -> tuple[str, ...]:
+    """Say which connections charon has with another identity of this host: one that its certificate confirms.
+
+    It takes the certificate's subject where that does not confirm the identity, and no more than logs it.
+    """
+    there = {connection.name: connection.local_id for connection in charon.connections}
+    return tuple(
+        f"{one.name}: '{there[one.name]}' in place of '{one.leftid}'"
+        for one in want.connections
+        if there.get(one.name) and names.prints_otherwise(one.leftid, there[one.name])
     )
 
 

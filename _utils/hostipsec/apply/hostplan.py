@@ -114,8 +114,8 @@ def wanted(
     named = (certificate_name, key, held, credentials.binding)
     site = str(member.host.labels.get("site", ""))
     kept = existing.look(member.connections).names if existing.is_kept(member) else None
-    told = (member.barred, member.resting, site, kept)
-    return configuration.wanted(member.connections, settings, *named, *told)
+    beside = (member.barred, member.resting, site, kept)
+    return configuration.wanted(member.connections, settings, *named, *beside, credentials.expected)
 
 
 def certificate(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from .. import paths
+from ..charon.credentials import Loaded
 from ..emergency import starting
 from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
@@ -43,7 +44,8 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     undo = files.swap(_contents(want, work))
     try:
         done = _take_up(want, work, host)
-        _wait_loaded(want, work, host)
+        charon = _wait_loaded(want, work, host)
+        _ask_for_credentials(want, charon, host)
     except HostIPsecError as error:
         raise ConfigError(f"{error}; {_bring_back(undo, work, host)}") from None
     ended = _end_outdated(want, work, host)
@@ -72,7 +74,19 @@ def _tried(want: Wanted) -> tuple[str, ...]:
     unbound = configuration.missing(want, verdict.charon)
     if unbound:
         raise ConfigError(f"charon does not take connections as they are meant: {', '.join(unbound[:5])}")
+    unbelieved = _unbelieved(want, verdict.charon, verdict.loaded)
+    if unbelieved:
+        raise ConfigError(f"a charon on trial {unbelieved}")
     return ()
+
+
+def _unbelieved(want: Wanted, charon: Charon, loaded: Optional[Loaded]) -> str:
+    """Say what of the certificates charon has not made its own, though it has all connections."""
+    unloaded = configuration.unloaded(want, loaded) if loaded is not None else ()
+    if unloaded:
+        return f"does not load {', '.join(unloaded[:5])} from {paths.here.ipsec_d}: see its log"
+    misnamed = configuration.misnamed(want, charon)
+    return f"takes another identity for this host, {'; '.join(misnamed[:3])}" if misnamed else ""
 
 
 # Writing -------------------------------------------------------------------------------------
@@ -129,16 +143,28 @@ def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
     return tuple(done)
 
 
-def _wait_loaded(want: Wanted, work: Work, host: Host) -> None:
+def _ask_for_credentials(want: Wanted, charon: Charon, host: Host) -> None:
+    """Ask charon whether it has what it authenticates with. Raises CharonError where it lacks something."""
+    if want.credentials is None:
+        return
+    deadline = host.clock() + LOADED_DEADLINE
+    while (unbelieved := _unbelieved(want, charon, host.credentials())) and host.clock() < deadline:
+        host.sleep(_POLL)
+    if unbelieved:
+        raise CharonError(f"charon {unbelieved}")
+
+
+def _wait_loaded(want: Wanted, work: Work, host: Host) -> Charon:
     gone = {*work.stale, *work.difference.removed} - want.names
 
     def exactly(charon: Charon) -> bool:
         return not configuration.missing(want, charon) and not configuration.loaded(charon) & gone
 
     charon, reached = _wait(host, exactly)
-    if not reached:
+    if charon is None or not reached:
         missing = configuration.missing(want, charon)
         raise CharonError(_not_as_expected(charon, missing, sorted(configuration.loaded(charon) & gone)))
+    return charon
 
 
 def _wait(host: Host, reached: Callable[[Charon], bool]) -> tuple[Optional[Charon], bool]:

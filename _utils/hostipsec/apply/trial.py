@@ -20,6 +20,8 @@ from typing import Optional
 
 from .. import paths
 from ..charon import statusall
+from ..charon.credentials import Loaded
+from ..charon.stroke import StrokeBackend
 from ..errors import ConfigError, HostIPsecError
 from ..model import Charon
 from ..system import processes
@@ -51,6 +53,7 @@ class Verdict:
 
     charon: Optional[Charon]
     warning: str = ""
+    loaded: Optional[Loaded] = None
 
 
 def conftest(conf: Path) -> None:
@@ -122,7 +125,8 @@ def run(directory: Path, names: Collection[str], deadline: float = DEADLINE) -> 
             stderr=output,
         )
     try:
-        return Verdict(_wait(process, log, frozenset(names), time.monotonic() + deadline))
+        charon = _wait(process, log, frozenset(names), time.monotonic() + deadline)
+        return Verdict(charon, loaded=StrokeBackend(_inside(process.pid)).credentials())
     finally:
         process.kill()  # and with it all in its process namespace (--kill-child)
         process.wait()
@@ -146,10 +150,15 @@ def _wait(process: subprocess.Popen[bytes], log: Path, names: frozenset[str], de
     )
 
 
-def _observe(pid: int) -> Optional[Charon]:
+def _inside(pid: int) -> processes.Run:
+    """Return what runs programs where the trial is."""
     # with --root, as the root of a host that is itself a chroot is not that of its mount namespace
     enter = ["nsenter", "--target", str(pid), "--mount", "--net", "--root"]
-    done = processes.run([*enter, "ipsec", "statusall"], 5)
+    return lambda argv, timeout: processes.run([*enter, *argv], timeout)
+
+
+def _observe(pid: int) -> Optional[Charon]:
+    done = _inside(pid)(["ipsec", "statusall"], 5)
     if done.status != 0 or "Status of IKE charon daemon" not in done.stdout:
         return None
     return statusall.parse(done.stdout)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SEQUENCE, OID, VERSION = 0x30, 0x06, 0xA0
+_FIELDS = 6
 _LONG, _MOST_OCTETS = 0x80, 4  # of a length
 
 
@@ -17,11 +18,22 @@ class Part(NamedTuple):
     value: bytes
 
 
-def subject(tbs_certificate: bytes) -> tuple[Part, ...]:
-    """Return the parts of the subject of a certificate, in their order. Raises ValueError for no DER."""
+class Certificate(NamedTuple):
+    """What stands in a certificate: its number, the parts of its subject, and its public key."""
+
+    serial: int
+    subject: tuple[Part, ...]
+    public_key: bytes
+
+
+def certificate(tbs_certificate: bytes) -> Certificate:
+    """Read the part of a certificate that is signed. Raises ValueError for what is none."""
     ((_, content),) = _items(tbs_certificate)
     fields = [item for item in _items(content) if item[0] != VERSION]
-    return _name(fields[4][1])  # after number, algorithm, issuer and validity
+    if len(fields) < _FIELDS:
+        raise ValueError("fields are missing")
+    (_, serial), _algorithm, _issuer, _validity, (_, subject), (tag, key) = fields[:_FIELDS]
+    return Certificate(int.from_bytes(serial, "big"), _name(subject), _item(tag, key))
 
 
 def name(encoded: bytes) -> tuple[Part, ...]:
@@ -59,6 +71,13 @@ def _length(content: bytes, at: int) -> tuple[int, int]:
     if not 0 < len(octets) <= _MOST_OCTETS or len(octets) != first - _LONG:
         raise ValueError("a length cannot be read")
     return at + 1 + len(octets), int.from_bytes(octets, "big")
+
+
+def _item(tag: int, content: bytes) -> bytes:
+    """Return an item of tag and content."""
+    length = len(content).to_bytes(_MOST_OCTETS, "big").lstrip(b"\0")
+    short = len(content) < _LONG
+    return bytes((tag, len(content) if short else _LONG + len(length))) + (b"" if short else length) + content
 
 
 def _dotted(oid: bytes) -> str:

@@ -33,6 +33,7 @@ class CertificateFacts:
     signed_by: frozenset[str] = frozenset()
     key_fingerprint: str = ""  # SHA-256 of its public key; empty with a key_fault
     key_fault: str = ""
+    listed: frozenset[str] = frozenset()  # its names in charon's lists, see charon.credentials
     parts: tuple[der.Part, ...] = ()  # of the subject, as encoded
     critical: frozenset[str] = frozenset()  # the extensions that who does not know them has to refuse
     alternatives: tuple[GeneralName, ...] = ()
@@ -87,6 +88,7 @@ class Authority:
     pem: bytes = field(repr=False)
     identity: str = ""  # its name as charon takes it
     self_signed: bool = False
+    listed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ _OIDS = {name: oid for oid, name in ATTRIBUTE_OIDS.items()}
 _UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16  # tags of strings
 _PRINTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
 _EMAIL = "1.2.840.113549.1.9.1"
+_PLAIN = ("CN", "O", "OU", "C", "L", "ST")  # called so in both directions
 _AS_IA5 = ("E", "UN")  # x501rdns
 
 
@@ -113,6 +114,17 @@ def _equal(one: Part, other: Part) -> bool:
     if one.tag == other.tag and one.tag in caseless:
         return one.value.lower() == other.value.lower()
     return one.value == other.value
+
+
+def prints_otherwise(identity: str, printed: str) -> bool:
+    """Say whether what charon prints is surely not this identity: what is not plain it prints otherwise."""
+    try:
+        name = parse(identity)
+    except ValueError:
+        return False
+    if not all(attribute in _PLAIN and {*value.encode()} <= _PRINTED for attribute, value in name):
+        return False
+    return printed != ", ".join(f"{attribute}={value}" for attribute, value in name)
 
 
 def render(name: Name) -> str:

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from .. import paths
+from ..charon import credentials
 from ..errors import CertificateError
 from ..model import Certificates
 from ..pillar import topology
@@ -65,6 +66,12 @@ class Credentials:
     def binding(self) -> Mapping[str, str]:
         """Return the options that bind peers to the CA; none while there are several."""
         return binding.options(self.authorities)
+
+    @property
+    def expected(self) -> credentials.Expected:
+        """Return what charon is asked for once it has loaded all."""
+        authorities = tuple((ca.subject, ca.listed) for ca in self.authorities)
+        return credentials.Expected(self.certificate.listed, authorities)
 
 
 @dataclass(frozen=True)
@@ -242,7 +249,8 @@ def _credentials(facts: Facts, read: _Read, now: datetime) -> Optional[Credentia
 def _authority(ca: CertificateFacts, everyone: Mapping[str, x509.Certificate]) -> Authority:
     certificate = everyone[ca.fingerprint]
     encoded, name = certificate.public_bytes(serialization.Encoding.PEM), binding.identity(certificate, ca)
-    return Authority(ca.fingerprint, names.render(ca.subject), ca.not_after, encoded, name, ca.self_signed)
+    told = (ca.fingerprint, names.render(ca.subject), ca.not_after, encoded, name, ca.self_signed)
+    return Authority(*told, ca.listed)
 
 
 def _newest(

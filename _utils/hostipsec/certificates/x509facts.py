@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -12,6 +13,7 @@ from cryptography.exceptions import InternalError, InvalidSignature, Unsupported
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
+from ..charon import credentials
 from . import der, names
 from .constraints import Constraints, GeneralName
 from .facts import CertificateFacts, CrlFacts
@@ -81,6 +83,7 @@ def certificate_facts(
     """Return what a certificate is, and which of ``issuers`` signed it."""
     is_ca, path_length = _basic_constraints(certificate)
     key, key_fault = _key_fingerprint(certificate)
+    read = der.certificate(certificate.tbs_certificate_bytes)
     return CertificateFacts(
         fingerprint=fingerprint(certificate),
         subject=_name(certificate.subject),
@@ -92,7 +95,10 @@ def certificate_facts(
         signed_by=frozenset(fingerprint(ca) for ca in issuers if _verifies(certificate, ca)),
         key_fingerprint=key,
         key_fault=key_fault,
-        parts=der.subject(certificate.tbs_certificate_bytes),
+        listed=frozenset(
+            credentials.name(read.serial, one) for one in _key_ids(certificate, read.public_key)
+        ),
+        parts=read.subject,
         critical=frozenset(one.oid.dotted_string for one in certificate.extensions if one.critical),
         alternatives=_alternatives(certificate),
         constraints=_name_constraints(certificate),
@@ -106,6 +112,18 @@ def _key_fingerprint(certificate: x509.Certificate) -> tuple[str, str]:
         return hashlib.sha256(public_key(certificate)).hexdigest(), ""
     except UNPARSED as error:
         return "", " ".join(str(error).split()) or type(error).__name__
+
+
+def _listed(certificate: x509.Certificate, read: der.Certificate) -> frozenset[str]:
+    """Return how charon may name a certificate in its lists."""
+    return frozenset(credentials.name(read.serial, one) for one in _key_ids(certificate, read.public_key))
+
+
+def _key_ids(certificate: x509.Certificate, encoded: bytes) -> Iterator[str]:
+    """Yield the SHA-1 of the public key, as it is encoded, and as it would be anew: charon may do either."""
+    yield hashlib.sha1(encoded, usedforsecurity=False).hexdigest()
+    with contextlib.suppress(*UNPARSED):
+        yield hashlib.sha1(public_key(certificate), usedforsecurity=False).hexdigest()
 
 
 def _weak_hash(holder: Any) -> str:

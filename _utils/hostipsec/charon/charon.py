@@ -7,13 +7,16 @@ own back ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Callable, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Callable, Optional, Protocol, TypeVar
 
 from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from .stroke import StrokeBackend
 from .vicisession import UnavailableError, ViciBackend
+
+if TYPE_CHECKING:
+    from .credentials import Loaded
 
 Told = TypeVar("Told")
 
@@ -114,6 +117,11 @@ def reread(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend
     Over stroke even where vici is there: these files are stroke's, vici knows nothing of them.
     """
     (stroke or StrokeBackend()).reread(timeout)
+
+
+def credentials(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> Loaded:
+    """Return which certificates charon has loaded."""
+    return (stroke or StrokeBackend()).credentials(timeout)
 
 
 def reload(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> None:

@@ -11,12 +11,15 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import paths
 from ..errors import CharonError
 from ..model import Charon
 from ..system import processes
+
+if TYPE_CHECKING:
+    from .credentials import Loaded
 
 Key = TypeVar("Key")
 TRIES = 3  # to read a status that is whole
@@ -94,6 +97,13 @@ class StrokeBackend:
         """Read keys, certificates and CAs of /etc/ipsec.d and ipsec.secrets again."""
         for what in ("rereadsecrets", "rereadall"):
             self._text([what], timeout)
+
+    def credentials(self, timeout: float = paths.ORDER_DEADLINE) -> Loaded:
+        """Return which certificates and CAs charon has loaded, and for which it has the private key."""
+        from . import credentials  # here: who ends SAs does not wait for it
+
+        lists = [self._text([what], timeout) for what in ("listcerts", "listcacerts")]
+        return credentials.parse("".join(lists))
 
     def update(self, timeout: float = paths.ORDER_DEADLINE) -> None:
         """Have the starter compare ipsec.conf with what is loaded, and load what differs.

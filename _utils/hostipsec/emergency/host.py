@@ -23,6 +23,7 @@ from ..system import locks, service
 
 if TYPE_CHECKING:
     from ..charon.charonlog import Log
+    from ..charon.credentials import Loaded
 
 CALL, ORDER = paths.CALL_DEADLINE, paths.ORDER_DEADLINE
 STARTING = 2.0  # seconds to wait for another who starts connections just then
@@ -92,6 +93,10 @@ class Host:
     def reread(self, timeout: float = ORDER) -> None:
         """Make charon read keys, certificates and CAs again."""
         charon.reread(timeout)
+
+    def credentials(self, timeout: float = ORDER) -> Loaded:
+        """Return which certificates charon has loaded."""
+        return charon.credentials(timeout)
 
     def settings(self, charondebug: Mapping[str, int], timeout: float = CALL) -> None:
         """Make charon read strongswan.conf anew, and set its log levels."""
