@@ -113,16 +113,23 @@ def of_old(signed: bytes, signer: rsa.RSAPrivateKey, used: Any = None) -> bytes:
     prefix = bytes.fromhex("2a864886f70d0101")  # PKCS #1; 11 is SHA-256 with RSA
     changed = signed.replace(prefix + b"\x0b", prefix + new)
     length = signer.key_size // 8
-    signature = signer.sign(_first_item(changed), padding.PKCS1v15(), used)
+    start, size = first_item(changed)
+    signature = signer.sign(changed[start : start + size], padding.PKCS1v15(), used)
     return changed[:-length] + signature
 
 
-def _first_item(der: bytes) -> bytes:
-    """Return the first item of a sequence: what is signed."""
-    start = 4 if der[1] == 0x82 else 3
-    octets = der[start + 1] & 0x7F if der[start + 1] & 0x80 else 0
-    length = int.from_bytes(der[start + 2 : start + 2 + octets], "big") if octets else der[start + 1]
-    return der[start : start + 2 + octets + length]
+def first_item(der: bytes) -> tuple[int, int]:
+    """Return start and length of the first item of a sequence: what is signed."""
+    start = _header(der)
+    return start, _header(der[start:]) + _length(der[start:])
+
+
+def _header(der: bytes) -> int:
+    return 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+
+
+def _length(der: bytes) -> int:
+    return int.from_bytes(der[2 : _header(der)], "big") if der[1] & 0x80 else der[1]
 
 
 def typed(text: str, **types: Any) -> x509.Name:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
+import warnings
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
 from vici.exception import CommandException
 
 import authorities
+import mutations
 from certificate_oddities import Oddities, old_crl
 from hostipsec.certificates import copies, names, source, version
 from hostipsec.certificates.copies import Destination
@@ -179,3 +183,35 @@ def test_what_is_refused_charon_would_not_believe(pair, what):
     assert not pair.initiate()
     (loaded,) = ViciBackend(pair.hosts["east"].vici).observe().connections
     assert names.prints_otherwise(SUBJECT, loaded.local_id) == (what in MISNAMED)
+
+
+# Content of every kind -----------------------------------------------------------------------
+
+USAGE = x509.KeyUsage(True, False, True, False, False, False, False, False, False)
+POINT = x509.DistributionPoint([x509.UniformResourceIdentifier("http://a.example/crl")], None, None, None)
+EXTENSIONS = (
+    (x509.SubjectAlternativeName([x509.DNSName("a.example"), x509.RFC822Name("a@b.example")]), False),
+    (USAGE, True),
+    (x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False),
+    (x509.CRLDistributionPoints([POINT]), False),
+    (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)]), True),
+)
+SAMPLE = 300
+
+
+def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
+    """Bytes are changed before the CA signs: what the signature does not give away."""
+    ca, chance = ODDITIES.ca, random.Random(1)
+    host = authorities.host(SUBJECT, NOW, ca, extensions=EXTENSIONS)
+    plain, taken = mutations.der(host.certificate), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while len(taken) < SAMPLE:
+            der = mutations.signed(plain, ca.key, chance)
+            given = mutations.armour(b"CERTIFICATE", der)
+            where = authorities.write(tmp_path, given, host.key_pem(), ca.pem)
+            if not source.inspect(where, SUBJECT, NOW).errors:
+                taken.append(der)
+    with pair.hosts["east"].vici(60) as session:
+        for der in taken:
+            session.request("load-cert", {"type": "X509", "flag": "NONE", "data": der})

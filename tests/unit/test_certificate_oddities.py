@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import authorities
-from certificate_oddities import Oddities
-from hostipsec.certificates import source, version
-from places import CA, NOW, SUBJECT, Place
+import mutations
+from certificate_oddities import Oddities, damage
+from hostipsec.certificates import copies, pem, source, version
+from places import CA, HOST, NOW, SUBJECT, Place, cert_file
 
 ODDITIES = Oddities(SUBJECT, NOW)
 RIGHT, WRONG, BEFORE = ODDITIES.right(), ODDITIES.wrong(), ODDITIES.wrong_before()
@@ -157,3 +162,83 @@ def test_cas_that_sign_each_other_are_climbed_in_no_time(place):
     place.give(host.pem + b"".join(one.pem for one in crossed), host.key_pem(), ends[6].pem)
     assert place.inspect().errors == ()
     assert time.process_time() - began < 4
+
+
+# Damage --------------------------------------------------------------------------------------
+
+LIST = authorities.crl(ODDITIES.ca, NOW, HOST.certificate)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_damaged_files_end_in_a_sentence_or_a_right_value(place, seed):
+    """44,000 mutations ended in five kinds of traceback: in all, 5,000 here."""
+    chance, given = random.Random(seed), [*RIGHT.values(), *WRONG.values(), *BEFORE.values()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's, of what it will refuse one day
+        for _ in range(500):
+            one, part = chance.choice(given), chance.choice(PARTS)
+            files = {"certificate": one.certificate, "key": one.key, "ca": one.ca, "crl": one.crl or LIST}
+            files[part] = mutations.file(files[part], chance)
+            place.give(files["certificate"], files["key"], files["ca"])
+            place.give_lists(files["crl"])
+            inspection = place.inspect()
+            "\n".join((*inspection.errors, *inspection.warnings)).encode()
+            if not inspection.errors:
+                copies.difference(inspection, place.destination)
+
+
+def test_what_is_damaged_is_said_with_the_reason(place):
+    place.give(certificate=damage(HOST.pem))
+    assert "holds a certificate that cannot be parsed: error parsing asn1 value: ParseError" in all_said(
+        place
+    )
+
+
+def test_a_damaged_list_is_a_warning(place):
+    place.give_lists(LIST.replace(b"MII", b"AAA", 1).replace(b"\nMI", b"\nAA", 1))
+    inspection = place.inspect()
+    (warning,) = inspection.warnings
+    assert inspection.errors == ()
+    assert "holds a list that cannot be parsed: " in warning
+
+
+HINTS = {
+    ValueError("ECDSA keys with explicit parameters are unsupported at this time"): "explicit parameters",
+    UnsupportedAlgorithm("Curve 1.3.132.0.16 is not supported"): "on a curve, that is not supported",
+    TypeError("s3cret"): "cut off or damaged",
+}
+
+
+@pytest.mark.parametrize("error", HINTS, ids=repr)
+def test_why_a_key_cannot_be_read_is_said_in_words_of_ours(place, error, monkeypatch):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pem.serialization, "load_der_private_key", load)
+    text = all_said(place)
+    assert "holds a private key that cannot be parsed: " in text
+    assert HINTS[error] in text
+    assert "s3cret" not in text
+
+
+CURVES = (ec.SECP224R1, ec.SECP256K1, ec.SECP521R1, ec.BrainpoolP256R1)  # all authenticate with 5.9.8
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_a_key_on_an_unusual_curve(place, curve):
+    key = ec.generate_private_key(curve())
+    host = authorities.host(SUBJECT, NOW, CA, key=key)
+    place.give(host.pem, host.key_pem())
+    assert place.inspect().errors == ()
+
+
+def test_a_copy_of_the_release_before_is_written_anew_once(place):
+    """It was copied byte by byte, with the text around it; the same certificate, under the same name."""
+    text = b"subject=a\n" + HOST.pem
+    place.give(text)
+    place.copy()
+    (place.root / cert_file()).write_bytes(text)
+    assert [*place.difference().changes] == [f"{place.root}/{cert_file()}"]
+    place.copy(in_use=[Path(cert_file()).name])
+    assert place.difference().changes == {}
+    assert place.found[cert_file()] == (0o644, HOST.pem)

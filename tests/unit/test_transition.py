@@ -20,7 +20,7 @@ PLUGINS = ("aes", "gcm", "openssl", "sha2", "hmac", "kdf")
 GONE = {"edge0002_v4", "edge0002_v6"}
 
 
-EXPECTED = Expected(frozenset({"1/aa", "1/bb"}), (("CN=CA", frozenset({"2/cc"})),))
+EXPECTED = Expected(frozenset({"1/bb"}), (("CN=CA", frozenset({"2/cc"})),))
 LOADED = Loaded(frozenset({"1/bb", "7/dd"}), frozenset({"1/bb"}), frozenset({"2/cc", "3/ee"}))
 
 
