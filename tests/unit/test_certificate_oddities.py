@@ -61,6 +61,20 @@ def test_what_charon_refuses_is_one_clear_error(place, what):
     assert "; expected " in error
 
 
+def test_who_lets_charon_take_any_critical_extension_may_have_them(place):
+    give(place, WRONG["a critical extension"])
+    place.source = replace(place.source, enforce_critical=False)
+    assert place.inspect().errors == ()
+
+
+@pytest.mark.parametrize(
+    ("charon", "enforced"),
+    [({}, True), ({"x509": {}}, True), ({"x509": {"enforce_critical": "no"}}, False), ({"x509": "a"}, True)],
+)
+def test_the_pillar_says_whether_critical_extensions_count(charon, enforced):
+    assert source._enforces_critical(charon) == enforced
+
+
 @pytest.mark.parametrize("what", BEFORE)
 def test_a_later_strongswan_takes_name_constraints_as_the_rfc_has_them(place, what, monkeypatch):
     monkeypatch.setattr(version, "has_rfc_constraints", lambda: True)

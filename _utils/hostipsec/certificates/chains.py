@@ -46,7 +46,7 @@ def unreadable(facts: Facts, certificate: CertificateFacts) -> str:
     unknown = constraints.unknown(
         certificate.critical, certificate.constraints or Constraints(), facts.by_rfc
     )
-    if not unknown:
+    if not unknown or not facts.enforce_critical:
         return ""
     before = "" if constraints.NAME_CONSTRAINTS not in unknown else " (name constraints for addresses)"
     return f"has a critical extension that strongSwan does not know: {', '.join(sorted(unknown))}{before}"

@@ -111,6 +111,7 @@ class Facts:
     crls: tuple[CrlFacts, ...] = ()
     crl_fault: str = ""
     warn_days: int = defaults.WARN_DAYS
+    enforce_critical: bool = True
 
     @property
     def warning(self) -> timedelta:

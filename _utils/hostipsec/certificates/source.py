@@ -37,6 +37,7 @@ class SourcePaths:
     crl: str = ""  # empty: none is looked for
     crl_required: bool = False  # the pillar names it: a file that is missing is warned of
     warn_days: int = defaults.WARN_DAYS
+    enforce_critical: bool = True  # charon refuses what has a critical extension that it does not know
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,21 @@ def inspect_member(member: Membership, now: datetime) -> Inspection:
 
     Raises CertificateError as :func:`locate` does.
     """
-    found = inspect(locate(member.fleet.settings.certificates, member.host.id), member.subject, now)
+    settings = member.fleet.settings
+    where = locate(settings.certificates, member.host.id)
+    where = replace(where, enforce_critical=_enforces_critical(settings.charon))
+    found = inspect(where, member.subject, now)
     if found.credentials is None:
         return found
     beside = binding.judge(found.credentials.authorities, paths.here.ipsec_d / "cacerts")
     return replace(found, findings=(*found.findings, *beside))
+
+
+def _enforces_critical(charon: Mapping[str, object]) -> bool:
+    """Say whether strongswan.conf leaves it at that (x509.enforce_critical)."""
+    section = charon.get("x509")
+    value = section.get("enforce_critical", True) if isinstance(section, Mapping) else True
+    return str(value).lower() not in ("0", "no", "false", "disabled")
 
 
 def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:
@@ -213,6 +224,7 @@ def _facts(where: SourcePaths, read: _Read) -> Facts:
         crls=tuple(x509facts.crl_facts(crl, everyone.values(), own) for crl in read.crls.crls),
         crl_fault=read.crls.fault,
         warn_days=where.warn_days,
+        enforce_critical=where.enforce_critical,
     )
 
 
