@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import authorities
 import mutations
 from certificate_oddities import Oddities, damage
+from hostipsec import paths
 from hostipsec.certificates import copies, pem, source, version
+from hostipsec.system import processes
 from places import CA, HOST, NOW, SUBJECT, Place, cert_file
 
 ODDITIES = Oddities(SUBJECT, NOW)
@@ -256,3 +258,44 @@ def test_a_copy_of_the_release_before_is_written_anew_once(place):
     place.copy(in_use=[Path(cert_file()).name])
     assert place.difference().changes == {}
     assert place.found[cert_file()] == (0o644, HOST.pem)
+
+
+# By the release of strongSwan ----------------------------------------------------------------
+
+TOLD = "Linux strongSwan U{}/K6.1.0\nUniversity of Applied Sciences Rapperswil, Switzerland\n"
+
+
+@pytest.mark.parametrize(
+    ("installed", "release", "by_rfc", "by_key"),
+    [
+        ("5.9.1", "", False, False),
+        ("5.9.8", "", False, True),
+        ("5.9.13", "", False, True),
+        ("5.9.14", "", True, True),
+        ("6.0.1", "", True, True),
+        ("", 'ID=debian\nVERSION_ID="11"\n', False, False),
+        ("", 'ID=debian\nVERSION_ID="12"\n', False, True),
+        ("", 'ID=debian\nVERSION_ID="13"\n', True, True),
+        ("", "ID=other\n", False, False),
+        ("", "", False, False),
+    ],
+)
+def test_what_strongswan_makes_of_certificates_differs_with_its_release(
+    tmp_path, monkeypatch, installed, release, by_rfc, by_key
+):
+    monkeypatch.undo()
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text(release)
+    said = processes.Result(0 if installed else 127, TOLD.format(installed) if installed else "")
+    monkeypatch.setattr(version.processes, "run", lambda argv, timeout: said)
+    assert (version.has_rfc_constraints(), version.looks_by_key()) == (by_rfc, by_key)
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_a_certificate_that_names_another_key_of_its_ca(place, monkeypatch, by_key):
+    monkeypatch.setattr(version, "looks_by_key", lambda: by_key)
+    other = authorities.x509.AuthorityKeyIdentifier.from_issuer_public_key(HOST.key.public_key())
+    host = authorities.host(SUBJECT, NOW, CA, extensions=((other, False),))
+    place.give(host.pem, host.key_pem())
+    assert bool(place.inspect().errors) == by_key
