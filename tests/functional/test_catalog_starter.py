@@ -230,7 +230,7 @@ def test_every_setting_that_strongswan_installs_is_known_with_its_default():
 LOWEST = """
 threads=10 max_packet=3000 fragment_size=512 block_threshold=2 cookie_threshold=0 init_limit_half_open=10
 init_limit_job_load=10 half_open_timeout=5 ikesa_table_size=1 ikesa_table_segments=1 replay_window=1
-retransmit_tries=1 retransmit_base=1 retransmit_timeout=2.5 spi_min=0x100 spi_max=0x10100
+retransmit_tries=1 retransmit_base=1 retransmit_timeout=1.5 spi_min=0x100 spi_max=0x10100
 delete_rekeyed_delay=0 host_resolver.max_threads=1 ocsp_nonce_len=1 plugins.stroke.max_concurrent=1
 plugins.stroke.timeout=1000 plugins.kernel-netlink.buflen=4096
 plugins.kernel-netlink.receive_buffer_size=4096 plugins.kernel-netlink.spdh_thresh.ipv4.lbits=0

@@ -146,7 +146,7 @@ KINDS: Mapping[str, Kind] = {
     **{f"plugins.{plugin}.load": _UNLOADED for plugin in ("load-tester", "save-keys")},
 }
 _LOADED = ("stroke", "kernel-netlink", "socket-default", "nonce")
-_LEAST, _LONGEST = 5, 86400  # seconds in which a peer that does not answer is given up
+_LEAST, _LONGEST = 3, 86400  # seconds in which a peer that does not answer is given up
 
 
 def contradictions(effective: Mapping[str, object], path: str) -> Iterator[Problem]:
