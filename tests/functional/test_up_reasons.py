@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,6 +12,7 @@ from strongswan import wait_for
 
 import authorities
 from hostipsec.charon import charonlog, reasons
+from hostipsec.charon.charonlog import Log
 from hostipsec.charon.vicisession import ViciBackend
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
@@ -25,6 +27,14 @@ charon {
         socket-default { fwmark = 0x42 } }
 }
 """
+LATE = """
+charon {
+    init_limit_half_open = 1
+    receive_delay = 20000
+    receive_delay_type = 35  # IKE_AUTH
+    receive_delay_response = no
+}
+"""
 BY_CERTIFICATE = CONN.replace("authby=psk", "authby=pubkey\n    leftcert={me}.pem\n    leftsendcert=always")
 
 
@@ -34,7 +44,8 @@ def make(tmp_path):
     made = []
 
     def build(*arguments, **named):
-        made.append(Peers(tmp_path / "peers", *arguments, strongswan_conf=IMPATIENT, stage="start", **named))
+        named.setdefault("strongswan_conf", IMPATIENT)
+        made.append(Peers(tmp_path / "peers", *arguments, stage="start", **named))
         return made[-1]
 
     yield build
@@ -49,6 +60,17 @@ def told(peers, deadline):
     return answer, {key: row["reason"] for key, row in answer.data["connections"].items() if not row["up"]}
 
 
+def settled(peers, deadline):
+    """Bring all up, until every peer that there is has answered, which takes long on a busy machine."""
+    end = time.monotonic() + 60
+    while True:
+        answer, found = told(peers, deadline)
+        heard = [found.get(name(number), "") for number in range(peers.count)]
+        late = [why for why in heard if why.startswith(("no answer from the peer yet", "charon is at it"))]
+        if not late or time.monotonic() > end:
+            return answer, found
+
+
 def test_what_the_peer_or_the_line_does(make):
     """One charon, and peers of which each has another fault; the one without comes up."""
     there = {
@@ -59,7 +81,7 @@ def test_what_the_peer_or_the_line_does(make):
     }
     peers = make(5, absent=1, there=there)
     peers.start()
-    answer, found = told(peers, 6)
+    answer, found = settled(peers, 6)
     assert answer.status == 1
     assert answer.data["connections"][name(0)]["up"] is True
     causes = {key: row["cause"] for key, row in answer.data["connections"].items()}
@@ -73,9 +95,22 @@ def test_what_the_peer_or_the_line_does(make):
         name(5): found[name(5)],
     }
     assert "is ESTABLISHED, but has no CHILD SA: nothing is encrypted" in found[name(2)]
-    assert found[name(2)].endswith("; the peer accepts none of the ESP proposals (NO_PROPOSAL_CHOSEN)")
+    assert found[name(2)].endswith(
+        "; the peer accepts none of the ESP proposals, or its kernel takes no SA of them (NO_PROPOSAL_CHOSEN)"
+    )
     assert found[name(5)].startswith("no answer from the peer yet (")
     assert found[name(5)].endswith(" tries): off, unreachable, or UDP 500/4500 is filtered")
+
+
+def by_certificate(make, east, west, ca, **named):
+    """Make two peers with certificates; ``ca`` are those that both trust."""
+    peers = make(1, conn=named.pop("conn", BY_CERTIFICATE), secrets=": ECDSA key.pem\n", **named)
+    for host, mine, called in ((peers.east, east, "east"), (peers.west, west, "cp0000.example")):
+        for number, one in enumerate(ca):
+            host.write(f"/etc/ipsec.d/cacerts/{number}.pem", one.pem.decode())
+        host.write(f"/etc/ipsec.d/certs/{called}.pem", mine.pem.decode())
+        host.write("/etc/ipsec.d/private/key.pem", mine.key_pem().decode())
+    return peers
 
 
 def test_a_certificate_of_the_peer_that_has_expired(make):
@@ -84,13 +119,9 @@ def test_a_certificate_of_the_peer_that_has_expired(make):
     east = authorities.host("CN=east", now, ca)
     past = {"since": timedelta(days=-20), "until": timedelta(days=-1)}
     other = authorities.host("CN=cp0000.example", now, ca, **past)
-    peers = make(1, conn=BY_CERTIFICATE, secrets=": ECDSA key.pem\n")
-    for host, mine, called in ((peers.east, east, "east"), (peers.west, other, "cp0000.example")):
-        host.write("/etc/ipsec.d/cacerts/ca.pem", ca.pem.decode())
-        host.write(f"/etc/ipsec.d/certs/{called}.pem", mine.pem.decode())
-        host.write("/etc/ipsec.d/private/key.pem", mine.key_pem().decode())
+    peers = by_certificate(make, east, other, [ca])
     peers.start()
-    answer, found = told(peers, 4)
+    answer, found = settled(peers, 4)
     assert answer.status == 1
     assert found[name(0)].startswith("the peer's certificate is valid from ")
     assert found[name(0)].endswith(" only")
@@ -128,3 +159,57 @@ def test_the_end_that_refuses_knows_why(make):
     ViciBackend(peers.east.vici).initiate([name(0)], timeout=10)
     wait_for(lambda: "east0000" in reasons.explain(log.messages), "reason")
     assert reasons.explain(log.messages) == {"east0000": "no CA here for the certificate of CN=east"}
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("revoked", "the peer's certificate is revoked, since "),
+        ("strict", "whether the peer's certificate is revoked cannot be told here (SKIPPED: "),
+        ("another CA", "the peer's certificate is of another CA than CN=Other CA, to which peers are bound"),
+    ],
+)
+def test_a_certificate_that_this_host_does_not_take(make, case, said):
+    now = datetime.now(timezone.utc)
+    ca, other = authorities.authority("CN=Fleet CA", now), authorities.authority("CN=Other CA", now)
+    west = authorities.host("CN=cp0000.example", now, ca)
+    bound = BY_CERTIFICATE.replace("authby", 'rightca="CN=Other CA"\n    authby')
+    conn, mine = (bound, other) if case == "another CA" else (BY_CERTIFICATE, ca)
+    peers = by_certificate(make, authorities.host("CN=east", now, mine), west, [ca, other], conn=conn)
+    if case == "revoked":
+        revoked = authorities.crl(ca, now, west.certificate)
+        peers.east.write("/etc/ipsec.d/crls/ca.pem", revoked.decode())
+    if case == "strict":
+        conf = peers.conf().replace("uniqueids=no", "uniqueids=no\n    strictcrlpolicy=yes")
+        peers.conf = lambda: conf
+    peers.start()
+    _, found = settled(peers, 4)
+    assert found[name(0)].startswith(said)
+
+
+def test_a_peer_that_has_as_many_half_open_ike_sas_as_it_may_have(make):
+    """The end that begins hears nothing; the other one knows why."""
+    peers = make(2, strongswan_conf=IMPATIENT + LATE)
+    log = Log()
+    peers.start()
+    charonlog.follow(log, 30, peers.west.vici)
+    answer, found = told(peers, 5)
+    assert answer.status == 1
+    assert [why.partition(" (")[0] for why in found.values()] == ["no answer from the peer yet"] * 2
+    wait_for(lambda: reasons.explain(log.messages, {EAST: ["east0001"]}), "the peer's reason")
+    assert reasons.explain(log.messages, {EAST: ["east0001"]})["east0001"] == (
+        "this host ignores what its peers begin: 1 IKE SAs are half open; see who begins so many, or raise "
+        "charon.init_limit_half_open"
+    )
+
+
+def test_a_kernel_that_takes_no_sa(make):
+    """Where the machine's kernel has no ESP charon itself says so; where it has, there is nothing to show."""
+    peers = make(1)
+    without = "charon { plugins { kernel-libipsec { load = no } } }"
+    peers.east.write("/etc/strongswan.d/zzz-without.conf", without)
+    peers.start()
+    answer, found = settled(peers, 4)
+    if answer.status == 0:
+        pytest.skip("this kernel has ESP")
+    assert "the kernel of this host " in found[name(0)], peers.east.log

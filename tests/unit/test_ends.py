@@ -86,6 +86,13 @@ def test_who_only_waits_says_what_the_other_end_does():
     assert because(ONE, row, there) == f"{OTHER} starts it, and says: no answer"
 
 
+def test_who_hears_nothing_says_that_the_peer_does_not_listen():
+    row = {**ROW, "reason": "no answer", "cause": ""}
+    said = reasons.meaning_of("ignoring IKE_SA setup from 10.0.0.1, half-open IKE_SA limit of 3 reached")
+    there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": said}}
+    assert because(ONE, row, there) == f"{OTHER} says: {said}"
+
+
 def test_a_reason_that_is_no_guess_stands():
     row = {**ROW, "reason": "no answer", "cause": ""}
     there = {"cp1001_v4": {"peer": ONE, "family": "v4", "state": "down", "reason": "loaded, but no SA"}}

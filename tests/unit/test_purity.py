@@ -19,6 +19,7 @@ PURE = (
     "certificates.names",
     "certificates.rules",
     "charon.credentials",
+    "charon.meanings",
     "charon.reasons",
     "charon.states",
     "charon.statusall",

@@ -9,7 +9,7 @@ waits for a peer; what did not come up by the deadline is told with the reason t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -287,7 +287,7 @@ class _Comeback:
         held = hold.reasons(self.host.holds(), self.wanted, self.host.now())
         if held and not self.problems and not self.overruled:
             self.problems.append(f"held again {next(iter(held.values()))}")
-        why = reasons.explain(self.log.messages)
+        why = reasons.explain(self.log.messages, _by_address(self.wanted))
         return Up(
             connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows(self._kernel())),
             lifted=lifted,
@@ -299,6 +299,14 @@ class _Comeback:
             notes=tuple(self.notes),
             ahead=self.ahead,
         )
+
+
+def _by_address(connections: Sequence[Connection]) -> Mapping[str, Sequence[str]]:
+    """Return the names of connections by the peer's address."""
+    found: dict[str, list[str]] = {}
+    for one in connections:
+        found.setdefault(str(one.right), []).append(one.name)
+    return found
 
 
 def _explained(row: ConnectionHealth, why: str) -> ConnectionHealth:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
+from ..charon import reasons
 from ..health import report
 
 Row = Mapping[str, object]  # a connection of a host's ipsec.status or ipsec.up
@@ -91,6 +92,8 @@ def because(host: str, row: Row, rows: Optional[Rows]) -> str:
     state, said = str(there[0]["state"]), str(there[0]["reason"])
     if state == "held":
         return f"held at {peer}: {said}"
+    if said.startswith(reasons.IGNORES):
+        return f"{peer} says: {said}"
     if cause == report.WAITS and said:
         return f"{peer} starts it, and says: {said}"
     if cause == report.REFUSED:
