@@ -29,6 +29,7 @@ PURE = (
     "emergency.stopped",
     "errors",
     "faces.plugin",
+    "fleet.alike",
     "fleet.answers",
     "fleet.asking",
     "fleet.authentication",

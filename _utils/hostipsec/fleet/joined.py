@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Protocol, TypeVar
 
 from ..health.report import ADDRESSLESS, SEVERITY, worst
 from ..model import FAMILIES, Fleet, Host, Rule
@@ -21,8 +21,9 @@ STATES = ("up", "down", "ends disagree", "held", "maintenance", "one-way", "dupl
 _WORSE = ("one-way", "duplicate")  # of those that are up at both ends, the worse first
 _LEAST = {"ends disagree": "critical", "not answering": "warning"}  # severities that neither end can know
 _NO_SITE = "no site"
-SCREEN = 30  # lines of trouble in full; what is more is told in groups
-_FEW = 3  # rows of a group, and hosts, that are told one by one all the same
+ALL = 8  # lines of trouble in full; what is more is told in groups, so that the rest is on the screen yet
+SCREEN = 30  # lines of groups, and of what has none
+_FEW = 2  # rows of a group that are told one by one all the same
 
 Answers = Mapping[str, ends.Rows]  # minion id -> connections of its ipsec.status
 Said = tuple[tuple[str, str], ...]  # who, empty for nobody in particular, and what
@@ -137,7 +138,7 @@ class View:
 
     def _told(self) -> list[str]:
         """Return the trouble in full, or in groups of one state and reason where that fits no screen."""
-        if len(self.trouble) <= SCREEN:
+        if len(self.trouble) <= ALL:
             return [str(row) for row in self.trouble]
         groups: dict[tuple[str, str], list[Joined]] = {}
         for row in self.trouble:
@@ -154,7 +155,22 @@ class View:
         return [*capped(lines), "each connection: --out=json, or host=, site=, state="]
 
 
-def culprits(rows: Sequence[Joined]) -> list[tuple[str, tuple[Joined, ...]]]:
+class Between(Protocol):
+    """What is between two hosts."""
+
+    @property
+    def one(self) -> str:
+        """Return the one host."""
+
+    @property
+    def other(self) -> str:
+        """Return the other one."""
+
+
+Row = TypeVar("Row", bound=Between)
+
+
+def culprits(rows: Sequence[Row]) -> list[tuple[str, tuple[Row, ...]]]:
     """Return the fewest hosts, roughly, that have all of these rows, each with those not told before it."""
     at: dict[str, list[int]] = {}
     for number, row in enumerate(rows):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, cast
 
 from ..answer import Answer, counted
-from . import joined
+from . import alike, joined
+from .alike import Trouble
 from .asking import Heard
 from .ends import Row, because
 from .hostnames import few
@@ -64,12 +65,12 @@ def summed(
     away = {*hosts} - {*heard.answers}
     there = between(heard, away) if verb == "up" and away and heard.answers else []
     told = [
-        f"{host}: {text}"
+        trouble
         for host, one in sorted(heard.answers.items())
-        for text in _trouble(one, verb, away if there else ())
+        for trouble in _trouble(host, one, verb, away if there else ())
     ]
     heading = _heading(good, len(hosts), verb)
-    return Outcome(heard, (*lines, heading, *there, *joined.capped(told)), len(hosts) - good <= threshold)
+    return Outcome(heard, (*lines, heading, *there, *alike.lines(told)), len(hosts) - good <= threshold)
 
 
 def _heading(good: int, number: int, verb: str) -> str:
@@ -122,14 +123,14 @@ def between(heard: Heard, away: Collection[str]) -> list[str]:
     ]
 
 
-def _trouble(answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[str]:
-    """Yield what is not as asked on a host, sentences, but for what only follows from who is ``away``."""
+def _trouble(host: str, answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[Trouble]:
+    """Yield what is not as asked on a host, but for what only follows from who is ``away``."""
     if answer.own.get("ahead"):
-        yield str(answer.own["ahead"])
+        yield Trouble(host, str(answer.own["ahead"]))
     if answer.own.get("overruled"):
-        yield str(answer.own["overruled"])
+        yield Trouble(host, str(answer.own["overruled"]))
         return
-    yield from answer.problems
+    yield from (Trouble(host, str(problem)) for problem in answer.problems)
     if verb == "start":  # nobody waited for what comes up
         return
     for name, row in sorted(answer.connections.items()):
@@ -138,7 +139,7 @@ def _trouble(answer: Answer, verb: str, away: Collection[str] = ()) -> Iterable[
         good = row.get("up", row.get("ok", row.get("severity", "ok") == "ok")) and verb != "reauthenticate"
         why = row.get("left") or ("" if good else row.get("reason"))
         if why:
-            yield f"{name}: {why}"
+            yield Trouble(host, str(why), name, str(row.get("peer", "")))
 
 
 def tried(verb: str, heard: Heard, before: Sequence[str] = ()) -> Outcome:
