@@ -30,7 +30,7 @@ UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 INDENT = "    "
 SPARE = ("PEER", "FAMILY", "OUT", "IN")  # columns that a narrow terminal goes without, the first one first
 MOST = 3  # names that a group has
-TRIES = re.compile(r" \([0-9]+ tries\)")  # differs between connections of which the same is so
+NUMBERS = re.compile(r" \([0-9]+ tries\)|(?<=IKE SA) [0-9]+")  # differ where all else is the same
 
 
 def output(data, **kwargs):
@@ -72,7 +72,7 @@ def _host(host, found):
         return _answer(host, found)
     if not isinstance(found.get("summary"), dict):
         return ""
-    heading = _line(found["summary"]["severity"], f"{host}: {_plain(found['summary']['sentence'])}")
+    heading = _line(found["summary"]["severity"], _headed(host, found["summary"]["sentence"]))
     notes = [_line("warning", INDENT + _plain(text)) for text in found["warnings"]]
     return "\n".join([heading, *notes, *_table([*found["connections"].items(), *found["unmanaged"].items()])])
 
@@ -82,9 +82,15 @@ def _answer(host, found):
     ok = found["ok"]
     told = [] if ok else [*map(str, found["problems"]), *_grouped(_trouble(found))]
     notes = [note for note in map(str, found["notes"]) if note not in told]
-    lines = [_line("ok" if ok else "critical", f"{host}: {_plain(found['sentence'])}")]
+    lines = [_line("ok" if ok else "critical", _headed(host, found["sentence"]))]
     lines += [_line("critical", INDENT + _plain(text)) for text in told if text != found["sentence"]]
     return "\n".join([*lines, *(_line("warning", INDENT + _plain(text)) for text in notes)])
+
+
+def _headed(host, sentence):
+    """Return a sentence after the host's name, which it may begin with itself."""
+    said = _plain(sentence)
+    return f"{host}: {said[len(host) + 1 :] if said.startswith(host + ' ') else said}"
 
 
 def _trouble(found):
@@ -104,7 +110,7 @@ def _grouped(trouble):
     """Return a line for each connection, or one for all of which the same is so."""
     groups = {}
     for name, why in trouble:
-        groups.setdefault(name if __opts__.get("verbose") else TRIES.sub("", why), []).append((name, why))
+        groups.setdefault(name if __opts__.get("verbose") else NUMBERS.sub("", why), []).append((name, why))
     for same, rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[1])):
         names = ", ".join(name for name, _ in rows[:MOST])
         more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""

@@ -365,6 +365,11 @@ def test_a_verb_that_went_well_is_one_sentence_a_host(minion):
     ]
 
 
+def test_a_host_is_named_once(minion):
+    lonely = answer(False, f"{HOST} has no peers: no rule", problems=[f"{HOST} has no peers: no rule"])
+    assert minion.printed({HOST: lonely}) == f"{HOST}: has no peers: no rule"
+
+
 def test_what_is_not_well_stands_below_and_what_is_the_same_once(minion):
     def row(reason, **more):
         return {"peer": "x", "family": "v4", "up": not reason, "reason": reason, **more}

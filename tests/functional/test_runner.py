@@ -272,6 +272,22 @@ def test_what_is_not_as_asked_is_told_by_host(master):
     assert master.run("down", threshold=1)["retcode"] == 0
 
 
+def test_what_was_not_reauthenticated_is_named(master):
+    """It said "4 of 6 connections reauthenticated", and not which, nor why."""
+
+    def answer(function, arguments):
+        there = rows(SPOKE, old=[1], new=[2], reason="")
+        there["cp1001_v4"].update(new=[], reason="no new IKE SA within 30 s; see the log")
+        return Answer(False, "3 of 4 connections reauthenticated", there).as_dict()
+
+    master.client.hosts[SPOKE] = answer
+    found = master.run("reauthenticate")
+    assert (master.retcode, found["lines"][1:]) == (
+        1,
+        [f"{SPOKE}: cp1001_v4: no new IKE SA within 30 s; see the log"],
+    )
+
+
 def test_a_host_that_was_overruled_says_so_alone(master):
     later = "a later command counts: up by root"
     master.client.hosts[SPOKE] = lambda *how: {**well(SPOKE)(*how), "ok": False, "overruled": later}

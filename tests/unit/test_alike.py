@@ -24,11 +24,13 @@ def test_what_is_the_same_is_told_once():
     found += [Trouble(host, "the hold is lost: no space") for host in hosts[:4]]
     found += [Trouble(host, f"no CA here for CN={host}", "cp2_v4", "cp2") for host in hosts[:3]]
     found += [Trouble("db1", "alone", "x_v4", "x")]
+    found += [Trouble(f"a{number}", f"IKE SA {number} is CONNECTING", "b_v4", "b") for number in range(2)]
     assert alike.lines(found) == [
         "40 connections: no answer from the peer yet: off, unreachable, or UDP 500/4500 is filtered; at "
         "cp3001.esams",
         "4 hosts: the hold is lost: no space: cp[1001-1004].eqiad",
         "3 connections: no CA here for CN=host; at cp2",
+        "2 connections: IKE SA is CONNECTING; at b",
         "db1: x_v4: alone",
         "each by itself: --out=json",
     ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..answer import counted
 from .hostnames import ranges
-from .joined import ALL, capped, culprits
+from .joined import ALL, NUMBERS, capped, culprits
 
-_TRIES = re.compile(r" \([0-9]+ tries\)")  # differs between connections of which the same is so
 DETAILS = "each by itself: --out=json"
 
 
@@ -29,7 +27,7 @@ class Trouble(NamedTuple):
     @property
     def same(self) -> str:
         """Return what it says, without what differs between two of which the same is so."""
-        said = _TRIES.sub("", self.why).replace(self.one, "host")
+        said = NUMBERS.sub("", self.why).replace(self.one, "host")
         return said.replace(self.other, "host") if self.other else said
 
 

@@ -133,7 +133,7 @@ class Asking:
             for host, one in self._said(hosts, function, arguments):
                 said[host] = one
                 text = line(one)
-                self.client.say(f"{host}: {text}" if text else "")
+                self.client.say(f"{host}: {text.removeprefix(f'{host} ')}" if text else "")
         except (KeyboardInterrupt, SystemExit):
             interrupted = True
         except MasterError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _LEAST = {"ends disagree": "critical", "not answering": "warning"}  # severities
 _NO_SITE = "no site"
 ALL = 8  # lines of trouble in full; what is more is told in groups, so that the rest is on the screen yet
 SCREEN = 30  # lines of groups, and of what has none
+NUMBERS = re.compile(r" \([0-9]+ tries\)|(?<=IKE SA) [0-9]+")  # differ where all else is the same
 _FEW = 2  # rows of a group that are told one by one all the same
 
 Answers = Mapping[str, ends.Rows]  # minion id -> connections of its ipsec.status
@@ -207,7 +209,7 @@ def _anybody(row: Joined) -> str:
     """Return the reason without the names of the two hosts, so that those of many rows are one."""
 
     def nameless(text: str) -> str:
-        return text.replace(row.one, "host").replace(row.other, "host")
+        return NUMBERS.sub("", text).replace(row.one, "host").replace(row.other, "host")
 
     said = [(nameless(who), nameless(what)) for who, what in row.said]
     return _sentence(tuple(dict.fromkeys(said)))
