@@ -29,6 +29,7 @@ WATCHERS = 16  # inotify instances a host
 NOT_FOUND = 127  # what a shell says of a command that is not there
 PING = 10  # seconds
 READY_DEADLINE = 240.0  # seconds, until every minion answers
+NEIGHBOURS = {"gc_thresh2": 8192, "gc_thresh3": 16384}  # how many the kernel may know
 
 
 class Lab:
@@ -165,6 +166,7 @@ class Lab:
         record = {"fleet": str(self.fleet), "master": self.with_master, "plane": plane}
         self._record.write_text(json.dumps(record))
         _watchers(len(planned))
+        let_know_neighbours()
         if self._standing is not None:
             disks.unpack(self._standing, self.place)
         say("network and disks")
@@ -427,6 +429,19 @@ def _watchers(hosts: int) -> None:
     wanted = len(labs()) * WATCHERS * 8 + WATCHERS * hosts
     if int(limit.read_text()) < wanted:
         limit.write_text(str(wanted))
+
+
+def let_know_neighbours(place: Path = Path("/proc/sys/net")) -> None:
+    """Let the kernel know more neighbours than it does by default: all network namespaces share one table.
+
+    Where a test beside this lab asks for a thousand peers that are not there, it was full, and every packet
+    of IPv4 that a host of the lab sent in those seconds was refused.
+    """
+    for family in ("ipv4", "ipv6"):
+        for name, wanted in NEIGHBOURS.items():
+            limit = place / family / "neigh/default" / name
+            if limit.exists() and int(limit.read_text()) < wanted:  # only the machine's own namespace has it
+                limit.write_text(str(wanted))
 
 
 def _empty(space: Path) -> None:
