@@ -5,6 +5,9 @@ a second of a processor, in User Mode Linux eight, and a test gives several comm
 is a job, `{"function": name, "arguments": [text, ...]}`, for minions with `target`, `kind` (`glob` or `list`)
 and `timeout` in seconds. Its answer is a line of standard output, `[found, error]`: what each minion returned
 that answered, or what the host returned.
+
+On a host without a master each job is a child, which begins with Salt's modules and the grains, and nothing
+that an earlier job made of the pillar or of modules.
 """
 
 import json
@@ -13,6 +16,7 @@ import sys
 
 import salt.client
 import salt.config
+import salt.loader
 import salt.minion
 import salt.utils.jid
 
@@ -29,31 +33,52 @@ def master():
             minion: said["ret"] for minion, said in found.items() if said and said.get("out") != "no_return"
         }
 
-    return call
+    return lambda job: answered(call, job)
 
 
 def local():
     """Return what calls a function here, with the pillar and the modules as they are by then."""
-    minion = salt.minion.SMinion(salt.config.minion_config("/etc/salt/minion"))
+    opts = salt.config.minion_config("/etc/salt/minion")
+    grains = salt.loader.grains(opts)
+    salt.loader.grains = lambda *_, **__: grains  # it would ask a dozen programs, for each job
 
     def call(function, arguments):
-        minion.gen_modules(initial_load=True)
-        called = minion.functions[function]
+        minion = salt.minion.SMinion(opts)
+        wanted = minion.functions[function]
         job = {"jid": salt.utils.jid.gen_jid(minion.opts), "fun": function, "fun_args": arguments}
-        positional, named = salt.minion.load_args_and_kwargs(called, arguments, job)
-        return called(*positional, **named)
+        positional, named = salt.minion.load_args_and_kwargs(wanted, arguments, job)
+        return wanted(*positional, **named)
 
-    return call
+    return lambda job: in_a_child(lambda: answered(call, job))
 
 
-def serve(call, out):
+def answered(call, job):
+    """Return what a job found, and the error where there was one."""
+    try:
+        return [call(**job), ""]
+    except Exception as error:  # who gave the job says so
+        return [None, f"{type(error).__name__}: {error}"]
+
+
+def in_a_child(answer):
+    """Return what is answered by a process of its own: it takes with it all that it has loaded."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(writer, "w") as out:
+            json.dump(answer(), out, default=str)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        text = said.read()
+    os.waitpid(child, 0)
+    return json.loads(text or '[null, "it ended without an answer"]')
+
+
+def serve(answer, out):
     """Answer jobs until standard input ends."""
     for line in sys.stdin:
-        try:
-            answer = [call(**json.loads(line)), ""]
-        except Exception as error:  # who gave the job says so
-            answer = [None, f"{type(error).__name__}: {error}"]
-        print(json.dumps(answer, default=str), file=out, flush=True)
+        print(json.dumps(answer(json.loads(line)), default=str), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,14 @@ SOURCE = "/srv/ipsec"
 SALT_ROOT, PILLAR_ROOT = "/srv/salt", "/srv/pillar"
 ATTRIBUTES = ("--xattrs", "--xattrs-include=*", "--numeric-owner")  # an overlay marks directories by them
 TOP = {"base": {"*": ["ipsec", "plane"]}}
+# Where to start a process is slow, the looks of three keepers, each 5 s, take a third of the processor
+SELDOM = """\
+[Service]
+ExecStart=
+ExecStart=/usr/bin/python3 -IB -c "import sys; sys.path.insert(0, '/usr/local/lib/hostipsec'); \
+    from hostipsec import paths; paths.KEEPER_INTERVAL = 15.0; \
+    from hostipsec.programs.keeper import main; main()"
+"""
 
 
 def write(disk: Path, text: str, mode: int = 0o644) -> None:
@@ -40,7 +48,10 @@ def addresses(root: Path, lines: Sequence[str]) -> None:
 
 
 def minion(root: Path, host: PlannedHost, masterless: bool, processes: bool) -> None:
-    """Write a minion's configuration; without a master it serves itself from the same source."""
+    """Write a minion's configuration; without a master it serves itself from the same source.
+
+    ``processes`` are few where there is one processor, and slow.
+    """
     config: dict[str, object] = {
         "id": host.name,
         "master": "salt",
@@ -60,6 +71,8 @@ def minion(root: Path, host: PlannedHost, masterless: bool, processes: bool) -> 
         config |= {"file_client": "local", **_roots()}
     write(root / "etc/salt/minion", yaml.safe_dump(config))
     (disable if masterless else enable)(root, "salt-minion")
+    if not processes:
+        write(root / "etc/systemd/system/hostipsec-keeper.service.d/lab.conf", SELDOM)
 
 
 def master(root: Path) -> None:

@@ -203,7 +203,10 @@ class Lab:
         say("every host is ready")
 
     def wait_minions(self, timeout: float = READY_DEADLINE) -> None:
-        """Wait until every minion answers the master, with the modules that the master serves."""
+        """Wait until every minion answers the master, with the modules that the master serves.
+
+        Hosts that stood already have them, and the master as well.
+        """
         expected = {host.name for host in self.hosts}
         keys = self.master.place / "upper/etc/salt/pki/master/minions"
 
@@ -211,7 +214,8 @@ class Lab:
             return keys.is_dir() and expected <= {key.name for key in keys.iterdir()}
 
         wait_for(accepted, "keys of all minions at the master", timeout)
-        self.master.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        if self._standing is None:
+            self.master.run(["salt-run", "saltutil.sync_all"], timeout=120)
         missing: set[str] = set()
 
         def answered(function: str, timeout: float) -> bool:
@@ -224,7 +228,9 @@ class Lab:
 
         def ready() -> bool:
             """Ask shortly at first: who was not connected yet never hears of a job."""
-            return answered("test.ping", PING) and answered("saltutil.sync_all", 120)
+            return answered("test.ping", PING) and (
+                self._standing is not None or answered("saltutil.sync_all", 120)
+            )
 
         wait_for(ready, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
 
@@ -364,28 +370,35 @@ class Lab:
             for name, one in found["connections"].items()
         }
 
+    def not_one_each(self, statuses: Mapping[str, dict[str, Any]]) -> list[str]:
+        """Say where a host is off, or a connection is not established by one IKE SA and one CHILD SA.
+
+        `statuses` are those of all hosts that are on.
+        """
+        rows = {
+            f"{host} {name}": one
+            for host, found in statuses.items()
+            for name, one in found["connections"].items()
+        }
+        return [
+            *(f"{host.name} is off" for host in self.hosts if host.name not in statuses),
+            *["no host has a connection"] * (not rows),
+            *(
+                f"{name}: {one['state']}, IKE {one['ike_ids']}, CHILD {one['child_ids']}, {one['reason']}"
+                for name, one in rows.items()
+                if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
+            ),
+        ]
+
     def wait_one_each(self, timeout: float = 90) -> None:
         """Wait until every host is on, and each connection established by one IKE SA and one CHILD SA."""
+        missing: list[str] = []
 
-        def not_yet() -> list[str]:
-            statuses = self.statuses()
-            rows = {
-                f"{host} {name}": one
-                for host, found in statuses.items()
-                for name, one in found["connections"].items()
-            }
-            off = [f"{host.name} is off" for host in self.hosts if host.name not in statuses]
-            return (
-                off
-                + ["no host has a connection"] * (not rows)
-                + [
-                    f"{name}: {one['state']}, IKE {one['ike_ids']}, CHILD {one['child_ids']}, {one['reason']}"
-                    for name, one in rows.items()
-                    if (one["state"], len(one["ike_ids"]), len(one["child_ids"])) != ("established", 1, 1)
-                ]
-            )
+        def whole() -> bool:
+            missing[:] = self.not_one_each(self.statuses())
+            return not missing
 
-        wait_for(lambda: not not_yet(), lambda: f"established: {'; '.join(not_yet())}", timeout, 0.5)
+        wait_for(whole, lambda: f"established: {'; '.join(missing)}", timeout, 0.5)
 
     def set_pillar(self, text: str, plane: str = "") -> None:
         """Give the fleet another pillar."""
@@ -394,8 +407,6 @@ class Lab:
             machine.write(f"{disks.PILLAR_ROOT}/ipsec.sls", text.encode())
         if self.with_master:
             self.salt("*", "saltutil.refresh_pillar", "wait=True")
-        else:
-            self.leave()  # Salt that stays loaded without a master may go on with the pillar of before
 
     # the line
 

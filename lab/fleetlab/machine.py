@@ -155,10 +155,13 @@ class Machine:
 
     def argv(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs a command on the host, from the machine."""
+        settings = {**ENVIRONMENT, **(environment or {})}
+        return self._enter("env", "-i", *(f"{key}={value}" for key, value in settings.items()), *command)
+
+    def _enter(self, *command: str) -> list[str]:
         leader = self.leader()
         if leader is None:
             raise LabError(f"{self.name} is off; lab/lab on {self.name}")
-        settings = {**ENVIRONMENT, **(environment or {})}
         enter = [
             "nsenter",
             f"--target={leader}",
@@ -170,7 +173,7 @@ class Machine:
             "--root",
             "--wd",
         ]
-        return [*enter, "--", "env", "-i", *(f"{key}={value}" for key, value in settings.items()), *command]
+        return [*enter, "--", *command]
 
     def run(
         self,
@@ -182,7 +185,7 @@ class Machine:
     ) -> Completed:
         """Run a command on the host and return what it wrote; `CommandError` on another status than 0."""
         limited = [*(["timeout", "-k", "5", f"{timeout:g}"] if timeout else []), *command]
-        done = run(self.argv(limited), stdin=stdin, check=False)
+        done = run(self._enter(*limited), stdin=stdin, check=False, env=ENVIRONMENT)
         if check and done.returncode:
             text = (done.stderr + done.stdout).strip()
             raise CommandError(

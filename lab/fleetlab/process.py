@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import CommandError, LabError
@@ -19,6 +19,7 @@ def run(
     check: bool = True,
     timeout: float | None = None,
     cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Completed:
     """Run a program of the machine and return what it wrote; `CommandError` on another status than 0."""
     try:
@@ -31,6 +32,7 @@ def run(
             errors="replace",
             timeout=timeout,
             cwd=cwd,
+            env=env,
             check=False,
         )
     except FileNotFoundError:
