@@ -28,7 +28,9 @@ MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
 WATCHERS = 16  # inotify instances a host
 NOT_FOUND = 127  # what a shell says of a command that is not there
 PING = 10  # seconds
-READY_DEADLINE = 240.0  # seconds, until every minion answers
+# Seconds until every minion answers: one waits for its pillar up to 3 times 60 where the master is too slow
+# for it at first, and then asks anew
+READY_DEADLINE = 480.0
 NEIGHBOURS = {"gc_thresh2": 8192, "gc_thresh3": 16384}  # how many the kernel may know
 
 
