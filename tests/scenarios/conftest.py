@@ -131,10 +131,12 @@ def mesh(everything: Mesh) -> Iterator[Mesh]:
     if everything.ciphers:
         everything.ciphers = False
         everything.lab.salt(demo.MEMBERS, "ipsec.reauthenticate", timeout=90)
-    for name, found in everything.lab.statuses().items():
+    statuses = everything.lab.statuses()
+    for name, found in statuses.items():
         if found["held"] or any(one["state"] != "established" for one in found["connections"].values()):
             everything.lab.host(name).run(["ipsec-global", "up"], check=False)
-    everything.lab.wait_one_each()
+    if everything.lab.not_one_each(statuses):
+        everything.lab.wait_one_each()
 
 
 def _look_after(lab: Lab) -> None:
