@@ -94,16 +94,12 @@ def status(
         by host, days until its certificate expires
     ``warnings``
         by host, what it could not look at (its kernel, its pillar), and that its keeper does not run
-    ``silent``
-        hosts that did not answer
-    ``failed``
-        by host, what it said instead of a status
+    ``silent``, ``failed``
+        hosts that did not answer, and by host what it said instead of a status
     ``editions``
         by host, the edition of hostipsec there where it is not this master's
-    ``lines``
-        the same for people
-    ``retcode``
-        0 where all is well
+    ``lines``, ``retcode``
+        the same for people; 0 where all is well
 
     CLI Example:
 
