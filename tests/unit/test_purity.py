@@ -156,13 +156,17 @@ def effects(tree: ast.Module) -> set[str]:
     return found
 
 
-def reasons(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+def reasons(name: str) -> set[str]:
     """Say what makes a module impure, itself or by what it imports."""
-    if name in seen or name not in MODULES:
-        return set()
-    outside, inside = imports(name)
-    below = (reasons(other, seen | {name}) for other in inside)
-    return (outside & IMPURE) | effects(MODULES[name]) | set().union(*below)
+    found, seen, todo = set(), set(), [name]
+    while todo:
+        here = todo.pop()
+        if here not in seen and here in MODULES:
+            seen.add(here)
+            outside, inside = imports(here)
+            found |= (outside & IMPURE) | effects(MODULES[here])
+            todo += inside
+    return found
 
 
 @pytest.mark.parametrize("name", PURE)
