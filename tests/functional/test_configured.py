@@ -238,7 +238,7 @@ def test_a_configuration_that_charon_cannot_start_with(lone, data):
     """
     lone.settle(data)
     pid = lone.pid
-    said = lone.fails({**data, "charon": {**data["charon"], "load_modular": False, "load": "random nonce"}})
+    said = lone.fails({**data, "charon": {**data["charon"], "user": "nobody-of-this-name"}})
     assert said.startswith("charon does not start with the new configuration: ")
     assert lone.pid == pid
     assert lone.apply(data)["changes"] == {}
