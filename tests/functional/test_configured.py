@@ -205,6 +205,84 @@ def test_the_first_configuration(lone, data):
     assert [one["name"] for one in record["connections"]] == ["b_v4", "c_v4"]
 
 
+OF_OTHERS = """config setup
+
+conn %default
+    keyexchange=ikev2
+    left=10.0.0.1
+    authby=secret
+
+conn partner
+    right=192.0.2.9
+    auto=add
+"""
+
+
+PACKAGE = """
+Package: strongswan-of-tests
+Status: install ok installed
+Version: 1
+Architecture: all
+Maintainer: tests
+Description: has what was unpacked, not installed
+"""
+
+
+def at_partners(host):
+    """Give a host a strongSwan of its own, that runs."""
+    with (host.host.root / "var/lib/dpkg/status").open("a") as known:
+        known.write(PACKAGE)
+    host.host.run("ip", "address", "add", f"{ADDRESSES[A]}/32", "dev", "lo")
+    settings = host.host.run("find", "/etc/strongswan.d", "-name", "*.conf")
+    host.host.write("/var/lib/dpkg/info/strongswan-of-tests.list", settings, 0o644)
+    host.host.write("/etc/ipsec.conf", OF_OTHERS, 0o644)
+    host.host.write("/etc/ipsec.secrets", '192.0.2.9 : PSK "by hand"\n', 0o600)
+    assert host.minion.call("service.start", SERVICE)
+    wait_for(lambda: loaded(host) == {"partner"}, "the connection of others")
+
+
+def loaded(host):
+    """Return the names of the connections that charon has."""
+    said = host.host.process(["ipsec", "statusall"], 60).stdout.partition("Connections:\n")[2]
+    return {
+        line.partition(":")[0].strip() for line in said.splitlines() if ":  " in line and "child:" not in line
+    }
+
+
+def test_a_strongswan_of_its_own_stops_the_first_run_until_the_pillar_says_what_becomes_of_it(lone, data):
+    at_partners(lone)
+    (said,) = [one for one in lone.minion.call("ipsec.check")["problems"] if "of its own" in one]
+    assert "(/etc/ipsec.conf: partner; /etc/ipsec.secrets: 1 line(s))" in said
+    assert "by hand" not in said
+    assert lone.minion.call("ipsec_host.facts") == {"member": False}
+    lone.minion.pillar({**data, "existing": "keep"})
+    assert lone.minion.call("ipsec.check")["problems"] == []
+    assert lone.minion.call("ipsec_host.facts")["member"] is True
+
+
+def test_connections_of_others_go_on_beside_ours(lone, data):
+    at_partners(lone)
+    lone.apply({**data, "existing": "keep"})
+    assert loaded(lone) == {"partner", "b_v4", "c_v4"}
+    found = lone.host.process(["ipsec", "statusall"], 60).stdout
+    assert "partner:   remote: [192.0.2.9] uses pre-shared key authentication" in found
+    rows = lone.minion.call("ipsec.status")
+    assert rows["unmanaged"] == {}
+    del data["hosts"][C]
+    lone.apply({**data, "existing": "keep"})
+    assert loaded(lone) == {"partner", "b_v4"}
+
+
+def test_what_the_pillar_replaces_is_kept_aside(lone, data):
+    at_partners(lone)
+    did = lone.apply({**data, "existing": "replace"})
+    assert did["changes"]["connections"]["removed"] == ["partner"]
+    assert loaded(lone) == {"b_v4", "c_v4"}
+    kept = lone.host.root / "var/lib/hostipsec/original/etc"
+    assert (kept / "ipsec.conf").read_text() == OF_OTHERS
+    assert (kept / "ipsec.secrets").read_text() == '192.0.2.9 : PSK "by hand"\n'
+
+
 def test_what_somebody_else_wrote_is_kept(lone, data):
     """The files are in a directory that only root can read, once: later files are ours."""
     lone.host.write("/etc/ipsec.conf", "conn by-hand\n    auto=add\n", 0o644)
