@@ -6,6 +6,8 @@ import re
 import yaml
 from conftest import CLEANED, footprint
 
+from fleetlab.process import wait_for
+
 CP3002 = "cp3002.esams.example"
 # what two looks at a host have that nobody touched, or what tools keep as records of their own
 OTHERS = {
@@ -73,6 +75,84 @@ def test_clean_on_a_read_only_etc_ends_the_tunnels_and_says_what_it_could_not(me
     assert not any(ids for (name, _), ids in mesh.lab.ids().items() if name == CP3002)
     assert host.run(["test", "-s", "/etc/ipsec.conf"]).returncode == 0
     assert clean(mesh)["result"] is True
+
+
+OF_OTHERS = {
+    "/etc/ipsec.conf": """config setup
+
+conn partner
+    keyexchange=ikev2
+    left=10.20.0.12
+    right=192.0.2.9
+    authby=secret
+    auto=add
+""",
+    "/etc/ipsec.secrets": '192.0.2.9 : PSK "by hand"\n',
+    f"/etc/ipsec.d/certs/{CP3002}.pem": "a certificate of an operator\n",
+    f"/etc/ipsec.d/private/{CP3002}.pem": "its key\n",
+    "/etc/sysctl.d/60-ipsec.conf": "net.ipv4.tcp_keepalive_time = 1800\n",
+    "/etc/strongswan.d/operator.conf": "charon {\n    retransmit_tries = 4\n}\n",
+}
+PACKAGES = ("strongswan-starter", "strongswan-charon", "strongswan-libcharon")
+
+
+def problems(mesh, pillar) -> str:
+    """Apply a pillar that stops at its check, with nothing changed on the host; what it says."""
+    mesh.give(pillar, CP3002)
+    before = footprint(mesh.lab.host(CLEANED))
+    states = mesh.apply(CP3002)[CP3002]
+    assert [name for name, state in states.items() if state["changes"]] == []
+    assert different(before, footprint(mesh.lab.host(CLEANED))) == {}
+    return states["ipsec-check-input"]["comment"]
+
+
+def loaded(host, name) -> bool:
+    """Whether charon has a connection."""
+    return f" {name}:  " in host.run(["ipsec", "statusall"], check=False).stdout
+
+
+def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
+    """A second IKE daemon is named. Nothing is changed before the pillar says what becomes of what is there."""
+    host, keep = mesh.lab.host(CLEANED), copy.deepcopy(mesh.pillar)
+    keep["ipsec"]["existing"] = "keep"
+    mesh.give(mesh.pillar, CP3002)
+    assert clean(mesh)["result"] is True
+    try:
+        host.run(
+            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qy", *PACKAGES], timeout=300
+        )
+        for path, text in OF_OTHERS.items():
+            host.run(["sh", "-ec", 'umask 077; printf %s "$1" >"$0"', path, text])
+        host.run(["cp", "/usr/lib/ipsec/charon", "/usr/local/sbin/iked"])
+        host.run(["systemctl", "stop", "strongswan-starter"])
+        host.run(["systemd-run", "--unit=other-ike", "/usr/local/sbin/iked"])
+        wait_for(lambda: ":500 " in host.run(["ss", "-lun"]).stdout, "a second daemon", 60)
+        assert re.search(
+            r"UDP ports 500 and 4500 are held by iked .*other-ike\.service", problems(mesh, keep)
+        )
+        host.run(["systemctl", "stop", "other-ike"])
+        host.run(["rm", "/usr/local/sbin/iked"])
+        host.run(["systemctl", "restart", "strongswan-starter"])
+        wait_for(lambda: loaded(host, "partner"), "the connection of others", 60)
+        before = footprint(host)
+        assert "this host has a strongSwan of its own (/etc/ipsec.conf: partner" in problems(
+            mesh, mesh.pillar
+        )
+        mesh.give(keep, CP3002)
+        states = mesh.apply(CP3002)[CP3002]
+        assert all(state["result"] is True for state in states.values()), states
+        mesh.lab.wait_one_each()
+        assert loaded(host, "partner")
+        assert clean(mesh)["result"] is True
+        assert different(before, footprint(host)) == {}
+        wait_for(lambda: loaded(host, "partner"), "the connection of others, as before", 60)
+    finally:
+        host.run(
+            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-qy", *PACKAGES],
+            check=False,
+            timeout=300,
+        )
+        host.run(["rm", "-rf", "/etc/ipsec.d", *OF_OTHERS], check=False)
 
 
 def vanished(pillar):

@@ -96,6 +96,7 @@ def traces(host: Minion) -> Traces:
         _service(host.service, removal, kept),
         _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
         _packages(host, removal, kept),
+        _service_of_before(host.service, kept),
         _vici(host, kept),
         _files(),
         _state(),
@@ -314,15 +315,20 @@ def _empty(directory: Path) -> None:
 
 
 def _service(name: str, removal: packages.Removal, kept: Optional[Before]) -> Part:
-    """Where the package stays, the service is stopped and disabled, or runs what it ran before us."""
+    """Where the package stays and did not run before us, its service is stopped and disabled."""
     running = bool(service.pids(service.CHARON, service.STARTER))
     enabled = processes.run(["systemctl", "is-enabled", name], _DEADLINE).stdout.strip() == "enabled"
     ours = paths.here.record.exists()
-    if removal.purge or not (ours and (running or enabled)):
+    if removal.purge or (kept and kept.ran) or not (ours and (running or enabled)):
         return Part({}, lambda: None)
-    if kept and kept.ran:
-        return Part({f"service {name}": "runs what it ran before"}, lambda: _systemctl("restart", name))
     return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
+
+
+def _service_of_before(name: str, kept: Optional[Before]) -> Part:
+    """Where strongSwan ran before us it runs what it ran: once its files and packages are those of before."""
+    if not (kept and kept.ran and paths.here.record.exists()):
+        return Part({}, lambda: None)
+    return Part({f"service {name}": "runs what it ran before"}, lambda: _systemctl("restart", name))
 
 
 def _packages(host: Minion, removal: packages.Removal, kept: Optional[Before]) -> Part:
@@ -360,8 +366,12 @@ def _diversion() -> Part:
         str(paths.here.init_script_diverted),
     ):
         return Part({}, lambda: None)
-    said = {f"diversion of {paths.here.init_script}": "taken back"}
-    return Part(said, lambda: diversion.undivert(str(paths.here.init_script)))
+
+    def remove() -> None:
+        diversion.undivert(str(paths.here.init_script))
+        _systemctl("daemon-reload")  # systemd makes a unit of an init script by its name
+
+    return Part({f"diversion of {paths.here.init_script}": "taken back"}, remove)
 
 
 def _vici(host: Minion, kept: Optional[Before]) -> Part:
