@@ -1,5 +1,6 @@
 """Transport mode with the defaults: what both ends show, and what the line shows."""
 
+import json
 import re
 
 import pytest
@@ -84,3 +85,29 @@ def test_after_down_the_probe_is_seen_in_the_clear(started):
     assert probes(wire, A, B) == 12
     assert wire.counts()["esp"] == 0
     started.wait_up(A, B)
+
+
+def test_a_stop_leaves_what_docker_has_between_the_same_hosts(started):
+    """Its networks have SAs and policies of their own: they went with ours, and the hold was critical."""
+    ends = (ADDRESSES[A][0], ADDRESSES[C][0])
+    key = "aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 64"
+    for (src, dst), spi in zip((ends, ends[::-1]), ("0xf4faae1b", "0xe1d0d311"), strict=True):
+        state = f"src {src} dst {dst} proto esp spi {spi} reqid 13681891 mode transport {key}"
+        started.on(A, "ip", "xfrm", "state", "add", *state.split())
+    mark = f"src {ends[0]} dst {ends[1]} proto udp dport 4789 dir out mark 0xd0c4e3"
+    template = f"tmpl src {ends[0]} dst {ends[1]} proto esp spi 0xf4faae1b reqid 13681891 mode transport"
+    started.on(A, "ip", "xfrm", "policy", "add", *mark.split(), *template.split())
+    docker = ("ip", "xfrm", "state", "list", "nokeys"), ("ip", "xfrm", "policy", "list")
+    before = [started.on(A, *command).count("13681891") for command in docker]
+    try:
+        started.on(A, "ipsec-global", "down", "--peer", C, "--reason", "T1")
+        assert [started.on(A, *command).count("13681891") for command in docker] == before == [2, 1]
+        assert started.sas(A, C) == []
+        rows = json.loads(started.on(A, "ipsec-global", "status", "--json", "--peer", C, check=False))
+        found = {(row["state"], row["severity"]) for row in rows["connections"].values()}
+        assert found == {("held", "warning")}
+    finally:
+        started.on(A, "ip", "xfrm", "policy", "delete", *mark.split(), check=False)
+        started.on(A, "ip", "xfrm", "state", "deleteall", "reqid", "13681891", check=False)
+        started.on(A, "ipsec-global", "up", "-b", "--deadline=90", "--peer", C)
+    started.wait_up(A, C)

@@ -110,6 +110,19 @@ def test_a_site_leaves_and_comes_back_by_rollback(fleet):
 
 
 @pytest.mark.whole
+def test_a_peer_that_gets_another_name_stays_in_require(fleet):
+    """A host joins that is in no rule, and the peer's short name is no name of one host any more."""
+    joins = {"cp2001.esams.example": {"site": "nowhere", "ipv4": "10.20.0.99"}}
+    with fleet.step("a peer gets another name") as step:
+        fleet.edit(hosts={**fleet.pillar["ipsec"]["hosts"], **joins})
+        lines = fleet.run("rollout")
+        step.traffic.wait_flows()
+    assert lines[-1] == "2 hosts changed, every connection as it should be"
+    assert {f"{B}_v4", f"{B}_v6"} < {*fleet.lab.statuses()[A]["connections"]}
+    assert step.seen(A, B, "clear") == 0
+
+
+@pytest.mark.whole
 def test_down_again_from_require(fleet):
     with fleet.step("require to start") as step:
         fleet.edit(rules=rules(fleet, "start"))

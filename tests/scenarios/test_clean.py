@@ -112,7 +112,7 @@ def loaded(host, name) -> bool:
 
 
 def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
-    """A second IKE daemon is named. Nothing is changed until the pillar says what becomes of what is there."""
+    """A second IKE daemon is named. Nothing changes until the pillar says what becomes of what is there."""
     host, keep = mesh.lab.host(CLEANED), copy.deepcopy(mesh.pillar)
     keep["ipsec"]["existing"] = "keep"
     mesh.give(mesh.pillar, CP3002)
