@@ -1,5 +1,6 @@
 """Down and up of the fleet while something else goes wrong; each says what it took."""
 
+import re
 import time
 
 import pytest
@@ -86,9 +87,11 @@ def test_a_host_that_the_mesh_does_not_reach_but_salt_does(mesh, master, took):
     status, lines = master.run("up", "deadline=8")
     assert status == 1
     assert "1 of 5 hosts are as asked: every connection up" in lines  # cp3002, which has no pair with it
-    trouble = [line for line in lines if line.startswith("cp1001.eqiad.example: cp")]
-    assert {line.split(": ")[1] for line in trouble} == {"cp3001_v4", "cp3001_v6"}
-    assert all("no answer from the peer yet" in line for line in trouble), trouble
+    trouble = [line for line in lines if "no answer from the peer yet" in line]
+    assert trouble != []
+    assert all(re.match(r"\d+ connections: ", line) and line.endswith(f"; at {CUT}") for line in trouble), (
+        lines
+    )
 
 
 def test_the_master_is_restarted_in_the_middle(mesh, master, took):

@@ -58,6 +58,18 @@ def test_an_edit_of_everything_is_told_and_nothing_is_touched(mesh):
     mesh.lab.master.write("/srv/pillar/ipsec.sls", json.dumps(pillar).encode())  # no minion was told
     mesh.changed, mesh.touched = True, ""
     status, lines = planned(mesh.lab)
+    assert status == 1
+    assert any("no interface here has 10.20.0.99" in line for line in lines), lines
+    mesh.lab.host(CP3002).run(["ip", "address", "add", "10.20.0.99/24", "dev", "eth0"])
+    try:
+        told_once(mesh, before)
+    finally:
+        mesh.lab.host(CP3002).run(["ip", "address", "delete", "10.20.0.99/24", "dev", "eth0"])
+
+
+def told_once(mesh, before):
+    """Whether each part of the edit is told once, and nothing is touched."""
+    status, lines = planned(mesh.lab)
     assert status == 3
     assert lines[0].startswith("5 of 5 hosts to change; connections: 6 added, 6 removed, 2 changed; charon")
     assert f"1 host enters: {DB1001}" in lines

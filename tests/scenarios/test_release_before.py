@@ -16,7 +16,7 @@ SERVED = ("_modules", "_states", "_utils", "_output", "_runners")
 PLACE = "/srv/before"
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 ENGINE = {
-    *("ipsec-engine-files", "ipsec-engine-command", "ipsec-engine-vici"),
+    *("ipsec-engine-files", "ipsec-engine-command", "ipsec-engine-vici", "ipsec-engine-check"),
     *("ipsec-guard-unit", "ipsec-keeper-unit", "ipsec-keeper-running"),
 }
 
