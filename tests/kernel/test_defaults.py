@@ -94,7 +94,7 @@ def test_a_stop_leaves_what_docker_has_between_the_same_hosts(started):
     for (src, dst), spi in zip((ends, ends[::-1]), ("0xf4faae1b", "0xe1d0d311"), strict=True):
         state = f"src {src} dst {dst} proto esp spi {spi} reqid 13681891 mode transport {key}"
         started.on(A, "ip", "xfrm", "state", "add", *state.split())
-    mark = f"src {ends[0]} dst {ends[1]} proto udp dport 4789 dir out mark 0xd0c4e3"
+    mark = f"src {ends[0]} dst {ends[1]} proto 17 dport 4789 dir out mark 0xd0c4e3"
     template = f"tmpl src {ends[0]} dst {ends[1]} proto esp spi 0xf4faae1b reqid 13681891 mode transport"
     started.on(A, "ip", "xfrm", "policy", "add", *mark.split(), *template.split())
     docker = ("ip", "xfrm", "state", "list", "nokeys"), ("ip", "xfrm", "policy", "list")

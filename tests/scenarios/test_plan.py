@@ -59,7 +59,7 @@ def test_an_edit_of_everything_is_told_and_nothing_is_touched(mesh):
     mesh.changed, mesh.touched = True, ""
     status, lines = planned(mesh.lab)
     assert status == 1
-    assert any("no interface here has 10.20.0.99" in line for line in lines), lines
+    assert any("no interface there has 10.20.0.99" in line for line in lines), lines
     mesh.lab.host(CP3002).run(["ip", "address", "add", "10.20.0.99/24", "dev", "eth0"])
     try:
         told_once(mesh, before)
