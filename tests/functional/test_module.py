@@ -272,16 +272,21 @@ def test_bad_input_is_a_sentence_in_the_shape_of_every_answer(minion, verb, argu
     assert found.get("unknown", []) == [name for name in arguments if said.startswith("unknown")]
 
 
+@pytest.fixture
+def apart(monkeypatch, tmp_path):
+    """Have verbs work on files of the test, and on nothing of the machine itself."""
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
+    for directory in (paths.here.proc, paths.here.run, paths.here.state):
+        directory.mkdir(parents=True)
+    for name in ("start", "restart", "stop"):
+        monkeypatch.setattr(service, name, lambda *_: None)
+
+
 @AS_ROOT
 @pytest.mark.parametrize(
     "verb", ["check", "plan", "status", "verify", "reauthenticate", "rollback", "up", "down"]
 )
-def test_every_verb_answers_in_one_shape(minion, monkeypatch, tmp_path, verb):
-    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
-    for directory in (paths.here.proc, paths.here.run, paths.here.state):
-        directory.mkdir(parents=True)
-    for name in ("start", "restart", "stop"):  # nothing of the machine itself
-        monkeypatch.setattr(service, name, lambda *_: None)
+def test_every_verb_answers_in_one_shape(minion, apart, verb):
     arguments = {"down": {"hold": False}, "up": {"deadline": 1}}.get(verb, {})
     found = minion.call(f"ipsec.{verb}", **arguments)
     types = {key: type(found[key]) for key in FIVE}
@@ -296,13 +301,8 @@ ODD = [True, -1, "[", "\udcff", [1], {"a": 1}, 10**400, float("nan"), b"x"]
 @pytest.mark.parametrize(
     "verb", sorted({*PUBLIC} - {"version", "connections", "routes", "previous", "check"})
 )
-def test_whatever_an_argument_is_there_is_no_traceback(minion, monkeypatch, tmp_path, verb):
+def test_whatever_an_argument_is_there_is_no_traceback(minion, apart, monkeypatch, verb):
     """Each argument with odd values: an answer, or a sentence that says what is allowed."""
-    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
-    for directory in (paths.here.proc, paths.here.run, paths.here.state):
-        directory.mkdir(parents=True)
-    for name in ("start", "restart", "stop"):  # nothing of the machine itself
-        monkeypatch.setattr(service, name, lambda *_: None)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     quick = {"down": {"deadline": 0.1, "hold": False}, "up": {"deadline": 0.1}}.get(verb, {})
     taken = inspect.signature(minion.function(f"ipsec.{verb}")).parameters.values()

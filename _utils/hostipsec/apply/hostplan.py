@@ -134,13 +134,10 @@ def destination(member: membership.Membership, directory: str) -> copies.Destina
 
 def absent(member: membership.Membership) -> dict[str, str]:
     """Return the addresses that the pillar gives this host and that it does not have, and what to do."""
-    found = addresses.absent(one.left for one in member.connections)
+    cure = "correct it, or give the address to the host first"
     return {
-        str(
-            one
-        ): f"ipsec:hosts:{member.host.id}:ipv{one.version}: found {one}; {why}; correct it, or give the "
-        "address to the host first"
-        for one, why in found.items()
+        str(one): f"ipsec:hosts:{member.host.id}:ipv{one.version}: found {one}; {why}; {cure}"
+        for one, why in addresses.absent(one.left for one in member.connections).items()
     }
 
 

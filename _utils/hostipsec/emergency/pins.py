@@ -18,9 +18,7 @@ from typing import Optional
 from .. import owner, plane
 from ..model import Charon, ChildSA, Connection
 
-PRIORITY = (
-    owner.PIN
-)  # charon's begin above 100,000 (kernel_netlink_ipsec.c, get_priority); the lower one counts
+PRIORITY = owner.PIN
 LEASE = 5  # seconds that a pin stays without being renewed
 RENEW = 1.0  # seconds between two renewals
 PATIENCE = 4.0  # seconds after which a new SA counts as taken up at a pair that says nothing

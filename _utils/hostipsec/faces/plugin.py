@@ -83,11 +83,10 @@ class Said(NamedTuple):
         text = _plain(self.sentence)
         return f"{PREFIX} {self.status.name} - {text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''}"
 
-    def lines(self, everything: bool = False, rows: Sequence[ConnectionHealth] = ()) -> Iterator[str]:
-        """Yield the first line with the data; and after it, where asked for, a line for each of ``rows``."""
+    def lines(self, rows: Sequence[ConnectionHealth] = ()) -> Iterator[str]:
+        """Yield the first line with the data, and after it a line for each of some rows."""
         yield " | ".join([self.line, " ".join(self.data)] if self.data else [self.line])
-        if everything:
-            yield from (_plain(f"{row.name}: {row.state}, {row.reason}") for row in rows)
+        yield from (_plain(f"{row.name}: {row.state}, {row.reason}") for row in rows)
 
 
 def unknown(why: HostIPsecError | str) -> Said:
@@ -122,7 +121,7 @@ def _resting(seen: Look) -> Iterator[str]:
 def _of_the_host(seen: Look, report: Report) -> Iterator[tuple[Status, str]]:
     """Yield what is not well beside connections."""
     unread = seen.unread
-    if not report.answered:
+    if not report.answered and report.connections:
         why = unread.get("charon", "")
         yield (Status.CRITICAL, f"charon does not answer ({why})" if why else "charon does not answer")
     if report.unsure:

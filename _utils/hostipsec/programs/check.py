@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NoReturn, Optional
 
-from .. import paths
+from .. import arguments, paths
 from ..emergency import orders
 from ..errors import HostIPsecError
 from ..faces import plugin
@@ -32,6 +32,7 @@ from ..system import processes
 TIMEOUT = 15.0
 PAUSE = 2.0  # seconds before the second look: what is just being replaced is there by then
 SUDO = ("sudo", "-n", "--")
+NOTHING = Report((), answered=False)  # was looked at
 EPILOG = """\
 exit status:
   0  OK        every connection that is configured is as it should be
@@ -70,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _end(plugin.unknown(f"{message}; see check_ipsec --help"))
+        said = plugin.unknown(f"{message}; see check_ipsec --help")
+        _print(said.lines())
+        _end(said.status)
 
 
 def _range(text: str) -> Range:
@@ -82,52 +85,48 @@ def _range(text: str) -> Range:
 
 def _seconds(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to 600")
-    return value
+        return arguments.seconds("seconds", text, 1, 600)
+    except HostIPsecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(given: Optional[Sequence[str]] = None) -> int:
     """Check, print, and return the exit status."""
-    begin = time.monotonic()
-    options = parser().parse_args(arguments)
+    end = time.monotonic()
+    options = parser().parse_args(given)
+    end += options.timeout
     if os.geteuid() != 0:
-        return _by_sudo(sys.argv[1:] if arguments is None else arguments, options.timeout)
-    signal.signal(signal.SIGALRM, functools.partial(_too_late, options.timeout))
+        return _by_sudo(sys.argv[1:] if given is None else given, options)
+    why = f"no verdict within {options.timeout:g} s: charon, the kernel or the disk hangs"
+    _when_late(plugin.unknown(why), NOTHING, options)
     signal.setitimer(signal.ITIMER_REAL, options.timeout)
     try:
-        return _checked(options, begin + options.timeout)
+        found, shown = _checked(options, end)
     except HostIPsecError as error:
-        _print(plugin.unknown(error).lines())
-        return plugin.Status.UNKNOWN
+        found, shown = plugin.unknown(error), NOTHING
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+    return _tell(found, shown, options)
 
 
-def _checked(options: argparse.Namespace, end: float) -> int:
+def _checked(options: argparse.Namespace, end: float) -> tuple[Said, Report]:
+    """Look, and once more where something is not well; by the end of the time the first look counts."""
+    found, shown = _judged(options)
+    if shown.trouble and time.monotonic() + PAUSE + paths.CALL_DEADLINE < end:
+        _when_late(found, shown, options)
+        time.sleep(PAUSE)
+        found, shown = _judged(options)
+    return found, shown
+
+
+def _judged(options: argparse.Namespace) -> tuple[Said, Report]:
     known = record.found()
     if not known.record.connections and (known.wrong or known.guessed):
         raise HostIPsecError(known.wrong or orders.UNRECORDED)
-    seen, report = _look(known)
-    shown = _shown(seen, report, options)
-    if shown.trouble and time.monotonic() + PAUSE + paths.CALL_DEADLINE < end:
-        time.sleep(PAUSE)
-        seen, report = _look(known)
-        shown = _shown(seen, report, options)
-    found = plugin.said(seen, report, shown, Limits(options.warning, options.critical))
-    if options.json:
-        _print([json.dumps(plugin.as_plain(found, shown), indent=2)])
-    else:
-        _print(found.lines(options.verbose > 0, shown.connections if options.verbose > 1 else found.rows))
-    return found.status
-
-
-def _look(known: record.Found) -> tuple[Look, Report]:
     seen = observation.watched(observation.by_record(known))
-    return seen, look.judged(seen)
+    report = look.judged(seen)
+    shown = _shown(seen, report, options)
+    return plugin.said(seen, report, shown, Limits(options.warning, options.critical)), shown
 
 
 def _shown(seen: Look, report: Report, options: argparse.Namespace) -> Report:
@@ -141,26 +140,35 @@ def _shown(seen: Look, report: Report, options: argparse.Namespace) -> Report:
     return shown
 
 
-def _too_late(timeout: float, *_: object) -> NoReturn:
-    _end(plugin.unknown(f"no verdict within {timeout:g} s: charon, the kernel or the disk hangs"))
+def _tell(found: Said, shown: Report, options: argparse.Namespace) -> int:
+    if options.json:
+        _print([json.dumps(plugin.as_plain(found, shown), indent=2)])
+    else:
+        rows = ((), found.rows, shown.connections)[min(options.verbose, 2)]
+        _print(found.lines(rows))
+    return found.status
 
 
-def _end(found: Said) -> NoReturn:
-    _print(found.lines())
+def _when_late(found: Said, shown: Report, options: argparse.Namespace) -> None:
+    """Have this said, and the process end, where the time is over."""
+    signal.signal(signal.SIGALRM, lambda *_: _end(_tell(found, shown, options)))
+
+
+def _end(status: int) -> NoReturn:
     sys.stdout.flush()
-    os._exit(found.status)
+    os._exit(status)
 
 
-def _by_sudo(arguments: Sequence[str], timeout: float) -> int:
+def _by_sudo(given: Sequence[str], options: argparse.Namespace) -> int:
     """Do the same as root, whose answer is given on; what is no answer of ours is UNKNOWN."""
-    found = processes.run([*SUDO, str(paths.here.check), *arguments], timeout + PAUSE)
+    found = processes.run([*SUDO, str(paths.here.check), *given], options.timeout + PAUSE)
     text = found.stdout.rstrip("\n")
     if text.startswith((f"{plugin.PREFIX} ", "{")) and found.status in list(plugin.Status):
         _print([text])
         return found.status
     why = " ".join(found.text.split()) or f"exit status {found.status}"
-    _print(plugin.unknown(f"only root may look, and sudo does not let {_who()} ({why})").lines())
-    return plugin.Status.UNKNOWN
+    said = plugin.unknown(f"only root may look, and sudo does not let {_who()} ({why})")
+    return _tell(said, NOTHING, options)
 
 
 def _who() -> str:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from .. import paths
+from .. import arguments, paths
 from ..emergency import orders
 from ..errors import HostIPsecError, NothingMeantError
 from ..store import hold, holdfile, record
@@ -85,18 +85,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 3600")
-    return value
+        return arguments.deadline(text, 0)
+    except HostIPsecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(given: Optional[Sequence[str]] = None) -> int:
     """Do what the command line says."""
     found = parser()
-    options = found.parse_args(arguments)
+    options = found.parse_args(given)
     try:
         taking = orders.hold(options.reason, who(), _scope(options), options.span, _now())
     except HostIPsecError:
