@@ -56,6 +56,8 @@ class Paths:
         self.lock = self.locks / "hold.lock"
         self.starting = self.locks / "starting.lock"  # connections, one process at a time
         self.lock_of_before = run / "hostipsec.lock"  # of releases whose lock anybody could hold
+        self.sample = self.locks / "state.json"  # what the keeper's last look found, for faces of monitoring
+        self.totals = self.state / "counters.json"  # that only grow, over every restart
         self.keeper_beat = run / "hostipsec-keeper.beat"  # when the keeper looked last, seconds since boot
         # what we bring
         self.engine = self.root / "usr/local/lib/hostipsec"

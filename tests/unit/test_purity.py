@@ -56,6 +56,7 @@ PURE = (
     "health.look",
     "health.repair",
     "health.report",
+    "health.sample",
     "health.selectors",
     "health.winning",
     "kernel.ciphers",
