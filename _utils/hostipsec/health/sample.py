@@ -1,8 +1,8 @@
 """A sample of a host: what the keeper's last look found, as values that every face of monitoring renders.
 
-The keeper writes one a look (``store/samples``); metrics, Graphite and the beacon read it, and look at nothing
-else. Times are seconds since 1970 (UTC); None is what is not known. Totals only grow, over rekeyings, a restart
-of charon and a reboot; what a face shows of them is a counter.
+The keeper writes one a look (``store/samples``); metrics, Graphite and the beacon read it, and look at
+nothing else. Times are seconds since 1970 (UTC); None is what is not known. Totals only grow, over rekeyings,
+a restart of charon and a reboot; what a face shows of them is a counter.
 """
 
 from __future__ import annotations
