@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import salt._logging.impl
 import salt.client
+import salt.utils.event
 import yaml
 
 import authorities
@@ -43,11 +44,11 @@ def serve(directory: Path) -> None:
     subprocess.run(["sh", "-euc", commands], check=True)
 
 
-def write_pillar(directory: Path, data: object) -> None:
+def write_pillar(directory: Path, data: object, **beside: object) -> None:
     """Give the fleet a pillar; ``data`` stands below ``ipsec``."""
     directory.mkdir(exist_ok=True)
     shutil.copy(ROOT / "pillar/top.sls.example", directory / "top.sls")
-    (directory / "ipsec.sls").write_text(json.dumps({"ipsec": data}))  # JSON is YAML
+    (directory / "ipsec.sls").write_text(json.dumps({"ipsec": data, **beside}))  # JSON is YAML
 
 
 @pytest.fixture(scope="session")
@@ -154,9 +155,9 @@ class Fleet:
         assert sorted(found) == [HUB, EDGE], f"not both minions answered: {sorted(found)}"
         return {host: list(answers) for host, answers in found.items()}
 
-    def pillar(self, data):
-        """Give both minions a pillar."""
-        write_pillar(self.place / "pillar", data)
+    def pillar(self, data, **beside):
+        """Give both minions a pillar: what stands below ``ipsec``, and beside it."""
+        write_pillar(self.place / "pillar", data, **beside)
         self.values("saltutil.refresh_pillar", wait=True)
 
 
@@ -178,3 +179,11 @@ def salted(fleet, synced, data):
     yield fleet
     if json.loads((fleet.place / "pillar/ipsec.sls").read_text()) != {"ipsec": data}:
         fleet.pillar(data)
+
+
+@pytest.fixture
+def bus(fleet):
+    """Return a function that waits for the next event on the master's bus whose tag begins so; None."""
+    with salt.utils.event.get_event("master", opts=fleet.master.config, listen=True) as found:
+        found.connect_pub()
+        yield lambda tag, wait: found.get_event(wait, tag, full=True, match_type="startswith")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import time
 
 import pytest
 from conftest import EDGE, HUB
+
+from hostipsec.health import sample as samples
+from hostipsec.health.sample import Decision, Sample
 
 WAYS_OUT = (
     "salt://pillar/ipsec.sls",
@@ -41,6 +46,7 @@ def test_sync_all_brings_every_part(synced):
         assert brought["modules"] == ["modules.ipsec", "modules.ipsec_host"]
         assert brought["states"] == ["states.ipsec"]
         assert brought["output"] == ["output.ipsec"]
+        assert brought["beacons"] == ["beacons.ipsec"]
         assert {"utils.hostipsec.pillar.topology", "utils.hostipsec.charon.vicisession"} < {*brought["utils"]}
 
 
@@ -52,6 +58,7 @@ def test_a_minion_sees_the_served_parts_and_nothing_else(salted):
             "_utils",
             "_output",
             "_runners",
+            "_beacons",
             "ipsec",
         }
         assert [name for name in files if name.endswith((".md", ".yaml", ".example"))] == []
@@ -165,3 +172,17 @@ def test_an_argument_that_is_none(salted):
     for found, status in salted.run("ipsec.status", nonsense=1).values():
         assert "nonsense" in str(found)
         assert status != 0
+
+
+def test_what_changed_comes_to_the_master_s_bus(salted, data, bus):
+    """The beacon of the pillar, synced, in the minion's own loop."""
+    sample, hold = salted.place / "state.json", Decision("all connections", "root", "T1", 1764150000.0)
+    salted.pillar(data, beacons={"ipsec": [{"interval": 1}, {"sample": str(sample)}]})
+    told, end = {}, time.monotonic() + 60
+    while {*told} != {HUB, EDGE}:
+        assert time.monotonic() < end, f"told within 60 s by {sorted(told)}"
+        sample.write_text(json.dumps(samples.plain(Sample(time.time(), HUB, holds=(hold,)))))
+        event = bus("salt/beacon/", 1)
+        if event:
+            told[event["data"]["id"]] = event["tag"], event["data"]["reason"]
+    assert told == {host: (f"salt/beacon/{host}/ipsec/hold/set", "T1") for host in (HUB, EDGE)}
