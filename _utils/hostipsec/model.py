@@ -231,6 +231,9 @@ class KernelState(NamedTuple):
     algorithm: str = ""
     age: Optional[int] = None  # seconds
     mark: str = ""  # what packets must have, or get: a mark, an interface's number; charon gives ours none
+    replays: int = 0  # packets that came twice, or after the window had passed them
+    failures: int = 0  # packets that did not pass the integrity check
+    sequence: Optional[int] = None  # number of the last packet out; None with ESN, whose numbers do not end
 
     @property
     def larval(self) -> bool:

@@ -20,7 +20,8 @@ from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, overtaken, 
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
-from hostipsec.programs.keeper import SURPLUS, Keeper, Repair, Start
+from hostipsec.programs.keeper import Keeper
+from hostipsec.programs.parts import SURPLUS, Repair, Start
 from hostipsec.store import hold, holdfile, record
 from hostipsec.store.hold import Hold
 from hostipsec.store.record import Record

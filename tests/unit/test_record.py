@@ -35,6 +35,8 @@ FULL = Record(
     (connection(5)._replace(left=ip_address("0.0.0.0")),),
     (connection(6),),
     "esams",
+    "me.x.example",
+    {"cp2.x.example": "codfw", "cp3.x.example": "eqiad"},
 )
 
 
@@ -53,7 +55,8 @@ ENTRY = (
 
 def test_a_record_without_connections_says_no_site():
     """It has no sum, and releases of before know no more keys there."""
-    assert record.render(Record(site="esams")) == record.render(Record())
+    placed = Record(site="esams", host="me.x.example", sites={"cp2.x.example": "codfw"})
+    assert record.render(placed) == record.render(Record())
 
 
 @pytest.mark.parametrize("site", ["5", '["esams"]', "null", '"es\\u001bams"'])

@@ -327,9 +327,9 @@ def test_the_keeper_leaves_routes_to_a_state_that_wrote_the_record_since_the_loo
     """It laid routes again that the state had just removed: seen where a pass takes seconds."""
     write(record, 1450)
     keeping = keeper.Keeper()
-    keeping.parts = (lambda _: write(record, None, 0),)
+    keeping.parts = {lambda _: write(record, None, 0): "hold"}
     keeping.once()
-    keeping.parts = (lambda _: record.unlink(),)
+    keeping.parts = {lambda _: record.unlink(): "hold"}
     write(record, 1450)
     keeping.once()
     assert applied == []

@@ -21,8 +21,8 @@ def test_states(version):
         sa.children[0] for sa in recordings.vici(f"{version}-transport").ike_sas if sa.name == "west_v4"
     )
     gcm = {"mode": "transport", "reqid": child.reqid, "algorithm": "rfc4106(gcm(aes))"}
-    out = KernelState("10.9.0.1", "10.9.0.2", child.spi_out, bytes=42, packets=3, **gcm)
-    back = KernelState("10.9.0.2", "10.9.0.1", child.spi_in, bytes=126, packets=3, **gcm)
+    out = KernelState("10.9.0.1", "10.9.0.2", child.spi_out, bytes=42, packets=3, sequence=3, **gcm)
+    back = KernelState("10.9.0.2", "10.9.0.1", child.spi_in, bytes=126, packets=3, sequence=0, **gcm)
     assert [state for state in found if ":" not in state.src] == [out, back]
 
 

@@ -16,13 +16,14 @@ from ..certificates import names
 from ..charon import credentials
 from ..model import Charon, Connection, IkeSA, Settings
 from ..store import present, record
-from ..store.record import Record
+from ..store.record import Place, Record
 from ..strongswan import defaults, difference, proposals, render, sections
 from ..strongswan.difference import Difference
 from ..strongswan.sections import Configuration, Secret
 from ..system import files, service
 
 _GOING = ("DELETING", "DESTROYING")
+_NOWHERE = Place()
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def wanted(
     binding: Mapping[str, str] = MappingProxyType({}),
     barred: Sequence[Connection] = (),
     resting: Sequence[Connection] = (),
-    site: str = "",
+    place: Place = _NOWHERE,
     kept: Optional[frozenset[str]] = None,
     expected: Optional[credentials.Expected] = None,
 ) -> Wanted:
@@ -130,7 +131,7 @@ def wanted(
     ``certificate`` is the file name below /etc/ipsec.d/certs; ``binding`` are the options that bind peers to
     a CA, none for any CA that charon has. The connections named in ``held`` are in the files, but charon is
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
-    would be beside them if no end were in maintenance. ``site`` is the host's. ``kept`` are connections of
+    would be beside them if no end were in maintenance. ``place`` is the host's. ``kept`` are connections of
     others that go on; None where there are none of others to be included. ``expected`` is what charon is to
     have of certificates.
     """
@@ -138,7 +139,7 @@ def wanted(
     named = (certificate, secret, held, keeper, binding, kept is not None)
     value = sections.configuration(connections, settings, *named)
     warn_days = settings.certificates.warn_days
-    told = (tuple(barred), tuple(resting), site)
+    told = (tuple(barred), tuple(resting), *place)
     recorded = Record(tuple(connections), settings.mtu, warn_days, *told)
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),

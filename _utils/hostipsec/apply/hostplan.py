@@ -112,9 +112,9 @@ def wanted(
     certificate_name = copies.certificate_name(identifier, credentials.certificate)
     key = Secret(credentials.key.secrets_keyword, copies.key_name(identifier, credentials.certificate))
     named = (certificate_name, key, held, credentials.binding)
-    site = str(member.host.labels.get("site", ""))
+    place = record.Place(member.site, identifier, member.sites)
     kept = existing.look(member.connections).names if existing.is_kept(member) else None
-    beside = (member.barred, member.resting, site, kept)
+    beside = (member.barred, member.resting, place, kept)
     return configuration.wanted(member.connections, settings, *named, *beside, credentials.expected)
 
 

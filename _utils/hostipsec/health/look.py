@@ -43,6 +43,9 @@ class Look(NamedTuple):
         Connection, ...
     ] = ()  # left out since an end is in maintenance: what is left is no trouble
     absent: Mapping[Address, str] = _ALL_THERE  # addresses of connections that are not here, and why
+    host: str = ""  # its name, as its peers call it; this and its place where the record tells
+    site: str = ""
+    sites: Mapping[str, str] = _NOTHING  # of its peers
 
     @property
     def plane(self) -> str:

@@ -6,12 +6,16 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Optional
 
 from ..errors import HostIPsecError
 from ..model import Kernel, KernelPolicy, KernelState
 
 _ALGORITHM = re.compile(r"^\t(?:aead|enc|auth|auth-trunc) (\S+)", re.MULTILINE)
 _CURRENT = re.compile(r"lifetime current:\s+(\d{1,20})\(bytes\), (\d{1,20})\(packets\)")
+_STATS = re.compile(r"\s+replay-window (\d{1,20}) replay (\d{1,20}) failed (\d{1,20})")
+_OUT = re.compile(r" oseq 0x([0-9a-f]{1,8})\b")
+_ESN = re.compile(r"^\t(?:replay-window .*?)?flag .*\besn\b", re.MULTILINE)
 _ADDED = re.compile(r"^\t  add (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) use ", re.MULTILINE)
 _IDENTITY = re.compile(r"^\tproto (\S+) spi 0x([0-9a-f]{8})\S* reqid (\d{1,10})\S* mode (\S+)", re.MULTILINE)
 _HEAD = re.compile(r"src (\S+) dst (\S+)((?: .*?)??)(?: uid \d+)? *$", re.MULTILINE)
@@ -90,6 +94,7 @@ def _state(block: str) -> KernelState:
     head, identity, current = _HEAD.match(block), _IDENTITY.search(block), _CURRENT.search(block)
     if head is None or identity is None or not all(map(_is_selector, head.groups()[:2])):
         raise _unreadable("state", block)
+    replays, failures = _refused(block)
     return KernelState(
         src=head.group(1),
         dst=head.group(2),
@@ -101,7 +106,23 @@ def _state(block: str) -> KernelState:
         packets=int(current.group(2)) if current else 0,
         algorithm="/".join(_ALGORITHM.findall(block)),
         mark=" ".join(_MARKED.findall(block)),
+        replays=replays,
+        failures=failures,
+        sequence=_sequence(block),
     )
+
+
+def _refused(block: str) -> tuple[int, int]:
+    """Return how many packets an SA refused: by their numbers, and by their integrity check."""
+    stats = _STATS.match(block.partition("\n\tstats:")[2])
+    passed, twice, failed = map(int, stats.groups()) if stats else (0, 0, 0)
+    return passed + twice, failed
+
+
+def _sequence(block: str) -> Optional[int]:
+    """Return the number of the last packet out; None with ESN, and where it is not told."""
+    out = _OUT.search(block, block.find("\n\tanti-replay "))
+    return None if out is None or ("esn" in block and _ESN.search(block)) else int(out[1], 16)
 
 
 def added(text: str) -> Mapping[tuple[str, str], str]:

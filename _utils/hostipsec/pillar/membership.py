@@ -31,6 +31,18 @@ class Membership:
         return tuple(sorted({connection.peer for connection in self.connections}))
 
     @property
+    def site(self) -> str:
+        """Return the label ``site`` of the host; empty where it has none."""
+        return str(self.host.labels.get("site", ""))
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """Return the label ``site`` of the peers that have one, by minion id."""
+        peers = set(self.peers)
+        every = ((one.id, one.labels.get("site")) for one in self.fleet.hosts if one.id in peers)
+        return {peer: str(label) for peer, label in every if label is not None}
+
+    @property
     def subject(self) -> str:
         """Return the subject that peers expect in this host's certificate."""
         return topology.subject(self.fleet, self.host)

@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from .. import paths, unicast
@@ -29,6 +30,14 @@ _UNSUMMED = frozenset(("connections", "mtu", "warn_days"))  # what a record of t
 _CURE = "apply state ipsec again"
 
 
+class Place(NamedTuple):
+    """Where a host is, by the labels of the pillar, and what its peers call it."""
+
+    site: str = ""
+    host: str = ""
+    sites: Mapping[str, str] = MappingProxyType({})
+
+
 class Record(NamedTuple):
     """What programs without the pillar have to know of it."""
 
@@ -38,6 +47,8 @@ class Record(NamedTuple):
     barred: tuple[Connection, ...] = ()  # blocked, and none of charon's: see ``topology.barred``
     resting: tuple[Connection, ...] = ()  # left out since an end is in maintenance
     site: str = ""  # the host's label, for an emergency on a day on which the pillar does not tell
+    host: str = ""  # its minion id, as its peers call it
+    sites: Mapping[str, str] = MappingProxyType({})  # labels of its peers, of those that have one
 
     @property
     def names(self) -> frozenset[str]:
@@ -121,7 +132,9 @@ def _decoded(content: bytes) -> Record:
 def render(record: Record) -> str:
     """Return the record as JSON, one connection a line."""
     told_of = bool(record.guarded or record.resting)
-    rest = {"mtu": record.mtu, "warn_days": record.warn_days, "site": record.site if told_of else ""}
+    rest: dict[str, object] = {"mtu": record.mtu, "warn_days": record.warn_days}
+    if told_of:
+        rest.update(site=record.site, host=record.host, sites=dict(sorted(record.sites.items())))
     told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
     parts = [f'"connections": [\n{_lines(record.connections)}\n]']
     others = {"barred": record.barred, "resting": record.resting}
@@ -151,8 +164,9 @@ def parse(text: str) -> Record:
         shall, barred, resting = (
             _connections(found.get(key, ())) for key in ("connections", "barred", "resting")
         )
-        site = _text(found.get("site", ""))
-        return Record(shall, barred=barred, resting=resting, site=site, **rest)
+        site, host = (_text(found.get(key, "")) for key in ("site", "host"))
+        sites = {_text(peer): _text(label) for peer, label in found.get("sites", {}).items()}
+        return Record(shall, barred=barred, resting=resting, site=site, host=host, sites=sites, **rest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
 

@@ -1,0 +1,137 @@
+"""Where samples are made: what the keeper leaves of each of its looks, for every face of monitoring."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Optional
+
+from .. import paths
+from ..errors import HostIPsecError
+from ..kernel import guard
+from ..model import Charon
+from ..store import samples
+from . import look as looks
+from . import sample as sampled
+from . import sampling
+from . import totals as counting
+from .look import Look
+from .sample import Sample
+from .sampling import Facts
+from .totals import Totals
+
+WRITTEN = 60.0  # seconds between two times that the totals are written
+APART = 30.0  # seconds at least between the two looks from which one-way is judged
+
+log = logging.getLogger("hostipsec-keeper")
+
+
+class Earlier:
+    """An earlier look at the same charon: APART seconds old, and no older than twice that."""
+
+    def __init__(self) -> None:
+        self._old: Optional[tuple[float, Charon]] = None
+        self._new: Optional[tuple[float, Charon]] = None
+
+    def before(self, seen: Optional[Charon], now: float) -> Optional[Charon]:
+        """Take in a look; return the earlier one, None where there is none."""
+        if seen is None or (self._new and _restarted(self._new[1], seen)):
+            self._old = self._new = None
+        if seen is None:
+            return None
+        if self._new is None or now - self._new[0] >= APART:
+            self._old, self._new = self._new, (now, seen)
+        return self._old[1] if self._old else None
+
+
+def _restarted(before: Charon, now: Charon) -> bool:
+    """Whether its numbers of SAs may have begun anew."""
+    return before.uptime is None or now.uptime is None or now.uptime < before.uptime
+
+
+class Sampler:
+    """Leaves a sample of each look, and remembers what has to be remembered between them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.earlier = Earlier()
+        self.previous: Optional[Sample] = None  # of connections
+        self.totals = Totals()
+        self.known = False  # whether the totals of before were read
+        self.written = clock()
+
+    def __call__(self, look: Look, took: float, actions: Mapping[str, int]) -> Sample:
+        """Leave the sample of a look; returns it. Raises HostIPsecError where it cannot be left."""
+        report = looks.judged(look, self.earlier.before(look.charon, self.clock()))
+        facts = Facts(_machine(), guard_missing=_guard_missing(look), applied=_applied(), took=took)
+        shown = self._remembered()
+        self.totals = counting.counted(self.totals, look, report.managed)
+        self._acted(shown, actions)
+        found = sampling.sample(look, report, self.totals, facts, self.previous)
+        self.previous = found
+        return self._left(found)
+
+    def blind(self, why: str, severity: str) -> Sample:
+        """Leave one that says that it is not known what shall run here, and nothing of connections."""
+        self._acted(self._remembered(), {})
+        facts = Facts(_machine(), applied=_applied())
+        return self._left(sampling.blind({"record": why}, time.time(), severity, self.totals, facts))
+
+    def close(self) -> None:
+        """Write the totals, at the end."""
+        if self.known:
+            samples.write_totals(counting.render(self.totals))
+
+    def _left(self, found: Sample) -> Sample:
+        samples.write(sampled.plain(found))
+        if self.clock() - self.written >= WRITTEN:
+            self.written = self.clock()
+            self.close()
+        return found
+
+    def _acted(self, shown: Optional[Sample], actions: Mapping[str, int]) -> None:
+        self.totals = self.totals._replace(actions=counting.added(self.totals.actions, actions))
+        if shown:
+            self.totals = counting.at_least(self.totals, shown)
+
+    def _remembered(self) -> Optional[Sample]:
+        """Read at first what the keeper before left; return its last sample."""
+        if self.known:
+            return None
+        self.known = True
+        self.previous, wrong = _last()
+        try:
+            text = samples.read_totals()
+            self.totals = Totals() if text is None else counting.parse(text)
+        except HostIPsecError as error:
+            wrong = str(error)
+        if wrong:
+            log.warning("%s", wrong)
+        return self.previous
+
+
+def _last() -> tuple[Optional[Sample], str]:
+    try:
+        found = samples.read()
+        return (None if found is None else sampled.parse(found)), ""
+    except HostIPsecError as error:
+        return None, str(error)
+
+
+def _machine() -> str:
+    return socket.gethostname()
+
+
+def _applied() -> Optional[float]:
+    """Return when a state wrote the record last."""
+    try:
+        return paths.here.record.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _guard_missing(look: Look) -> Optional[int]:
+    """Return how many policies of stage ``require`` are not in the kernel; None where it was not read."""
+    return len(guard.difference(look.guarded, look.kernel.policies)[0]) if look.kernel else None
