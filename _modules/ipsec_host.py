@@ -40,6 +40,8 @@ def facts():
         names and values
     ``vici``
         whether strongSwan's Python library is to be installed for Salt
+    ``metrics``
+        ``arguments`` of the program that serves them, none where nobody asks for any; and ``textfile``
 
     CLI Example:
 

@@ -33,6 +33,12 @@ RICH = {
     "vici": False,
     "mtu": 1450,
     "addresses": ["mine", "dns"],
+    "metrics": {
+        "textfile": "/var/lib/x",
+        "http": "[::]:9815",
+        "graphite": "g.example:2003",
+        "clear_text": True,
+    },
 }
 
 

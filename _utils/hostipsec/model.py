@@ -87,6 +87,21 @@ class Meant(NamedTuple):
     kept: frozenset[str] = frozenset()  # connections of others, which go on beside ours
 
 
+class Metrics(NamedTuple):
+    """Where the metrics of a host go; empty: not there."""
+
+    textfile: str = ""  # a directory that node_exporter reads
+    http: str = ""  # ADDRESS:PORT to be scraped at
+    graphite: str = ""  # HOST:PORT that takes Graphite's plaintext
+    clear_text: bool = False  # count what goes in the clear between hosts of the mesh
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Return the command line of the program that serves them; empty where nobody asks for any."""
+        asked = {"--textfile": self.textfile, "--http": self.http, "--graphite": self.graphite}
+        return tuple(f"{option}={value}" for option, value in asked.items() if value)
+
+
 class Settings(NamedTuple):
     """All of the pillar but hosts, rules and expectations."""
 
@@ -101,6 +116,7 @@ class Settings(NamedTuple):
     vici: bool = True  # install strongSwan's Python library for Salt
     mtu: Optional[int] = None
     existing: str = ""  # keep or replace: connections that a host had before; empty: nobody has decided
+    metrics: Metrics = Metrics()
 
 
 class Fleet(NamedTuple):

@@ -15,6 +15,7 @@ import yaml
 
 import fleets
 from hostipsec.errors import PillarError
+from hostipsec.model import Metrics
 from hostipsec.pillar import addressed, membership, pillar
 from hostipsec.pillar import settings as settings_module
 from hostipsec.pillar.found import Found
@@ -265,6 +266,47 @@ CASES = [
     ("sysctl", {"net.ipv4.tcp_rmem": [1, 2]}, "ipsec:sysctl:net.ipv4.tcp_rmem", ["a list", "several"]),
     ("mtu", True, "ipsec:mtu", ["True", "1280"]),
     ("packages", "strongswan", "ipsec:packages", ["'strongswan'", "a list"]),
+    ("metrics", "[::]:9815", "ipsec:metrics", ["'[::]:9815'", "a mapping"]),
+    (
+        "metrics",
+        {"prometheus": 9815},
+        "ipsec:metrics:prometheus",
+        ["unknown key", "graphite, http, textfile"],
+    ),
+    ("metrics", {"clear_text": "yes"}, "ipsec:metrics:clear_text", ["'yes'", "true or false"]),
+    *(
+        ("metrics", {"textfile": value}, "ipsec:metrics:textfile", [repr(value), "an absolute path"])
+        for value in (
+            9,
+            "prom",
+            "/",
+            "/a/../b",
+            "/a b",
+            "/a%i",
+            "/a$HOME",
+            "/a;b",
+            "/home/x",
+            "/tmp",
+            "/a\n/b",
+        )
+    ),
+    *(
+        ("metrics", {"http": value}, "ipsec:metrics:http", [repr(value), "ADDRESS:PORT"])
+        for value in (9815, ":9815", "*:9815", "::1:9815", "localhost:9815", "[10.0.0.1]:9815", "0.0.0.0:80")
+    ),
+    *(
+        ("metrics", {"graphite": value}, "ipsec:metrics:graphite", [repr(value), "HOST:PORT"])
+        for value in (
+            "graphite",
+            "a b:2003",
+            "-a:2003",
+            "a..b:2003",
+            "1.2.3:2003",
+            "g:0",
+            "g:65536",
+            "%h:2003",
+        )
+    ),
     ("packages", ["a b"], "ipsec:packages", ["'a b'"]),
 ]
 
@@ -458,6 +500,24 @@ def test_every_key_of_the_pillar_is_read():
     assert settings.certificates.subject == "O=Example, CN={id}"
     assert (settings.certificates.crl, settings.certificates.warn_days) == ("/etc/puppet/ssl/crl.pem", 30)
     assert (settings.vici, settings.mtu) == (False, 1450)
+
+
+def test_where_metrics_go():
+    asked = {
+        "textfile": "/var/lib/prometheus/node-exporter",
+        "http": "[::]:9815",
+        "graphite": "graphite.example:2003",
+    }
+    found = pillar.read({**fleets.star(1), "metrics": {**asked, "clear_text": True}}).settings.metrics
+    assert found == Metrics(**asked, clear_text=True)
+    assert found.arguments == tuple(f"--{key}={value}" for key, value in asked.items())
+    for none in ({}, {"metrics": None}, {"metrics": {}}, {"metrics": {"clear_text": True}}):
+        assert pillar.read({**fleets.star(1), **none}).settings.metrics.arguments == ()
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1:2003", "[2001:db8::1]:1", "g:65535", "a-b.example.:2003"])
+def test_where_graphite_can_be(text):
+    assert pillar.read({**fleets.star(1), "metrics": {"graphite": text}}).settings.metrics.graphite == text
 
 
 def test_certificates_from_files():

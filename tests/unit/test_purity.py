@@ -73,6 +73,7 @@ PURE = (
     "pillar.expected",
     "pillar.found",
     "pillar.membership",
+    "pillar.metrics",
     "pillar.pillar",
     "pillar.reader",
     "pillar.selection",

@@ -176,4 +176,5 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
         "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
         "sysctl": hostplan.sysctls(settings),
         "vici": settings.vici,
+        "metrics": {"arguments": list(settings.metrics.arguments), "textfile": settings.metrics.textfile},
     }

@@ -10,7 +10,7 @@ from ..errors import Problem, nearest
 from ..model import Certificates, Settings
 from ..strongswan import catalog, defaults, options, ranges, rdn, sections, strength
 from ..strongswan.kinds import is_safe, shown
-from . import system
+from . import metrics, system
 from .reader import Reader
 
 KEYS = (
@@ -24,6 +24,7 @@ KEYS = (
     "vici",
     "mtu",
     "existing",
+    "metrics",
 )
 CERTIFICATE_KEYS = {
     "puppet": ("source", "ssldir", "subject", "warn_days"),
@@ -55,6 +56,7 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
         vici=reader.boolean(top.get("vici", True), "ipsec:vici"),
         mtu=_mtu(reader, top.get("mtu")),
         existing=_existing(reader, top.get("existing")),
+        metrics=metrics.read(reader, top.get("metrics")),
     )
 
 
