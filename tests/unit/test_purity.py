@@ -28,6 +28,8 @@ PURE = (
     "emergency.pins",
     "emergency.stopped",
     "errors",
+    "faces.exposition",
+    "faces.metrics",
     "faces.plugin",
     "fleet.alike",
     "fleet.answers",

@@ -1,0 +1,298 @@
+"""The table of metrics and its renderings, from samples made by hand; read back by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hostipsec.errors import HostIPsecError
+from hostipsec.faces import exposition, metrics
+from hostipsec.health.report import STATES
+from hostipsec.health.sample import STALE, Decision, Process, Sample, Sampled, Traffic, plain
+
+NOW = 1764151200.0
+KEYS = [
+    *("ike-rekey-init", "ike-rekey-resp", "child-rekey", "invalid", "invalid-spi"),
+    *(
+        f"{exchange}-{way}-{kind}"
+        for exchange in ("ike-init", "ike-auth", "create-child", "info")
+        for way in ("in", "out")
+        for kind in ("req", "resp")
+    ),
+]
+PRIORITIES = ("critical", "high", "medium", "low")
+PROCESS = Process(
+    *("5.9.8", "vici", "kernel", NOW - 1000.5, 20 << 20, 16, 11),
+    busy=dict.fromkeys(PRIORITIES, 1),
+    queued=dict.fromkeys(PRIORITIES, 0),
+    scheduled=281,
+    ike_sas=140,
+    half_open=0,
+    heap={"total": 1 << 22, "used": 1 << 21, "free": 1 << 21},
+)
+
+
+def connection(number: int, **more: object) -> Sampled:
+    peer = f"cp{number:04d}.codfw.example"
+    told = {
+        "stage": "start",
+        "sites": "codfw-eqiad",
+        "pair": f"cp1001-cp{number:04d}",
+        "state": "established",
+        "severity": "ok",
+        "reason": "TRANSPORT",
+        "expected": True,
+        "up": True,
+        "held": False,
+        "established": NOW - 600.25,
+        "rekey": NOW + 2000,
+        "last_in": NOW - 1,
+        "last_out": NOW - 2,
+        "sequence": 0.01,
+        "received": Traffic(840, 10),
+        "sent": Traffic(2**40, 12),
+        "clear_in": 0,
+        "clear_out": 3,
+    }
+    return Sampled(f"cp{number:04d}_v4", peer, "v4", **{**told, **more})
+
+
+def sample(number: int, **more: object) -> Sample:
+    """Return a sample that knows all there is to know."""
+    errors = [f"XfrmInError{one}" for one in range(29)]
+    told = {
+        "site": "eqiad",
+        "connections": tuple(map(connection, range(number))),
+        "states": {**dict.fromkeys(STATES, 0), "established": number},
+        "charon": PROCESS,
+        "counters": dict.fromkeys(KEYS, 7),
+        "errors": dict.fromkeys(errors, 0),
+        "certificate": NOW + 86400,
+        "loaded": True,
+        "holds": (Decision("peer cp2*", "root", "T1", NOW - 60),),
+        "guard_missing": 0,
+        "actions": dict.fromkeys(("start", "end", "hold", "guard", "route"), 1),
+        "applied": NOW - 5000,
+        "took": 0.031,
+    }
+    return Sample(NOW - 3, "cp1001.eqiad.example", **{**told, **more})
+
+
+def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Read a text as Prometheus does; each series once."""
+    found = [
+        (one.name, tuple(sorted(one.labels.items())), one.value)
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    ]
+    assert max(Counter(found[:2] for found in found).values()) == 1
+    return {(name, labels): value for name, labels, value in found}
+
+
+def text_of(given: Sample, now: float = NOW) -> str:
+    """Return the text of a sample as the keeper leaves it in its file."""
+    content = json.dumps(plain(given)).encode()
+    return exposition.prometheus(metrics.families(metrics.seen(content, now)))
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """Return the one series with these labels, and any others."""
+    (found,) = [
+        value
+        for (one, there), value in read(text).items()
+        if one == name and labels.items() <= dict(there).items()
+    ]
+    return found
+
+
+# The table -------------------------------------------------------------------------------------
+
+
+def test_names_types_and_units_are_as_prometheus_wants_them():
+    names = [one.name for one in metrics.TABLE]
+    assert len(set(names)) == len(names)
+    for one in metrics.TABLE:
+        assert one.name.startswith("ipsec_")
+        assert one.name.endswith("_total") == (one.kind == metrics.COUNTER), one.name
+        assert one.help.endswith(".")
+        assert "\n" not in one.help
+        assert not {"instance", "job", "le", "quantile"} & {*one.labels}
+
+
+def test_all_of_it_is_told_and_read_back():
+    text = text_of(sample(2))
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    for one in metrics.TABLE:
+        found = families[one.name.removesuffix("_total")]
+        assert (found.type, found.documentation) == (one.kind, one.help)
+        assert {label for series in found.samples for label in series.labels} == {*one.labels}
+    labels = {
+        "peer": "cp0001.codfw.example",
+        "family": "v4",
+        "stage": "start",
+        "sites": "codfw-eqiad",
+        "pair": "cp1001-cp0001",
+    }
+    assert value(text, "ipsec_connection_bytes_total", **labels, direction="out") == 2**40
+    assert value(text, "ipsec_connection_established_timestamp_seconds", **labels) == NOW - 600.25
+    assert value(text, "ipsec_connection_up", **labels) == 1
+    assert value(text, "ipsec_ike_messages_total", exchange="init", direction="out", kind="request") == 7
+    assert value(text, "ipsec_source_up", source="keeper") == 1
+    assert value(text, "ipsec_info", host="cp1001.eqiad.example", strongswan="5.9.8", plane="kernel") == 1
+
+
+def test_140_connections_are_bounded():
+    """Each rekeying was a series of its own with exporters that label by the SA."""
+    assert len(read(text_of(sample(140)))) < 3000
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [("one-way", "ipsec_connection_one_way"), ("no xfrm", "ipsec_connection_kernel_missing")],
+)
+def test_why_it_does_not_carry(state, name):
+    broken = connection(1, state=state, up=False, duplicates=2, held=True, expected=False)
+    text = text_of(sample(0, connections=(connection(0), broken)))
+    peer = {"peer": "cp0001.codfw.example"}
+    assert value(text, name, **peer) == 1
+    assert value(text, name, peer="cp0000.codfw.example") == 0
+    found = {
+        key: value(text, f"ipsec_connection_{key}", **peer)
+        for key in ("up", "expected", "held", "duplicates")
+    }
+    assert found == {"up": 0, "expected": 0, "held": 1, "duplicates": 2}
+
+
+def test_what_is_not_known_is_absent_and_zero_is_told():
+    bare = connection(
+        0,
+        **dict.fromkeys(
+            ("established", "rekey", "last_in", "last_out", "sequence", "clear_in", "clear_out"), None
+        ),
+    )
+    given = Sample(NOW, "a", connections=(bare,), states={})
+    names = {name for name, _ in read(text_of(given))}
+    assert not [name for name in names if "timestamp" in name and "connection" in name]
+    assert not names & {
+        "ipsec_connection_sequence_used_ratio",
+        "ipsec_connection_cleartext_packets_total",
+        "ipsec_certificate_expiry_timestamp_seconds",
+        "ipsec_guard_policies_missing",
+        "ipsec_charon_threads",
+    }
+    assert value(text_of(given), "ipsec_charon_up") == 0
+    assert value(text_of(given), "ipsec_hold_since_timestamp_seconds") == 0
+    assert value(text_of(given), "ipsec_connection_losses_total") == 0
+
+
+@pytest.mark.parametrize("part", metrics.SOURCES[1:])
+def test_what_could_not_be_read_is_said(part):
+    text = text_of(sample(1, unread={part: "it hangs"}))
+    found = {source: value(text, "ipsec_source_up", source=source) for source in metrics.SOURCES}
+    assert found == {**dict.fromkeys(metrics.SOURCES, 1.0), part: 0.0}
+
+
+# A sample that says nothing --------------------------------------------------------------------
+
+OWN = {"ipsec_source_up", "ipsec_run_timestamp_seconds"}
+STALE_OWN = {*OWN, "ipsec_keeper_look_timestamp_seconds", "ipsec_info"}
+
+
+@pytest.mark.parametrize("age", [STALE + 1, 86400, -3600])
+def test_one_that_is_too_old_or_of_the_future_tells_of_no_connection(age):
+    """A textfile that nobody renewed told for ever that all was up (node_exporter#713)."""
+    text = text_of(sample(3), NOW - 3 + age)
+    assert {name for name, _ in read(text)} == STALE_OWN
+    assert value(text, "ipsec_source_up", site="eqiad", source="keeper") == 0
+    assert value(text, "ipsec_keeper_look_timestamp_seconds") == NOW - 3
+    assert value(text, "ipsec_info", host="cp1001.eqiad.example", strongswan="") == 1
+
+
+WHOLE = json.dumps(plain(sample(2))).encode()
+DAMAGED = {
+    "none": None,
+    "empty": b"",
+    "half": WHOLE[: len(WHOLE) // 2],
+    "no text": b"\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+    "a list": b"[]",
+    "of a later schema": json.dumps({**plain(sample(2)), "schema": 2}).encode(),
+    "a time that is a text": json.dumps({**plain(sample(2)), "time": "now"}).encode(),
+    "no time": json.dumps({**plain(sample(2)), "time": None}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_one_that_cannot_be_read_tells_of_itself_alone(name):
+    found = metrics.seen(DAMAGED[name], NOW)
+    assert "sample" in found.wrong
+    text = exposition.prometheus(metrics.families(found))
+    assert {name for name, _ in read(text)} == OWN
+    assert value(text, "ipsec_source_up", source="keeper") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"errors": ["x"]},
+        {"errors": {"XfrmInError": "many"}},
+        {"counters": None},
+        {"severity": "unheard of"},
+        {"site": 5},
+        {"connections": [{**plain(sample(1))["connections"][0], "losses": {}}]},
+        {"connections": [{**plain(sample(1))["connections"][0], "peer": None}]},
+    ],
+)
+def test_a_value_that_is_none_is_an_error_in_words(change):
+    found = metrics.seen(json.dumps({**plain(sample(1)), **change}).encode(), NOW)
+    with pytest.raises(HostIPsecError, match="the sample cannot be read"):
+        metrics.families(found)
+
+
+def test_what_a_label_can_hold_is_escaped():
+    odd = 'a"b\\c\nd{e="f"} 1'
+    text = text_of(sample(0, connections=(connection(0, sites=odd),), errors={odd: 1}))
+    assert value(text, "ipsec_connection_up", sites=odd) == 1
+    assert value(text, "ipsec_kernel_errors_total", error=odd) == 1
+
+
+def test_numbers_that_are_none_are_said_as_prometheus_says_them():
+    odd = sample(0, certificate=float("inf"), applied=float("nan"), took=-float("inf"))
+    text = text_of(odd)
+    assert value(text, "ipsec_certificate_expiry_timestamp_seconds") == float("inf")
+    assert "NaN" in text
+    told = exposition.graphite(metrics.families(metrics.Seen(NOW, odd)), "a", NOW)
+    assert not {line.split(" ")[1] for line in told.splitlines()} & {
+        "inf",
+        "-inf",
+        "nan",
+        "+Inf",
+        "-Inf",
+        "NaN",
+    }
+
+
+# Graphite --------------------------------------------------------------------------------------
+
+
+def test_graphite_has_a_name_for_each_series():
+    given = sample(3)
+    found = metrics.families(metrics.Seen(NOW, given))
+    lines = exposition.graphite(found, given.host, NOW + 0.7).splitlines()
+    assert "ipsec.cp1001_eqiad_example.connection_up.cp0001_codfw_example.v4 1 1764151201" in lines
+    sent = "connection_bytes_total.cp0001_codfw_example.v4.out 1099511627776"
+    assert f"ipsec.cp1001_eqiad_example.{sent} 1764151201" in lines
+    assert "ipsec.cp1001_eqiad_example.charon_up 1 1764151201" in lines
+    names = [line.split(" ")[0] for line in lines]
+    assert len(names) == len(set(names)) == sum(len(one.series) for one in found) - 1  # ipsec_info
+    assert not [line for line in lines if line.count(" ") != 2]
+
+
+def test_nothing_in_a_name_of_graphite_s_has_a_meaning_there():
+    odd = sample(0, errors={"a.b c\n*{x};y=z/..": 1, "": 2})
+    told = exposition.graphite(metrics.families(metrics.Seen(NOW, odd)), "h.\n x 1 2", NOW)
+    assert "ipsec.h___x_1_2.kernel_errors_total.a_b_c___x__y_z___ 1 1764151200\n" in told
+    assert "ipsec.h___x_1_2.kernel_errors_total._ 2 1764151200\n" in told
