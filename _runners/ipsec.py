@@ -23,6 +23,8 @@ try:
     from hostipsec import arguments, calls, paths
     from hostipsec.edition import EDITION
     from hostipsec.errors import HostIPsecError
+    from hostipsec.faces import pagefile
+    from hostipsec.faces.page import Made
     from hostipsec.fleet import asking, batches, commands, outcome, planwords, rendering, targets, underway
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.model import STAGES
@@ -123,6 +125,36 @@ def status(
     return _told(found.as_dict(limit, EDITION), brief)
 
 
+def report(path=None, *more, interval=300, timeout=TIMEOUT, **kwargs):
+    """
+    Write the whole mesh into one HTML file, which is replaced whole. Nothing else is changed.
+
+    path
+        of the file, absolute; by default ``hostipsec/report.html`` in the master's cachedir
+    interval
+        seconds until the next report: when two have passed, the page says that it is old
+    timeout
+        as for :py:func:`status`
+
+    Returns a dictionary: ``path``, ``sentence``, ``error`` (why there is no new page, or nothing), ``lines``
+    and ``retcode``: 0 where the page was written, whatever it tells; where not, the one before stays.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.report path=/srv/www/ipsec.html
+    """
+    try:
+        _no_more(more, kwargs)
+        seconds, client = arguments.seconds("interval", interval, 1, 7 * 86400), _Client(timeout)
+        file, fleet, made = pagefile.ready(path, __opts__["cachedir"]), _fleet(), time.time()
+        found = commands.whole(asking.Asking(client), fleet)
+    except HostIPsecError as error:
+        return _refused(error)
+    return _told(pagefile.write(file, fleet, found, Made(made, seconds, EDITION)))
+
+
 def down(
     tgt=None,
     *more,
@@ -160,8 +192,6 @@ def down(
         only say what would be ended
     tgt_type
         how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
     site
         instead of ``tgt``, the pillar's hosts at this site, or at each of a list of sites
     threshold
@@ -169,22 +199,18 @@ def down(
     asked
         when this was decided, seconds since 1970; by default now. Of two commands that are given to the fleet
         at the same time each host obeys the later one, in whatever order they reach it
-    brief
-        return ``lines`` and ``retcode`` only, as an orchestration prints all that it gets
+    brief, timeout
+        as for :py:func:`status`
 
     Returns a dictionary:
 
     ``hosts``
         by minion id what :py:func:`ipsec.down <salt.modules.ipsec.down>` returned there; with ``dry_run``
         what :py:func:`ipsec.status <salt.modules.ipsec.status>` did
-    ``silent``
-        hosts that did not answer: what runs there is not known
-    ``failed``
-        by host, what it said instead
+    ``silent``, ``failed``, ``editions``
+        as for :py:func:`status`; what runs on silent hosts is not known
     ``unanswered``, ``unasked``
         after Ctrl-C: hosts that were asked, and finish what they have begun; hosts that were not
-    ``editions``
-        by host, the edition of hostipsec there where it is not this master's
     ``lines``, ``retcode``
         the same for people; 0 only where every host of the target is down, and proven
 
@@ -235,8 +261,6 @@ def up(
     """
     Lift the hold of :py:func:`down` on every host, and bring every connection up.
 
-    tgt
-        which hosts; by default every host of the pillar that has peers
     deadline
         seconds for each host until all of its connections are up (default: 30)
     batch
@@ -244,11 +268,7 @@ def up(
         at once
     dry_run
         only say what would be done
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
-    site, threshold, asked, brief
+    tgt, tgt_type, timeout, site, threshold, asked, brief
         as for :py:func:`down`
     jitter
         each host of a batch starts at a time by chance within so many seconds
@@ -267,7 +287,6 @@ def up(
     .. code-block:: bash
 
         salt-run ipsec.up
-        salt-run ipsec.up 'cp3*' deadline=60
     """
     try:
         _no_more(more, kwargs)
@@ -297,15 +316,9 @@ def verify(
     """
     Prove on every host that what goes to its peers, and what comes back, goes in ESP.
 
-    tgt
-        which hosts; by default every host of the pillar that has peers
     capture, rekey
         as for :py:func:`ipsec.verify <salt.modules.ipsec.verify>`
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
-    site
+    tgt, tgt_type, timeout, site
         as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned. A host is to prove what the
@@ -370,10 +383,8 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
 
     tgt
         only these hosts; ends of pairs beyond them are not known then
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
+    tgt_type, timeout
+        as for :py:func:`down`
 
     Returns a dictionary:
 
@@ -404,7 +415,6 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     .. code-block:: bash
 
         salt-run ipsec.plan
-        salt-run ipsec.plan 'cp3*'
         salt-run ipsec.plan --out=json
     """
     try:
@@ -446,8 +456,6 @@ def rollout(
     encrypted. Within a stage one host goes first (the canary), then site by site; the end that answers
     before the end that starts. After each batch both ends of every pair of its hosts are asked.
 
-    tgt
-        which hosts; by default every host of the pillar that has peers
     stage
         go no further than this: ``passive``, ``start`` or ``require``; by default as far as the rules say
     batch
@@ -460,10 +468,8 @@ def rollout(
         only say which hosts would be changed, in which order
     back
         where it stops, take back at once what it changed, and nothing else; not where it is interrupted
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
+    tgt, tgt_type, timeout
+        as for :py:func:`down`
 
     Ends that would refuse each other's certificate stop it before anything is changed. What is in trouble
     before, at pairs that the edit leaves what they are, is told and stops nothing; nor does what is held. An
@@ -490,7 +496,6 @@ def rollout(
     .. code-block:: bash
 
         salt-run ipsec.rollout dry_run=True
-        salt-run ipsec.rollout batch=4
         salt-run ipsec.rollout 'cp3*' stage=passive
     """
     try:
@@ -527,10 +532,8 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", tim
         seconds until the moment: more where hosts take longer to hear of it
     deadline
         seconds for the new IKE SAs from then on (default: 30)
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
+    tgt_type, timeout
+        as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what
     :py:func:`ipsec.reauthenticate <salt.modules.ipsec.reauthenticate>` returned.
@@ -567,10 +570,8 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
         of the roll-out; by default the last one
     dry_run
         only say which hosts would go back, and to when
-    tgt_type
-        how Salt reads ``tgt``
-    timeout
-        seconds to wait for a host that says nothing
+    tgt_type, timeout
+        as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what
     :py:func:`ipsec.rollback <salt.modules.ipsec.rollback>` returned.
@@ -581,7 +582,6 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
 
         salt-run ipsec.rollback dry_run=True
         salt-run ipsec.rollback
-        salt-run ipsec.rollback 'cp3*'
     """
     try:
         _no_more(more, kwargs)

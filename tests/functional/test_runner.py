@@ -1025,3 +1025,41 @@ def test_a_mine_that_says_no_address_of_a_host_is_told_of_that_host_and_stops_no
     master.client.asked.clear()
     assert len(master.run("down", reason="T1")["hosts"]) == len(HOSTS)
     assert master.retcode == 0
+
+
+# The page --------------------------------------------------------------------------------------
+
+
+def test_a_report_is_a_file_whatever_it_tells(master, tmp_path):
+    path = tmp_path / "ipsec.html"
+    found = master.run("report", path=str(path))
+    assert (master.retcode, found["path"], found["error"]) == (0, str(path), "")
+    assert found["sentence"] == "16 of 16 connections up; 6 of 6 hosts answered"
+    assert master.printed == []
+    master.client.hosts[HUB] = lambda *_: SILENT
+    master.client.hosts[SPOKE] = lambda *_: NONSENSE[0]
+    found = master.run("report", path=str(path))
+    assert (master.retcode, found["sentence"].rpartition("; ")[2]) == (0, "4 of 6 hosts answered")
+    assert found["sentence"] in path.read_text()
+    assert Path(master.run("report")["path"]) == Path(master.opts["cachedir"]) / "hostipsec/report.html"
+
+
+def test_a_report_that_cannot_be_keeps_the_one_before(master, tmp_path):
+    path = tmp_path / "ipsec.html"
+    master.run("report", path=str(path))
+    before = path.read_bytes()
+    for named, said in (
+        ({"path": "ipsec.html"}, "path: found 'ipsec.html'; allowed: the absolute path of a file"),
+        ({"path": str(tmp_path / "none/a.html")}, "there is no directory"),
+        ({"path": str(path), "interval": "soon"}, "interval: found 'soon'"),
+        ({"path": str(path), "site": "eqiad"}, "site"),
+    ):
+        found = master.run("report", **named)
+        assert master.retcode == 2
+        assert said in found["error"]
+        assert master.client.asked == []
+    master.client.pressed = SPOKE
+    assert master.run("report", path=str(path))["retcode"] == 2
+    master.pillar({"hosts": 5})
+    assert master.run("report", path=str(path))["retcode"] == 2
+    assert path.read_bytes() == before

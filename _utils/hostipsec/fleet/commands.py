@@ -157,6 +157,14 @@ def status(asking: Asking, fleet: Fleet, chosen: Filter, patience: float) -> Fle
         asking.client.sleep(min(ASK_AGAIN, left))
 
 
+def whole(asking: Asking, fleet: Fleet) -> FleetStatus:
+    """Ask both ends of every pair once, and print nothing as they answer. Raises HostIPsecError at Ctrl-C."""
+    heard = asking.ask(targets.serving(fleet), "ipsec.status")
+    if heard.interrupted:
+        raise HostIPsecError("interrupted while hosts were asked; nothing was written")
+    return fleetstatus.join(fleet, heard, Filter())
+
+
 def plan(asking: Asking, fleet: Fleet, accepted: Sequence[str], whole: bool) -> tuple[FleetPlan, Heard]:
     """Ask what each host would change: the ``accepted`` minions, and the ``whole`` fleet or these alone.
 

@@ -24,6 +24,7 @@ class End(NamedTuple):
     held: bool = False  # by an operator's decision, whatever its state
     stage: str = ""  # empty where the host does not say
     initiator: Optional[bool] = None  # None where the host does not say
+    since: Optional[int] = None  # seconds that its IKE SA was up when the host looked
 
     @property
     def ok(self) -> bool:
@@ -58,7 +59,7 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
     row = rows.get(name)
     if row is None or "state" not in row:
         return End(host, "critical", known=False)
-    state, initiator = str(row["state"]), row.get("initiator")
+    state, initiator, since = str(row["state"]), row.get("initiator"), row.get("since")
     return End(
         host,
         _severity(row.get("severity"), state, stage),
@@ -67,6 +68,7 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
         held=state == "held" or row.get("held") is True,
         stage=str(row.get("stage", "")),
         initiator=initiator if isinstance(initiator, bool) else None,
+        since=since if isinstance(since, int) and not isinstance(since, bool) else None,
     )
 
 

@@ -51,6 +51,7 @@ class Joined(NamedTuple):
     severity: str
     said: Said = ()
     anew: str = ""  # whether the two could authenticate anew: one of authentication's; empty if nobody asks
+    ends: tuple[End, ...] = ()  # what each of the two said of it, in their order
 
     @property
     def reason(self) -> str:
@@ -144,7 +145,7 @@ class View:
             return [str(row) for row in self.trouble]
         groups: dict[tuple[str, str], list[Joined]] = {}
         for row in self.trouble:
-            groups.setdefault((row.state, _anybody(row)), []).append(row)
+            groups.setdefault((row.state, anybody(row)), []).append(row)
         lines = []
         for (state, why), rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
             if len(rows) <= _FEW:
@@ -205,7 +206,7 @@ def capped(lines: Sequence[str]) -> list[str]:
     return [*lines[:SCREEN], f"and {len(lines) - SCREEN} lines more; all of them: --out=json"]
 
 
-def _anybody(row: Joined) -> str:
+def anybody(row: Joined) -> str:
     """Return the reason without the names of the two hosts, so that those of many rows are one."""
 
     def nameless(text: str) -> str:
@@ -268,7 +269,7 @@ def _rows(
     """Yield what two hosts, in the order of their ids, are to each other, by family."""
     if not topology.is_initiator(one.id, other.id):
         one, other = other, one
-    low, high = sorted((_site(one), _site(other)))
+    low, high = sorted((place(one), place(other)))
     resting = [host.id for host in (one, other) if host.maintenance]
     anew, refusals = authentication.pair(one.id, other.id, told)
     for family in FAMILIES:
@@ -280,10 +281,11 @@ def _rows(
             continue
         both = judged(mine, theirs)
         verdict = at_rest(resting, mine, theirs) if resting else refusing(both, refusals)
-        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict, anew)
+        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict, anew, (mine, theirs))
 
 
-def _site(host: Host) -> str:
+def place(host: Host) -> str:
+    """Return the site of a host, or that it has none."""
     return str(host.labels.get("site", _NO_SITE))
 
 

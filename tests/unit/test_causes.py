@@ -1,0 +1,134 @@
+"""What explains trouble, and the fleet in a sentence: never better than what the hosts said."""
+
+from __future__ import annotations
+
+import fleets
+import reports
+from hostipsec.fleet import causes, joined
+from hostipsec.fleet.causes import DEAD, FAILED, HOST, SAME, SILENT, SITES
+
+CP3040, CP2002 = reports.DEAD, reports.HOLDER
+
+
+def explained(mesh):
+    found, heard = mesh.found(), mesh.heard()
+    told = causes.causes(found.shown, heard.silent, heard.failed)
+    rows = [row for one in told for row in one.rows]
+    assert sorted(map(str, rows)) == sorted(map(str, found.shown.trouble)), "each once, and none left out"
+    asked = len({*heard.answers, *heard.silent, *heard.failed})
+    return told, causes.sentence(found.shown, told, len(heard.answers), asked)
+
+
+def test_all_is_well():
+    told, sentence = explained(reports.Mesh())
+    assert (told, sentence) == ((), "2,098 of 2,098 connections up; 92 of 92 hosts answered")
+
+
+def test_no_fleet():
+    assert causes.sentence(joined.View(), (), 0, 0) == "no connections; 0 of 0 hosts answered"
+
+
+def test_a_dead_host():
+    mesh = reports.Mesh()
+    mesh.kill(CP3040)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.who, one.severity) == (DEAD, CP3040, "critical")
+    assert sentence == f"{CP3040} is dead (34 connections); else 2,064 of 2,064 up; 91 of 92 hosts answered"
+
+
+def test_two_dead_hosts_that_have_each_other():
+    mesh = reports.Mesh()
+    other = next(iter(mesh.peers(CP3040)))
+    mesh.kill(CP3040)
+    mesh.kill(other)
+    told, _ = explained(mesh)
+    assert {(one.kind, one.who) for one in told} == {(DEAD, CP3040), (DEAD, other)}
+
+
+def test_a_minion_that_is_silent_while_its_peers_have_their_tunnels_is_not_dead():
+    mesh = reports.Mesh()
+    mesh.silent.add(CP3040)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.severity) == (SILENT, "warning")
+    assert str(one) == f"{CP3040} does not answer; its peers have 34 of 34 connections up"
+    assert sentence.startswith(f"{CP3040} does not answer (34 connections); else 2,064 of 2,064 up")
+
+
+def test_nor_is_one_of_which_a_single_peer_has_a_tunnel_or_that_is_held():
+    mesh = reports.Mesh()
+    mesh.kill(CP3040)
+    first, second, *_ = mesh.peers(CP3040)
+    mesh.rows[first, CP3040] = dict(reports.UP)
+    assert explained(mesh)[0][0].kind == SILENT
+    mesh.rows[first, CP3040] = dict(reports.DOWN)
+    assert explained(mesh)[0][0].kind == DEAD
+    mesh.rows[second, CP3040] = dict(reports.HELD)
+    assert explained(mesh)[0][0].kind == SILENT
+
+
+def test_nor_where_nobody_is_left_to_say_so():
+    mesh = reports.Mesh()
+    mesh.silent = {host.id for host in mesh.fleet.hosts}
+    told, sentence = explained(mesh)
+    assert {one.kind for one in told} == {SILENT}
+    assert sentence.endswith("0 of 92 hosts answered")
+
+
+def test_what_a_host_said_instead():
+    mesh = reports.Mesh()
+    mesh.instead[CP3040] = "The minion function caused an exception"
+    (one,), _ = explained(mesh)
+    assert (one.kind, str(one)) == (
+        FAILED,
+        f"{CP3040} gave no status: The minion function caused an exception",
+    )
+
+
+def test_a_dead_charon_is_its_host_and_a_hold_is_no_fault_of_a_host():
+    mesh = reports.Mesh()
+    for peer in mesh.peers(CP2002):
+        mesh.between(CP2002, peer, {**reports.DOWN, "reason": "charon does not answer"}, reports.DOWN)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.who) == (HOST, CP2002)
+    assert str(one).startswith(f"{CP2002} has 70 of its 70 connections in trouble: charon does not answer")
+    assert sentence.startswith(f"{CP2002} is in trouble (70 connections); else 2,028 of 2,028 up")
+    for peer in mesh.peers(CP2002):
+        mesh.between(CP2002, peer, reports.HELD, reports.DOWN)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.who) == (SAME, "")
+    assert sentence == "2,028 of 2,098 connections up; 70 held; 92 of 92 hosts answered"
+
+
+def test_a_line_that_is_cut_is_said_once():
+    mesh = reports.Mesh()
+    site = {host.id: host.labels["site"] for host in mesh.fleet.hosts}
+    for one in site:
+        for other in mesh.peers(one):
+            if {site[one], site[other]} == {"codfw", "esams"}:
+                mesh.between(one, other, reports.DOWN)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.who, len(one.rows)) == (SITES, "codfw - esams", 376)
+    assert sentence.startswith("codfw - esams have nothing up between them (376 connections); else 1,722 of")
+
+
+def test_one_connection_alone_is_told_in_full():
+    mesh = reports.Mesh(fleets.star(40))
+    mesh.between("edge0007.edge.example", "hub.core.example", reports.DOWN)
+    told, sentence = explained(mesh)
+    assert [one.kind for one in told] == [SAME]
+    assert sentence == "78 of 80 connections up; 2 down; 41 of 41 hosts answered"
+
+
+def test_a_warning_of_what_is_up_is_in_the_sentence():
+    mesh = reports.Mesh(fleets.star(3))
+    mesh.between("edge0001.edge.example", "hub.core.example", {**reports.UP, "severity": "warning"})
+    assert explained(mesh)[1] == (
+        "6 of 6 connections up; 2 of those that are up with a warning; 4 of 4 hosts answered"
+    )
+
+
+def test_maintenance_is_said_and_is_no_trouble():
+    data = fleets.star(3)
+    data["hosts"]["edge0001.edge.example"]["maintenance"] = True
+    told, sentence = explained(reports.Mesh(data))
+    assert (told, sentence) == ((), "4 of 6 connections up; 2 maintenance; 3 of 3 hosts answered")
