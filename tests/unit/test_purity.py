@@ -72,6 +72,7 @@ PURE = (
     "health.totals",
     "health.winning",
     "kernel.ciphers",
+    "kernel.cleartext",
     "kernel.kernelnames",
     "kernel.leftovers",
     "kernel.overhead",

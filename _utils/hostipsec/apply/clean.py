@@ -23,7 +23,7 @@ from ..charon import charon
 from ..emergency import stop
 from ..emergency.stopped import Down
 from ..errors import CharonError, HostIPsecError
-from ..kernel import guard, kernel, leftovers, routing
+from ..kernel import cleartext, counting, guard, kernel, leftovers, routing
 from ..store import generations, hold, holdfile, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
@@ -90,6 +90,7 @@ def traces(host: Minion) -> Traces:
         _units(),
         _routes(),
         _guard(),
+        _counters(),
         _sysctls(kept),
         _certificates(host.id, kept, bool(removal.purge)),
         _configuration(),
@@ -175,6 +176,12 @@ def _guard() -> Part:
     there = guard.present(kernel.policies())
     traces_ = {"policies of the guard": f"{len(there)} deleted"} if there else {}
     return Part(traces_, lambda: _ignored(guard.apply(())))
+
+
+def _counters() -> Part:
+    name = f"nftables table {cleartext.NAME}"
+    there = {name: "deleted"} if counting.is_there() else {}
+    return Part(there, counting.remove)
 
 
 # Files ---------------------------------------------------------------------------------------
