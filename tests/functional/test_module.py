@@ -72,6 +72,13 @@ def test_check_shows_what_is_wrong_with_the_certificate(minion, source, ca):
     assert problem.startswith(f"certificate {source.certificate} (CN={HOST}) expired on ")
 
 
+def test_check_warns_where_sequence_numbers_run_out_before_a_rekeying(minion, data):
+    minion.pillar({**data, "connection": {"lifetime": "8h", "ikelifetime": "12h"}})
+    found = minion.call("ipsec.check")
+    assert (found["ok"], minion.retcode) == (True, 0)
+    assert [said[:40] for said in found["warnings"]] == ["ipsec:connection:lifetime: found 8h, and"]
+
+
 def test_check_warns_of_a_certificate_that_ends_soon(minion, ca):
     soon = authorities.host(f"CN={HOST}", NOW, ca, until=timedelta(days=5))
     authorities.write((minion.place.parent / "source"), soon.pem, soon.key_pem(), ca.pem)

@@ -109,6 +109,7 @@ PURE = (
     "strongswan.rdn",
     "strongswan.render",
     "strongswan.sections",
+    "strongswan.sequence",
     "strongswan.shared",
     "strongswan.strength",
     "system.platforms",

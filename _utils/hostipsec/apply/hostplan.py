@@ -16,7 +16,7 @@ from ..kernel import addresses, guard, routing
 from ..model import REQUIRE, Fleet, Settings
 from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
-from ..strongswan import defaults
+from ..strongswan import defaults, sections, sequence
 from ..strongswan.sections import Secret
 from ..system import sysctls as sysctls_of_kernel
 from ..system.platforms import Platform
@@ -90,6 +90,12 @@ def unknown_sysctls(settings: Settings) -> tuple[Problem, ...]:
     )
 
 
+def exhausting(settings: Settings) -> tuple[str, ...]:
+    """Say where sequence numbers can run out before a rekeying."""
+    said = sequence.warning(sections.common_options(settings))
+    return (said,) if said else ()
+
+
 def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.HostPlan) -> tuple[Answer, int]:
     """Return a host's plan in the shape that all verbs answer in, and the exit status that says it, too."""
     if fleet is None:
@@ -157,7 +163,7 @@ def _changes(
         fleetplan.ROUTES: ways.difference.as_changes(),
     }
     later = overruled(sysctls(member.fleet.settings))
-    told = (*inspection.warnings, *member.lost, *member.shadowed, *later)
+    told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member.fleet.settings))
     return (*told, *ways.wanted.errors, *ways.wanted.warnings), changes
 
 
