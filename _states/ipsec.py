@@ -11,7 +11,7 @@ import pathlib
 try:
     from hostipsec import arguments, calls, edition, paths, plane
     from hostipsec.answer import counted
-    from hostipsec.apply import clean, configuration, existing, hostplan, rollback, run, transition
+    from hostipsec.apply import clean, configuration, copied, existing, hostplan, rollback, run, transition
     from hostipsec.certificates import copies
     from hostipsec.charon import daemon, vicicopy
     from hostipsec.emergency.host import Host
@@ -150,8 +150,9 @@ def certificate_reused(name):
     The host's certificate, key, CAs and CRLs are copied to where charon may read them, after all checks.
 
     The source is ``certificates`` of the pillar. The key is 0600 in a directory 0700; nothing of it
-    is ever part of changes, comments or logs. A renewed certificate or key goes into a file of another name;
-    the one before goes once no configuration names it.
+    is ever part of changes, comments or logs. A renewed certificate or key goes into a file
+    of another name; the one before goes once no configuration names it. Where the charon that runs does not
+    load the CAs, all is as it was; a CRL that it has not is a warning.
 
     name
         the directory below which charon reads, ``/etc/ipsec.d``
@@ -166,13 +167,11 @@ def certificate_reused(name):
     try:
         member, inspection = _member(), _reading().inspection
         credentials, difference = inspection.usable(), hostplan.certificate(member, inspection, name)
-        if difference.changes and not __opts__["test"]:
-            copies.write(difference)
-            daemon.reread()
+        unserved = () if __opts__["test"] else copied.apply(difference, credentials.expected, Host())
     except HostIPsecError as error:
         return _failed(name, error)
     comment = f"{credentials.key.type} certificate, valid for {credentials.days_left} more days"
-    return _result(name, dict(difference.changes), comment, inspection.warnings)
+    return _result(name, dict(difference.changes), comment, (*inspection.warnings, *unserved))
 
 
 def remembered(name, packages, sysctls):

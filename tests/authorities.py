@@ -143,7 +143,14 @@ def typed(text: str, **types: Any) -> x509.Name:
 
 
 def crl(
-    issuer: Issued, now: datetime, *revoked: x509.Certificate, days: int = 7, key_id: bool = True
+    issuer: Issued,
+    now: datetime,
+    *revoked: x509.Certificate,
+    days: int = 7,
+    key_id: bool = True,
+    number: int | None = None,
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+    digest: hashes.HashAlgorithm | None = None,
 ) -> bytes:
     """Return a CA's list, made now and due again some days later, in PEM."""
     builder = (
@@ -155,11 +162,15 @@ def crl(
     if key_id:
         mine = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
         builder = builder.add_extension(mine, critical=False)
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
     for one in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(now)
         builder = builder.add_revoked_certificate(entry.build())
-    digest = None if isinstance(issuer.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(issuer.key, digest).public_bytes(PEM)
+    plain = None if isinstance(issuer.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(issuer.key, digest or plain).public_bytes(PEM)
 
 
 def write(directory: Path, certificate: bytes, key: bytes, ca: bytes, key_mode: int = 0o600) -> SourcePaths:

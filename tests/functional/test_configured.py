@@ -9,10 +9,11 @@ import os
 import pytest
 import strongswan
 import yaml
-from minions import NOW, ROOT, Remote
+from minions import NOW, ROOT, Remote, tree
 from strongswan import wait_for
 
 import authorities
+from certificate_oddities import COMPANY as COMPANY_EXTENSION
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -365,6 +366,50 @@ def test_what_charon_cannot_load_of_its_certificate_is_found_on_trial(lone, data
     path.write_bytes(change(path.read_bytes()))
     said = lone.fails({**data, "connection": {**data["connection"], "margintime": "9m"}})
     assert sentence in said
+
+
+COMPANY = authorities.authority("CN=Company CA", NOW, extensions=((COMPANY_EXTENSION, True),))
+
+
+def reuse(member):
+    return member.minion.state("ipsec.certificate_reused", "/etc/ipsec.d")
+
+
+def test_a_ca_that_charon_does_not_load_is_not_copied(lone, data, authority):
+    """Where nothing else differed nobody asked charon, and its peers were refused from then on."""
+    lone.settle(data)
+    bundle = lone.host.root / "etc/pki/ca.pem"
+    bundle.write_bytes(authority.pem + COMPANY.pem)
+    before = tree(lone.host.root / "etc/ipsec.d")
+    taken = {**data, "charon": {**data.get("charon", {}), "x509": {"enforce_critical": "no"}}}
+    lone.minion.pillar(taken)  # charon has not read that yet
+    found = reuse(lone)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"] == (
+        "charon does not load the CA CN=Company CA from /etc/ipsec.d: see its log; the files are as they were"
+    )
+    assert [*before] == [*tree(lone.host.root / "etc/ipsec.d")]
+    assert "CN=Fleet CA" in lone.host.run("ipsec", "listcacerts")
+    bundle.write_bytes(authority.pem)
+    lone.settle(taken)
+    bundle.write_bytes(authority.pem + COMPANY.pem)
+    assert reuse(lone)["result"] is True
+    assert "CN=Company CA" in lone.host.run("ipsec", "listcacerts")
+
+
+def test_charon_is_asked_for_a_list_that_is_copied(lone, data, authority):
+    """Of CAs of one name it keeps the list that is numbered higher, also where the CA was made anew."""
+    lone.settle(data)
+    lone.minion.pillar({**data, "certificates": {**data["certificates"], "crl": "/etc/pki/crl.pem"}})
+    anew, pki = authorities.authority("CN=Fleet CA", NOW), lone.host.root / "etc/pki"
+    (pki / "ca.pem").write_bytes(authority.pem + anew.pem)  # that is a warning of its own
+    for ca, number, warnings in ((authority, 7, []), (authority, 8, []), (anew, 3, ["CN=Fleet CA"])):
+        (pki / "crl.pem").write_bytes(authorities.crl(ca, NOW, number=number))
+        for changed in (True, False):
+            found = reuse(lone)
+            assert (found["result"], bool(found["changes"])) == (True, changed)
+            told = [one.partition(" that is in ")[0] for one in found["warnings"] if one.startswith("charon")]
+            assert told == [f"charon has not the CRL of {one}" for one in warnings]
 
 
 @pytest.mark.parametrize("directory", ["/etc/strongswan.d", "/var/lib/hostipsec"])

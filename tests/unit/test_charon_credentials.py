@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 from hostipsec.certificates import names
 from hostipsec.charon import credentials
-from hostipsec.charon.credentials import Loaded
+from hostipsec.charon.credentials import Expected, Loaded
 
 # strongSwan 5.9.8
 LISTS = """
@@ -45,6 +47,62 @@ def test_the_lists_are_read():
     mine, peer = credentials.name(0xFC8F, "734c73e7"), credentials.name(2, "aabb")
     cas = frozenset({credentials.name(0x3F76, "877f")})
     assert credentials.parse(LISTS) == Loaded(frozenset({mine, peer}), frozenset({mine}), cas)
+
+
+# strongSwan 5.9.8, ``ipsec listcrls --utc``
+CRLS = """
+
+List of X.509 CRLs
+
+  issuer:   "CN=Fleet CA, authKeyId: aa"
+  update:    this on Feb 06 10:55:14 UTC 2026, ok
+             next on Dec 03 10:55:14 UTC 2026, ok (expires in 7 days)
+  serial:    01:2c
+  delta CRL: for serial 05
+  authKeyId: d5:e5
+  1 revoked certificate:
+    07: Nov 26 10:55:05 UTC 2026, unspecified
+
+  issuer:   "CN=EC CA"
+  update:    this on Nov 26 10:55:05 UTC 2055, not valid yet (valid in 3 seconds)
+             next on Dec 03 10:55:05 UTC 2055, ok (expires in 6 days)
+  serial:    {none}
+  authKeyId: aa
+  0 revoked certificates
+
+  issuer:   "CN=Without a key"
+  update:    this on Nov 26 10:55:05 UTC 2026, ok
+  serial:    {none}
+  authKeyId: {none}
+  0 revoked certificates
+
+""".format(none="")
+NUMBERED = credentials.RevocationList("d5e5", datetime(2026, 2, 6, 10, 55, 14, tzinfo=timezone.utc), 300)
+OF_2055 = credentials.RevocationList("aa", datetime(2055, 11, 26, 10, 55, 5, tzinfo=timezone.utc))
+
+
+def test_the_revocation_lists_are_read():
+    found = credentials.parse(LISTS + CRLS)
+    assert found.crls == {NUMBERED, OF_2055}
+    assert found == credentials.parse(LISTS)._replace(crls=found.crls)
+
+
+@pytest.mark.parametrize(
+    ("change", "served"),
+    [
+        ({}, True),
+        ({"made": OF_2055.made}, True),  # by its number it is not newer
+        ({"number": 299}, True),
+        ({"number": None}, True),
+        ({"number": 301}, True),  # made in the same second
+        ({"number": 301, "made": OF_2055.made}, False),
+        ({"number": None, "made": OF_2055.made}, False),
+        ({"key": "ff"}, False),
+    ],
+)
+def test_a_newer_list_of_the_same_ca_serves_as_well(change, served):
+    wanted = Expected(frozenset(), (), (("CN=CA", NUMBERED._replace(**change)),))
+    assert credentials.unserved(wanted, Loaded(crls=frozenset({NUMBERED}))) == (() if served else ("CN=CA",))
 
 
 def test_no_lists():

@@ -169,15 +169,15 @@ def difference(inspection: Inspection, destination: Destination, in_use: Collect
     return Difference(dict(sorted(changes.items())), destination, changed, directories)
 
 
-def write(found: Difference) -> None:
+def write(found: Difference) -> files.Undo:
     """Do what a difference says: all files or none (a directory that had to be made stays).
 
-    charon has to reread secrets and CAs afterwards. Raises HostIPsecError.
+    Returns the way back. charon has to reread secrets and CAs afterwards. Raises HostIPsecError.
     """
     owner = (found.destination.uid, found.destination.gid)
     for path, directory in found.directories.items():
         files.ensure_directory(path, directory.mode, *owner)
-    files.swap({path: _content(copy) for path, copy in found.copies.items()}, *owner)
+    return files.swap({path: _content(copy) for path, copy in found.copies.items()}, *owner)
 
 
 def prune(destination: Destination, in_use: Collection[str]) -> tuple[str, ...]:

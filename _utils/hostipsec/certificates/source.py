@@ -48,6 +48,7 @@ class RevocationList:
     issuer: str
     next_update: Optional[datetime]
     pem: bytes = field(repr=False)
+    listed: Optional[credentials.RevocationList] = None  # in charon's lists; None without its CA's key there
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Credentials:
     def expected(self) -> credentials.Expected:
         """Return what charon is asked for once it has loaded all."""
         authorities = tuple((ca.subject, ca.listed) for ca in self.authorities)
-        return credentials.Expected(self.certificate.listed, authorities)
+        crls = tuple((crl.issuer, crl.listed) for crl in self.crls if crl.listed)
+        return credentials.Expected(self.certificate.listed, authorities, crls)
 
 
 @dataclass(frozen=True)
@@ -280,4 +282,5 @@ def _newest(
 
 def _revocation_list(crl: x509.CertificateRevocationList, known: CrlFacts) -> RevocationList:
     encoded = crl.public_bytes(serialization.Encoding.PEM)
-    return RevocationList(min(known.signed_by), names.render(known.issuer), known.next_update, encoded)
+    told = (min(known.signed_by), names.render(known.issuer), known.next_update, encoded)
+    return RevocationList(*told, x509facts.crl_listed(crl))

@@ -150,8 +150,8 @@ def _verifies(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 def _names_another(holder: Any, ca: x509.Certificate) -> bool:
     """Say whether a certificate names another key of its issuer, by which charon goes first."""
-    named = _key_identifier(holder, x509.AuthorityKeyIdentifier, "key_identifier")
-    theirs = _key_identifier(ca, x509.SubjectKeyIdentifier, "digest")
+    named = _of_extension(holder, x509.AuthorityKeyIdentifier, "key_identifier")
+    theirs = _of_extension(ca, x509.SubjectKeyIdentifier, "digest")
     return bool(named and theirs and named != theirs)
 
 
@@ -233,6 +233,15 @@ def crl_facts(
     )
 
 
+def crl_listed(crl: x509.CertificateRevocationList) -> Optional[credentials.RevocationList]:
+    """Return how charon names a CRL in its lists; None for one that does not name the key of its CA."""
+    key = _of_extension(crl, x509.AuthorityKeyIdentifier, "key_identifier")
+    if key is None:
+        return None
+    number = _of_extension(crl, x509.CRLNumber, "crl_number")
+    return credentials.RevocationList(key.hex(), moment(crl, "last_update"), number)
+
+
 def _signs(ca: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
     try:
         if _weak_hash(crl):
@@ -256,18 +265,18 @@ def _revokes(crl: x509.CertificateRevocationList, certificate: x509.Certificate)
 
 def _is_found(crl: x509.CertificateRevocationList, signers: Collection[x509.Certificate]) -> bool:
     """Say whether charon finds a list, which it looks for by the key identifier of its CA."""
-    named = _key_identifier(crl, x509.AuthorityKeyIdentifier, "key_identifier")
-    theirs = (_key_identifier(ca, x509.SubjectKeyIdentifier, "digest") for ca in signers)
+    named = _of_extension(crl, x509.AuthorityKeyIdentifier, "key_identifier")
+    theirs = (_of_extension(ca, x509.SubjectKeyIdentifier, "digest") for ca in signers)
     return named is not None and named in theirs
 
 
-def _key_identifier(holder: Any, kind: Any, attribute: str) -> Optional[bytes]:
+def _of_extension(holder: Any, kind: Any, attribute: str) -> Any:
+    """Return a value of an extension; None where there is no such extension."""
     try:
         extension = holder.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    identifier: Optional[bytes] = getattr(extension, attribute)
-    return identifier
+    return getattr(extension, attribute)
 
 
 # Keys ----------------------------------------------------------------------------------------

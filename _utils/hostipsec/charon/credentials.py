@@ -1,13 +1,16 @@
-"""Which certificates charon has loaded, and for which it has the private key. Pure.
+"""Which certificates and revocation lists charon has loaded, and for which it has the private key. Pure.
 
-Reads ``ipsec listcerts`` and ``ipsec listcacerts`` of strongSwan 5.9.1, 5.9.8 and 6.0.1.
+Reads ``ipsec listcerts``, ``listcacerts`` and ``listcrls``, each with ``--utc``, of strongSwan 5.9.1, 5.9.8
+and 6.0.1.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from datetime import datetime, timezone
+from email.utils import parsedate
+from typing import NamedTuple, Optional
 
 Names = frozenset[str]  # of one certificate: by how charon may spell its key
 _ENTRY = re.compile(r'^  subject:  "', re.MULTILINE)
@@ -15,13 +18,32 @@ _SERIAL = re.compile(r"^  serial:    ([0-9a-f:]+)$", re.MULTILINE)
 _KEY = re.compile(r"^  keyid:     ([0-9a-f:]+)$", re.MULTILINE)
 _PRIVATE = re.compile(r"^  pubkey:    .*, has private key$", re.MULTILINE)
 _CAS = "List of X.509 CA Certificates"
+_CRLS = "List of X.509 CRLs"
+_CRL = re.compile(r'^  issuer:   "', re.MULTILINE)
+_MADE = re.compile(r"^  update:    this on (\w+ \d+ [\d:]+) UTC (\d+),", re.MULTILINE)
+_NUMBER = re.compile(r"^  serial:    ([0-9a-f:]+)$", re.MULTILINE)
+_CA_KEY = re.compile(r"^  authKeyId: ([0-9a-f:]+)$", re.MULTILINE)
+
+
+class RevocationList(NamedTuple):
+    """A CRL: of which CA, by the key identifier of that, and which of its lists."""
+
+    key: str  # hexadecimal digits
+    made: datetime
+    number: Optional[int] = None
+
+    def serves_for(self, other: RevocationList) -> bool:
+        """Say whether it is that list or a newer one of its CA: charon keeps the newest."""
+        later = None not in (self.number, other.number) and (self.number or 0) >= (other.number or 0)
+        return self.key == other.key and (self.made >= other.made or later)
 
 
 class Expected(NamedTuple):
-    """What charon shall have: a host's certificate with its key, and CAs by the words for them."""
+    """What charon shall have: a host's certificate with its key; CAs and CRLs, each with the words for it."""
 
     certificate: Names
     authorities: tuple[tuple[str, Names], ...]
+    crls: tuple[tuple[str, RevocationList], ...] = ()
 
 
 class Loaded(NamedTuple):
@@ -30,6 +52,7 @@ class Loaded(NamedTuple):
     certificates: Names = frozenset()
     with_key: Names = frozenset()
     authorities: Names = frozenset()
+    crls: frozenset[RevocationList] = frozenset()
 
 
 def name(serial: int, key: str) -> str:
@@ -38,13 +61,15 @@ def name(serial: int, key: str) -> str:
 
 
 def parse(text: str) -> Loaded:
-    """Read both lists, one after the other."""
-    certificates, _, cas = text.partition(_CAS)
+    """Read the lists, one after the other."""
+    certificates, _, rest = text.partition(_CAS)
+    cas, _, crls = rest.partition(_CRLS)
     known = [*_entries(certificates)]
     return Loaded(
         frozenset(one for one, _ in known),
         frozenset(one for one, private in known if private),
         frozenset(one for one, _ in _entries(cas)),
+        frozenset(_crls(crls)),
     )
 
 
@@ -55,6 +80,16 @@ def _entries(text: str) -> Iterator[tuple[str, bool]]:
         if serial and key:
             number = int(serial[1].replace(":", ""), 16)
             yield name(number, key[1].replace(":", "")), _PRIVATE.search(entry) is not None
+
+
+def _crls(text: str) -> Iterator[RevocationList]:
+    """Yield each CRL that names the key of its CA."""
+    for entry in _CRL.split(text)[1:]:
+        key, made, number = _CA_KEY.search(entry), _MADE.search(entry), _NUMBER.search(entry)
+        then = parsedate(f"{made[1]} {made[2]}") if made else None
+        if key and then:
+            counted = int(number[1].replace(":", ""), 16) if number else None
+            yield RevocationList(key[1].replace(":", ""), datetime(*then[:6], tzinfo=timezone.utc), counted)
 
 
 def lacking(expected: Expected, loaded: Loaded, in_use: bool) -> tuple[str, ...]:
@@ -70,6 +105,12 @@ def lacking(expected: Expected, loaded: Loaded, in_use: bool) -> tuple[str, ...]
     elif in_use and spelt_once and not expected.certificate & loaded.with_key:
         found.append("the private key of this host's certificate")
     return (*found, *_absent(expected.authorities, loaded.authorities))
+
+
+def unserved(expected: Expected, loaded: Loaded) -> tuple[str, ...]:
+    """Say of which CAs charon has not the revocation list that it shall have."""
+    known = loaded.crls
+    return tuple(words for words, crl in expected.crls if not any(one.serves_for(crl) for one in known))
 
 
 def _absent(authorities: Iterable[tuple[str, Names]], there: Names) -> Iterator[str]:

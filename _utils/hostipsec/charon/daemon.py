@@ -19,12 +19,6 @@ def has_vici() -> bool:
     return importlib.util.find_spec("vici") is not None
 
 
-def reread() -> None:
-    """Make charon read keys, certificates and CAs again; one that does not run will when it starts."""
-    with contextlib.suppress(CharonError):
-        charon.reread()
-
-
 def _alive() -> bool:
     """Say whether the process of charon's pid file lives, answering or not; a zombie does not."""
     with contextlib.suppress(OSError, ValueError):

@@ -99,10 +99,11 @@ class StrokeBackend:
             self._text([what], timeout)
 
     def credentials(self, timeout: float = paths.ORDER_DEADLINE) -> Loaded:
-        """Return which certificates and CAs charon has loaded, and for which it has the private key."""
+        """Return which certificates, CAs and CRLs charon has loaded, and for which it has the private key."""
         from . import credentials  # here: who ends SAs does not wait for it
 
-        lists = [self._text([what], timeout) for what in ("listcerts", "listcacerts")]
+        kinds = ("listcerts", "listcacerts", "listcrls")
+        lists = [self._text([what, "--utc"], timeout) for what in kinds]
         return credentials.parse("".join(lists))
 
     def update(self, timeout: float = paths.ORDER_DEADLINE) -> None:
