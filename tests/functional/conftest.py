@@ -8,7 +8,7 @@ from minions import HOST, NOW, Minion
 import authorities
 import fleets
 from hostipsec import paths
-from hostipsec.kernel import addresses
+from hostipsec.kernel import addresses, reach
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +37,9 @@ def data(source):
 
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch):
-    """Have every address that a test's host is given, whatever this machine has."""
+    """Have every address that a test's host is given, and a way to all, whatever this machine has."""
     monkeypatch.setattr(addresses, "absent", lambda *_, **__: {})
+    monkeypatch.setattr(reach, "unrouted", lambda *_, **__: {})
 
 
 @pytest.fixture

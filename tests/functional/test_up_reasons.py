@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from downs import CONN, EAST, Peers, name
+from downs import CONN, EAST, Peers, address, name
 from strongswan import wait_for
 
 import authorities
@@ -100,6 +100,23 @@ def test_what_the_peer_or_the_line_does(make):
     )
     assert found[name(5)].startswith("no answer from the peer yet (")
     assert found[name(5)].endswith(" tries): off, unreachable, or UDP 500/4500 is filtered")
+
+
+def test_a_peer_to_whom_there_is_no_route(make):
+    """charon names no connection with "Network is unreachable": it was "no answer from the peer yet"."""
+    peers = make(1, absent=2)
+    peers.east.run("ip", "route", "add", "throw", address(1))  # no other table has a route
+    peers.east.run("ip", "route", "add", "unreachable", address(2))
+    peers.start()
+    said = {
+        name(1): "no route to the peer's address",
+        name(2): "a route of this host calls the peer's address unreachable",
+    }
+    assert settled(peers, 4)[1] == said
+    rows = peers.ipsec_global("status", "--json").data["connections"]
+    assert rows[name(0)]["state"] == "established"
+    for one, why in said.items():
+        assert rows[one]["reason"].endswith(f": {why}"), rows[one]
 
 
 def by_certificate(make, east, west, ca, **named):

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from hostipsec import paths
-from hostipsec.kernel import addresses
+from hostipsec.kernel import addresses, reach
 from hostipsec.paths import Paths
 
 
@@ -22,8 +22,9 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch):
-    """Have every address that a test's host is given, whatever this machine has."""
+    """Have every address that a test's host is given, and a way to all, whatever this machine has."""
     monkeypatch.setattr(addresses, "absent", lambda *_, **__: {})
+    monkeypatch.setattr(reach, "unrouted", lambda *_, **__: {})
 
 
 @pytest.fixture

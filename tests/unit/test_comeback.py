@@ -31,7 +31,7 @@ class Machine(Host):
     def __init__(self, answers=1e9):
         super().__init__()
         self.time, self.answers, self.sas, self.done, self.ids = 0.0, answers, [], [], 0
-        self.wrong, self.away = None, {}
+        self.wrong, self.away, self.cut = None, {}, False
 
     def now(self):
         return NOW
@@ -85,6 +85,9 @@ class Machine(Host):
 
     def absent(self, connections):
         return dict(self.away)
+
+    def unrouted(self, connections):
+        return {one.name: "no route" for one in connections if self.cut}
 
     def holds(self):
         return ()
@@ -190,6 +193,14 @@ def test_an_address_that_this_host_does_not_have_is_the_reason_and_not_the_silen
     ((state, reason),) = [(row.state, row.reason) for row in found.connections]
     assert (found.ok, state) == (False, "no address")
     assert reason == "no interface here has 10.0.0.1, which this connection is from"
+
+
+def test_no_route_is_the_reason_and_not_the_silence_of_the_peer():
+    """charon names no connection with "Network is unreachable", and tells of retransmits as of any peer."""
+    machine = Machine()
+    machine.cut = True
+    machine.follow = lambda log, timeout: log.add(Message("cp2_v4", "giving up after 5 retransmits"))
+    assert [row.reason for row in up(machine, True).connections] == ["no route"]
 
 
 def test_an_address_that_comes_meanwhile_is_no_reason_any_more():

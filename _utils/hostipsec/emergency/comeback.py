@@ -287,9 +287,12 @@ class _Comeback:
         held = hold.reasons(self.host.holds(), self.wanted, self.host.now())
         if held and not self.problems and not self.overruled:
             self.problems.append(f"held again {next(iter(held.values()))}")
-        why = reasons.explain(self.log.messages, _by_address(self.wanted))
+        rows = self._rows(self._kernel())
+        idle = {row.name for row in rows if not _good(row)}
+        unrouted = self.host.unrouted([one for one in self.wanted if one.name in idle])
+        why = {**reasons.explain(self.log.messages, _by_address(self.wanted)), **unrouted}
         return Up(
-            connections=tuple(_explained(row, why.get(row.name, "")) for row in self._rows(self._kernel())),
+            connections=tuple(_explained(row, why.get(row.name, "")) for row in rows),
             lifted=lifted,
             still_held=hold.words(hold.current(self.host.holds(), self.host.now())),
             seconds=self.elapsed,

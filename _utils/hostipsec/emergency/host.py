@@ -147,6 +147,12 @@ class Host:
         except HostIPsecError:
             return {}
 
+    def unrouted(self, connections: Sequence[Connection]) -> Mapping[str, str]:
+        """Return by name the connections to whose peer the kernel knows no way, and why."""
+        from ..kernel import reach  # here: an emergency stop has no use for it
+
+        return reach.unrouted(connections)
+
     def set_policies(self, batch: str) -> None:
         """Add policies to the kernel's, or renew them."""
         kernel.set_policies(batch)

@@ -28,6 +28,7 @@ class Tables(NamedTuple):
     before: Mapping[Optional[int], ChildSA]  # CHILD SAs of the look before, by id
     meant: Meant
     absent: Mapping[Address, str] = _ALL_THERE  # addresses that this host does not have, and why
+    unrouted: Mapping[str, str] = {}  # connections to whose peer the kernel knows no way, and why
 
 
 class Found(NamedTuple):

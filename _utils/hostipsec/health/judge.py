@@ -49,6 +49,7 @@ def evaluate(
     previous: Optional[Charon] = None,
     meant: Meant = _ANYTHING,
     absent: Mapping[Address, str] = _ALL_THERE,
+    unrouted: Mapping[str, str] = _NOT_HELD,
 ) -> Report:
     """Judge a host.
 
@@ -61,11 +62,12 @@ def evaluate(
     ``previous``     an earlier look at the same charon, for a finer judgement of one-way
     ``meant``        what SAs are to be like; without, the mode is that in which charon has loaded them
     ``absent``       local addresses that the host does not have, each with a sentence that says so
+    ``unrouted``     connections to whose peer the kernel knows no way, and why: a reason for what is not up
     """
     plane = planes.observed(charon)
     if plane != planes.KERNEL:
         kernel, meant = None, meant._replace(mode="tunnel")  # charon's own ESP has no transport mode
-    tables = tabled(charon, kernel, previous, meant)._replace(absent=absent)
+    tables = tabled(charon, kernel, previous, meant)._replace(absent=absent, unrouted=unrouted)
     judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
     rows.extend(_unmanaged(tables, expected, maintenance))
@@ -90,7 +92,7 @@ def _judged(found: Found, tables: Tables, held: Optional[str]) -> ConnectionHeal
     elif found.children:
         state, reason = _carrying(found, tables)
     else:
-        state, reason = _not_carrying(found)
+        state, reason = _not_carrying(found, tables.unrouted.get(found.connection.name, ""))
     severity = SEVERITY[state]
     if held is not None:
         state, severity, reason = _under_hold(found, tables, state, reason, held)
@@ -164,13 +166,14 @@ def _one_way(found: Found, tables: Tables) -> str:
     return ""
 
 
-def _not_carrying(found: Found) -> tuple[str, str]:
+def _not_carrying(found: Found, unrouted: str) -> tuple[str, str]:
     coming = [sa for sa in found.ike_sas if sa.state in _IKE_COMING]
     going = [sa for sa in found.ike_sas if sa.state not in (*IKE_UP, *_IKE_COMING)]
     if found.up:
         return _childless(found.up[0])
     if coming:
-        return "connecting", f"IKE SA {coming[0].uniqueid} is {coming[0].state}: no answer of the peer yet"
+        why = unrouted or "no answer of the peer yet"
+        return "connecting", f"IKE SA {coming[0].uniqueid} is {coming[0].state}: {why}"
     if going:
         return "down", f"IKE SA {going[0].uniqueid} is {going[0].state}"
     if not found.loaded:
@@ -178,7 +181,8 @@ def _not_carrying(found: Found) -> tuple[str, str]:
     if found.routed:
         return "down", "no traffic yet: the trap waits for the first packet"
     starter = "this host starts it" if found.connection.initiator else "the peer starts it"
-    return "down", f"loaded, but no SA; {starter}" + _left_in_kernel(found)
+    way = f"; {unrouted}" if unrouted else ""
+    return "down", f"loaded, but no SA; {starter}{way}" + _left_in_kernel(found)
 
 
 def _childless(sa: IkeSA) -> tuple[str, str]:

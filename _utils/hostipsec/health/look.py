@@ -46,6 +46,7 @@ class Look(NamedTuple):
     host: str = ""  # its name, as its peers call it; this and its place where the record tells
     site: str = ""
     sites: Mapping[str, str] = _NOTHING  # of its peers
+    unrouted: Mapping[str, str] = _NOTHING  # connections to whose peer the kernel knows no way, and why
 
     @property
     def plane(self) -> str:
@@ -82,7 +83,7 @@ class Look(NamedTuple):
 def judged(look: Look, previous: Optional[Charon] = None) -> Report:
     """Return the verdict; ``previous`` is that of :func:`judge.evaluate`."""
     shown = (look.connections, look.charon, look.kernel, look.held)
-    report = judge.evaluate(*shown, look.resting, previous, look.meant, look.absent)
+    report = judge.evaluate(*shown, look.resting, previous, look.meant, look.absent, look.unrouted)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
     warnings = (*look.unread.values(), *look.dead)
     doubtful = bool(look.dead) or (look.plane == planes.KERNEL and look.kernel is None)

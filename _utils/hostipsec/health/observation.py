@@ -9,12 +9,13 @@ from typing import Any, Optional
 from .. import paths
 from ..charon import charon
 from ..errors import HostIPsecError
-from ..kernel import addresses, kernel
+from ..kernel import addresses, kernel, reach
 from ..model import Connection, Meant
 from ..store import certificate, holdfile, present, record
 from ..strongswan import defaults
 from ..system import heartbeat, service
 from . import look as looks
+from . import repair
 from .look import Look
 
 
@@ -68,6 +69,15 @@ def observe(
     now = datetime.now(timezone.utc)
     unread.update({looks.HOLD: wrong} if wrong else {})
     seen = Look(tuple(connections), now, **found, holds=holds, unread=unread, mtu=mtu, warn_days=warn_days)
-    seen = seen._replace(barred=tuple(barred), resting=tuple(resting))
+    seen = seen._replace(barred=tuple(barred), resting=tuple(resting), unrouted=reach.unrouted(_idle(seen)))
     meant = present.meant() if meant is None else meant
     return seen._replace(meant=meant._replace(kept=present.kept()))
+
+
+def _idle(seen: Look) -> tuple[Connection, ...]:
+    """Return what carries nothing and could: for the others nobody has to ask the kernel for a way."""
+    if seen.charon is None:
+        return ()
+    up = {sa.name for sa in seen.charon.ike_sas if sa.children}
+    waits = {*seen.charon.routed} - {sa.name for sa in seen.charon.ike_sas}  # traps that no packet has met
+    return tuple(one for one in seen.free if one.name not in up | waits and one.stage in repair.STARTED)
