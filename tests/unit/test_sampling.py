@@ -29,15 +29,11 @@ def connection(number, stage="start", initiator=True):
 
 
 def sa(one, number=1, **more):
-    child = ChildSA(
-        *(one.name, "INSTALLED", "TUNNEL", 10 + number, 1),
-        spi_in=f"c1{number:06x}",
-        spi_out=f"c2{number:06x}",
-        **{"rekey_time": 100, "use_in": 5, "use_out": 3, **more},
-    )
-    return IkeSA(
-        *(one.name, number, "ESTABLISHED", str(one.left), str(one.right)), established=60, children=(child,)
-    )
+    spis = {"spi_in": f"c1{number:06x}", "spi_out": f"c2{number:06x}"}
+    told = {"state": "INSTALLED", **spis, "rekey_time": 100, "use_in": 5, "use_out": 3, **more}
+    child = ChildSA(one.name, mode="TUNNEL", uniqueid=10 + number, reqid=1, **told)
+    ends = (str(one.left), str(one.right))
+    return IkeSA(one.name, number, "ESTABLISHED", *ends, established=60, children=(child,))
 
 
 def look(*connections, sas=(), loaded=None, **more):

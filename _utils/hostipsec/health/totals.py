@@ -196,8 +196,8 @@ def _higher(totals: Mapping[str, int], shown: Mapping[str, int]) -> dict[str, in
 def render(totals: Totals) -> str:
     """Return the text of counters.json, with a sum: totals that are damaged are not believed."""
     told = {
-        "connections": totals.connections,
-        "sas": totals.sas,
+        "connections": dict(totals.connections),
+        "sas": dict(totals.sas),
         "counters": {**totals.counters._asdict(), **_plain(totals.counters)},
         "errors": {**totals.errors._asdict(), **_plain(totals.errors)},
         "actions": dict(totals.actions),
