@@ -11,3 +11,4 @@ include:
   - ipsec.engine
   - ipsec.guard
   - ipsec.keeper
+  - ipsec.metrics

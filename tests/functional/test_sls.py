@@ -129,6 +129,31 @@ def test_settings_of_the_pillar_reach_the_states(minion, data):
     assert found == {name: str(value) for name, value in sysctl.items()}
 
 
+def test_metrics_where_the_pillar_asks_for_them(minion, data):
+    assert not [key for key in shown(minion) if key.startswith("ipsec-metrics")]
+    asked = {"textfile": "/var/lib/prom", "graphite": "graphite.example:2003"}
+    minion.pillar({**data, "metrics": asked})
+    low = shown(minion)
+    assert low["ipsec-metrics-directory"]["name"] == "/var/lib/prom"
+    arguments = [f"--{key}={value}" for key, value in asked.items()]
+    assert low["ipsec-metrics-unit"]["context"] == {
+        "metrics": {"arguments": arguments, "textfile": "/var/lib/prom"}
+    }
+    needed = asked_for(low, "ipsec-metrics-running")
+    assert {"ipsec-metrics-directory", "ipsec-metrics-unit", "ipsec-keeper-running"} <= needed
+    minion.pillar({**data, "metrics": {"http": "[::]:9815"}})
+    assert "ipsec-metrics-directory" not in shown(minion)
+
+
+def test_metrics_go_when_the_pillar_no_longer_asks(minion, monkeypatch):
+    unit, isfile = "/etc/systemd/system/hostipsec-metrics.service", os.path.isfile
+    monkeypatch.setattr(os.path, "isfile", lambda path: path == unit or isfile(path))
+    low = shown(minion)
+    assert low["ipsec-metrics-dead"]["enable"] is False
+    assert low["ipsec-metrics-absent"]["name"] == unit
+    assert "ipsec-metrics-dead" in asked_for(low, "ipsec-metrics-absent")
+
+
 # Hosts on which nothing is set up ------------------------------------------------------------
 
 

@@ -221,6 +221,8 @@ DAMAGED = {
     "a list": b"[]",
     "of a later schema": json.dumps({**plain(sample(2)), "schema": 2}).encode(),
     "a time that is a text": json.dumps({**plain(sample(2)), "time": "now"}).encode(),
+    "a time that no calendar has": json.dumps({**plain(sample(2)), "time": 1e300}).encode(),
+    "an infinite time": json.dumps({**plain(sample(2)), "time": float("inf")}).encode(),
     "no time": json.dumps({**plain(sample(2)), "time": None}).encode(),
 }
 

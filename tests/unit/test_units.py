@@ -11,18 +11,26 @@ import sys
 import time
 from pathlib import Path
 
+import jinja2
 import pytest
 
 import fleets
 from hostipsec import paths
 from hostipsec.health import observation
+from hostipsec.model import Metrics
 from hostipsec.pillar import pillar, topology
 from hostipsec.programs import keeper
+from hostipsec.programs import metrics as serving
 from hostipsec.system import heartbeat
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "states/ipsec/files"
-UNITS = {name: (FILES / f"hostipsec-{name}.service").read_text() for name in ("guard", "keeper")}
+METRICS = Metrics("/var/lib/prometheus/node-exporter", "[::]:9815", "graphite.example:2003")
+ASKED = {"arguments": METRICS.arguments, "textfile": METRICS.textfile}
+UNITS = {
+    name: jinja2.Template((FILES / f"hostipsec-{name}.service").read_text()).render(metrics=ASKED)
+    for name in ("guard", "keeper", "metrics")
+}
 ANALYZE = shutil.which("systemd-analyze")
 
 
@@ -32,8 +40,8 @@ def settings(unit):
 
 def command(unit):
     (line,) = [value for key, value in settings(unit) if key == "ExecStart"]
-    interpreter, _, program = line.partition(' -c "')
-    return interpreter, program.rstrip('"')
+    interpreter, program, given = re.fullmatch(r'(.*?) -c "(.*)" ?(.*)', line).groups()
+    return interpreter, program, given.split()
 
 
 def offline():
@@ -44,9 +52,10 @@ def offline():
 
 @pytest.mark.skipif(not (ANALYZE and offline()), reason="needs systemd-analyze of systemd 250 or later")
 @pytest.mark.parametrize("unit", UNITS)
-def test_exposure(unit):
+def test_exposure(unit, tmp_path):
     """It was 9.5 and 9.6: all of root's rights."""
-    path = FILES / f"hostipsec-{unit}.service"
+    path = tmp_path / f"hostipsec-{unit}.service"
+    path.write_text(UNITS[unit])
     argv = [ANALYZE, "security", "--offline=true", "--no-pager", str(path)]
     said = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert float(re.search(r"Overall exposure level .*: ([0-9.]+)", said.stdout)[1]) < 2.0, said
@@ -56,7 +65,7 @@ def test_exposure(unit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_python_is_isolated_and_finds_the_engine_all_the_same(unit, tmp_path):
     """Whatever stands in its environment or where it starts does not get into a program of root's."""
-    interpreter, program = command(unit)
+    interpreter, program, _ = command(unit)
     assert interpreter == "/usr/bin/python3 -IB"
     (tmp_path / "argparse.py").write_text("raise SystemExit('not isolated')")
     (tmp_path / "hostipsec").symlink_to(ROOT / "_utils/hostipsec")
@@ -83,6 +92,14 @@ def test_the_deadlines_of_a_part_are_shorter_than_the_watchdog_s():
     (seconds,) = [int(value) for key, value in settings("keeper") if key == "WatchdogSec"]
     assert seconds > 3 * paths.ORDER_DEADLINE
     assert seconds > heartbeat.LATE
+
+
+def test_the_pillar_s_words_are_the_command_line_of_the_program_that_serves_metrics():
+    given = command("metrics")[2]
+    options = serving.parser().parse_args(given)
+    assert options.textfile == "/var/lib/prometheus/node-exporter"
+    assert (options.http, options.graphite) == (("::", 9815), ("graphite.example", 2003))
+    assert ("ReadWritePaths", "-/var/lib/prometheus/node-exporter") in settings("metrics")
 
 
 # That it lives ---------------------------------------------------------------------------------

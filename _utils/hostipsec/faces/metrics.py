@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
 from typing import NamedTuple, Optional, Union
 
 from .. import __version__
@@ -354,17 +355,19 @@ def seen(content: Optional[bytes], now: float) -> Seen:
         return Seen(now, wrong="there is no sample: the keeper has not looked since this host was booted")
     try:
         sample = samples.parse(json.loads(content))
-        return Seen(now, sample, _late(now - sample.time) if sample.stale(now) else "")
+        return Seen(now, sample, _late(sample, now) if sample.stale(now) else "")
     except HostIPsecError as error:
         return Seen(now, wrong=str(error))
-    except (ValueError, TypeError, RecursionError) as error:  # half a file; a time that is a text
+    except (ValueError, TypeError, RecursionError, OverflowError, OSError) as error:  # half a file; no time
         return Seen(now, wrong=f"the sample cannot be read ({error!r:.200})")
 
 
-def _late(age: float) -> str:
-    if age < 0:
-        return f"the keeper's sample is of {-age:.0f} s later than now: the clock was set"
-    return f"the keeper has not looked for {age:.0f} s"
+def _late(sample: Sample, now: float) -> str:
+    """Say why a sample says nothing; the same words for as long as it is so."""
+    when = f"{datetime.fromtimestamp(sample.time, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    if sample.time > now:
+        return f"the keeper looked last at {when}, which is later than now: the clock was set"
+    return f"the keeper has not looked since {when}"
 
 
 def families(told: Seen) -> tuple[Family, ...]:
