@@ -30,8 +30,6 @@ PURE = (
     "errors",
     "faces.exposition",
     "faces.metrics",
-
-
     "faces.page",
     "faces.pagegrids",
     "faces.pagescript",

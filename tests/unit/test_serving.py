@@ -79,7 +79,9 @@ def test_whoever_asks_within_a_second_gets_the_same(left, said):
     ("content", "why"),
     [
         (None, "there is no sample"),
-        ("", "the sample cannot be read"),
+        ("", "state.json: cannot be read"),
+        ("[" * 100_000, "state.json: cannot be read"),
+        (json.dumps(plain(sample(9)))[:1000], "state.json: cannot be read"),
         ('{"schema": 9}', "schema 9"),
         ({"errors": 5}, "the sample cannot be read"),
     ],

@@ -6,7 +6,6 @@ there are those metrics alone that tell of the keeper and of this package (``own
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -349,16 +348,16 @@ TABLE = (
 # What a sample has of it ---------------------------------------------------------------------
 
 
-def seen(content: Optional[bytes], now: float) -> Seen:
-    """Return what the keeper's file says; ``content`` is None where there is none."""
-    if content is None:
+def seen(found: object, now: float) -> Seen:
+    """Return what the keeper's file says (``store/samples.read``); ``found`` is None where there is none."""
+    if found is None:
         return Seen(now, wrong="there is no sample: the keeper has not looked since this host was booted")
     try:
-        sample = samples.parse(json.loads(content))
+        sample = samples.parse(found)
         return Seen(now, sample, _late(sample, now) if sample.stale(now) else "")
     except HostIPsecError as error:
         return Seen(now, wrong=str(error))
-    except (ValueError, TypeError, RecursionError, OverflowError, OSError) as error:  # half a file; no time
+    except (ValueError, TypeError, OverflowError, OSError) as error:  # a time that is none
         return Seen(now, wrong=f"the sample cannot be read ({error!r:.200})")
 
 

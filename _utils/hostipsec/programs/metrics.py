@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Optional, TypeVar
 
-from .. import paths
 from ..errors import HostIPsecError
 from ..faces import exposition, metrics
 from ..faces.metrics import Family, Seen
 from ..pillar import metrics as places
 from ..pillar.metrics import Endpoint
+from ..store import samples
 from ..system import files, heartbeat, webpage
 
 # seconds
@@ -37,7 +37,6 @@ LONGEST_WAIT = 600.0  # for a Graphite that is away
 LISTEN_AGAIN = 15.0  # after a port that is taken, an address that is not there yet
 
 TEXTFILE = "hostipsec.prom"
-LARGEST = 64 << 20  # bytes of a sample; one of 5,000 connections has 4 MB
 T = TypeVar("T")
 
 log = logging.getLogger("hostipsec-metrics")
@@ -83,7 +82,7 @@ class Told:
 def _looked() -> tuple[Seen, tuple[Family, ...]]:
     now = time.time()
     try:
-        found = metrics.seen(files.read(paths.here.sample, LARGEST), now)
+        found = metrics.seen(samples.read(), now)
         return found, metrics.families(found)
     except HostIPsecError as error:
         nothing = Seen(now, wrong=str(error))
