@@ -5,17 +5,20 @@ Two hosts at each of three sites, each with a tunnel on both families to every h
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import yaml
 
-from hostipsec.health.report import CARRYING, STATES
-from hostipsec.health.sample import Process, Sample, Sampled, Traffic
+from hostipsec.faces import exposition, metrics
+from hostipsec.health.report import CARRYING
+from hostipsec.health.sample import Process, Sample, Sampled, Traffic, plain
 
 SITES = ("eqiad", "codfw", "esams")
 HOSTS = tuple(f"cp{number}00{host}.{name}" for number, name in enumerate(SITES, 1) for host in (1, 2))
@@ -49,7 +52,12 @@ def short(host: str) -> str:
 
 def well(now: float) -> World:
     """Return the fleet as it should be."""
-    return {host: Told(_sample(host, now), now) for host in HOSTS}
+    return {host: _well(host, now) for host in HOSTS}
+
+
+@cache
+def _well(host: str, now: float) -> Told:
+    return Told(_sample(host, now), now)
 
 
 def _sample(host: str, now: float) -> Sample:
@@ -186,8 +194,21 @@ def series(fault: Fault, minutes: int) -> list[dict[str, str]]:
 
 def _scraped(world: World) -> Iterator[tuple[str, str]]:
     for host, told in world.items():
-        for name, labels, value in LINE.findall(rendered(*told)) if told else ():
+        for name, labels, value in _lines(host, told) if told else ():
             yield f"{name}{{{labels}{labels and ','}{INSTANCE % host}}}", value
+
+
+def _lines(host: str, told: Told) -> list[tuple[str, str, str]]:
+    return _lines_of_well(host, told.written) if told is _well(host, told.written) else _found(told)
+
+
+@cache
+def _lines_of_well(host: str, now: float) -> list[tuple[str, str, str]]:
+    return _found(_well(host, now))
+
+
+def _found(told: Told) -> list[tuple[str, str, str]]:
+    return LINE.findall(rendered(*told))
 
 
 def _values(values: list[str]) -> str:
@@ -199,8 +220,9 @@ def _values(values: list[str]) -> str:
 
 
 def rendered(sample: Optional[Sample], now: float) -> str:
-    """Return the metrics of a sample."""
-    return "\n".join(f"{name}{_labels(labels)} {value:.10g}" for name, labels, value in _metrics(sample, now))
+    """Return the metrics of a sample, as a host gives them."""
+    content = json.dumps(plain(sample)).encode() if sample else None
+    return exposition.prometheus(metrics.families(metrics.seen(content, now)))
 
 
 def selector(labels: Mapping[str, str]) -> str:
@@ -217,58 +239,3 @@ def alerts(rules: Path) -> list[dict[str, Any]]:
     """Return the alarms in a file of rules."""
     groups = yaml.safe_load(rules.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return selector(labels) if labels else ""
-
-
-def _metrics(sample: Optional[Sample], now: float) -> Iterator[tuple[str, dict[str, str], float]]:
-    stale = sample is None or sample.stale(now)
-    yield "ipsec_run_timestamp_seconds", {}, now
-    yield "ipsec_source_up", {"source": "keeper"}, not stale
-    if sample is None:
-        return
-    here = {"site": sample.site}
-    yield "ipsec_keeper_look_timestamp_seconds", here, sample.time
-    yield "ipsec_info", {**here, "host": sample.host}, 1
-    if stale:
-        return
-    for source in ("charon", "kernel", "record", "certificate", "hold"):
-        yield "ipsec_source_up", {"source": source, **here}, source not in sample.unread
-    yield "ipsec_charon_up", here, sample.charon is not None
-    if sample.charon:
-        yield "ipsec_charon_threads_idle", here, sample.charon.idle or 0
-        for priority, jobs in sample.charon.queued.items():
-            yield "ipsec_charon_jobs_queued", {**here, "priority": priority}, jobs
-    for name in STATES:
-        number = sum(end.state == name for end in sample.connections)
-        yield "ipsec_connections", {**here, "state": name}, number
-    for error, number in sample.errors.items():
-        yield "ipsec_kernel_errors_total", {**here, "error": error}, number
-    yield "ipsec_certificate_expiry_timestamp_seconds", {**here, "kind": "host"}, sample.certificate or 0
-    yield "ipsec_certificate_loaded", {**here, "kind": "host"}, bool(sample.loaded)
-    yield "ipsec_hold_since_timestamp_seconds", here, min((hold.since for hold in sample.holds), default=0)
-    yield "ipsec_guard_policies_missing", here, sample.guard_missing or 0
-    for end in sample.connections:
-        yield from _end_metrics(end)
-
-
-def _end_metrics(end: Sampled) -> Iterator[tuple[str, dict[str, str], float]]:
-    here = {name: getattr(end, name) for name in ("peer", "family", "stage", "sites", "pair")}
-    gauges = {
-        "expected": end.expected,
-        "up": end.up,
-        "held": end.held,
-        "one_way": end.state == "one-way",
-        "kernel_missing": end.state == "no xfrm",
-        "duplicates": end.duplicates,
-        "losses_total": end.losses,
-        "rekey_timestamp_seconds": end.rekey or 0,
-        "sequence_used_ratio": end.sequence or 0,
-    }
-    for name, value in gauges.items():
-        yield f"ipsec_connection_{name}", here, value
-    for way, traffic, clear in (("in", end.received, end.clear_in), ("out", end.sent, end.clear_out)):
-        yield "ipsec_connection_packets_total", {**here, "direction": way}, traffic.packets
-        yield "ipsec_connection_cleartext_packets_total", {**here, "direction": way}, clear or 0

@@ -214,6 +214,10 @@ TABLE = {
         [growing("clear_out", 0.2), require],
         [("ClearText", {"sites": AB}, 11)],
     ),
+    "SAs that do not encrypt": (
+        [always(state, A, "not encrypted", one)],
+        [("NotEncrypted", {"sites": AB}, 2)],
+    ),
     "guard missing": ([always(own, A, guard_missing=2)], [("GuardMissing", on(A), 2)]),
     "the guard drops": (
         [errors("XfrmOutPolBlock", 5)],
@@ -296,4 +300,4 @@ def test_the_rules_are_sound():
 
 def test_every_alarm_is_in_the_table():
     names = {f"IPsec{name}" for _, firing in TABLE.values() for name, *_ in firing}
-    assert alarms.names(RULES) - names == {"IPsecNotEncrypted"}
+    assert alarms.names(RULES) == names

@@ -127,7 +127,9 @@ def test_the_reference_is_what_the_table_gives():
 
 
 def test_all_of_it_is_told_and_read_back():
-    text = text_of(sample(2))
+    text = text_of(
+        sample(2, connections=(connection(0), connection(1), connection(2, state="not encrypted")))
+    )
     families = {one.name: one for one in text_string_to_metric_families(text)}
     for one in metrics.TABLE:
         found = families[one.name.removesuffix("_total")]

@@ -20,11 +20,11 @@ SECTIONS = ("What it means", "How to see it", "What to do", "How to know that it
 ALERTS = {alert["alert"]: alert for alert in alarms.alerts(RULES)}
 # of /proc/net/xfrm_stat, Linux 6.18
 COUNTED = """
-AcquireError FwdHdrError InBufferError InError InHdrError InIptfsError InNoPols InNoStates InPolBlock InPolError
-InStateDirError InStateExpired InStateInvalid InStateMismatch InStateModeError InStateProtoError InStateSeqError
-InTmplMismatch OutBundleCheckError
-OutBundleGenError OutError OutNoQueueSpace OutNoStates OutPolBlock OutPolDead OutPolError OutStateDirError OutStateExpired
-OutStateInvalid OutStateModeError OutStateProtoError OutStateSeqError
+AcquireError FwdHdrError InBufferError InError InHdrError InIptfsError InNoPols InNoStates InPolBlock
+InPolError InStateDirError InStateExpired InStateInvalid InStateMismatch InStateModeError InStateProtoError
+InStateSeqError InTmplMismatch OutBundleCheckError OutBundleGenError OutError OutNoQueueSpace OutNoStates
+OutPolBlock OutPolDead OutPolError OutStateDirError OutStateExpired OutStateInvalid OutStateModeError
+OutStateProtoError OutStateSeqError
 """
 
 

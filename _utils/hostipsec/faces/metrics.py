@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional, Union
 from .. import __version__
 from ..errors import HostIPsecError
 from ..health import sample as samples
-from ..health.report import SEVERITIES, STATES
+from ..health.report import LEAKS, SEVERITIES, STATES
 from ..health.sample import Process, Sample, Sampled
 
 Number = Union[bool, int, float]
@@ -171,6 +171,12 @@ TABLE = (
         GAUGE,
         "Whether the kernel has lost SAs that charon goes on with.",
         lambda one: one.state == "no xfrm",
+    ),
+    _each(
+        "unencrypted",
+        GAUGE,
+        "1 where SAs are there that do not encrypt all between the two hosts; else there is no such series.",
+        lambda one: 1 if one.state == LEAKS else None,
     ),
     _each("duplicates", GAUGE, "CHILD SAs beside the one that is meant.", lambda one: one.duplicates),
     _each("losses_total", COUNTER, "How often it went from up to not up.", lambda one: one.losses),
