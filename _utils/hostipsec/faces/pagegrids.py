@@ -169,7 +169,7 @@ function siteGrid(rows, open) {
   const head = el("tr", {}, el("td", {}), ...sites.map((site) => el("th", {scope: "col"}, site)));
   const lines = sites.map((one) => el("tr", {}, el("th", {scope: "row"}, one),
     ...sites.map((other) => siteCell(found, [one, other].sort(), `${one} - ${other}`, open))));
-  const stripes = DATA.whole ? stripe(rows, sites.length + 1, ", not counted above") : [];
+  const stripes = DATA.whole ? stripe(rows, sites.length + 1) : [];
   return grid(el("table", {class: "sites"}, el("caption", {}, "Connections that are up between two sites"),
     el("thead", {}, head), el("tbody", {}, ...lines, ...stripes)));
 }
@@ -190,7 +190,8 @@ function siteCards(rows, open) {
   return el("ul", {class: "cards"}, ...found.map(({sites, one}) => el("li", {}, el("button", {
     class: `card ${level(one.severity)}`, type: "button", "data-sites": sites.join(" "), onclick: () => open(sites),
   }, el("span", {class: "sign", "aria-hidden": "true"}, SIGN[one.severity]),
-  el("strong", {}, sites.join(" \u2013 ")), el("span", {}, inWords(one))))));
+  el("strong", {}, sites.join(" \u2013 ")), el("span", {}, inWords(one))))),
+  ...dead(rows).map((text) => el("li", {class: "dead critical"}, text)));
 }
 
 // hosts of the one site by hosts of the other; dead ones are a stripe, as their crosses would hide the rest
@@ -208,7 +209,7 @@ function hostGrid(rows, sites, open) {
     }
   }
   const [down, across] = sides.map((side) => [...side.values()].sort((a, b) => (a.id < b.id ? -1 : 1)));
-  const stripes = stripe(rows, across.length + 1, "");
+  const stripes = stripe(rows, across.length + 1);
   const head = el("tr", {}, el("td", {}), ...across.map((host) => el("th", {scope: "col", title: host.id},
     el("span", {}, short(host)))));
   const lines = down.map((one) => el("tr", {}, el("th", {scope: "row", title: one.id}, short(one)),
@@ -219,11 +220,15 @@ function hostGrid(rows, sites, open) {
 }
 
 // one line for each host that is dead
-function stripe(rows, columns, more) {
-  const dead = HOSTS.filter((host) => host.dead).map((host) => ({
+function dead(rows) {
+  const found = HOSTS.filter((host) => host.dead).map((host) => ({
     host, number: rows.filter((row) => row.one === host || row.other === host).length }));
-  return dead.filter((one) => one.number).map(({host, number}) => el("tr", {class: "stripe"},
-    el("td", {class: "critical", colspan: columns}, `\u2715 ${host.id} is dead: ${counted(number, "connection")}${more}`)));
+  return found.filter((one) => one.number)
+    .map((one) => `\u2715 ${one.host.id} is dead: ${counted(one.number, "connection")}, not counted above`);
+}
+
+function stripe(rows, columns) {
+  return dead(rows).map((text) => el("tr", {class: "stripe"}, el("td", {class: "critical", colspan: columns}, text)));
 }
 
 // the worst that a host says of its connections with another

@@ -78,7 +78,7 @@ function show(rows) {
     el("h2", {id: "pair"}, `${hosts[0].id} \u2013 ${hosts[1].id}`), ...rows.map(connection),
     ...hosts.filter((host) => host.held).map((host) => el("p", {}, `${host.id} is held: ${host.held}`)),
     command(`salt -L ${quoted(`${hosts[0].id},${hosts[1].id}`)} ipsec.status`),
-    command(`salt-run ipsec.status host=${quoted(rows.some((row) => row.one.dead) ? hosts[0].id : hosts[1].id)}`), close);
+    command(`salt-run ipsec.status host=${quoted(hosts[0].id)}`), close);
   document.body.append(dialog);
   dialog.showModal();
   close.focus();
@@ -117,7 +117,8 @@ function trouble(rows) {
   const parts = CAUSES.map((cause) => ({cause, rows: cause.rows.filter((row) => shown.has(row))}))
     .filter((one) => one.rows.length);
   const groups = parts.map((one) => el("details", {class: level(one.cause.severity), open: parts.length === 1},
-    el("summary", {}, el("span", {class: "sign", "aria-hidden": "true"}, SIGN[one.cause.severity]), one.cause.text),
+    el("summary", {}, el("span", {class: "sign", "aria-hidden": "true"}, SIGN[one.cause.severity]), one.cause.text,
+    one.rows.length < one.cause.rows.length ? ` (${one.rows.length} of these are chosen)` : ""),
     list(one.rows, one.cause.all - one.cause.rows.length)));
   const stray = DATA.stray.map((one) => el("p", {class: "warning"}, `! ${WORDS[one]}`));
   if (!groups.length && !stray.length) return "";
@@ -134,9 +135,10 @@ function pairs(rows, now) {
   if (!now.one || !now.two) return "";
   const sites = [now.one, now.two].sort();
   const part = rows.filter((row) => row.sites[0] === sites[0] && row.sites[1] === sites[1]);
-  const bad = part.filter((row) => row.severity > OK);
-  const rest = part.filter((row) => row.severity === OK);
-  const cards = () => [list(bad, 0), el("details", {}, el("summary", {}, `${rest.length} as they should be`), list(rest, 0))];
+  const bad = living(part).filter((row) => row.severity > OK);
+  const rest = living(part).filter((row) => row.severity === OK);
+  const gone = dead(part).map((text) => el("p", {class: "dead critical"}, text));
+  const cards = () => [list(bad, 0), ...gone, el("details", {}, el("summary", {}, `${rest.length} as they should be`), list(rest, 0))];
   const name = `Hosts of ${sites[0]} and ${sites[1]}`;
   const wide = () => [el("div", {class: "wide", tabindex: "0", role: "region", "aria-label": name},
     hostGrid(part, sites, show))];

@@ -84,6 +84,7 @@ td { padding: 1px; }
 .a-warning, .b-warning { border: 2px dashed var(--warning-mark); }
 .a-critical, .b-critical { border: 2px solid var(--ink); }
 .stripe td { padding: .35rem .7rem; border-top: 3px solid var(--paper); }
+.dead { margin: .35rem 0; padding: .5rem .8rem; border-radius: 6px; overflow-wrap: anywhere; }
 .strip { width: 288px; max-width: 100%; height: 18px; display: block; }
 .strip .ok { fill: var(--ok-mark); } .strip .warning { fill: var(--warning-mark); }
 .strip .critical { fill: var(--critical-mark); }
