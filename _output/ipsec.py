@@ -12,6 +12,13 @@ specified, fall back to nested`` and prints the same data nested.
     cp1001.eqiad.example: 14 of 31 connections up in 30.1 s
         17 connections: no answer from the peer yet: ...: cp3001_v4, cp3001_v6, cp3002_v4 and 14 more
 
+The mesh is drawn first, sites by sites with the connections that are up, where there are three sites or more
+that fit the terminal:
+
+           codfw   eqiad      esams
+    codfw          396/396    360/376 !
+    eqiad  396/396            412/414 !!
+
 On a terminal nothing is broken within a word, and what fits no line of a table is told below it. All that a
 host says is in ``--out=json``; with ``--verbose`` of ``salt`` nothing is told in groups.
 """
@@ -29,6 +36,8 @@ COLORS = {"critical": "LIGHT_RED", "warning": "LIGHT_YELLOW", "ok": "GREEN"}
 UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 INDENT = "    "
 SPARE = ("PEER", "FAMILY", "OUT", "IN")  # columns that a narrow terminal goes without, the first one first
+COLUMNS = 80  # where there is no terminal
+FEWEST = 3  # sites that make a picture
 MOST = 3  # names that a group has
 NUMBERS = re.compile(r" \([0-9]+ tries\)|(?<=IKE SA) [0-9]+")  # differ where all else is the same
 
@@ -44,13 +53,57 @@ def output(data, **kwargs):
     if not isinstance(data, dict):
         return __salt__["nested"](data, **kwargs)
     if isinstance(data.get("lines"), list) and "retcode" in data:
-        return "\n".join(_wrapped(_plain(line, keep=True)) for line in data["lines"])
+        lines = [_wrapped(_plain(line, keep=True)) for line in data["lines"]]
+        return "\n".join([*lines[:1], *_mesh(data.get("connections")), *lines[1:]])
     if data.get("suffix") == "progress":
         return _wrapped(_plain(data["event"]["message"]))
     return "\n".join(
         _host(_plain(host), found) or __salt__["nested"]({host: found}, **kwargs)
         for host, found in sorted(data.items())
     )
+
+
+def _mesh(connections):
+    """Return the lines of the mesh by sites; none where that is no picture, or does not fit."""
+    between = _between(connections if isinstance(connections, list) else [])
+    sites = sorted({site for pair in between for site in pair})
+    if len(sites) < FEWEST:
+        return []
+    rows = [["", *sites], *([one, *(_cell(between, one, other) for other in sites)] for one in sites)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    if sum(widths) + 2 * len(widths) + len(INDENT) > (_width() or COLUMNS):
+        return []
+    return [_row(row, widths, sites, between) for row in rows]
+
+
+def _row(row, widths, sites, between):
+    """Return a line of the mesh; only what is no blank has a color."""
+    cells = [row[0].ljust(widths[0])]
+    for text, width, other in zip(row[1:], widths[1:], sites):
+        found = between.get(tuple(sorted((row[0], other))))
+        shown = _colored(found["severity"], text) if found and text else text
+        cells.append(shown + " " * (width - len(text)))
+    return f"{INDENT}{'  '.join(cells)}".rstrip()
+
+
+def _cell(between, one, other):
+    """Return how many connections of two sites are up, with the sign of the worst."""
+    found = between.get(tuple(sorted((one, other))))
+    return f"{found['up']}/{found['all']} {SIGNS[found['severity']]}".rstrip() if found else ""
+
+
+def _between(connections):
+    """Return by two sites how many connections are up, of how many, and the worst severity."""
+    found = {}
+    for row in connections:
+        if not isinstance(row, dict) or not isinstance(row.get("sites"), list):
+            continue
+        pair = tuple(sorted(_plain(site) for site in row["sites"]))
+        one = found.setdefault(pair, {"up": 0, "all": 0, "severity": "ok"})
+        one["all"] += 1
+        one["up"] += row["state"] == "up"
+        one["severity"] = min(one["severity"], row["severity"], key=RANKS.__getitem__)
+    return found
 
 
 def _host(host, found):

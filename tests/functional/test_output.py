@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -471,6 +472,65 @@ def test_the_runner_s_lines_are_printed_as_they_are(minion):
     printed = minion.printed(data).splitlines()
     assert printed[:2] == data["lines"][:2]
     assert "\x1b" not in printed[2]
+
+
+def between(one, other, *states):
+    rows = {"up": "ok", "held": "warning", "down": "critical"}
+    return [{"sites": [one, other], "state": state, "severity": rows[state]} for state in states]
+
+
+MESH = {
+    "lines": ["10 connections of 5 pairs", "  codfw - eqiad   2: 2 up"],
+    "retcode": 1,
+    "connections": [
+        *between("codfw", "eqiad", "up", "up"),
+        *between("codfw", "esams", "up", "held"),
+        *between("eqiad", "esams", "up", "down", "held", "up", "up", "up"),
+    ],
+}
+
+
+def test_the_mesh_is_drawn_by_sites(minion):
+    assert minion.printed(MESH).splitlines() == [
+        MESH["lines"][0],
+        "           codfw  eqiad   esams",
+        "    codfw         2/2     1/2 !",
+        "    eqiad  2/2            4/6 !!",
+        "    esams  1/2 !  4/6 !!",
+        MESH["lines"][1],
+    ]
+
+
+def test_it_has_colors_on_a_terminal_only_and_in_what_is_no_blank(minion):
+    plain, colored = minion.printed(MESH), minion.printed(MESH, color=True)
+    assert "\x1b" not in plain
+    assert "    codfw         \x1b[0;32m2/2\x1b[0;0m     " in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == plain
+
+
+def test_it_is_drawn_where_it_fits_and_is_a_picture(minion, monkeypatch):
+    def drawn(data):
+        return len(minion.printed(data).splitlines()) > len(data["lines"])
+
+    assert not drawn({**MESH, "connections": between("codfw", "eqiad", "up", "down")})
+    assert not drawn({**MESH, "connections": [5, {"sites": 5}, {}]})
+    assert not drawn({"lines": MESH["lines"], "retcode": 0})
+    monkeypatch.setenv("COLUMNS", "30")
+    assert not drawn(MESH)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"site{number}" for number in range(12)]
+    many = [
+        row for one in names[:8] for other in names[:8] if one < other for row in between(one, other, "up")
+    ]
+    assert drawn({**MESH, "connections": many})
+    assert all(len(line) <= 80 for line in minion.printed({**MESH, "connections": many}).splitlines())
+    more = [row for one in names for other in names if one < other for row in between(one, other, "up")]
+    assert not drawn({**MESH, "connections": more})
+
+
+def test_a_name_of_a_site_has_no_power_over_the_terminal(minion):
+    evil = between("a\x1b[2J\nb", "c", "up") + between("c", "d", "up")
+    assert "\x1b" not in minion.printed({**MESH, "connections": evil})
 
 
 def test_the_runner_s_progress_is_one_line(minion):

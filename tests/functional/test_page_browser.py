@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what is shown, chosen and opened; by keyboard, narrow, wide, dark, on paper."""
+"""The page in a real Chromium: what is shown, chosen, opened; by keyboard, narrow, wide, dark, on paper."""
 
 from __future__ import annotations
 
