@@ -2,6 +2,11 @@
 IPsec between this host and its peers: what is configured, what is up.
 
 The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` brings both.
+
+Verbs answer with ``ok`` (everything is as asked), ``sentence`` (a summary), ``connections`` (by name),
+``problems`` (what is not as asked) and ``notes`` (what else is worth knowing), both sentences; what these
+mean beyond that, and further keys, stand with each. The exit status is 0 where ``ok``, else 1. Arguments
+that cannot be, and what cannot be done at all, give an answer with ``error``, and exit status 2.
 """
 
 import datetime
@@ -14,6 +19,7 @@ try:
     from hostipsec.apply import hostplan, rollback, run
     from hostipsec.charon import daemon
     from hostipsec.edition import EDITION
+    from hostipsec.emergency import loglevel as levels_of_log
     from hostipsec.emergency import orders, reauthentication, strangers, verbs
     from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
@@ -32,7 +38,7 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 __func_alias__ = {"overhead_": "overhead", "rollback_": "rollback"}
-_TOLD = ("check", "down", "plan", "reauthenticate", "rollback_", "status", "up", "verify")
+_TOLD = ("check", "down", "loglevel", "plan", "reauthenticate", "rollback_", "status", "up", "verify")
 __outputter__ = dict.fromkeys(_TOLD, "ipsec")  # _output/ipsec.py; Salt goes by the names of here
 
 
@@ -65,8 +71,6 @@ def check():
 
     Returns a dictionary:
 
-    ``ok``, ``sentence``
-        whether nothing is wrong, and a summary
     ``connections``
         what the pillar gives this host, by name, as :py:func:`connections` says it
     ``problems``
@@ -76,7 +80,7 @@ def check():
     ``peers``
         ids of the hosts that this host has connections with
     ``lonely``
-        why the host has no peers, empty when it has some; the exit status is 0 where ``ok``, else 1
+        why the host has no peers, empty when it has some
 
     CLI Example:
 
@@ -205,8 +209,7 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
     .. code-block:: bash
 
         salt '*' ipsec.status
-        salt cp1001.eqiad.example ipsec.status peer='cp3*'
-        salt cp1001.eqiad.example ipsec.status connection='*_v6'
+        salt cp1001.eqiad.example ipsec.status peer='cp3*' connection='*_v6'
     """
     if known and not strangers.recorded():
         return _answer(strangers.outside(), edition=EDITION)
@@ -276,8 +279,6 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
         what the longest packet has on the line
     ``overhead``, ``overhead_most``
         what the longest packet grows by, and what any packet can grow by
-
-    What makes no sense gives an answer with ``error`` and exit status 2.
 
     CLI Example:
 
@@ -379,12 +380,8 @@ def down(
 
     Returns a dictionary:
 
-    ``ok``
-        whether everything is as asked, and proven
     ``overruled``, ``ahead``
         the later command, or the lifted hold, that counts instead; that ``asked`` lies ahead, or empty
-    ``sentence``
-        a summary
     ``seconds``
         how long it took
     ``held``
@@ -399,20 +396,13 @@ def down(
         what is left of it in words, empty for nothing
     ``cleared``
         ``states`` and ``policies`` that were deleted from the kernel, as charon had left them there
-    ``problems``
-        what is not as asked, sentences
-    ``notes``
-        what else is worth knowing, sentences
     ``edition``
         version of hostipsec, and a mark of its very sources
-
-    The exit status is 0 where ``ok``, else 1. Arguments that cannot be give an answer with ``error``, and 2.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt cp1001.eqiad.example ipsec.down reason='T195365'
         salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
     """
     named = {"reason": reason, "hold": hold, "expires": expires, "deadline": deadline, "wait": wait}
@@ -457,8 +447,6 @@ def up(
         whether everything is up; with ``wait=False``, whether it could be started
     ``overruled``, ``ahead``
         the later command that counts instead; that ``asked`` lies ahead; or empty
-    ``sentence``
-        a summary
     ``seconds``
         how long it took
     ``lifted``
@@ -469,18 +457,13 @@ def up(
         by name: ``peer``, ``family``, ``stage``, ``state`` as :py:func:`status` says it, ``up`` and
         ``reason``; for one that is not up, why: what charon or the peer said; ``cause`` of it, where the
         other end knows more: ``waits`` (the peer is to start it), ``refused`` (it took none of the proposals)
-    ``problems``
-        what else is not as asked, sentences
     ``edition``
         version of hostipsec, and a mark of its very sources
-
-    The exit status is 0 where ``ok``, else 1. Arguments that cannot be give an answer with ``error``, and 2.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt cp1001.eqiad.example ipsec.up
         salt cp1001.eqiad.example ipsec.up peer='cp3*' deadline=60
     """
     named = {"deadline": deadline, "wait": wait, "jitter": jitter, "asked": asked}
@@ -523,22 +506,16 @@ def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs)
 
     Returns a dictionary:
 
-    ``ok``, ``sentence``
-        whether all are reauthenticated, and a summary
     ``connections``
         by name: ``peer``, ``family``, ``old`` and ``new`` (ids of IKE SAs), and ``reason``, why it was not
         done, empty where it was
     ``answered``
         the same of what a peer began, with ``at``, and this host refused: ``reason`` says why
 
-    The exit status is 0 where ``ok``, else 1. Arguments that cannot be, and a charon that does not answer,
-    give an answer with ``error`` and exit status 2.
-
     CLI Example:
 
     .. code-block:: bash
 
-        salt cp1001.eqiad.example ipsec.reauthenticate
         salt cp1001.eqiad.example ipsec.reauthenticate peer='cp3*'
         salt '*' ipsec.reauthenticate at=$(date +%s -d '+15 sec')
     """
@@ -609,15 +586,13 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
             requests
     ``skipped``
         by minion id, why a host that was asked for was not probed: no peer, in maintenance
-    ``problems``
-        sentences about what could not be done, a capture for want of the right to it, say
     ``plane``
         whose counters were read, ``kernel`` or ``charon``
     ``summary``
-        a sentence
+        as ``sentence``
 
     The exit status is 1 unless every connection is ``ok``, every host asked for by name was probed, and
-    there is no problem. Where nothing can be probed: an answer with ``error`` and exit status 2.
+    there is no problem.
 
     CLI Example:
 
@@ -637,6 +612,37 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         return _failed(error, skipped={}, plane=None, summary=str(error))
     whole = peer is None and not member.connections
     return _answer(found.answer(chosen.skipped, member.lonely, whole))
+
+
+def loglevel(minutes=None, **kwargs):
+    """
+    What charon logs, by type; with types, more of it for a while, without a restart. See docs/logging.md.
+
+    The usual levels come back after the time, at a restart of charon, or now, with ``minutes=0``.
+
+    minutes
+        how long, 0 to 1440 (default: 10)
+    TYPE
+        as ``ike=2``: a type of ``charondebug``, to a level from -1 to 4
+
+    Returns a dictionary:
+
+    ``levels``, ``usual``, ``raised``
+        the level of each type now; those of ``charondebug`` (else 1); those that this changed
+    ``until``
+        when the usual ones come back, in UTC; None where nothing is changed
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec.loglevel ike=2 net=1 minutes=30
+    """
+    levels = {name: level for name, level in kwargs.items() if not name.startswith("__")}
+    try:
+        return _answer(levels_of_log.change(levels, minutes, _now()))
+    except HostIPsecError as error:
+        return _failed(error, levels={}, usual={}, raised={}, until=None)
 
 
 def previous():
@@ -685,20 +691,11 @@ def rollback_(mark=None, **kwargs):
 
     Returns a dictionary:
 
-    ``ok``
-        whether the host runs what it ran before
     ``connections``
         by name ``peer`` and ``family`` of what is configured now, and ``held``: since when, by whom and why
         it is held down, empty where it is not
     ``changes``
         as the state's: connections ``added``, ``removed`` and ``changed``, settings
-    ``problems``, ``notes``
-        what is not as asked, and what else is worth knowing, sentences
-    ``sentence``
-        a summary
-
-    The exit status is 0 where the host runs what it ran before, 1 where ``problems`` says why not. Where
-    nothing is kept, or charon does not take it: an answer with ``error`` and exit status 2.
 
     CLI Example:
 

@@ -58,6 +58,7 @@ class Paths:
         self.lock_of_before = run / "hostipsec.lock"  # of releases whose lock anybody could hold
         self.sample = self.locks / "state.json"  # what the keeper's last look found, for faces of monitoring
         self.counting = self.locks / "clear-text"  # while nftables has our table, which a boot takes as well
+        self.loglevel = self.locks / "loglevel.json"  # what charon logs beyond the usual, and until when
         self.totals = self.state / "counters.json"  # that only grow, over every restart
         self.keeper_beat = run / "hostipsec-keeper.beat"  # when the keeper looked last, seconds since boot
         # what we bring

@@ -20,6 +20,7 @@ PUBLIC = (
     "check",
     "connections",
     "down",
+    "loglevel",
     "overhead",
     "plan",
     "previous",
@@ -264,6 +265,10 @@ REFUSED = (
     ("reauthenticate", {"deadline": "soon"}, "deadline: found 'soon'; allowed: seconds from 0.1 to 3600"),
     ("verify", {"count": 0}, "count=0: allowed: a whole number from 1 to 100"),
     ("verify", {"peer": "nobody"}, "no host of the pillar is called nobody; "),
+    ("loglevel", {"ike": 5}, "loglevel:ike: found 5; allowed: a level from -1 to 4"),
+    ("loglevel", {"ikee": 2}, "loglevel:ikee: unknown type 'ikee'; allowed: did you mean 'ike'?"),
+    ("loglevel", {"minutes": 9}, "minutes: found 9; allowed: 0, to undo; else with types, as ike=2"),
+    ("loglevel", {"ike": 2, "minutes": -1}, "minutes: found -1; allowed: minutes from 0 to 1440"),
     ("plan", {"stage": "off"}, "stage: found 'off'; allowed: passive, start, require"),
 )
 
@@ -291,7 +296,7 @@ def apart(monkeypatch, tmp_path):
 
 @AS_ROOT
 @pytest.mark.parametrize(
-    "verb", ["check", "plan", "status", "verify", "reauthenticate", "rollback", "up", "down"]
+    "verb", ["check", "plan", "status", "verify", "reauthenticate", "rollback", "up", "down", "loglevel"]
 )
 def test_every_verb_answers_in_one_shape(minion, apart, verb):
     arguments = {"down": {"hold": False}, "up": {"deadline": 1}}.get(verb, {})

@@ -347,7 +347,7 @@ def answer(ok, sentence, connections=(), problems=(), notes=(), **own):
 
 def test_every_verb_that_does_something_is_told_by_this_outputter(minion):
     functions = salt.loader.minion_mods({**minion.opts, "pillar": {}})
-    for verb in ("check", "down", "plan", "reauthenticate", "rollback", "status", "up", "verify"):
+    for verb in ("check", "down", "loglevel", "plan", "reauthenticate", "rollback", "status", "up", "verify"):
         assert functions[f"ipsec.{verb}"].__outputter__ == "ipsec"
 
 

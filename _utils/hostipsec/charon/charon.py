@@ -131,9 +131,12 @@ def reload(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend
 
 def set_log_levels(
     levels: Mapping[str, int], timeout: float = paths.CALL_DEADLINE, stroke: Optional[StrokeBackend] = None
-) -> None:
-    """Set the level of each type of ``charondebug``, as long as charon runs; only stroke can."""
-    (stroke or StrokeBackend()).set_log_levels(levels, timeout)
+) -> Mapping[str, str]:
+    """Set the level of each type of ``charondebug``, as long as charon runs; only stroke can.
+
+    Returns ``{type: why it stays as it was}``.
+    """
+    return (stroke or StrokeBackend()).set_log_levels(levels, timeout)
 
 
 def update(timeout: float = paths.ORDER_DEADLINE, stroke: Optional[StrokeBackend] = None) -> None:

@@ -117,9 +117,11 @@ class StrokeBackend:
         """Have the starter load all connections anew, whatever charon has; SAs stay."""
         self._tell_starter("reload", timeout)
 
-    def set_log_levels(self, levels: Mapping[str, int], timeout: float = paths.CALL_DEADLINE) -> None:
-        """Set the level of each type of ``charondebug``; one that charon refuses stays as it was."""
-        self._each(
+    def set_log_levels(
+        self, levels: Mapping[str, int], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[str, str]:
+        """Set the level of each type of ``charondebug``; returns ``{type: why it stays as it was}``."""
+        return self._each(
             {kind: ["stroke", "loglevel", kind, str(levels[kind])] for kind in sorted(levels)}, timeout
         )
 

@@ -25,7 +25,7 @@ from hostipsec.system import processes
 WHICH, *NFT = sys.argv[1:]  # the cases; the command of nft, with where its libraries are
 ALL = 3  # ETH_P_ALL: what leaves as well as what comes
 OUTGOING = 4  # PACKET_OUTGOING
-ESP, UDP, ICMP6 = 50, 17, 58
+ESP, UDP, ICMP6, FRAGMENT = 50, 17, 58, 44
 PORT = 7000
 SETTLED = 0.3  # seconds until all that was sent has come; both ends are on one machine
 FAMILIES = ("v4", "v6")
@@ -44,7 +44,7 @@ def other(address):
 
 
 class Wire:
-    """What leaves the first host and comes to it, as frames on its device, before anything of IP."""
+    """What leaves a host, as frames on its device. What comes in is seen there once more, decrypted."""
 
     def __init__(self, host):
         with network_of(host):
@@ -53,16 +53,16 @@ class Wire:
             self.socket.bind(("eth0", 0))
         self.socket.setblocking(False)
 
-    def clear(self):
-        """Return how many packets between both passed in the clear since the last call: [out, in]."""
+    def left(self):
+        """Return how many packets to the other left since the last call: in the clear, and in ESP."""
         found = [0, 0]
         while True:
             try:
                 frame, (_, _, kind, *_) = self.socket.recvfrom(1 << 16)
             except BlockingIOError:
                 return found
-            if in_clear(frame):
-                found[kind != OUTGOING] += 1
+            found[0] += kind == OUTGOING and in_clear(frame)
+            found[1] += kind == OUTGOING and ESP in (frame[14 + 9], frame[14 + 6])  # of IPv4, of IPv6
 
 
 def in_clear(frame):
@@ -79,6 +79,8 @@ def in_clear(frame):
 
 def passes(protocol, payload):
     """Say whether it is ESP, IKE, or of neighbours; written apart from the rules that are tested."""
+    if protocol == FRAGMENT:
+        protocol, payload = payload[0], payload[8:]
     if protocol == UDP:
         return bool({500, 4500} & {*struct.unpack("!HH", payload[:4])})
     return protocol == ESP or (protocol == ICMP6 and payload[0] in (135, 136))
@@ -88,7 +90,7 @@ class Link:
     """Both hosts, their tables, a socket at each address, and the wire between them."""
 
     def __init__(self, both):
-        self.both, self.wire = both, Wire(both[0])
+        self.both, self.wires = both, [Wire(host) for host in both]
         self.sockets = [
             {(family, port): opened(host, family, here, port) for family in FAMILIES for port in (PORT, 500)}
             for here, host in enumerate(both)
@@ -120,14 +122,15 @@ class Link:
         time.sleep(0.02)
 
     def counted(self, *more):
-        """Return what was counted since the last call, and seen on the wire: [sent, received]."""
+        """Return [sent, received] since the last call: as counted at each end, and on the wire at east."""
         time.sleep(SETTLED)
         found = {}
         for here, name in enumerate(("east", "west")):
             now, was = self.keep(here, *([] if here else more)), self.before[here]
             found[name] = {one: since(now[one], was.get(one, cleartext.Packets())) for one in now}
             self.before[here] = now
-        return {**found, "wire": self.wire.clear()}
+        clear, sealed = zip(*(wire.left() for wire in self.wires))
+        return {**found, "wire": [*clear], **({"ESP on the wire": [*sealed]} if any(sealed) else {})}
 
     def both_ways(self, times=3, **how):
         """Send both ways in both families."""
