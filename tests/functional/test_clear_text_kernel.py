@@ -97,5 +97,5 @@ def test_counters_stay_while_peers_come_and_go(found):
 @pytest.mark.parametrize("pieces", ["", ", in pieces"])
 def test_what_goes_in_esp_and_comes_out_of_it_is_not_counted(esp, mode, pieces):
     got = esp[f"ESP, {mode}{pieces}"]
-    assert all(got.pop("ESP on the wire"))
+    assert any(got.pop("ESP on the wire"))
     assert got == {"east": ways(0, 0), "west": ways(0, 0), "wire": [0, 0]}

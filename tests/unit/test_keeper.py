@@ -13,7 +13,7 @@ import pytest
 
 from hostipsec.charon import charon as charons
 from hostipsec.charon.vicisession import UnavailableError
-from hostipsec.emergency import starting
+from hostipsec.emergency import loglevel, starting
 from hostipsec.health import observation
 from hostipsec.health.look import Look, judged
 from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, overtaken, surplus, useless
@@ -702,3 +702,34 @@ def test_every_verdict_says_that_the_record_is_damaged(machine):
     assert [one.name for one in report.managed] == [NAME]
     assert "mesh.json cannot be read" in report.warnings[0]
     assert "its copy counts meanwhile" in report.warnings[0]
+
+
+# What goes in the clear, and more in the log --------------------------------------------------
+
+
+LISTED = "nft -j list table inet hostipsec"
+
+
+def test_what_goes_in_the_clear_is_counted_where_the_record_says_so(machine, told):
+    """Where it cannot be, that is said once, the sample says it, and all else goes on."""
+    machine.broken[LISTED] = "nft: Operation not permitted"
+    machine.here.record.write_text(record.render(Record((ONE,), clear_text=True)))
+    os.utime(machine.here.record, (0, 0))
+    keeper = Keeper()
+    for _ in range(2):
+        keeper.once()
+    assert machine.done.count(LISTED) == 2
+    assert len([said for said in told.messages if "cannot be counted" in said]) == 1
+    sample = json.loads(machine.here.sample.read_text())
+    assert "Operation not permitted" in sample["unread"]["clear text"]
+    assert sample["connections"][0]["clear_in"] is None
+
+
+def test_a_log_level_that_is_over_is_undone_in_a_pass(machine, monkeypatch, told):
+    done = iter([True, False])
+    monkeypatch.setattr(loglevel, "expire", lambda: next(done))
+    machine.record(ONE)
+    keeper = Keeper()
+    for _ in range(2):
+        keeper.once()
+    assert [said for said in told.messages if "log" in said] == ["charon has its usual log levels again"]

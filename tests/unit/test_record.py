@@ -178,3 +178,9 @@ def test_a_record_that_cannot_be_read_at_all_is_told(here):
     assert "mesh.json" in record.found().wrong
     with pytest.raises(HostIPsecError, match=r"mesh\.json"):
         record.read()
+
+
+def test_that_what_goes_in_the_clear_is_counted_is_kept_and_only_where_it_is_asked_for():
+    asked = FULL._replace(clear_text=True)
+    assert record.parse(record.render(asked)) == asked
+    assert "clear_text" not in record.render(FULL)

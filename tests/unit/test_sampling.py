@@ -11,10 +11,12 @@ import pytest
 from hostipsec.health import look as looks
 from hostipsec.health import sample as sampled
 from hostipsec.health import sampling
+from hostipsec.health import totals as counting
 from hostipsec.health.look import HOLD, Look
 from hostipsec.health.report import CARRYING, STATES
 from hostipsec.health.sampling import Facts
 from hostipsec.health.totals import Counted, Totals
+from hostipsec.kernel.cleartext import Packets
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, KernelState, LoadedConnection
 from hostipsec.store.hold import Hold, Lift, Scope
 
@@ -179,3 +181,66 @@ def test_none_and_five_thousand(count):
     found = made(look(*every))
     assert len(found.connections) == count
     assert not any(one.state in CARRYING for one in found.connections)
+
+
+# In the clear --------------------------------------------------------------------------------
+
+
+TWO = connection(3)
+
+
+def clear(found, totals=None, **packets):
+    """Return a look that has read packets in the clear, and the totals with it."""
+    seen = found._replace(clear_text=True, clear={name: Packets(*pair) for name, pair in packets.items()})
+    return seen, counting.counted(totals or Totals(), seen, ())
+
+
+def shown(found, totals):
+    return {one.name: (one.clear_in, one.clear_out) for one in made(found, totals).connections}
+
+
+def test_packets_in_the_clear_add_up_over_a_table_that_begins_anew():
+    here = look(ONE, TWO)
+    seen, totals = clear(here, None, **{ONE.name: (5, 7), TWO.name: (0, 0)})
+    assert shown(seen, totals) == {ONE.name: (5, 7), TWO.name: (0, 0)}
+    seen, totals = clear(here, totals, **{ONE.name: (2, 9), TWO.name: (1, 0)})
+    assert shown(seen, totals) == {ONE.name: (7, 9), TWO.name: (1, 0)}
+
+
+def test_what_was_not_read_at_this_look_is_not_shown_as_it_was_before():
+    """An unchanged number would say that nothing goes in the clear."""
+    here = look(ONE)
+    _, totals = clear(here, None, **{ONE.name: (5, 7)})
+    seen, totals = clear(here, totals)
+    assert shown(seen, totals) == {ONE.name: (None, None)}
+    seen, totals = clear(here, totals, **{ONE.name: (6, 8)})
+    assert shown(seen, totals) == {ONE.name: (6, 8)}
+
+
+def test_without_the_word_nothing_is_shown_and_it_begins_anew():
+    _, totals = clear(look(ONE), None, **{ONE.name: (5, 7)})
+    totals = counting.counted(totals, look(ONE), ())
+    assert shown(look(ONE), totals) == {ONE.name: (None, None)}
+    assert totals.clear == counting.Series()
+
+
+def test_a_peer_that_is_gone_is_forgotten():
+    _, totals = clear(look(ONE, TWO), None, **{ONE.name: (5, 7), TWO.name: (1, 1)})
+    _, totals = clear(look(ONE), totals, **{ONE.name: (5, 7)})
+    assert {*totals.clear.totals} == {*totals.clear.last} == {f"in {ONE.name}", f"out {ONE.name}"}
+
+
+def test_totals_in_the_clear_are_kept_on_disk_and_never_fall_below_what_was_shown():
+    seen, totals = clear(look(ONE), None, **{ONE.name: (5, 7)})
+    assert counting.parse(counting.render(totals)) == totals
+    told = made(seen, totals)
+    assert counting.at_least(Totals({ONE.name: Counted()}), told).clear.totals == totals.clear.totals
+
+
+def test_totals_of_the_release_before_have_none_in_the_clear():
+    text = counting.render(Totals({}, {}))
+    told = json.loads(text)["totals"]
+    del told["clear"]
+    plain = json.dumps(told, separators=(",", ":"), sort_keys=True)
+    old = f'{{"schema": 1, "sum": "{counting._check(plain)}", "totals": {plain}}}\n'
+    assert counting.parse(old) == Totals({}, {})

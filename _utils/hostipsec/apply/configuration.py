@@ -140,7 +140,7 @@ def wanted(
     value = sections.configuration(connections, settings, *named)
     warn_days = settings.certificates.warn_days
     told = (tuple(barred), tuple(resting), *place)
-    recorded = Record(tuple(connections), settings.mtu, warn_days, *told)
+    recorded = Record(tuple(connections), settings.mtu, warn_days, *told, settings.metrics.clear_text)
     return Wanted(
         connections=tuple(one for one in connections if one.name not in held),
         configuration=value,

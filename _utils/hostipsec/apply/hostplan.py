@@ -66,10 +66,16 @@ def system(
         for key, value in sysctls(settings).items()
         if live[key].split() != value.split()
     }
-    names = sorted({*platform.packages, *settings.packages})
+    names = packages(settings, platform)
     missing = {name: {"old": None, "new": "installed"} for name in names if name not in installed}
     parts: dict[str, Mapping[str, object]] = {fleetplan.SYSCTL: sysctl, fleetplan.PACKAGES: missing}
     return {state: found for state, found in parts.items() if found}
+
+
+def packages(settings: Settings, platform: Platform) -> list[str]:
+    """Return the packages that a member has; nftables where what goes in the clear is to be counted."""
+    counted = ("nftables",) if settings.metrics.clear_text else ()
+    return sorted({*platform.packages, *settings.packages, *counted})
 
 
 def sysctls(settings: Settings) -> dict[str, str]:

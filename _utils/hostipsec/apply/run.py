@@ -170,7 +170,7 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
     settings, platform = reading.member.fleet.settings, platforms.of(grains)
     return {
         "member": True,
-        "packages": sorted({*platform.packages, *settings.packages}),
+        "packages": hostplan.packages(settings, platform),
         "service": platform.service,
         "systemd": platform.systemd,
         "init_script": str(paths.here.init_script) if platform.systemd else None,

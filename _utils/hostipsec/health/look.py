@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import plane as planes
+from ..kernel.cleartext import Packets
 from ..model import Address, CertificateInUse, Charon, Connection, Kernel, Meant
 from ..store import hold
 from ..store.hold import Decisions
@@ -17,6 +18,7 @@ from .report import Report
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _ALL_THERE: Mapping[Address, str] = MappingProxyType({})
+_NONE_CLEAR: Mapping[str, Packets] = MappingProxyType({})
 HOLD = (
     "hold"  # key of `unread`: the holds are not known, and those in the look are what ipsec.conf keeps down
 )
@@ -46,6 +48,8 @@ class Look(NamedTuple):
     host: str = ""  # its name, as its peers call it; this and its place where the record tells
     site: str = ""
     sites: Mapping[str, str] = _NOTHING  # of its peers
+    clear_text: bool = False  # whether what goes in the clear with them is to be counted
+    clear: Mapping[str, Packets] = _NONE_CLEAR  # what was, by connection; of those that could be read
     unrouted: Mapping[str, str] = _NOTHING  # connections to whose peer the kernel knows no way, and why
 
     @property

@@ -31,7 +31,7 @@ def by_record(known: record.Found, meant: Optional[Meant] = None) -> Look:
     """Return a look at this host where what shall run here is what is on record."""
     told = known.record
     seen = observe(told.connections, told.mtu, told.warn_days, told.barred, told.resting, meant)
-    placed = seen._replace(host=told.host, site=told.site, sites=told.sites)
+    placed = seen._replace(host=told.host, site=told.site, sites=told.sites, clear_text=told.clear_text)
     return placed.without("record", known.wrong)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Optional
 
 from .. import plane as planes
+from ..kernel.cleartext import IN, OUT
 from ..model import REQUIRE, START, Charon, ChildSA, Connection, KernelState
 from ..store import hold
 from ..store.hold import Hold
@@ -37,7 +38,7 @@ def sample(
     """Return the sample of a look and the verdict on it; ``totals`` are those with this look."""
     now, unread = look.time.timestamp(), {**facts.unread, **look.unread}
     host = look.host or facts.host
-    maker = _Maker(look, host, now, totals.connections, _before(previous))
+    maker = _Maker(look, host, now, totals, _before(previous))
     return Sample(
         time=now,
         host=host,
@@ -88,7 +89,7 @@ class _Maker:
         look: Look,
         host: str,
         time: float,
-        totals: Mapping[str, Counted],
+        totals: Totals,
         before: Mapping[str, Sampled],
     ) -> None:
         self.look, self.host, self.time, self.totals, self.before = look, host, time, totals, before
@@ -100,7 +101,7 @@ class _Maker:
 
     def sampled(self, row: ConnectionHealth) -> Sampled:
         """Return what is told of one connection."""
-        one, total = self.connections[row.name], self.totals.get(row.name, Counted())
+        one, total = self.connections[row.name], self.totals.connections.get(row.name, Counted())
         children = [self.children[number] for number in row.child_ids if number in self.children]
         installed = sum(child.state == "INSTALLED" for child in children)
         return Sampled(
@@ -128,7 +129,13 @@ class _Maker:
             sent=total.sent,
             replays=total.replays,
             failures=total.failures,
+            clear_in=self._clear(IN, row.name),
+            clear_out=self._clear(OUT, row.name),
         )
+
+    def _clear(self, way: str, name: str) -> Optional[int]:
+        """Return the packets in the clear; None where this look did not read them."""
+        return self.totals.clear.totals.get(f"{way} {name}") if name in self.look.clear else None
 
     def _sites(self, peer: str) -> str:
         both = (self.look.site, self.look.sites.get(peer, ""))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from .. import owner
 from .. import plane as planes
 from ..errors import HostIPsecError
+from ..kernel.cleartext import IN, OUT
 from .look import Look
 from .report import CARRYING, ConnectionHealth
 from .sample import Sample, Sampled, Traffic
@@ -71,6 +72,7 @@ class Totals(NamedTuple):
     counters: Series = Series()  # of charon
     errors: Series = Series()  # of the kernel
     actions: Mapping[str, int] = _NONE
+    clear: Series = Series()  # packets in the clear, by way and connection
 
 
 def grown(last: Values, now: Values) -> Values:
@@ -118,7 +120,27 @@ def counted(totals: Totals, look: Look, rows: Iterable[ConnectionHealth], epoch:
     if look.charon is not None:
         found.update({row.name: _up(found[row.name], row) for row in rows if row.name in found})
     errors = series(totals.errors, look.kernel.errors) if look.kernel else totals.errors
-    return totals._replace(connections=found, sas=sas, errors=errors)
+    return totals._replace(connections=found, sas=sas, errors=errors, clear=_clear(totals.clear, look, found))
+
+
+def _clear(before: Series, look: Look, known: Collection[str]) -> Series:
+    """Return what went in the clear; where nobody asks for it any more, it begins anew."""
+    if not look.clear_text:
+        return Series()
+    grown = series(before, of_clear((name, *packets) for name, packets in look.clear.items()))
+    kept = {key for name in known for key in of_clear([(name, 0, 0)])}
+    totals, last = ({key: one[key] for key in one if key in kept} for one in (grown.totals, grown.last))
+    return grown._replace(totals=totals, last=last)
+
+
+def of_clear(found: Iterable[tuple[str, Optional[int], Optional[int]]]) -> dict[str, int]:
+    """Return packets in the clear by way and connection, of what was received and sent with each."""
+    return {
+        f"{way} {name}": packets
+        for name, received, sent in found
+        for way, packets in ((IN, received), (OUT, sent))
+        if packets is not None
+    }
 
 
 def _sum(one: Values, other: Values) -> Values:
@@ -170,6 +192,7 @@ def _of_charon(look: Look, epoch: str) -> Iterator[tuple[str, str, Optional[Valu
 def at_least(totals: Totals, shown: Sample) -> Totals:
     """Return totals that are nowhere below what a sample showed: those on disk are a little older."""
     known = {one.name: one for one in shown.connections}
+    clear = of_clear((one.name, one.clear_in, one.clear_out) for one in shown.connections)
     found = {
         name: _raised(one, known[name]) if name in known else one for name, one in totals.connections.items()
     }
@@ -178,6 +201,7 @@ def at_least(totals: Totals, shown: Sample) -> Totals:
         counters=totals.counters._replace(totals=_higher(totals.counters.totals, shown.counters)),
         errors=totals.errors._replace(totals=_higher(totals.errors.totals, shown.errors)),
         actions=_higher(totals.actions, shown.actions),
+        clear=totals.clear._replace(totals=_higher(totals.clear.totals, clear)),
     )
 
 
@@ -201,6 +225,7 @@ def render(totals: Totals) -> str:
         "counters": {**totals.counters._asdict(), **_plain(totals.counters)},
         "errors": {**totals.errors._asdict(), **_plain(totals.errors)},
         "actions": dict(totals.actions),
+        "clear": {**totals.clear._asdict(), **_plain(totals.clear)},
     }
     text = json.dumps(told, separators=(",", ":"), sort_keys=True)
     return f'{{"schema": {SCHEMA}, "sum": "{_check(text)}", "totals": {text}}}\n'
@@ -227,6 +252,7 @@ def parse(text: str) -> Totals:
             _series(told["counters"]),
             _series(told["errors"]),
             _numbers(told["actions"]),
+            _series(told["clear"]) if "clear" in told else Series(),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HostIPsecError(f"counters.json cannot be read ({error!r:.200}); totals begin anew") from None

@@ -47,10 +47,10 @@ from ..errors import HostIPsecError
 from ..health import observation
 from ..health.look import HOLD, Look
 from ..health.sampler import Sampler
-from ..kernel import guard
+from ..kernel import counting, guard
 from ..store import holdfile, record
 from ..system import heartbeat
-from .parts import Overtaken, Repair, Start, keep_copy, keep_guard, keep_hold, keep_routes
+from .parts import Overtaken, Repair, Start, expire_log_levels, keep_copy, keep_guard, keep_hold, keep_routes
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
@@ -100,6 +100,7 @@ class Keeper:
             self.overtaken: "end",
             self.repair: "end",
             Start(): "start",
+            expire_log_levels: "log",
         }
         self.later: Mapping[Part, str] = {keep_guard: "guard", keep_routes: "route", keep_copy: "copy"}
         self.sampler = Sampler()
@@ -127,7 +128,15 @@ class Keeper:
             # asked for each: a state that wrote the record since the look is setting both
             if look.damaged or settled():
                 done[name] += self._do(part, look)
-        self._leave(lambda: self.sampler(look, took, {name: done[name] for name in ACTIONS}))
+        seen = self._counted(look)
+        self._leave(lambda: self.sampler(seen, took, {name: done[name] for name in ACTIONS}))
+
+    def _counted(self, look: Look) -> Look:
+        """Return the look with what goes in the clear, where the record asks for it."""
+        heartbeat.tell()
+        packets, wrong = attempted(lambda: counting.settle(look.connections, look.clear_text))
+        self._say(counting, wrong)
+        return look._replace(clear=packets or {}).without("clear text", wrong)
 
     def _do(self, part: Part, look: Look) -> int:
         """Do one part; return how much it did."""

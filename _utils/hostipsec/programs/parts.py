@@ -11,7 +11,7 @@ from typing import Optional
 
 from .. import paths
 from ..charon import charon
-from ..emergency import starting
+from ..emergency import loglevel, starting
 from ..emergency.host import Host
 from ..errors import CharonError, HostIPsecError
 from ..health import repair
@@ -204,3 +204,11 @@ def keep_routes(look: Look) -> Sequence[str]:
     for line in lines:
         log.info("ip %s", line)
     return lines
+
+
+def expire_log_levels(_: Look) -> bool:
+    """Have charon's usual log levels again where more was asked for a while, and that is over."""
+    over = loglevel.expire()
+    if over:
+        log.info("charon has its usual log levels again")
+    return over

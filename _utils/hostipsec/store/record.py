@@ -49,6 +49,7 @@ class Record(NamedTuple):
     site: str = ""  # the host's label, for an emergency on a day on which the pillar does not tell
     host: str = ""  # its minion id, as its peers call it
     sites: Mapping[str, str] = MappingProxyType({})  # labels of its peers, of those that have one
+    clear_text: bool = False  # whether what goes in the clear with the peers is counted
 
     @property
     def names(self) -> frozenset[str]:
@@ -135,6 +136,7 @@ def render(record: Record) -> str:
     rest: dict[str, object] = {"mtu": record.mtu, "warn_days": record.warn_days}
     if told_of:
         rest.update(site=record.site, host=record.host, sites=dict(sorted(record.sites.items())))
+        rest["clear_text"] = record.clear_text
     told = {key: value for key, value in rest.items() if value != Record._field_defaults[key]}
     parts = [f'"connections": [\n{_lines(record.connections)}\n]']
     others = {"barred": record.barred, "resting": record.resting}
@@ -160,12 +162,15 @@ def parse(text: str) -> Record:
     try:
         found = json.loads(text)
         _check_sum(text, found)
-        rest = {key: _number(found[key]) for key in ("mtu", "warn_days") if found.get(key) is not None}
+        rest: dict[str, Any] = {
+            key: _number(found[key]) for key in ("mtu", "warn_days") if found.get(key) is not None
+        }
         shall, barred, resting = (
             _connections(found.get(key, ())) for key in ("connections", "barred", "resting")
         )
         site, host = (_text(found.get(key, "")) for key in ("site", "host"))
         sites = {_text(peer): _text(label) for peer, label in found.get("sites", {}).items()}
+        rest["clear_text"] = found.get("clear_text") is True
         return Record(shall, barred=barred, resting=resting, site=site, host=host, sites=sites, **rest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HostIPsecError(f"mesh.json cannot be read ({error!r:.200}); {_CURE}") from None
