@@ -1,4 +1,4 @@
-"""The reference of metrics, docs/monitoring/metrics.md: its table is that of the engine; run, this writes it."""
+"""The reference of metrics, docs/monitoring/metrics.md, has the table of the engine; run, this writes it."""
 
 from __future__ import annotations
 

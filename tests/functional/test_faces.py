@@ -6,6 +6,7 @@ charon and the kernel are played; the record, the hold and the certificate are f
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -17,16 +18,19 @@ from hostipsec.charon import charon
 from hostipsec.emergency import comeback
 from hostipsec.emergency.host import Host
 from hostipsec.errors import CharonError, HostIPsecError
+from hostipsec.faces import metrics
 from hostipsec.health import observation, repair
+from hostipsec.health.report import CARRYING, SEVERITIES
+from hostipsec.health.sample import parse
 from hostipsec.kernel import kernel
 from hostipsec.kernel.kernel import KernelError
 from hostipsec.model import Charon, ChildSA, IkeSA, Kernel, KernelPolicy, KernelState, LoadedConnection
 from hostipsec.paths import Paths
 from hostipsec.pillar import membership
-from hostipsec.programs import check, ipsec_global
+from hostipsec.programs import check, ipsec_global, keeper
 from hostipsec.proof import probe, verification
 from hostipsec.proof.verdict import Replies
-from hostipsec.store import hold, record
+from hostipsec.store import hold, record, samples
 from hostipsec.store.hold import Hold, Scope
 from hostipsec.store.record import Record
 from hostipsec.strongswan import render
@@ -134,6 +138,26 @@ class Faces:
         found = comeback.up(self.connections, Scope(), "ada", 0, host=Idle())
         return {row.name: shown(row.state, row.severity, row.reason) for row in found.connections}
 
+    def sample(self):
+        """Return the verdict in the sample that the keeper leaves."""
+        keeping = keeper.Keeper()
+        keeping.parts = keeping.later = {}  # nothing is repaired
+        keeping.once()
+        rows = samples.read()["connections"]
+        return {row["name"]: (row["state"], row["severity"]) for row in rows}
+
+    def metrics(self):
+        """Return the verdict by what the metrics of that sample say."""
+        told = metrics.families(metrics.seen(samples.read(), time.time()))
+        series = {one.metric.name: dict(one.series) for one in told}
+        states = [state for labels, n in series["ipsec_connections"].items() for state in [labels[1]] * n]
+        ups = series["ipsec_connection_up"]
+        assert sum(ups.values()) == sum(state in CARRYING for state in states)
+        found = parse(samples.read())
+        assert series["ipsec_severity"][(found.site,)] == SEVERITIES.index(found.severity)
+        assert sorted(states) == sorted(one.state for one in found.connections)
+        return {one.name: (one.state, one.severity) for one in found.connections}
+
     def all_say(self):
         """Return the verdict that all give."""
         _, verdict = self.module()
@@ -143,6 +167,11 @@ class Faces:
         assert verdicts(found) == verdict
         assert self.verify() == verdict
         assert self.up() == verdict
+        assert (
+            self.sample()
+            == self.metrics()
+            == {name: (state, severity) for name, (state, severity, _) in verdict.items()}
+        )
         held = {one.name for one in self.connections} - {
             row.name for row in repair.verdicts(observation.observe())
         }
@@ -323,7 +352,10 @@ def test_a_certificate_that_is_not_there(faces):
     found, _ = faces.module()
     status, plain, _ = faces.command()
     assert found["warnings"] == plain["warnings"] == [said]
-    assert (found["certificate"], plain["certificate"], status) == (None, None, 0)
+    assert (found["certificate"], plain["certificate"]) == (None, None)
+    assert (found["summary"]["severity"], faces.minion.retcode, status) == ("warning", 1, 1)
+    status, _, line = faces.plugin()
+    assert (status, line.partition(";")[0]) == (3, f"IPSEC UNKNOWN - {said}")
 
 
 @pytest.mark.parametrize(
@@ -363,8 +395,8 @@ def test_a_peer_in_maintenance(faces, data):
     left = {one.name for one in there.resting}
     found, _ = faces.module()
     status, plain, _ = faces.command()
-    shown = {name: row["severity"] for name, row in plain["connections"].items()}
-    assert {name: shown[name] for name in left} == dict.fromkeys(left, "ok")
+    shown = {name: row["severity"] for name, row in plain["unmanaged"].items()}
+    assert shown == dict.fromkeys(left, "ok")
     assert {row["severity"] for row in found["unmanaged"].values()} == {"ok"}
     assert (faces.minion.retcode, status, set(found["unmanaged"])) == (0, 0, left)
     status, _, said = faces.plugin()

@@ -185,7 +185,8 @@ def as_plain(found: Said, shown: Report) -> dict[str, object]:
         "status": found.status.name,
         "sentence": found.sentence,
         "counts": dict(shown.counts),
-        "connections": {row.name: row._asdict() for row in shown.connections},
+        "connections": {row.name: row._asdict() for row in shown.managed},
+        "unmanaged": {row.name: row._asdict() for row in shown.unmanaged},
         "certificate": ends and {**ends._asdict(), "not_after": ends.not_after.isoformat()},
     }
 

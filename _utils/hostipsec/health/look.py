@@ -90,6 +90,7 @@ def judged(look: Look, previous: Optional[Charon] = None) -> Report:
     report = judge.evaluate(*shown, look.resting, previous, look.meant, look.absent, look.unrouted)
     certificate = look.certificate and expiry.judge(look.certificate, look.warn_days, look.time)
     warnings = (*look.unread.values(), *look.dead)
-    doubtful = bool(look.dead) or (look.plane == planes.KERNEL and look.kernel is None)
+    unread = bool({*look.unread} - {"charon"})  # a charon that does not answer is more than a doubt
+    doubtful = bool(look.dead) or unread or (look.plane == planes.KERNEL and look.kernel is None)
     told = report._replace(certificate=certificate, warnings=warnings, doubtful=doubtful)
     return told._replace(unsure=look.unread.get(HOLD, ""))

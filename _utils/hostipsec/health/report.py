@@ -89,7 +89,7 @@ class Report(NamedTuple):
     plane: str = "kernel"  # who does ESP: kernel, or charon itself (plugin kernel-libipsec)
     certificate: Optional[Expiry] = None  # of the one that is in use
     warnings: tuple[str, ...] = ()  # what could not be looked at, and who does not run
-    doubtful: bool = False  # nothing was compared with the kernel, or the keeper does not run
+    doubtful: bool = False  # something could not be read, or the keeper does not run
     unsure: str = ""  # why it is not known who holds what down; nothing is well then
 
     def only(self, peer: str = "*", connection: str = "*", stage: str = "*") -> Report:

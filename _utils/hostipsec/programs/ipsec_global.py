@@ -239,7 +239,8 @@ def _plain(shown: Report) -> dict[str, object]:
     ends = shown.certificate
     return {
         "sentence": shown.sentence,
-        "connections": {row.name: row._asdict() for row in shown.connections},
+        "connections": {row.name: row._asdict() for row in shown.managed},
+        "unmanaged": {row.name: row._asdict() for row in shown.unmanaged},
         "certificate": ends and {**ends._asdict(), "not_after": ends.not_after.isoformat()},
         "warnings": list(shown.warnings),
     }
