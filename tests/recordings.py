@@ -59,6 +59,12 @@ def as_text_says(look: Charon) -> Charon:
     return look._replace(backend="stroke", uptime=_span(look.uptime), ike_sas=sas)
 
 
+def whoever_asks(look: Charon) -> Charon:
+    """Return it without what asking itself changes: a thread is busy with it, and memory."""
+    load = look.load._replace(busy={}, heap={"total": look.load.heap.get("total", 0)})
+    return look._replace(workers_idle=None, load=load)
+
+
 def _ike_as_text(sa: IkeSA) -> IkeSA:
     times = {name: _span(getattr(sa, name)) for name in ("established", "rekey_time", "reauth_time")}
     return sa._replace(**times, children=tuple(_child_as_text(child) for child in sa.children))

@@ -219,6 +219,17 @@ class LoadedConnection(NamedTuple):
     remote_cas: tuple[str, ...] = ()  # the chain of the peer's certificate has to have one of these
 
 
+class Load(NamedTuple):
+    """How much charon has to do, and its memory; stroke and vici tell the same of it."""
+
+    busy: Mapping[str, int] = _NONE  # threads, by priority: critical, high, medium, low
+    queued: Mapping[str, int] = _NONE  # jobs, by priority
+    scheduled: Optional[int] = None  # jobs
+    ike_sas: Optional[int] = None
+    half_open: Optional[int] = None
+    heap: Mapping[str, int] = _NONE  # bytes, by kind: total, used, free
+
+
 class Charon(NamedTuple):
     """One look at a charon: what runs, what it has loaded, which SAs it holds."""
 
@@ -231,6 +242,7 @@ class Charon(NamedTuple):
     connections: tuple[LoadedConnection, ...] = ()
     ike_sas: tuple[IkeSA, ...] = ()
     routed: tuple[str, ...] = ()  # names of CHILD configurations with a trap installed
+    load: Load = Load()
 
 
 class KernelState(NamedTuple):

@@ -7,12 +7,16 @@ import os
 
 import pytest
 from test_keeper import NAME, ONE, STATES, machine  # noqa: F401  (a fixture)
+from test_sampling import NOW, look
+from test_sampling import ONE as WEST
 
-from hostipsec.errors import HostIPsecError
+import recordings
+from hostipsec.charon import vicimessage
+from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.health import sample as sampled
 from hostipsec.health import sampler
-from hostipsec.health.sampler import APART, Earlier
-from hostipsec.model import Charon
+from hostipsec.health.sampler import APART, Earlier, Sampler
+from hostipsec.model import CertificateInUse, Charon
 from hostipsec.programs.keeper import Keeper
 from hostipsec.store import samples
 from hostipsec.store.record import Record, render
@@ -132,3 +136,86 @@ def test_the_earlier_look_is_of_the_same_charon_and_long_enough_ago():
     assert earlier.before(looks[3], 100.0) is None  # another charon
     assert earlier.before(None, 105.0) is None
     assert earlier.before(looks[199], 110.0) is None
+
+
+# charon's own numbers ------------------------------------------------------------------------
+
+
+def test_what_charon_tells_of_itself(machine):  # noqa: F811
+    of = machine.here.proc / "77"
+    of.mkdir()
+    machine.here.charon_pid.write_text("77\n")
+    (of / "stat").write_text(f"77 (charon) S {' '.join(['0'] * 18)} 12345 0 0")
+    (of / "status").write_text("Name:\tcharon\nVmRSS:\t   12516 kB\n")
+    (machine.here.proc / "stat").write_text("cpu 1 2 3\nbtime 1795648679\n")
+    machine.record(ONE)
+    keeper = Keeper()
+    keeper.once()
+    found = shown()
+    started = 1795648679 + 12345 // os.sysconf("SC_CLK_TCK")
+    assert (found.charon.started, found.charon.resident) == (started, 12516 * 1024)
+    assert found.counters == {"ike-init-in-req": 3}
+    keeper.once()
+    assert shown().counters == {"ike-init-in-req": 3}
+    (of / "stat").write_text(f"77 (charon) S {' '.join(['0'] * 18)} 99999 0 0")  # another charon
+    keeper.once()
+    assert shown().counters == {"ike-init-in-req": 6}
+
+
+@pytest.mark.parametrize("stat", [None, "", "77 (sh) S 1", "77 (charon) S", "77 (charon) S " + "x " * 30])
+def test_a_process_that_is_not_charon_s_tells_nothing(machine, stat):  # noqa: F811
+    machine.here.charon_pid.write_text("77\n")
+    if stat is not None:
+        (machine.here.proc / "77").mkdir()
+        (machine.here.proc / "77/stat").write_text(stat)
+    machine.record(ONE)
+    Keeper().once()
+    assert (shown().charon.started, shown().charon.resident) == (None, None)
+
+
+def test_counters_that_charon_does_not_tell_in_time_stay_and_are_said(machine, monkeypatch):  # noqa: F811
+    machine.record(ONE)
+    keeper = Keeper()
+    keeper.once()
+
+    def late(timeout):
+        raise CharonError("charon did not answer within 2 s over vici (get-counters)")
+
+    monkeypatch.setattr(machine, "counters", late)
+    keeper.once()
+    assert shown().counters == {"ike-init-in-req": 3}
+    assert [*shown().unread] == ["counters"]
+
+
+def test_whether_charon_has_the_certificate_that_is_on_disk_is_asked_once_a_minute(machine, monkeypatch):  # noqa: F811
+    now, asked, has = [0.0], [], [True]
+    monkeypatch.setattr(sampler, "_has", lambda name: asked.append(name) or has[0])
+    found = Sampler(lambda: now[0])
+    seen = look(WEST, certificate=CertificateInUse("cp1.pem", NOW))
+    assert found(seen, 0.0, {}).loaded
+    has[0] = False
+    now[0] = 59.0
+    assert found(seen, 0.0, {}).loaded
+    now[0] = 60.0
+    assert found(seen, 0.0, {}).loaded is False
+    assert asked == ["cp1.pem"] * 2
+    assert found(seen._replace(charon=None), 0.0, {}).loaded is None
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_both_ways_to_ask_charon_tell_the_same_of_its_load(version):
+    vici, text = (way(f"{version}-up").load for way in recordings.BACKENDS.values())
+    assert (vici.ike_sas, vici.half_open, vici.queued) == (text.ike_sas, text.half_open, text.queued)
+    assert set(vici.busy) == set(text.busy) == set(vici.queued)
+    assert vici.scheduled == text.scheduled
+    assert vici.heap["total"] == text.heap["total"]
+    assert vici.heap["used"] + vici.heap["free"] == vici.heap["total"]
+
+
+@pytest.mark.parametrize("broken", ["workers", "queues", "mallinfo", "ikesas"])
+def test_a_load_that_cannot_be_read_costs_no_look(broken):
+    answers = recordings.answers("5.9.8-up")
+    values = [{"active": "x"}, {"active": {"high": "x"}}] if broken == "workers" else ["x", {"total": "x"}]
+    for value in (*values, {"sbrk": "-1", "mmap": "0", "used": "0", "free": "0"}):
+        answers["stats"][broken] = value
+        assert vicimessage.charon(**answers).ike_sas

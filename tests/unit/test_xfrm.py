@@ -225,3 +225,51 @@ def test_a_refusal_is_an_error_in_words():
     refused = Result(2, "", "Cannot open netlink socket: Operation not permitted\n")
     with pytest.raises(kernel.KernelError, match=r"status 2, Cannot open netlink socket: .*; needs root"):
         kernel.observe(run=lambda argv, timeout: refused)
+
+
+# Sequence numbers, and what was refused ------------------------------------------------------
+
+SA = """src 10.9.0.1 dst 10.9.0.2
+\tproto esp spi 0xc8f93a5d(3371776605) reqid 3(0x00000003) mode transport
+\t{flag}
+\taead rfc4106(gcm(aes)) <<Keys hidden>> 128
+\t{context}
+\tsel src 10.9.0.1/32 dst 10.9.0.2/32 uid 0
+\tlifetime current:
+\t  42(bytes), 3(packets)
+\t  add 2026-11-24 04:13:50 use 2026-11-24 04:13:51
+\tstats:
+\t  replay-window 5 replay 2 failed 7
+"""
+SHORT = "anti-replay context: seq 0x0, oseq 0xfffffffe, bitmap 0x00000000"
+LONG = """anti-replay esn context:
+\t seq-hi 0x0, seq 0x9, oseq-hi {high}, oseq 0x1d
+\t replay_window 128, bitmap-length 4
+\t 00000000 00000000 00000000 1fffffff"""
+OUTWARD = "anti-replay esn context:\t oseq-hi 0x0, oseq 0xa"  # of an SA that says its direction
+PLAIN = "replay-window 0 seq 0x00000000 flag  (0x00000000)"
+ESN = "replay-window 0 seq 0x00000000 flag af-unspec esn (0x00100080)"
+
+
+@pytest.mark.parametrize(
+    ("flag", "context", "sequence"),
+    [
+        (PLAIN, SHORT, 0xFFFFFFFE),
+        (PLAIN, LONG.format(high="0x0"), 0x1D),  # a window of more than 32, without ESN
+        (PLAIN, OUTWARD, 0xA),
+        (ESN, LONG.format(high="0x1"), None),
+        (ESN.replace(" seq 0x00000000", ""), LONG.format(high="0x0"), None),
+        ("flag af-unspec esn", OUTWARD, None),
+        (PLAIN, "", None),
+    ],
+)
+def test_the_number_of_the_last_packet_out(flag, context, sequence):
+    (found,) = xfrm.parse_states(SA.format(flag=flag, context=context))
+    assert found.sequence == sequence
+
+
+def test_what_an_sa_refused():
+    (found,) = xfrm.parse_states(SA.format(flag=PLAIN, context=SHORT))
+    assert (found.replays, found.failures) == (7, 7)
+    (found,) = xfrm.parse_states(SA.format(flag=PLAIN, context=SHORT).partition("\tstats")[0])
+    assert (found.replays, found.failures) == (0, 0)

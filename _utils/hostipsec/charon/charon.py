@@ -32,6 +32,12 @@ class Backend(Protocol):
     def glance(self, timeout: float = ...) -> Charon:
         """Return a look at the IKE SAs, and at nothing else where that is quicker."""
 
+    def counters(self, timeout: float = ...) -> Mapping[str, int]:
+        """Return charon's own counters, by its names; none where it keeps none."""
+
+    def certificates(self, timeout: float = ...) -> Optional[frozenset[bytes]]:
+        """Return the certificates of which charon has the private keys, as DER; None where it is not told."""
+
     def terminate(self, ike_ids: Iterable[int], force: bool = ..., timeout: float = ...) -> Mapping[int, str]:
         """Ask for the end of IKE SAs; returns what was refused, and why."""
 
@@ -59,6 +65,21 @@ def observe(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] =
 def glance(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> Charon:
     """Return a look at the IKE SAs alone, the quickest there is; all else in it may be missing."""
     return _first(backends, lambda backend: backend.glance(timeout=timeout))
+
+
+def counters(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> Mapping[str, int]:
+    """Return charon's own counters since its start, by its names (``ike-init-in-req``).
+
+    None where it has no plugin ``counters``, and over stroke.
+    """
+    return _first(backends, lambda backend: backend.counters(timeout=timeout))
+
+
+def certificates(
+    timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None
+) -> Optional[frozenset[bytes]]:
+    """Return the certificates of which charon has the private keys, as DER; None over stroke."""
+    return _first(backends, lambda backend: backend.certificates(timeout=timeout))
 
 
 def terminate(

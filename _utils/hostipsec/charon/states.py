@@ -13,3 +13,9 @@ CHILD_STATES = frozenset(
     )
 )
 MODES = frozenset(("TRANSPORT", "TUNNEL", "BEET", "PASS", "DROP", "TRANSPORT_PROXY"))
+PRIORITIES = ("critical", "high", "medium", "low")  # of jobs
+
+
+def allocated(sbrk: int, mmap: int, used: int, free: int) -> dict[str, int]:
+    """Return the heap by kind; nothing of one over 2 GiB in 5.9.1, whose numbers have 32 bits and a sign."""
+    return {"total": sbrk + mmap, "used": used, "free": free} if min(sbrk, mmap, used, free) >= 0 else {}

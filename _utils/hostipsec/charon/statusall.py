@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from ..errors import CharonError
-from ..model import Charon, ChildSA, IkeSA, LoadedConnection
+from ..model import Charon, ChildSA, IkeSA, Load, LoadedConnection
 from ..strongswan.durations import spelt
-from .states import CHILD_STATES, IKE_STATES, MODES
+from .states import CHILD_STATES, IKE_STATES, MODES, PRIORITIES, allocated
 
 _SHOWN = 200  # characters of a line that cannot be read
 _SPAN = r"([0-9]{1,9} (?:second|minute|hour|day)s?)"
@@ -51,16 +51,18 @@ def parse(text: str) -> Charon:
         first = text.strip().partition("\n")[0][:_SHOWN] or "nothing"
         raise CharonError(f"ipsec statusall printed no status of charon but {first!r}; is charon running?")
     sas = tuple(_ike_sas(sections["Security Associations"]))
-    _as_many(text, len(sas))
-    return _daemon(banner.group(1), sections[""])._replace(
+    connecting = _as_many(text, len(sas))
+    daemon = _daemon(banner.group(1), sections[""])
+    return daemon._replace(
+        load=daemon.load._replace(ike_sas=len(sas), half_open=connecting),
         connections=tuple(_connections(sections.get("Connections:", []))),
         routed=tuple(child.name for child in _children(sections.get("Routed Connections:", []))),
         ike_sas=sas,
     )
 
 
-def _as_many(text: str, found: int) -> None:
-    """Compare with the heading, and see that the last line has its end."""
+def _as_many(text: str, found: int) -> int:
+    """Compare with the heading, and see that the last line has its end; return how many are half open."""
     heading = re.findall(
         r"^Security Associations \(([0-9]{1,10}) up, ([0-9]{1,10}) connecting\):$", text, re.MULTILINE
     )
@@ -71,6 +73,7 @@ def _as_many(text: str, found: int) -> None:
         raise CutOffError(f"it speaks of {told} IKE SAs, and lists {found}")
     if not text.endswith("\n"):
         raise CutOffError("its last line has no end")
+    return int(heading[0][1])
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -86,6 +89,13 @@ def _sections(text: str) -> dict[str, list[str]]:
     return found
 
 
+_N = "([0-9]{1,20})"
+_JOBS = re.compile(
+    rf" idle, {_N}/{_N}/{_N}/{_N} working, job queue: {_N}/{_N}/{_N}/{_N}, scheduled: {_N}$", re.MULTILINE
+)
+_HEAP = re.compile(rf"^  malloc: sbrk {_N}, mmap {_N}, used {_N}, free {_N}$", re.MULTILINE)
+
+
 def _daemon(version: str, lines: Iterable[str]) -> Charon:
     text = "\n".join(lines)
     uptime = re.search(rf"^  uptime: {_SPAN}, since ", text, re.MULTILINE)
@@ -98,6 +108,19 @@ def _daemon(version: str, lines: Iterable[str]) -> Charon:
         workers_idle=int(workers.group(1)) if workers else None,
         workers_total=int(workers.group(2)) if workers else None,
         plugins=tuple(plugins.group(1).split()) if plugins else (),
+        load=_load(text),
+    )
+
+
+def _load(text: str) -> Load:
+    """Return what two lines tell of it, each where it is as ever: no verdict rests on it."""
+    jobs, heap = _JOBS.search(text), _HEAP.search(text)
+    numbers = tuple(map(int, jobs.groups())) if jobs else ()
+    return Load(
+        busy=dict(zip(PRIORITIES, numbers[:4])),
+        queued=dict(zip(PRIORITIES, numbers[4:8])),
+        scheduled=numbers[8] if numbers else None,
+        heap=allocated(*map(int, heap.groups())) if heap else {},
     )
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from .. import paths
 from ..errors import CharonError
@@ -53,6 +53,14 @@ class StrokeBackend:
     def glance(self, timeout: float = paths.CALL_DEADLINE) -> Charon:
         """Return the same: stroke has no list of the IKE SAs alone."""
         return self.observe(timeout)
+
+    def counters(self, timeout: float = paths.CALL_DEADLINE) -> Mapping[str, int]:
+        """Return none: they are vici's."""
+        return {}
+
+    def certificates(self, timeout: float = paths.CALL_DEADLINE) -> Optional[frozenset[bytes]]:
+        """Return None: stroke prints no certificate whole."""
+        return None
 
     def terminate(
         self, ike_ids: Iterable[int], force: bool = False, timeout: float = paths.CALL_DEADLINE

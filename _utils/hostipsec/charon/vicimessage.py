@@ -7,15 +7,16 @@ values of bytes. Values of str are taken as well.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Optional
 
 from ..errors import CharonError
-from ..model import Charon, ChildSA, IkeSA, LoadedConnection
+from ..model import Charon, ChildSA, IkeSA, Load, LoadedConnection
 from ..strongswan import durations
-from .states import CHILD_STATES, IKE_STATES, MODES
+from .states import CHILD_STATES, IKE_STATES, MODES, allocated
 
 Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
 _NONE: Message = {}
@@ -62,7 +63,40 @@ def _charon(
         routed=tuple(
             _text(section, "child") or name.rpartition("/")[2] for name, section in _named(policies)
         ),
+        load=_load(stats) if stats else Load(),
     )
+
+
+def _load(stats: Message) -> Load:
+    """Return what is told of the load; nothing where it cannot be read: no verdict rests on it."""
+    with contextlib.suppress(ValueError, TypeError, AttributeError, LookupError):
+        heap = _numbers(stats.get("mallinfo", _NONE))
+        return Load(
+            busy=_numbers(stats.get("workers", _NONE).get("active", _NONE)),
+            queued=_numbers(stats.get("queues", _NONE)),
+            scheduled=_number(stats, "scheduled"),
+            ike_sas=_number(stats.get("ikesas", _NONE), "total"),
+            half_open=_number(stats.get("ikesas", _NONE), "half-open"),
+            heap=allocated(**heap) if heap else {},
+        )
+    return Load()
+
+
+def counters(answer: Message) -> dict[str, int]:
+    """Return charon's own counters, by its names (``ike-init-in-req``), from its answer to ``get-counters``.
+
+    Raises CharonError where it cannot be read.
+    """
+    try:
+        (found,) = answer["counters"].values()
+        return _numbers(found)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CharonError(f"charon answered over vici what cannot be read ({reprlib.repr(error)})") from None
+
+
+def _numbers(section: Message) -> dict[str, int]:
+    found = {_decoded(key): _number(section, key) for key in section}
+    return {key: number for key, number in found.items() if number is not None}
 
 
 def _named(events: Iterable[Message]) -> Iterator[tuple[str, Message]]:

@@ -190,6 +190,22 @@ class ViciBackend:
             session.ask("list-sas", event="list-sa")
             return vicimessage.charon(sas=session.listed())
 
+    def counters(self, timeout: float = paths.CALL_DEADLINE) -> Mapping[str, int]:
+        """Return charon's own counters, by its names; none without its plugin ``counters``."""
+        with self._session("get-counters", timeout) as session:
+            session.ask("get-counters")
+            try:
+                answer = session.answer()
+            except _refusals():
+                return {}
+            return vicimessage.counters(answer)
+
+    def certificates(self, timeout: float = paths.CALL_DEADLINE) -> frozenset[bytes]:
+        """Return the certificates that charon has the private keys of, as DER."""
+        with self._session("list-certs", timeout) as session:
+            session.ask("list-certs", {"type": "x509"}, event="list-cert")
+            return frozenset(bytes(one["data"]) for one in session.listed() if "has_privkey" in one)
+
     def terminate(
         self, ike_ids: Iterable[int], force: bool = False, timeout: float = paths.CALL_DEADLINE
     ) -> Mapping[int, str]:

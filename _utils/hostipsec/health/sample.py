@@ -106,7 +106,7 @@ class Sample(NamedTuple):
     actions: Mapping[str, int] = _NONE  # totals of what the keeper did: start, end, hold, guard, route
     applied: Optional[float] = None  # the last state.apply that wrote the record
     unread: Mapping[str, str] = (
-        _NONE  # what could not be read -> why: charon, kernel, record, certificate, hold
+        _NONE  # what could not be read -> why: charon, kernel, record, certificate, absent, hold, counters
     )
     took: float = 0.0  # seconds of the look
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Optional
 
 from .. import paths
-from ..errors import HostIPsecError
+from ..charon import charon, process
+from ..errors import CharonError, HostIPsecError
 from ..kernel import guard
 from ..model import Charon
-from ..store import samples
+from ..store import certificate, samples
 from . import look as looks
 from . import sample as sampled
 from . import sampling
@@ -22,7 +23,9 @@ from .sample import Sample
 from .sampling import Facts
 from .totals import Totals
 
+LOADED = 60.0  # seconds between two questions whether charon has the certificate that is on disk
 WRITTEN = 60.0  # seconds between two times that the totals are written
+PATIENCE = 2.0  # seconds for charon's own numbers, without which a sample is one all the same
 APART = 30.0  # seconds at least between the two looks from which one-way is judged
 
 log = logging.getLogger("hostipsec-keeper")
@@ -60,14 +63,24 @@ class Sampler:
         self.previous: Optional[Sample] = None  # of connections
         self.totals = Totals()
         self.known = False  # whether the totals of before were read
+        self.loaded: Optional[bool] = None
+        self.asked = -LOADED  # when it was asked
         self.written = clock()
 
     def __call__(self, look: Look, took: float, actions: Mapping[str, int]) -> Sample:
         """Leave the sample of a look; returns it. Raises HostIPsecError where it cannot be left."""
         report = looks.judged(look, self.earlier.before(look.charon, self.clock()))
-        facts = Facts(_machine(), guard_missing=_guard_missing(look), applied=_applied(), took=took)
+        seen = process.look()
+        told, wrong = _counters() if look.charon else ({}, "")
+        facts = Facts(
+            *(_machine(), seen.started, seen.resident, self._loaded(look), _guard_missing(look), _applied()),
+            took=took,
+            unread={"counters": wrong} if wrong else {},
+        )
         shown = self._remembered()
-        self.totals = counting.counted(self.totals, look, report.managed)
+        self.totals = counting.counted(self.totals, look, report.managed, seen.epoch)
+        counters = counting.series(self.totals.counters, told, seen.epoch)
+        self.totals = self.totals._replace(counters=counters)
         self._acted(shown, actions)
         found = sampling.sample(look, report, self.totals, facts, self.previous)
         self.previous = found
@@ -83,6 +96,14 @@ class Sampler:
         """Write the totals, at the end."""
         if self.known:
             samples.write_totals(counting.render(self.totals))
+
+    def _loaded(self, look: Look) -> Optional[bool]:
+        """Return whether charon has the certificate that is on disk, as it was at most LOADED seconds ago."""
+        if look.charon is None or look.certificate is None:
+            return None
+        if self.clock() - self.asked >= LOADED:
+            self.asked, self.loaded = self.clock(), _has(look.certificate.name)
+        return self.loaded
 
     def _left(self, found: Sample) -> Sample:
         samples.write(sampled.plain(found))
@@ -118,6 +139,23 @@ def _last() -> tuple[Optional[Sample], str]:
         return (None if found is None else sampled.parse(found)), ""
     except HostIPsecError as error:
         return None, str(error)
+
+
+def _counters() -> tuple[Mapping[str, int], str]:
+    try:
+        return charon.counters(PATIENCE), ""
+    except CharonError as error:
+        return {}, str(error)
+
+
+def _has(name: str) -> Optional[bool]:
+    """Return whether charon has a certificate of the disk, and its private key; None where untold."""
+    there = certificate.on_disk(name)
+    try:
+        found = charon.certificates(PATIENCE) if there else None
+    except CharonError:
+        return None
+    return None if found is None else there in found
 
 
 def _machine() -> str:

@@ -37,13 +37,14 @@ def sample(
 ) -> Sample:
     """Return the sample of a look and the verdict on it; ``totals`` are those with this look."""
     now, unread = look.time.timestamp(), {**facts.unread, **look.unread}
+    severity = worst(report.severity, "warning" if look.unread else "ok")
     host = look.host or facts.host
     maker = _Maker(look, host, now, totals, _before(previous))
     return Sample(
         time=now,
         host=host,
         site=look.site,
-        severity=worst(report.severity, "warning" if unread else "ok"),
+        severity=severity,
         sentence=report.sentence,
         connections=tuple(map(maker.sampled, report.managed)),
         states=report.counts,
@@ -182,6 +183,7 @@ def _process(charon: Charon, plane: str, facts: Facts) -> Process:
         resident=facts.resident,
         threads=charon.workers_total,
         idle=charon.workers_idle,
+        **charon.load._asdict(),
     )
 
 

@@ -42,6 +42,15 @@ def in_use() -> Optional[CertificateInUse]:
     return CertificateInUse(name, ends)
 
 
+def on_disk(name: str) -> bytes:
+    """Return the certificate of that file as DER; empty where it cannot be read."""
+    try:
+        block = _BLOCK.search(files.read(paths.here.ipsec_d / "certs" / name) or b"")
+        return binascii.a2b_base64(block[1]) if block else b""
+    except (HostIPsecError, ValueError):
+        return b""
+
+
 def end(pem: bytes) -> Optional[datetime]:
     """Return when the first certificate of a PEM file expires; None where there is none that can be read."""
     block = _BLOCK.search(pem)
