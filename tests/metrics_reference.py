@@ -1,4 +1,4 @@
-"""The reference of metrics, docs/monitoring/metrics.md, has the table of the engine; run, this writes it."""
+"""The reference of metrics, docs/monitoring/metrics.md: its table is of the engine. Run, this writes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COLUMNS = "| metric | type | labels | |\n|---|---|---|---|\n"
 
 def reference() -> str:
     """Return the file, as it is up to the table, with the table of now."""
-    from hostipsec.faces import metrics
+    from hostipsec.faces import measures, metrics
 
     lines = []
     for one in metrics.TABLE:
         labels = one.labels
-        if labels[: len(metrics.CONNECTION)] == metrics.CONNECTION:
-            labels = ("those of connections", *labels[len(metrics.CONNECTION) :])
+        if labels[: len(measures.CONNECTION)] == measures.CONNECTION:
+            labels = ("those of connections", *labels[len(measures.CONNECTION) :])
         mark = " *" if one.own else ""
         lines.append(f"| `{one.name}`{mark} | {one.kind} | {', '.join(labels)} | {one.help} |\n")
     return FILE.read_text().partition(COLUMNS)[0] + COLUMNS + "".join(lines)

@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|join|apply|plan|down|dead|up|status|check|fleet ...]
+.build/venv/bin/python tests/bench/bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|fleet]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT / place) for place in PLACES]
 import fleet  # noqa: E402  (the paths have to be set first)
 import fleet_plan  # noqa: E402
 import join  # noqa: E402
+import metrics_text  # noqa: E402
 import one_host  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
@@ -23,6 +24,7 @@ import validate_render  # noqa: E402
 BENCHMARKS = {
     "render": validate_render.main,
     "join": join.main,
+    "metrics": metrics_text.main,
     "apply": second_apply.main,
     "plan": fleet_plan.main,
     "down": one_host.down,

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ from strongswan import BUILD, Host, fetch, wait_for
 
 from hostipsec.health.sample import plain
 from hostipsec.model import Metrics
+from samples import sample
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests/unit"))
-from test_metrics import sample  # noqa: E402
-
 TWISTED = "attr automat bcrypt cffi-backend constantly hamcrest hyperlink idna incremental openssl pyasn1"
 PACKAGES = (
     *("prometheus", "prometheus-node-exporter", "graphite-carbon", "python3-whisper", "python3-twisted"),

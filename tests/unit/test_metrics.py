@@ -10,76 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import metrics_reference
 from hostipsec.errors import HostIPsecError
-from hostipsec.faces import exposition, metrics
+from hostipsec.faces import exposition, measures, metrics
 from hostipsec.health.report import STATES
-from hostipsec.health.sample import STALE, Decision, Process, Sample, Sampled, Traffic, plain
-
-NOW = 1764151200.0
-KEYS = [
-    *("ike-rekey-init", "ike-rekey-resp", "child-rekey", "invalid", "invalid-spi"),
-    *(
-        f"{exchange}-{way}-{kind}"
-        for exchange in ("ike-init", "ike-auth", "create-child", "info")
-        for way in ("in", "out")
-        for kind in ("req", "resp")
-    ),
-]
-PRIORITIES = ("critical", "high", "medium", "low")
-PROCESS = Process(
-    *("5.9.8", "vici", "kernel", NOW - 1000.5, 20 << 20, 16, 11),
-    busy=dict.fromkeys(PRIORITIES, 1),
-    queued=dict.fromkeys(PRIORITIES, 0),
-    scheduled=281,
-    ike_sas=140,
-    half_open=0,
-    heap={"total": 1 << 22, "used": 1 << 21, "free": 1 << 21},
-)
-
-
-def connection(number: int, **more: object) -> Sampled:
-    peer = f"cp{number:04d}.codfw.example"
-    told = {
-        "stage": "start",
-        "sites": "codfw-eqiad",
-        "pair": f"cp1001-cp{number:04d}",
-        "state": "established",
-        "severity": "ok",
-        "reason": "TRANSPORT",
-        "expected": True,
-        "up": True,
-        "held": False,
-        "established": NOW - 600.25,
-        "rekey": NOW + 2000,
-        "last_in": NOW - 1,
-        "last_out": NOW - 2,
-        "sequence": 0.01,
-        "received": Traffic(840, 10),
-        "sent": Traffic(2**40, 12),
-        "clear_in": 0,
-        "clear_out": 3,
-    }
-    return Sampled(f"cp{number:04d}_v4", peer, "v4", **{**told, **more})
-
-
-def sample(number: int, **more: object) -> Sample:
-    """Return a sample that knows all there is to know."""
-    errors = [f"XfrmInError{one}" for one in range(29)]
-    told = {
-        "site": "eqiad",
-        "connections": tuple(map(connection, range(number))),
-        "states": {**dict.fromkeys(STATES, 0), "established": number},
-        "charon": PROCESS,
-        "counters": dict.fromkeys(KEYS, 7),
-        "errors": dict.fromkeys(errors, 0),
-        "certificate": NOW + 86400,
-        "loaded": True,
-        "holds": (Decision("peer cp2*", "root", "T1", NOW - 60),),
-        "guard_missing": 0,
-        "actions": dict.fromkeys(("start", "end", "hold", "guard", "route"), 1),
-        "applied": NOW - 5000,
-        "took": 0.031,
-    }
-    return Sample(NOW - 3, "cp1001.eqiad.example", **{**told, **more})
+from hostipsec.health.sample import STALE, Sample, plain
+from samples import NOW, connection, sample
 
 
 def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -116,7 +50,7 @@ def test_names_types_and_units_are_as_prometheus_wants_them():
     assert len(set(names)) == len(names)
     for one in metrics.TABLE:
         assert one.name.startswith("ipsec_")
-        assert one.name.endswith("_total") == (one.kind == metrics.COUNTER), one.name
+        assert one.name.endswith("_total") == (one.kind == measures.COUNTER), one.name
         assert one.help.endswith(".")
         assert "\n" not in one.help
         assert not {"instance", "job", "le", "quantile"} & {*one.labels}
@@ -179,7 +113,7 @@ def test_what_is_not_known_is_absent_and_zero_is_told():
             ("established", "rekey", "last_in", "last_out", "sequence", "clear_in", "clear_out"), None
         ),
     )
-    given = Sample(NOW, "a", connections=(bare,), states={})
+    given = Sample(NOW, "a", connections=(bare,), states={}, unread={"charon": "it hangs"})
     names = {name for name, _ in read(text_of(given))}
     assert not [name for name in names if "timestamp" in name and "connection" in name]
     assert not names & {
@@ -199,6 +133,33 @@ def test_what_could_not_be_read_is_said(part):
     text = text_of(sample(1, unread={part: "it hangs"}))
     found = {source: value(text, "ipsec_source_up", source=source) for source in metrics.SOURCES}
     assert found == {**dict.fromkeys(metrics.SOURCES, 1.0), part: 0.0}
+
+
+def test_charon_that_does_not_answer():
+    text = text_of(sample(1, charon=None, unread={"charon": "it hangs"}))
+    assert value(text, "ipsec_charon_up") == 0
+    assert value(text, "ipsec_source_up", source="charon") == 0
+    assert not [
+        name for name, _ in read(text) if name.startswith("ipsec_charon_") and name != "ipsec_charon_up"
+    ]
+
+
+def test_where_nothing_was_looked_at_nothing_is_down():
+    """Without a record the keeper looks at nothing: a charon that runs was told as one that is down."""
+    blind = Sample(
+        NOW, "a", severity="critical", states=dict.fromkeys(STATES, 0), unread={"record": "damaged"}
+    )
+    text = text_of(blind)
+    names = {name for name, _ in read(text)}
+    assert not names & {"ipsec_charon_up", "ipsec_connections", "ipsec_hold_since_timestamp_seconds"}
+    assert value(text, "ipsec_source_up", source="keeper") == 1
+    assert value(text, "ipsec_source_up", source="record") == 0
+    assert value(text, "ipsec_severity") == 2
+
+
+def test_holds_that_cannot_be_read_are_not_none():
+    text = text_of(sample(1, holds=(), unread={"hold": "damaged"}))
+    assert "ipsec_hold_since" not in text
 
 
 # A sample that says nothing --------------------------------------------------------------------
@@ -268,7 +229,7 @@ def test_numbers_that_are_none_are_said_as_prometheus_says_them():
     text = text_of(odd)
     assert value(text, "ipsec_certificate_expiry_timestamp_seconds") == float("inf")
     assert "NaN" in text
-    told = exposition.graphite(metrics.families(metrics.Seen(NOW, odd)), "a", NOW)
+    told = exposition.graphite(metrics.families(measures.Seen(NOW, odd)), "a", NOW)
     assert not {line.split(" ")[1] for line in told.splitlines()} & {
         "inf",
         "-inf",
@@ -284,7 +245,7 @@ def test_numbers_that_are_none_are_said_as_prometheus_says_them():
 
 def test_graphite_has_a_name_for_each_series():
     given = sample(3)
-    found = metrics.families(metrics.Seen(NOW, given))
+    found = metrics.families(measures.Seen(NOW, given))
     lines = exposition.graphite(found, given.host, NOW + 0.7).splitlines()
     assert "ipsec.cp1001_eqiad_example.connection_up.cp0001_codfw_example.v4 1 1764151201" in lines
     sent = "connection_bytes_total.cp0001_codfw_example.v4.out 1099511627776"
@@ -297,6 +258,6 @@ def test_graphite_has_a_name_for_each_series():
 
 def test_nothing_in_a_name_of_graphite_s_has_a_meaning_there():
     odd = sample(0, errors={"a.b c\n*{x};y=z/..": 1, "": 2})
-    told = exposition.graphite(metrics.families(metrics.Seen(NOW, odd)), "h.\n x 1 2", NOW)
+    told = exposition.graphite(metrics.families(measures.Seen(NOW, odd)), "h.\n x 1 2", NOW)
     assert "ipsec.h___x_1_2.kernel_errors_total.a_b_c___x__y_z___ 1 1764151200\n" in told
     assert "ipsec.h___x_1_2.kernel_errors_total._ 2 1764151200\n" in told

@@ -29,6 +29,7 @@ PURE = (
     "emergency.stopped",
     "errors",
     "faces.exposition",
+    "faces.measures",
     "faces.metrics",
     "faces.page",
     "faces.pagegrids",

@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_metrics import read, sample
+from test_metrics import read
 
 from hostipsec import paths
 from hostipsec.errors import HostIPsecError
@@ -26,6 +26,7 @@ from hostipsec.health.sample import plain
 from hostipsec.pillar.metrics import Endpoint
 from hostipsec.programs import metrics as program
 from hostipsec.system import webpage
+from samples import sample
 
 UTILS = Path(__file__).parents[2] / "_utils"
 DEADLINE = 60.0

@@ -6,11 +6,12 @@ a multiple of the time.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Iterator
 
-from .metrics import Family, Number
+from .measures import Family, Number
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
@@ -72,5 +73,6 @@ def _path(family: Family, values: Iterable[str]) -> str:
     return ".".join([family.metric.name[len("ipsec_") :], *map(_word, kept)])
 
 
+@functools.lru_cache(maxsize=4096)  # each peer stands in a dozen names
 def _word(text: str) -> str:
     return _UNSAFE.sub("_", text) or "_"

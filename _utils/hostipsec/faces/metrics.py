@@ -9,116 +9,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple, Optional, Union
+from typing import Optional
 
 from .. import __version__
 from ..errors import HostIPsecError
 from ..health import sample as samples
 from ..health.report import LEAKS, SEVERITIES, STATES
-from ..health.sample import Process, Sample, Sampled
+from ..health.sample import Process, Sample
+from .measures import (
+    COUNTER,
+    GAUGE,
+    Family,
+    Metric,
+    Seen,
+    Series,
+    by,
+    charon,
+    each,
+    host,
+    of_charon,
+    pairs,
+    single,
+    ways,
+)
 
-Number = Union[bool, int, float]
-Series = tuple[tuple[str, ...], Number]  # values of the labels, in their order; what is measured
-GAUGE, COUNTER = "gauge", "counter"
-CONNECTION = ("peer", "family", "stage", "sites", "pair")
-DIRECTIONS = ("in", "out")
 SOURCES = ("keeper", "charon", "kernel", "record", "certificate", "hold")
 _MESSAGE = re.compile(r"(?:ike-)?(init|auth|create-child|info)-(in|out)-(req|resp)\Z")
 _KINDS = {"req": "request", "resp": "response"}
 _REKEYS = {"ike-rekey-init": ("initiator",), "ike-rekey-resp": ("responder",)}
 _INVALID = {"invalid": ("malformed",), "invalid-spi": ("spi",)}
-_NOTHING = Sample(0.0, "")
-
-
-class Seen(NamedTuple):
-    """What there is to tell of: a sample, and why it says nothing, empty where it does."""
-
-    time: float
-    sample: Sample = _NOTHING
-    wrong: str = ""
-
-
-class Metric(NamedTuple):
-    """One line of the table."""
-
-    name: str
-    kind: str
-    help: str
-    labels: tuple[str, ...]
-    series: Callable[[Seen], Iterable[Series]]
-    own: bool = False  # told also where the sample says nothing
-
-
-class Family(NamedTuple):
-    """A metric, with its series."""
-
-    metric: Metric
-    series: tuple[Series, ...]
-
-
-# Kinds of lines ------------------------------------------------------------------------------
-
-
-def _each(name: str, kind: str, said: str, get: Callable[[Sampled], Optional[Number]]) -> Metric:
-    """Return a metric with a series for each connection that has a value."""
-
-    def series(seen: Seen) -> Iterator[Series]:
-        for one in seen.sample.connections:
-            if (value := get(one)) is not None:
-                yield (one.peer, one.family, one.stage, one.sites, one.pair), value
-
-    return Metric(f"ipsec_connection_{name}", kind, said, CONNECTION, series)
-
-
-def _ways(name: str, kind: str, said: str, get: Callable[[Sampled], Iterable[Optional[Number]]]) -> Metric:
-    """Return a metric with a series for each connection and direction; ``get`` gives both."""
-
-    def series(seen: Seen) -> Iterator[Series]:
-        for one in seen.sample.connections:
-            for direction, value in zip(DIRECTIONS, get(one)):
-                if value is not None:
-                    yield (one.peer, one.family, one.stage, one.sites, one.pair, direction), value
-
-    return Metric(f"ipsec_connection_{name}", kind, said, (*CONNECTION, "direction"), series)
-
-
-def _by(
-    name: str, kind: str, said: str, labels: tuple[str, ...], get: Callable[[Sample], Iterable[Series]]
-) -> Metric:
-    """Return a metric of the host with labels of its own."""
-
-    def series(seen: Seen) -> Iterator[Series]:
-        for values, number in get(seen.sample):
-            yield (seen.sample.site, *values), number
-
-    return Metric(f"ipsec_{name}", kind, said, ("site", *labels), series)
-
-
-def _host(name: str, said: str, get: Callable[[Sample], Optional[Number]]) -> Metric:
-    """Return a gauge of the host, told where it has a value."""
-    return _by(name, GAUGE, said, (), lambda sample: _one(get(sample)))
-
-
-def _charon(name: str, said: str, get: Callable[[Process], Optional[Number]]) -> Metric:
-    """Return a gauge of charon, told while it answers."""
-    return _host(f"charon_{name}", said, lambda sample: get(sample.charon) if sample.charon else None)
-
-
-def _of_charon(name: str, said: str, label: str, get: Callable[[Process], Mapping[str, int]]) -> Metric:
-    """Return a gauge of charon with a label, told while it answers."""
-
-    def found(sample: Sample) -> Iterable[Series]:
-        return _pairs(get(sample.charon)) if sample.charon else ()
-
-    return _by(f"charon_{name}", GAUGE, said, (label,), found)
-
-
-def _one(value: Optional[Number], *labels: str) -> Iterable[Series]:
-    return () if value is None else ((labels, value),)
-
-
-def _pairs(found: Mapping[str, int]) -> Iterator[Series]:
-    yield from (((key,), found[key]) for key in sorted(found))
 
 
 def _messages(sample: Sample) -> Iterator[Series]:
@@ -136,186 +55,204 @@ def _sources(seen: Seen) -> Iterable[Series]:
     site, unread = seen.sample.site, seen.sample.unread
     if seen.wrong:
         return [((site, "keeper"), 0)]
-    return [((site, source), source not in unread) for source in SOURCES]
+    looked = ("keeper",) if _blind(seen.sample) else SOURCES
+    return [((site, source), source not in unread) for source in sorted({*looked, *unread})]
+
+
+def _blind(sample: Sample) -> bool:
+    """Whether nothing was looked at: without a record, nobody knows for what."""
+    return sample.charon is None and "charon" not in sample.unread
+
+
+def _states(sample: Sample) -> Iterable[Series]:
+    return () if _blind(sample) else [((state,), sample.states.get(state, 0)) for state in STATES]
+
+
+def _answers(sample: Sample) -> Optional[bool]:
+    return None if _blind(sample) else sample.charon is not None
+
+
+def _held_since(sample: Sample) -> Optional[float]:
+    if _blind(sample) or "hold" in sample.unread:
+        return None
+    return min((one.since for one in sample.holds), default=0)
 
 
 def _info(seen: Seen) -> Iterable[Series]:
-    charon = (not seen.wrong and seen.sample.charon) or Process()
-    told = (__version__, charon.version, charon.backend, charon.plane)
+    process = (not seen.wrong and seen.sample.charon) or Process()
+    told = (__version__, process.version, process.backend, process.plane)
     return [((seen.sample.site, seen.sample.host, *told), 1)] if seen.sample.host else []
 
 
 def _looked(seen: Seen) -> Iterable[Series]:
-    return _one(seen.sample.time or None, seen.sample.site)
+    return single(seen.sample.time or None, seen.sample.site)
 
 
 # The table -----------------------------------------------------------------------------------
 
 TABLE = (
-    _each(
+    each(
         "expected",
         GAUGE,
         "Whether it must carry packets now; 0 where it is passive, or held.",
         lambda one: one.expected,
     ),
-    _each("up", GAUGE, "Whether SAs carry it, in charon and in the kernel.", lambda one: one.up),
-    _each("held", GAUGE, "Whether an operator holds it down.", lambda one: one.held),
-    _each(
+    each("up", GAUGE, "Whether SAs carry it, in charon and in the kernel.", lambda one: one.up),
+    each("held", GAUGE, "Whether an operator holds it down.", lambda one: one.held),
+    each(
         "one_way",
         GAUGE,
         "Whether packets went out and none came in.",
         lambda one: one.state == "one-way",
     ),
-    _each(
+    each(
         "kernel_missing",
         GAUGE,
         "Whether the kernel has lost SAs that charon goes on with.",
         lambda one: one.state == "no xfrm",
     ),
-    _each(
+    each(
         "unencrypted",
         GAUGE,
         "1 where SAs are there that do not encrypt all between the two hosts; else there is no such series.",
         lambda one: 1 if one.state == LEAKS else None,
     ),
-    _each("duplicates", GAUGE, "CHILD SAs beside the one that is meant.", lambda one: one.duplicates),
-    _each("losses_total", COUNTER, "How often it went from up to not up.", lambda one: one.losses),
-    _ways(
+    each("duplicates", GAUGE, "CHILD SAs beside the one that is meant.", lambda one: one.duplicates),
+    each("losses_total", COUNTER, "How often it went from up to not up.", lambda one: one.losses),
+    ways(
         "bytes_total",
         COUNTER,
         "Bytes in ESP, over all SAs that it has had.",
         lambda one: (one.received.bytes, one.sent.bytes),
     ),
-    _ways(
+    ways(
         "packets_total",
         COUNTER,
         "Packets in ESP, over all SAs that it has had.",
         lambda one: (one.received.packets, one.sent.packets),
     ),
-    _each(
+    each(
         "replays_total",
         COUNTER,
         "Packets that the kernel dropped: seen before, or too old for the window.",
         lambda one: one.replays,
     ),
-    _each(
+    each(
         "integrity_failures_total",
         COUNTER,
         "Packets that the kernel dropped: their integrity check failed.",
         lambda one: one.failures,
     ),
-    _each("established_timestamp_seconds", GAUGE, "When its IKE SA came up.", lambda one: one.established),
-    _each(
+    each("established_timestamp_seconds", GAUGE, "When its IKE SA came up.", lambda one: one.established),
+    each(
         "rekey_timestamp_seconds",
         GAUGE,
         "When the first of its SAs is due to be rekeyed.",
         lambda one: one.rekey,
     ),
-    _ways(
+    ways(
         "last_packet_timestamp_seconds",
         GAUGE,
         "When its SAs carried a packet last.",
         lambda one: (one.last_in, one.last_out),
     ),
-    _each(
+    each(
         "sequence_used_ratio",
         GAUGE,
         "Share of the 32-bit sequence numbers that the fullest of its SAs has used; none with ESN.",
         lambda one: one.sequence,
     ),
-    _ways(
+    ways(
         "cleartext_packets_total",
         COUNTER,
         "Packets in the clear between the two hosts, without IKE and neighbour discovery; where counted.",
         lambda one: (one.clear_in, one.clear_out),
     ),
-    _by(
+    by(
         "connections",
         GAUGE,
         "Connections by state, as ipsec.status calls it.",
         ("state",),
-        lambda sample: [((state,), sample.states.get(state, 0)) for state in STATES],
+        _states,
     ),
-    _host(
+    host(
         "severity",
         "The verdict on the host: 0 ok, 1 warning, 2 critical.",
         lambda sample: SEVERITIES.index(sample.severity),
     ),
-    _by(
+    by(
         "ike_messages_total",
         COUNTER,
         "IKE messages by exchange, as charon counts them.",
         ("exchange", "direction", "kind"),
         _messages,
     ),
-    _by("ike_rekeys_total", COUNTER, "Rekeyings of IKE SAs, by who began.", ("role",), _counted(_REKEYS)),
-    _by("child_rekeys_total", COUNTER, "Rekeyings of CHILD SAs.", (), _counted({"child-rekey": ()})),
-    _by(
+    by("ike_rekeys_total", COUNTER, "Rekeyings of IKE SAs, by who began.", ("role",), _counted(_REKEYS)),
+    by("child_rekeys_total", COUNTER, "Rekeyings of CHILD SAs.", (), _counted({"child-rekey": ()})),
+    by(
         "ike_invalid_messages_total",
         COUNTER,
         "IKE messages that charon dropped.",
         ("reason",),
         _counted(_INVALID),
     ),
-    _host("charon_up", "Whether charon answers.", lambda sample: sample.charon is not None),
-    _charon("start_time_seconds", "When charon was started.", lambda found: found.started),
-    _charon("resident_memory_bytes", "Memory of charon.", lambda found: found.resident),
-    _charon("threads", "Threads of charon.", lambda found: found.threads),
-    _charon("threads_idle", "Threads of charon that wait for work.", lambda found: found.idle),
-    _of_charon("threads_busy", "Threads of charon at work.", "priority", lambda found: found.busy),
-    _of_charon("jobs_queued", "Jobs that wait for a thread.", "priority", lambda found: found.queued),
-    _charon("jobs_scheduled", "Jobs of charon for later.", lambda found: found.scheduled),
-    _charon("ike_sas", "IKE SAs of charon, in whatever state.", lambda found: found.ike_sas),
-    _charon(
+    host("charon_up", "Whether charon answers.", _answers),
+    charon("start_time_seconds", "When charon was started.", lambda found: found.started),
+    charon("resident_memory_bytes", "Memory of charon.", lambda found: found.resident),
+    charon("threads", "Threads of charon.", lambda found: found.threads),
+    charon("threads_idle", "Threads of charon that wait for work.", lambda found: found.idle),
+    of_charon("threads_busy", "Threads of charon at work.", "priority", lambda found: found.busy),
+    of_charon("jobs_queued", "Jobs that wait for a thread.", "priority", lambda found: found.queued),
+    charon("jobs_scheduled", "Jobs of charon for later.", lambda found: found.scheduled),
+    charon("ike_sas", "IKE SAs of charon, in whatever state.", lambda found: found.ike_sas),
+    charon(
         "ike_sas_half_open", "IKE SAs whose peer has not proven itself yet.", lambda found: found.half_open
     ),
-    _of_charon("heap_bytes", "The heap of charon.", "kind", lambda found: found.heap),
-    _by(
+    of_charon("heap_bytes", "The heap of charon.", "kind", lambda found: found.heap),
+    by(
         "kernel_errors_total",
         COUNTER,
         "Packets that the kernel's IPsec dropped, by its name for why (/proc/net/xfrm_stat).",
         ("error",),
-        lambda sample: _pairs(sample.errors),
+        lambda sample: pairs(sample.errors),
     ),
-    _by(
+    by(
         "certificate_expiry_timestamp_seconds",
         GAUGE,
         "When the certificate ends.",
         ("kind",),
-        lambda sample: _one(sample.certificate, "host"),
+        lambda sample: single(sample.certificate, "host"),
     ),
-    _by(
+    by(
         "certificate_loaded",
         GAUGE,
         "Whether charon has the certificate that is on disk.",
         ("kind",),
-        lambda sample: _one(sample.loaded, "host"),
+        lambda sample: single(sample.loaded, "host"),
     ),
-    _host(
+    host(
         "hold_since_timestamp_seconds",
         "Since when something is held down, by the earliest hold; 0 where nothing is.",
-        lambda sample: min((one.since for one in sample.holds), default=0),
+        _held_since,
     ),
-    _by(
+    by(
         "keeper_actions_total",
         COUNTER,
         "What the keeper did.",
         ("action",),
-        lambda sample: _pairs(sample.actions),
+        lambda sample: pairs(sample.actions),
     ),
-    _host(
+    host(
         "guard_policies_missing",
         "Policies of stage require, which block what is in the clear, that were not there.",
         lambda sample: sample.guard_missing,
     ),
-    _host(
+    host(
         "apply_timestamp_seconds",
         "When state.apply last wrote which connections this host has.",
         lambda sample: sample.applied,
     ),
-    _host(
-        "keeper_look_duration_seconds", "How long the keeper's last look took.", lambda sample: sample.took
-    ),
+    host("keeper_look_duration_seconds", "How long the keeper's last look took.", lambda sample: sample.took),
     Metric(
         "ipsec_keeper_look_timestamp_seconds",
         GAUGE,
@@ -337,7 +274,7 @@ TABLE = (
         GAUGE,
         "When these metrics were written.",
         ("site",),
-        lambda seen: _one(seen.time, seen.sample.site),
+        lambda seen: single(seen.time, seen.sample.site),
         own=True,
     ),
     Metric(

@@ -22,7 +22,7 @@ from typing import NoReturn, Optional, TypeVar
 
 from ..errors import HostIPsecError
 from ..faces import exposition, metrics
-from ..faces.metrics import Family, Seen
+from ..faces.measures import Family, Seen
 from ..pillar import metrics as places
 from ..pillar.metrics import Endpoint
 from ..store import samples
