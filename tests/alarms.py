@@ -221,8 +221,8 @@ def _values(values: list[str]) -> str:
 
 def rendered(sample: Optional[Sample], now: float) -> str:
     """Return the metrics of a sample, as a host gives them."""
-    content = json.dumps(plain(sample)).encode() if sample else None
-    return exposition.prometheus(metrics.families(metrics.seen(content, now)))
+    found = json.loads(json.dumps(plain(sample))) if sample else None
+    return exposition.prometheus(metrics.families(metrics.seen(found, now)))
 
 
 def selector(labels: Mapping[str, str]) -> str:

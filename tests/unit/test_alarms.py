@@ -11,6 +11,7 @@ import promql_parser
 import pytest
 import yaml
 
+import dashboard
 from hostipsec.faces import metrics
 
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
@@ -51,3 +52,17 @@ def test_what_is_asked_for_is_in_the_table(expression: str) -> None:
 def test_what_is_recorded_is_used() -> None:
     used: set[Any] = {name for expression in EXPRESSIONS for name, _ in selectors(expression)}
     assert used >= RECORDED
+
+
+@pytest.mark.parametrize("expression", sorted({*dashboard.queries().values()}))
+def test_what_the_dashboard_asks_for_is_in_the_table(expression: str) -> None:
+    for name, labels in selectors(expression):
+        assert name in RECORDED or name in LABELS, name
+        assert labels <= LABELS.get(name, OWN), (name, labels)
+    assert grouped(expression) <= OWN
+
+
+def test_the_dashboard_is_what_its_script_makes() -> None:
+    assert dashboard.FILE.read_text() == dashboard.text()
+    titles = [panel.title for panel in dashboard.made().build().panels or ()]
+    assert len({*titles}) == len(titles)
