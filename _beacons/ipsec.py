@@ -112,6 +112,7 @@ class Memory(NamedTuple):
 
 NOTHING = Memory({}, {}, {}, {})
 _parsed: dict[str, tuple[object, object]] = {}  # path of a sample -> its stamp, and what it says
+_told: dict[str, Sample] = {}  # path of a sample -> the last one that was told of
 _kept: dict[str, Memory] = {}  # path of a memory -> what it was last; also where the disk is full
 
 
@@ -137,7 +138,10 @@ def beacon(config):
     path, memory_path = str(given.get("sample", SAMPLE)), str(Path(__opts__["cachedir"]) / MEMORY)
     before, found, now = _recalled(memory_path), _sampled(path), time.time()
     if isinstance(found, Sample) and abs(now - found.time) <= STALE:
+        if found is _told.get(path):
+            return []
         memory, events = changes(before, found)
+        _told[path] = found
     else:
         memory, events = silence(before, found, time.monotonic(), now)
     if memory != before:
@@ -275,7 +279,8 @@ def _losses(before, sample):
 
 def _blind(sample):
     """Return the kinds of which the sample says nothing."""
-    unread = set(sample.unread) if sample.charon else {*sample.unread, "charon"}
+    unknown = {"charon": not sample.charon, "certificate": sample.certificate is None}
+    unread = {*sample.unread, *(what for what, missing in unknown.items() if missing)}
     return {kind for what in unread for kind in BLIND.get(what, ())}
 
 
@@ -454,7 +459,7 @@ def _keep(path, memory):
     new = f"{path}.new"
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"schema": KEPT, **memory._asdict()}, file)
+            file.write(json.dumps({"schema": KEPT, **memory._asdict()}))
         os.replace(new, path)  # noqa: PTH105  as above
     except OSError as error:
         log.warning("%s cannot be written (%s): a restart tells again what was told", path, error.strerror)

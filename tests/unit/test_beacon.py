@@ -135,7 +135,7 @@ def test_neither_a_restart_nor_a_refresh_tells_it_again(host, again):
     host.restart()
     if again == "both":
         host.booted = 1.0
-    assert {*tags(host.look(up()))} == {
+    assert {*tags(host.look(up(), certificate=host.now + 1e8))} == {
         "hold/lifted",
         "guard/restored",
         "certificate/renewed",
@@ -231,6 +231,11 @@ def test_what_cannot_be_read_ends_nothing(host):
     assert {one["what"] for one in host.looks(down(), holds=(HOLD,), guard_missing=1, certificate=1.0)} == {
         *wrong
     }
+
+
+def test_a_certificate_that_is_not_known_is_not_renewed(host):
+    host.looks(certificate=1.0)
+    assert host.looks(certificate=None) == []
 
 
 def test_a_hold_says_who_and_why(host):
