@@ -1,12 +1,15 @@
 """
-What the SLS files of ``states/ipsec`` ask about this host. Operators ask module ``ipsec``.
+What the SLS files of ``states/ipsec``, and ``salt-run ipsec.repair``, ask of this host. Operators ask module
+``ipsec``.
 
 The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` brings both.
 """
 
 try:
-    from hostipsec import calls
+    from hostipsec import answer, calls
     from hostipsec.apply import run
+    from hostipsec.emergency import restart as restarting
+    from hostipsec.errors import HostIPsecError
     from hostipsec.pillar import addressed
 
     HAS_ENGINE = True
@@ -57,3 +60,43 @@ def facts():
         addressed.masters(__opts__),
     )
     return run.facts(reading, __grains__)
+
+
+def restart(connection, ids, deadline=None):
+    """
+    End IKE SAs of a connection that somebody saw, and start it where this host is the one that starts it.
+
+    For ``salt-run ipsec.repair``, which has looked at both ends. IKE SAs that have come up since, and a
+    connection that is held, stay as they are.
+
+    connection
+        its name
+    ids
+        of its IKE SAs that are to be ended, as ``ike_ids`` of
+        :py:func:`ipsec.status <salt.modules.ipsec.status>`; an empty list where it is only to be started
+    deadline
+        seconds until it is up, 0.1 to 3600 (default: 30)
+
+    Returns a dictionary:
+
+    ``ok``, ``sentence``
+        whether it was done, and is up where this host starts it; a summary
+    ``connections``
+        by name: ``peer``, ``family``, ``initiator``, ``ended`` (ids of IKE SAs), ``up``, ``ok``, and
+        ``reason``, why it was not done or is not up
+
+    The exit status is 0 where ``ok``, else 1. Arguments that cannot be, and a charon that does not answer,
+    give an answer with ``error`` and exit status 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cp1001.eqiad.example ipsec_host.restart cp3001_v4 '[12]'
+    """
+    try:
+        found = restarting.ordered(connection, ids, deadline).answer()
+        __context__["retcode"] = 0 if found.ok else 1
+    except HostIPsecError as error:
+        found, __context__["retcode"] = answer.failed(error), 2
+    return found.as_dict()

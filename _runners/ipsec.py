@@ -7,10 +7,7 @@ if the whole target answered and is as asked; 1 where not; 2 where nothing was a
 ``plan`` found something to do; 130 where it was interrupted by Ctrl-C.
 """
 
-import contextlib
 import datetime
-import signal
-import threading
 import time
 
 import salt.client
@@ -27,9 +24,10 @@ try:
     from hostipsec.faces.page import Made
     from hostipsec.fleet import asking, batches, commands, outcome, planwords, rendering, targets, underway
     from hostipsec.fleet.ledger import Ledger
+    from hostipsec.fleet.repairs import Repair
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest
-    from hostipsec.system import quiet
+    from hostipsec.system import interrupts, quiet
 
     HAS_ENGINE = True
 except ImportError:
@@ -96,10 +94,8 @@ def status(
         by host, days until its certificate expires
     ``warnings``
         by host, what it could not look at (its kernel, its pillar), and that its keeper does not run
-    ``silent``, ``failed``
-        hosts that did not answer, and by host what it said instead of a status
-    ``editions``
-        by host, the edition of hostipsec there where it is not this master's
+    ``silent``, ``failed``, ``editions``
+        as of :py:func:`down`
     ``lines``, ``retcode``
         the same for people; 0 where all is well
 
@@ -266,9 +262,7 @@ def up(
     batch
         so many hosts at a time are first told to start, so that a fleet does not negotiate at once; 0 for all
         at once
-    dry_run
-        only say what would be done
-    tgt, tgt_type, timeout, site, threshold, asked, brief
+    tgt, tgt_type, site, timeout, dry_run, threshold, asked, brief
         as for :py:func:`down`
     jitter
         each host of a batch starts at a time by chance within so many seconds
@@ -318,7 +312,7 @@ def verify(
 
     capture, rekey
         as for :py:func:`ipsec.verify <salt.modules.ipsec.verify>`
-    tgt, tgt_type, timeout, site
+    tgt, tgt_type, site, timeout
         as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned. A host is to prove what the
@@ -381,10 +375,8 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     Every accepted minion is asked, so that hosts are seen which have connections of ours and are no members
     any more. A pillar that is wrong is said with all its errors, and no host is asked.
 
-    tgt
-        only these hosts; ends of pairs beyond them are not known then
-    tgt_type, timeout
-        as for :py:func:`down`
+    tgt, tgt_type, timeout
+        as for :py:func:`down`; only these hosts: ends of pairs beyond them are not known then
 
     Returns a dictionary:
 
@@ -510,8 +502,8 @@ def rollout(
         order = underway.Order(fleet, hosts, by, size, seconds, stages, whole, again)
         if only_say:
             return _told(underway.foresee(order, client))
-        digests = _digests(data)
-        return _told(underway.roll(order, client, _ledger(), digests.__next__, _now(), _who()))
+        digests, now = _digests(data), datetime.datetime.now(datetime.timezone.utc)
+        return _told(underway.roll(order, client, _ledger(), digests.__next__, now, _who()))
     except HostIPsecError as error:
         return _refused(error)
 
@@ -525,15 +517,12 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", tim
     kernel does ESP and the configuration of the end that starts differs, no packet is lost. Needs clocks that
     agree to a second.
 
-    tgt
-        which hosts; by default every host of the pillar that has peers. A pair is done by the end that starts
-        it
+    tgt, tgt_type, timeout
+        as for :py:func:`down`; a pair is done by the end that starts it
     lead
         seconds until the moment: more where hosts take longer to hear of it
     deadline
         seconds for the new IKE SAs from then on (default: 30)
-    tgt_type, timeout
-        as for :py:func:`down`
 
     Returns the same as :py:func:`down`, with what
     :py:func:`ipsec.reauthenticate <salt.modules.ipsec.reauthenticate>` returned.
@@ -597,6 +586,43 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
     return _outcome(found)
 
 
+def repair(*more, site=None, host=None, budget=5, dry_run=True, deadline=None, timeout=TIMEOUT, **kwargs):
+    """
+    Begin anew what both ends say is broken, one connection at a time; by default only say which.
+
+    Both ends are asked, twice: the IKE SAs that were there both times are ended, and the end that starts the
+    connection starts it. What is held, in maintenance, well, or told by one end alone is left alone.
+
+    budget
+        so many connections; where more are broken nothing is done
+    dry_run
+        ``False``: do it
+    deadline
+        seconds for each connection (default: 30)
+    site, host, timeout
+        as for :py:func:`status`
+
+    Returns a dictionary: ``broken``, dictionaries of ``one``, ``other`` (minion ids), ``family``, ``state``,
+    ``reason``, ``would``, ``done`` (None: not begun), ``why``; ``left`` and ``resting``, the same of what is
+    left alone; ``silent``, ``failed``, ``lines``; ``retcode``: 0 all is well, 3 something would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.repair host=cp3001.esams.example dry_run=False
+    """
+    try:
+        _no_more(more, kwargs)
+        most = arguments.whole("budget", budget, "a whole number of connections")
+        seconds = arguments.deadline(deadline, paths.UP_DEADLINE)
+        only_say, ask, fleet = arguments.switch("dry_run", dry_run), asking.Asking(_Client(timeout)), _fleet()
+        work = Repair(ask, fleet, targets.chosen(fleet, site, host, None, None), most, seconds)
+        return _told((work.foresee() if only_say else work.carry_out(_ledger(), _who())).as_dict())
+    except HostIPsecError as error:
+        return _refused(error)
+
+
 # The fleet -----------------------------------------------------------------------------------
 
 
@@ -614,7 +640,8 @@ def _pillar():
             break
     if data is None:
         raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    return data, addressed.fleet(data, calls.Calls(__salt__, "salt-run")["mine.get"], _own_addresses())
+    own = [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
+    return data, addressed.fleet(data, calls.Calls(__salt__, "salt-run")["mine.get"], own)
 
 
 def _digests(data):
@@ -639,10 +666,6 @@ def _fleet_or_why():
         return _fleet(), ""
     except HostIPsecError as error:
         return None, str(error)
-
-
-def _own_addresses():
-    return [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
 
 
 def _accepted(tgt, tgt_type):
@@ -701,10 +724,6 @@ def _who():
     return f"{user} (salt-run)"
 
 
-def _now():
-    return datetime.datetime.now(datetime.timezone.utc)
-
-
 def _ledger():
     return Ledger(__opts__["cachedir"])
 
@@ -743,7 +762,7 @@ class _Client:
         gather = min(self._timeout, __opts__["gather_job_timeout"])
         named = {"tgt_type": "list", "kwarg": told, "gather_job_timeout": gather}
         try:
-            with _ctrl_c() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
+            with interrupts.noted() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
                 for one in client.cmd_iter_no_block(list(hosts), function, timeout=self._timeout, **named):
                     for host, data in (one or {}).items():
                         yield host, data.get("ret") if isinstance(data, dict) else data
@@ -760,25 +779,7 @@ class _Client:
         if text and not __opts__.get("output"):
             __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
 
-    def clock(self):
-        return time.monotonic()
-
-    def sleep(self, seconds):
-        time.sleep(seconds)
-
-
-@contextlib.contextmanager
-def _ctrl_c():
-    """Note Ctrl-C in a list: Salt turns it into an exception, which its loader, printing a line, swallows."""
-    pressed = []
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+    clock, sleep = staticmethod(time.monotonic), staticmethod(time.sleep)
 
 
 # Telling -------------------------------------------------------------------------------------

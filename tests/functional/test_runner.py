@@ -667,7 +667,7 @@ def test_bad_input(master, verb, arguments, named, said):
 
 
 ODD = [True, "[", {"a": 1}]
-VERBS = ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate", "rollback", "sites")
+VERBS = ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate", "repair", "rollback", "sites")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -1063,3 +1063,34 @@ def test_a_report_that_cannot_be_keeps_the_one_before(master, tmp_path):
     master.pillar({"hosts": 5})
     assert master.run("report", path=str(path))["retcode"] == 2
     assert path.read_bytes() == before
+
+
+def test_repair_says_what_it_would_do_and_does_it_when_told(master, monkeypatch):
+    monkeypatch.setattr("hostipsec.fleet.repairs.APART", 0.0)
+    assert (master.run("repair")["broken"], master.retcode) == ([], 0)
+    good, name, mended = master.client.hosts[SPOKE], "cp1001_v4", []
+
+    def broken(function, told):
+        found = good(function, told)
+        if function == "ipsec.status" and not mended:
+            found["connections"][name].update(state="down", severity="critical", reason="no SA")
+        return found
+
+    def begins(function, told):
+        if function == "ipsec_host.restart":
+            mended.append(told)
+            row = {"peer": SPOKE, "family": "v4", "ok": True, "reason": "", "ended": [7], "up": True}
+            return {"ok": True, "sentence": "1 IKE SA ended", "connections": {told["connection"]: row}}
+        found = well(HUB)(function, told)
+        found["connections"]["cp3001_v4"]["ike_ids"] = [7]
+        return found
+
+    master.client.hosts.update({SPOKE: broken, HUB: begins})
+    found = master.run("repair")
+    assert (master.retcode, mended) == (3, [])
+    assert found["lines"][1].endswith(f"; would end IKE SA 7 at {HUB}, start cp3001_v4 at {HUB}")
+    found = master.run("repair", budget=0, dry_run=False)
+    assert (master.retcode, mended) == (1, [])
+    found = master.run("repair", host=SPOKE, dry_run=False, deadline=5)
+    assert (master.retcode, mended) == (0, [{"connection": "cp3001_v4", "ids": [7], "deadline": 5}])
+    assert found["lines"] == ["1 of 1 connection begun anew and up at both ends", f"{HUB} - {SPOKE} v4: up"]

@@ -17,12 +17,22 @@ from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import answers, batches, commands, marks, outcome, planwords
 from hostipsec.fleet.answers import Instead
 from hostipsec.fleet.asking import Asking, Heard
+from hostipsec.fleet.broken import Broken, Side
 from hostipsec.fleet.fleetstatus import Filter
+from hostipsec.fleet.joined import Joined
 from hostipsec.fleet.marks import Last
+from hostipsec.fleet.repairs import Repair
 from hostipsec.fleet.targets import Meant
 from hostipsec.pillar import pillar
 
 RECORDED = json.loads((Path(__file__).parent / "data/answers/before-one-shape.json").read_text())
+RECORDED["restart"] = {
+    "ok": True,
+    "sentence": "cp3001_v4: 1 IKE SA ended; up in 0.2 s",
+    "connections": {"cp3001_v4": {"peer": "cp3001.esams.example", "family": "v4", "ok": True, "reason": ""}},
+    "problems": [],
+    "notes": [],
+}
 MANY = settings(max_examples=150, deadline=None)
 
 
@@ -244,6 +254,9 @@ class Client:
     def clock(self):
         return 0.0
 
+    def sleep(self, seconds):
+        pass
+
 
 def read_by_all(function, value):
     """Have all that read answers to a function read the one of a host; return what was heard."""
@@ -272,6 +285,14 @@ def read_as_status(asking_, verb):
         assert {row.state for row in found.shown.rows if HOST in (row.one, row.other)} == {"not answering"}
     for command in ("down", "up"):
         commands.dry_run(asking_, command, Meant([HOST, WELL])).as_dict("0")
+    json.dumps(Repair(asking_, FLEET, Filter(), 100, 1.0).foresee().as_dict())
+
+
+def read_as_restart(asking_, verb):
+    sides = (Side(HOST, "cp3001_v4", (7,)), Side(WELL, "cp1001_v4", ()))
+    row = Joined(HOST, WELL, "v4", "start", ("eqiad", "esams"), "ends disagree", "critical")
+    heard, why = Repair(asking_, FLEET, Filter(), 100, 1.0)._one(Broken(row, *sides))
+    assert bool(why) == (HOST not in heard.answers or not heard.answers[HOST].ok)
 
 
 def read_as_plan(asking_, verb):
@@ -292,6 +313,7 @@ def read_as_previous(asking_, verb):
 
 
 READERS = {"status": read_as_status, "up": read_as_up, "plan": read_as_plan, "previous": read_as_previous}
+READERS["restart"] = read_as_restart
 
 
 @MANY

@@ -42,6 +42,7 @@ PURE = (
     "fleet.asking",
     "fleet.authentication",
     "fleet.batches",
+    "fleet.broken",
     "fleet.causes",
     "fleet.commands",
     "fleet.ends",

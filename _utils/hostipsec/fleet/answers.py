@@ -114,6 +114,7 @@ _SHAPES = {
         {**_BESIDE, "answered": _rows({"reason": TEXT}, {})},
     ),
     "rollback": keys({"connections": _rows({}, {}), **_DONE}, _BESIDE),
+    "restart": keys({"connections": _rows({"ok": SWITCH, "reason": TEXT}, {}), **_DONE}, _BESIDE),
     "plan": keys(
         {
             "standing": one_of(*fleetplan.STANDINGS),
