@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|fleet]
+.build/venv/bin/python tests/bench/bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|page|fleet ...]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import metrics_text  # noqa: E402
 import one_host  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
+import whole_page  # noqa: E402
 
 BENCHMARKS = {
     "render": validate_render.main,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "up": one_host.up,
     "status": one_host.status,
     "check": one_host.check,
+    "page": whole_page.main,
     "fleet": fleet.main,
 }
 

@@ -196,6 +196,13 @@ def test_on_a_phone_there_are_cards_and_nothing_is_wider(show, file):
     expect(page.locator("table.sites")).to_have_count(1)
 
 
+@pytest.mark.parametrize("width", [320, 700, 800, 1200, 1280, WIDE])
+def test_no_window_is_too_narrow_for_it(show, file, width):
+    page = show(width).open(file, "one=codfw&two=eqiad&hosts=any")
+    page.locator("#hostlist summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 @pytest.mark.parametrize("width", [PHONE, WIDE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(show, file, width, scheme):

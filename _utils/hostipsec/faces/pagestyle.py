@@ -13,8 +13,7 @@ STYLE = """
     --paper: #0d1117; --ink: #e6edf3; --faint: #9aa5b1; --line: #30363d; --panel: #161b22; --link: #79b8ff;
     --ok: #12351f; --ok-ink: #b6f0c6; --ok-mark: #3fb950;
     --warning: #6b4d00; --warning-ink: #fff1c2; --warning-mark: #e3b341;
-    --critical: #d93a4a; --critical-ink: #ffffff; --critical-mark: #ff7b85;
-    --critical: #b8283a;
+    --critical: #b8283a; --critical-ink: #ffffff; --critical-mark: #ff7b85;
   }
 }
 * { box-sizing: border-box; }
@@ -89,7 +88,7 @@ td { padding: 1px; }
 .strip .ok { fill: var(--ok-mark); } .strip .warning { fill: var(--warning-mark); }
 .strip .critical { fill: var(--critical-mark); }
 .strips td, .strips th { padding: .15rem .8rem .15rem 0; }
-.strips th[scope=col] { color: var(--faint); font-weight: 400; font-size: .85rem; }
+.strips th[scope=col] { color: var(--faint); font-weight: 400; font-size: .85rem; white-space: normal; }
 .list td, .list th, .ends td, .ends th { padding: .25rem .7rem .25rem .4rem; border-top: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; }
 .list td { white-space: nowrap; }
@@ -112,7 +111,7 @@ code { background: var(--panel); border: 1px solid var(--line); border-radius: 4
 footer { margin-top: 2rem; padding-top: .6rem; border-top: 1px solid var(--line); color: var(--faint); font-size: .85rem; }
 .key { margin-right: 1.4rem; white-space: pre-wrap; }
 @media (min-width: 1200px) {
-  #drawn { display: grid; grid-template-columns: auto 1fr; gap: 0 3rem; }
+  #drawn { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0 3rem; }
   #trouble, #pairs, #hostlist { grid-column: 1 / -1; min-width: 0; }
 }
 @media (max-width: 700px) {
