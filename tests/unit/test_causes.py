@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import fleets
 import reports
 from hostipsec.fleet import causes, joined
@@ -111,6 +113,17 @@ def test_a_line_that_is_cut_is_said_once():
     assert sentence.startswith("codfw - esams have nothing up between them (376 connections); else 1,722 of")
 
 
+def test_a_site_that_is_gone_is_said_in_a_few_words():
+    mesh = reports.Mesh()
+    for host in mesh.fleet.hosts:
+        if host.labels["site"] == "ulsfo":
+            mesh.kill(host.id)
+    told, sentence = explained(mesh)
+    assert {one.kind for one in told} == {DEAD}
+    dead = "cp[4021-4032].ulsfo.wmnet are dead (456 connections)"
+    assert sentence == f"{dead}; else 1,642 of 1,642 up; 80 of 92 hosts answered"
+
+
 def test_one_connection_alone_is_told_in_full():
     mesh = reports.Mesh(fleets.star(40))
     mesh.between("edge0007.edge.example", "hub.core.example", reports.DOWN)
@@ -132,3 +145,14 @@ def test_maintenance_is_said_and_is_no_trouble():
     data["hosts"]["edge0001.edge.example"]["maintenance"] = True
     told, sentence = explained(reports.Mesh(data))
     assert (told, sentence) == ((), "4 of 6 connections up; 2 maintenance; 3 of 3 hosts answered")
+
+
+def test_what_a_fleet_that_is_all_silent_takes_grows_with_its_connections_only():
+    """All of the trouble was gone through for each silent host."""
+    mesh = reports.Mesh(fleets.sites(200))
+    mesh.silent = {host.id for host in mesh.fleet.hosts}
+    found = mesh.found()
+    begin = time.process_time()
+    told = causes.causes(found.shown, sorted(mesh.silent))
+    assert time.process_time() - begin < 5
+    assert sum(len(one.rows) for one in told) == 200 * 150 // 2

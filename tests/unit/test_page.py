@@ -15,7 +15,7 @@ import pytest
 
 import fleets
 import reports
-from hostipsec.errors import HostIPsecError
+from hostipsec.errors import HostIPsecError, Problem
 from hostipsec.faces import page, pagefile, strip
 from hostipsec.faces.page import Made
 from hostipsec.faces.strip import Point, Strip
@@ -147,6 +147,17 @@ def test_answers_that_are_not_what_they_should_be():
     told = data(text(mesh))
     assert [one["id"] for one in told["hosts"] if told["words"][one["lost"]]] == [*mesh.instead]
     assert told["rows"][0][5] == told["severities"].index("critical")
+
+
+def test_a_host_of_which_no_address_is_known_is_told():
+    mesh = reports.Mesh(fleets.star(3))
+    lost = (Problem("ipsec:hosts:hub", "nothing", "an address"),)
+    mesh.fleet = mesh.fleet._replace(
+        hosts=tuple(host._replace(lost=lost) if "edge0001" in host.id else host for host in mesh.fleet.hosts)
+    )
+    told = data(text(mesh))
+    assert [told["words"][one] for one in told["notes"]] == [str(lost[0])]
+    assert "1 host without a usable address" in page.headline(mesh.fleet, mesh.found())
 
 
 def test_a_browser_runs_our_script_only_and_fetches_nothing():

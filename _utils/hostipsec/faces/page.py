@@ -112,7 +112,7 @@ class _Content:
 
     def data(self, explained: Sequence[Cause]) -> Mapping[str, Any]:
         """Return all of it but the strip."""
-        rows = self._found.shown.rows
+        rows, stray, unusable = self._found.shown.rows, self._found.shown.stray, self._found.unusable
         whole = len(rows) <= EVERY
         shown = rows if whole else [row for cause in explained for row in cause.rows][:TROUBLE]
         places = {id(row): number for number, row in enumerate(shown)}
@@ -125,7 +125,7 @@ class _Content:
             "sites": [self._between(sites, counts) for sites, counts in self._found.shown.sites.items()],
             "rows": [self._row(row) for row in shown],
             "causes": [self._cause(one, places) for one in explained],
-            "stray": [self._words.of(one) for one in joined.capped(self._found.shown.stray)],
+            "notes": [self._words.of(one) for one in (*joined.capped(stray), *joined.capped(unusable))],
         }
         return {**found, "words": [*self._words.numbers]}
 

@@ -120,9 +120,9 @@ function trouble(rows) {
     el("summary", {}, el("span", {class: "sign", "aria-hidden": "true"}, SIGN[one.cause.severity]), one.cause.text,
     one.rows.length < one.cause.rows.length ? ` (${one.rows.length} of these are chosen)` : ""),
     list(one.rows, one.cause.all - one.cause.rows.length)));
-  const stray = DATA.stray.map((one) => el("p", {class: "warning"}, `! ${WORDS[one]}`));
-  if (!groups.length && !stray.length) return "";
-  return el("section", {id: "trouble"}, el("h2", {}, "Trouble"), ...groups, ...stray);
+  const notes = DATA.notes.map((one) => el("p", {class: "warning"}, `! ${WORDS[one]}`));
+  if (!groups.length && !notes.length) return "";
+  return el("section", {id: "trouble"}, el("h2", {}, "Trouble"), ...groups, ...notes);
 }
 
 function mesh(rows) {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,21 +11,21 @@ from ..answer import counted
 from ..health.report import SEVERITIES, worst
 from . import joined
 from .ends import End
-from .hostnames import few
+from .hostnames import few, ranges
 from .joined import Joined, View
 
 # kinds of causes
 DEAD, SILENT, FAILED, HOST, SITES, SAME = "dead", "silent", "failed", "host", "sites", "same"
-_BRIEF = {
-    DEAD: "is dead",
-    SILENT: "does not answer",
-    FAILED: "gave no status",
-    HOST: "is in trouble",
-    SITES: "have nothing up between them",
+_BRIEF = {  # of one, and of many
+    DEAD: ("is dead", "are dead"),
+    SILENT: ("does not answer", "do not answer"),
+    FAILED: ("gave no status", "gave no status"),
+    HOST: ("is in trouble", "are in trouble"),
+    SITES: ("have nothing up between them", "have nothing up between them"),
 }
 _MOST = 0.9  # of the connections of a host, or between two sites: more of them in trouble is all of them
 _MANY = 3  # more connections than that, or it is theirs
-_NAMED = 3  # causes that the sentence names
+_NAMED = 2  # causes of a kind that the sentence names one by one
 
 
 class Cause(NamedTuple):
@@ -45,28 +44,35 @@ class Cause(NamedTuple):
     @property
     def brief(self) -> str:
         """Say who it is and how much that explains."""
-        return f"{self.who} {_BRIEF[self.kind]} ({counted(len(self.rows))})"
+        return f"{self.who} {_BRIEF[self.kind][0]} ({counted(len(self.rows))})"
 
 
-@dataclass
 class _Left:
     """The trouble that nothing explains yet, and all that each host and each pair of sites has."""
 
-    view: View
-    trouble: list[Joined]
-    of_host: Mapping[str, int] = field(default_factory=dict)
-    of_sites: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        serving = [row for row in self.view.rows if row.state != "maintenance"]
+    def __init__(self, view: View) -> None:
+        serving = [row for row in view.rows if row.state != "maintenance"]
         self.of_host = Counter(host for row in serving for host in (row.one, row.other))
         self.of_sites = Counter(row.sites for row in serving)
+        self._trouble, self._taken = view.trouble, set[tuple[str, str, str]]()
+        self._at: dict[str, list[Joined]] = {}
+        for row in self._trouble:
+            for host in (row.one, row.other):
+                self._at.setdefault(host, []).append(row)
+
+    @property
+    def trouble(self) -> list[Joined]:
+        """Return what is left."""
+        return [row for row in self._trouble if _key(row) not in self._taken]
+
+    def at(self, host: str) -> list[Joined]:
+        """Return what is left at a host."""
+        return [row for row in self._at.get(host, ()) if _key(row) not in self._taken]
 
     def take(self, rows: Iterable[Joined]) -> tuple[Joined, ...]:
         """Return these rows; they are explained now."""
         taken = tuple(rows)
-        gone = {*map(_key, taken)}
-        self.trouble = [row for row in self.trouble if _key(row) not in gone]
+        self._taken.update(map(_key, taken))
         return taken
 
 
@@ -81,7 +87,7 @@ def causes(
 
     ``silent`` are hosts that did not answer, ``failed`` what others said instead of an answer.
     """
-    left = _Left(view, list(view.trouble))
+    left = _Left(view)
     found = [*_lost(left, silent, failed), *_cut(left), *_hosts(left), *_same(left)]
     return tuple(sorted(found, key=_rank))
 
@@ -99,9 +105,9 @@ def _cause(kind: str, who: str, what: str, rows: tuple[Joined, ...]) -> Cause:
 
 def _lost(left: _Left, silent: Collection[str], failed: Mapping[str, str]) -> Iterator[Cause]:
     """Yield the hosts without an answer that connections in trouble have."""
-    number = Counter(host for row in left.trouble for host in (row.one, row.other))
-    for host in sorted({*silent, *failed}, key=lambda host: (-number[host], host)):
-        rows = left.take(row for row in left.trouble if any(end.host == host for end in _unanswered(row)))
+    number = {host: len(left.at(host)) for host in {*silent, *failed}}
+    for host in sorted(number, key=lambda host: (-number[host], host)):
+        rows = left.take(row for row in left.at(host) if any(end.host == host for end in _unanswered(row)))
         if not rows:
             continue
         peers = [end for row in rows for end in row.ends if end.host != host and end.answered]
@@ -183,11 +189,21 @@ def sentence(
     view: View, found: Sequence[Cause], answered: int, asked: int, beside: Sequence[str] = ()
 ) -> str:
     """Say who is in trouble, what else is up, what is ``beside`` that, and who answered."""
-    named = [one for one in found if one.kind != SAME][:_NAMED]
+    named = [one for one in found if one.kind != SAME]
     explained = {_key(row) for one in named for row in one.rows}
     rest = [row for row in view.rows if _key(row) not in explained]
-    parts = [*(one.brief for one in named), *_rest(rest, bool(named))]
+    parts = [*_named(named), *_rest(rest, bool(named))]
     return "; ".join([*parts, *beside, f"{answered:,} of {counted(asked, 'host')} answered"])
+
+
+def _named(causes: Sequence[Cause]) -> Iterator[str]:
+    """Say who is in trouble, and how many connections that explains; many of a kind together."""
+    for kind, (_, many) in _BRIEF.items():
+        some = [one for one in causes if one.kind == kind]
+        if len(some) <= _NAMED:
+            yield from (one.brief for one in some)
+        else:
+            yield f"{ranges(one.who for one in some)} {many} ({counted(sum(len(one.rows) for one in some))})"
 
 
 def _rest(rows: Sequence[Joined], others: bool) -> Iterator[str]:
