@@ -97,6 +97,11 @@ def test_loggers_of_strongswan_conf_get_their_own_levels_back_and_no_others(play
     assert played.told[1:] == ["anew"]
 
 
+def test_that_keys_come_into_the_log_is_said(played):
+    assert played.say(ike=3)["notes"] == []
+    assert played.say(ike=4)["notes"] == ["level 4 writes keys and shared secrets into the log"]
+
+
 def test_another_charon_has_the_usual_levels_and_is_told_nothing(played):
     played.say(ike=2)
     played.run(PID + 1)

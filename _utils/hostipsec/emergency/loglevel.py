@@ -23,6 +23,7 @@ from ..system import files, heartbeat, service
 
 MINUTES = 10.0
 MOST = 1440.0  # minutes
+SECRETS = 4  # a level
 USUAL = 1  # of a type that nothing is said of
 _LOGGERS = ("filelog", "syslog")
 
@@ -114,11 +115,16 @@ def _answer(now: datetime) -> Answer:
     return Answer(
         True,
         f"until {end}: {', '.join(words)}" if end else "the usual log levels",
-        notes=[*_unkept(bool(raised)), *([_OWN] if own else [])],
+        notes=[
+            *_unkept(bool(raised)),
+            *([_OWN] if own else []),
+            *([_KEYS] if SECRETS in more.values() else []),
+        ],
         own={"levels": levels, "usual": dict(usual), "raised": dict(more), "until": end or None},
     )
 
 
+_KEYS = "level 4 writes keys and shared secrets into the log"
 _OWN = "strongswan.conf has loggers of its own: what is usual there stands there, and comes back all the same"
 
 
