@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from hostipsec.apply import clean
 from hostipsec.errors import HostIPsecError
 from hostipsec.kernel import cleartext, counting
 from hostipsec.kernel.cleartext import CHAINS, SETS, Packets, Table
@@ -172,3 +173,12 @@ def test_it_is_told_whether_there_is_a_table(here, nft):
     assert not counting.is_there()
     counting.keep([TWO])
     assert counting.is_there()
+
+
+def test_taking_the_package_off_takes_the_table_along(here, nft):
+    assert clean._counters().traces == {}
+    counting.keep([TWO])
+    part = clean._counters()
+    assert part.traces == {"nftables table inet hostipsec": "deleted"}
+    part.remove()
+    assert (nft.table, clean._counters().traces) == (None, {})
