@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vici.protocol import FiniteStream, Message
 
 import recordings
 from hostipsec.charon import vicimessage
@@ -146,3 +149,29 @@ def test_what_is_no_number_is_told(number):
 def test_a_span_in_other_words_is_told(span):
     with pytest.raises(CharonError, match="cannot be read"):
         vicimessage.charon(stats={"uptime": {"running": span}})
+
+
+NAMES, VALUES = st.text(max_size=60), st.binary(max_size=300)
+MESSAGES = st.recursive(
+    st.dictionaries(NAMES, VALUES | st.lists(VALUES, max_size=4), max_size=5),
+    lambda inner: st.dictionaries(NAMES, VALUES | st.lists(VALUES, max_size=4) | inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(MESSAGES)
+def test_a_message_is_read_as_the_library_reads_it(message):
+    raw = Message.serialize(message)
+    assert vicimessage.decoded(raw) == Message.deserialize(FiniteStream(raw)) == message
+
+
+WHOLE = Message.serialize({"cp1_v4": {"uniqueid": "7", "local_addrs": ["10.0.0.1", "10.0.0.2"]}})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [*(WHOLE[:end] for end in range(1, len(WHOLE))), WHOLE + b"\2", WHOLE + b"\6", WHOLE + b"\5\0\0"],
+)
+def test_what_is_cut_off_or_out_of_place_is_no_message(raw):
+    with pytest.raises((ValueError, IndexError)):
+        vicimessage.decoded(raw)

@@ -22,7 +22,9 @@ from ..model import Charon
 from . import vicimessage
 
 SESSIONS = 4  # at once, for many requests
+CHUNK = 16384  # bytes of answers that are read at once
 _NOTHING: Mapping[str, str] = {}
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, struct.error)
 
 
 class UnavailableError(CharonError):
@@ -33,12 +35,14 @@ class DeadlineSocket:
     """A connected socket all of whose reads and writes end at one deadline.
 
     The library lifts a socket's timeout after the first byte of an answer; a charon that hangs in
-    the middle of one would hang its caller for ever.
+    the middle of one would hang its caller for ever. It also reads four bytes, and then a message; answers
+    are taken from the kernel by the chunk.
     """
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._socket = sock
         self._end = time.monotonic() + timeout
+        self._chunk, self._given = b"", 0  # what was read, and how much of it was given on
 
     def _arm(self) -> None:
         self._socket.settimeout(max(0.001, self._end - time.monotonic()))
@@ -49,9 +53,12 @@ class DeadlineSocket:
         self._socket.sendall(data)
 
     def recv(self, count: int) -> bytes:
-        """Return up to ``count`` bytes."""
-        self._arm()
-        return self._socket.recv(count)
+        """Return up to ``count`` bytes; none where the other end is closed."""
+        if self._given == len(self._chunk):
+            self._arm()
+            self._chunk, self._given = self._socket.recv(CHUNK), 0
+        begin, self._given = self._given, min(self._given + count, len(self._chunk))
+        return self._chunk[begin : self._given]
 
     def gettimeout(self) -> Optional[float]:
         """Return what is left until the deadline."""
@@ -100,7 +107,7 @@ def _told(action: str, timeout: float) -> Iterator[None]:
         raise CharonError(f"charon ended the vici call ({action}): {error}") from None
     except _refusals() as error:
         raise CharonError(f"charon refused the vici call ({action}): {error}") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
+    except _UNREADABLE as error:
         said = f"charon answered the vici call ({action}) in a way that cannot be read"
         raise CharonError(f"{said} ({error!r})") from None
 
@@ -139,17 +146,17 @@ class Requests:
         return self._next()[1]
 
     def _next(self) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-        packet, deserialize = self._library.protocol.Packet, self._library.protocol.Message.deserialize
+        packet = self._library.protocol.Packet
         events = []
         while True:
             found = packet.parse(self._transport.receive())
             if found.response_type == packet.EVENT:
-                events.append(deserialize(found.payload))
+                events.append(vicimessage.decoded(found.payload.read()))
             elif found.response_type != packet.EVENT_CONFIRM:
                 break
         if found.response_type != packet.CMD_RESPONSE:
             raise self._library.exception.SessionException(f"Unexpected response type {found.response_type}")
-        answer = deserialize(found.payload)
+        answer = vicimessage.decoded(found.payload.read())
         if answer.get("success", b"yes") != b"yes":
             raise self._library.exception.CommandException(answer["errmsg"].decode())
         return answer, events
