@@ -41,6 +41,8 @@ class Found(NamedTuple):
     states: tuple[tuple[KernelState, ...], tuple[KernelState, ...]]  # the kernel's SAs, out and in
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
     mode: str = ""  # in which charon has loaded it
+    up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
+    children: tuple[ChildSA, ...] = ()  # of these, that carry packets
 
     @property
     def kernel_sas(self) -> int:
@@ -56,19 +58,6 @@ class Found(NamedTuple):
     def every_policy(self) -> tuple[KernelPolicy, ...]:
         """The policies that packets can meet, of both directions."""
         return tuple(one for way in WAYS for one in self.policies[way])
-
-    @property
-    def up(self) -> tuple[IkeSA, ...]:
-        """The IKE SAs that are established, also while they are rekeyed."""
-        return tuple(sa for sa in self.ike_sas if sa.state in IKE_UP)
-
-    @property
-    def children(self) -> tuple[ChildSA, ...]:
-        """The CHILD SAs that carry packets."""
-        every = (child for sa in self.up for child in sa.children)
-        return tuple(
-            child for child in every if child.state in CHILD_UP and child.name == self.connection.name
-        )
 
 
 def tabled(
@@ -102,12 +91,17 @@ def tabled(
 def find(connection: Connection, tables: Tables) -> Found:
     """Return what there is of a connection."""
     left, right = str(connection.left), str(connection.right)
+    ike_sas = tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection))
+    up = tuple(sa for sa in ike_sas if sa.state in IKE_UP)
+    carry = (child for sa in up for child in sa.children if child.state in CHILD_UP)
     return Found(
         connection,
-        ike_sas=tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection)),
+        ike_sas=ike_sas,
         loaded=connection.name in tables.loaded,
         routed=tables.charon is not None and connection.name in tables.charon.routed,
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
         policies={way: tables.policies.of(connection, way) for way in WAYS},
         mode=tables.modes.get(connection.name, ""),
+        up=up,
+        children=tuple(child for child in carry if child.name == connection.name),
     )

@@ -71,7 +71,7 @@ def _lines(conf: str) -> Iterator[tuple[str, str, str, str]]:
     """
     section = ""
     for raw in conf.splitlines(keepends=True):
-        line = _COMMENT.sub(lambda found: found[1] or "", raw).rstrip()
+        line = (_COMMENT.sub(lambda found: found[1] or "", raw) if "#" in raw else raw).rstrip()
         bare = line.lstrip()
         if not bare:
             yield raw, section, "", ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from . import algorithms, proposals
 from .proposals import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, KEYWORDS, PRF, Algorithm, Fault
@@ -65,6 +66,11 @@ def wrong(shown: str, allowed: Collection[str], protocol: str = "esp") -> str:
 
     ``allowed`` are words of the pillar. What charon calls by a name that nobody knows is not trusted.
     """
+    return _wrong_of(shown, frozenset(allowed), protocol)
+
+
+@lru_cache(maxsize=256)  # the SAs of a host have a few proposals
+def _wrong_of(shown: str, allowed: frozenset[str], protocol: str) -> str:
     parts = [part for part in shown.split("/") if part]
     found = [_SHOWN.get(_plain(part)) for part in parts if part != _OF_ESP]
     if None in found:
@@ -95,6 +101,7 @@ def _wrong(found: Iterable[Algorithm], allowed: Collection[str], protocol: str) 
     return "" if protocol == "esp" or PRF in kinds else "it has no PRF"
 
 
+@lru_cache(maxsize=256)  # the SAs of a host have a few proposals
 def configured(shown: str, text: str, protocol: str = "esp") -> bool:
     """Say whether a proposal, as charon shows it, is one of those that option ``ike`` or ``esp`` leaves.
 
