@@ -7,7 +7,6 @@ The patterns are strongSwan's own texts: of ``libcharon/sa/ikev2``, ``network/re
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 # what a message is beside others of the same connection
@@ -27,13 +26,13 @@ _RAISE = "; see who begins so many, or raise"
 class Meaning(NamedTuple):
     """What a message means: ``sentence`` has the groups of ``pattern`` by name."""
 
-    pattern: re.Pattern[str]
+    pattern: str  # compiled by whoever searches: most commands never do
     sentence: str
     rank: int = PLAIN
 
 
 def _all(rank: int, *pairs: tuple[str, str]) -> tuple[Meaning, ...]:
-    return tuple(Meaning(re.compile(pattern), sentence, rank) for pattern, sentence in pairs)
+    return tuple(Meaning(pattern, sentence, rank) for pattern, sentence in pairs)
 
 
 _INIT = _all(

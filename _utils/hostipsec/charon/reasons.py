@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import meanings
 from .meanings import FOLLOWS
@@ -14,8 +14,7 @@ _NONE: Mapping[str, Collection[str]] = {}
 _WORDS = re.compile(r"[^\s,]+")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What charon said of an IKE SA: ``connection`` is its name, empty where it has none yet."""
 
     connection: str
@@ -45,7 +44,7 @@ def meaning_of(text: str) -> str:
 
 def _read(text: str) -> tuple[int, str]:
     for pattern, sentence, rank in meanings.MEANINGS:
-        fits = pattern.search(text)
+        fits = re.search(pattern, text)
         if fits:
             groups = {key: value or "" for key, value in fits.groupdict().items()}
             return rank, " ".join(sentence.format_map(groups).split())

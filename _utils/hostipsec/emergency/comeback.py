@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .. import owner, paths
 from ..answer import Answer, counted
@@ -35,8 +34,7 @@ SETTLE = 1.0  # seconds that the starter has to start what it just loaded; two w
 _POLL = 0.1
 
 
-@dataclass(frozen=True)
-class Up:
+class Up(NamedTuple):
     """What came up and what did not."""
 
     connections: tuple[ConnectionHealth, ...] = ()
@@ -113,35 +111,36 @@ def up(
     return _Comeback(connections, scope, who, deadline, wait, command, host).run()
 
 
-@dataclass
 class _Comeback:
     """One comeback on its way."""
 
-    every: Sequence[Connection]
-    scope: Scope
-    who: str
-    deadline: float
-    wait: bool
-    command: Optional[Command]
-    host: Host
-    overruled: str = ""
-    log: Log = field(default_factory=Log)
-    listening: bool = False
-    fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
-    loaded_at: dict[str, float] = field(default_factory=dict)  # connection -> when it was seen loaded first
-    started: dict[str, float] = field(default_factory=dict)  # connection -> when it was started last
-    turned: set[str] = field(default_factory=set)  # of what was started, that which the peer should have
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    ahead: str = ""
-    look: Optional[Charon] = None
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        scope: Scope,
+        who: str,
+        deadline: float,
+        wait: bool,
+        command: Optional[Command],
+        host: Host,
+    ) -> None:
         """Start the clock."""
-        self.begin = self.host.clock()
-        self.wanted = self.scope.select(self.every)
+        self.begin = host.clock()
+        self.every, self.scope, self.who = connections, scope, who
+        self.deadline, self.wait, self.command, self.host = deadline, wait, command, host
+        self.overruled = self.ahead = ""
+        self.log = Log()
+        self.listening = False
+        self.fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
+        self.loaded_at: dict[str, float] = {}  # connection -> when it was seen loaded first
+        self.started: dict[str, float] = {}  # connection -> when it was started last
+        self.turned: set[str] = set()  # of what was started, that which the peer should have
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.look: Optional[Charon] = None
+        self.wanted = scope.select(connections)
         self.meant = present.meant()
-        self.absent = self.host.absent(self.wanted)
+        self.absent = host.absent(self.wanted)
 
     @property
     def elapsed(self) -> float:

@@ -177,6 +177,8 @@ def heed(last: Optional[Command], command: Optional[Command], now: float = math.
 
 def printable(text: str) -> str:
     """Return a text without what a terminal would act on, or could not show."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 

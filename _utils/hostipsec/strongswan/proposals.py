@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from ..errors import nearest
@@ -58,8 +57,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """One proposal: its algorithms in the order of the text."""
 
     algorithms: tuple[Algorithm, ...]
