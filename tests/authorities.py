@@ -85,6 +85,8 @@ def _certificate(
     key: Any = None,
     named: x509.Name | None = None,
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+    digest: hashes.HashAlgorithm | None = None,
+    **signing: Any,
 ) -> Issued:
     subject_name = named or name(subject)
     key = key or KEYS[kind]()
@@ -102,8 +104,8 @@ def _certificate(
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return Issued(builder.sign(signer, digest), key)
+    plain = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Issued(builder.sign(signer, digest or plain, **signing), key)
 
 
 def of_old(signed: bytes, signer: rsa.RSAPrivateKey, used: Any = None) -> bytes:

@@ -8,12 +8,15 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.name import _ASN1Type
 
 import authorities
 from authorities import Issued
 
 DER = authorities.serialization.Encoding.DER
+CURVES = (ec.SECP192R1, ec.SECP224R1, ec.SECP256R1, ec.SECP521R1, ec.SECP256K1, ec.BrainpoolP384R1)
+POINT = [x509.UniformResourceIdentifier("http://a.example/crl")]
 COMPANY = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x04\x01a")
 
 
@@ -132,7 +135,76 @@ class Oddities:
                 constraints([".example"]), sub=(constraints([".a.example"]),), host=(san("b.a.example"),)
             ),
             "text": replace(plain, certificate=text, key=host.key_pem()),
+            **self._signed(),
+            **self._keys(),
         }
+
+    def _signed(self) -> dict[str, Given]:
+        """Return hosts with other signatures than most."""
+        salts = {"": padding.PSS.DIGEST_LENGTH, ", longest salt": padding.PSS.MAX_LENGTH, ", short salt": 20}
+        mask = padding.MGF1(hashes.SHA256())
+        return {
+            **{
+                f"a signature by PSS{what}": self._files(self._host(rsa_padding=padding.PSS(mask, salt)))
+                for what, salt in salts.items()
+            },
+            "a signature over SHA-224": self._files(self._host(digest=hashes.SHA224())),
+            "a signature over SHA-3": self._files(self._host(digest=hashes.SHA3_256())),
+        }
+
+    def _keys(self) -> dict[str, Given]:
+        """Return hosts with keys of each kind and form."""
+        made = {
+            "RSA": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+            "RSA of 1024 bits": rsa.generate_private_key(public_exponent=3, key_size=1024),
+            "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+            "Ed448": ed448.Ed448PrivateKey.generate(),
+            **{curve.name: ec.generate_private_key(curve()) for curve in CURVES},
+        }
+        hosts = {kind: self._host(key=key) for kind, key in made.items()}
+        found = {f"a key: {kind}": self._files(host) for kind, host in hosts.items()}
+        old_form = {kind: hosts[kind].key_pem(form=authorities.TRADITIONAL) for kind in ("RSA", "secp256r1")}
+        for kind, pem in old_form.items():
+            found[f"a key in its old form: {kind}"] = replace(found[f"a key: {kind}"], key=pem)
+        short = "a key: RSA of 1024 bits"
+        found[short] = replace(found[short], warned="is RSA of 1024 bits")
+        rsa_host, pem = found["a key: RSA"], old_form["RSA"]
+        found["a key in its old form with CRLF"] = replace(rsa_host, key=pem.replace(b"\n", b"\r\n"))
+        found["a key before another"] = replace(rsa_host, key=pem + hosts["Ed448"].key_pem())
+        found["a key behind its certificate"] = replace(rsa_host, key=rsa_host.certificate + pem)
+        return found
+
+    # lists
+
+    def lists(self) -> dict[str, tuple[Given, str]]:
+        """Return hosts with a list each, and what is said of one that is left out."""
+        left = " and is left out"
+        critical = "has a critical extension that strongSwan does not know (1.3.6.1.4.1.99999.1)" + left
+        ecdsa = "has a signature by ECDSA over SHA-{}, which strongSwan does not know," + left
+        point = x509.IssuingDistributionPoint(POINT, None, False, False, None, False, False)
+        alternative = x509.IssuerAlternativeName([x509.DNSName("a.example")])
+        parts: dict[str, tuple[dict, str]] = {
+            "a number": ({"number": 2**150}, ""),
+            "a critical point": ({"extensions": ((point, True),)}, ""),
+            "an extension": ({"extensions": ((COMPANY, False),)}, ""),
+            "a critical extension": ({"extensions": ((COMPANY, True),)}, critical),
+            "a critical alternative name": ({"extensions": ((alternative, True),)}, "(2.5.29.18)" + left),
+            "SHA-512": ({"digest": hashes.SHA512()}, ""),
+            "ECDSA over SHA-224": ({"digest": hashes.SHA224()}, ecdsa.format("224")),
+            "ECDSA over SHA-3": ({"digest": hashes.SHA3_256()}, ecdsa.format("3")),
+        }
+        found = {what: self._listed(what, **options) for what, (options, _) in parts.items()}
+        for what, time in (("1990", datetime(1990, 1, 1)), ("2055", datetime(2055, 1, 1))):
+            found[what] = self._listed(what, time.replace(tzinfo=self.now.tzinfo))
+        stranger = self._listed("signed by another")
+        found["signed by another"] = replace(stranger, crl=authorities.crl(self.ca, self.now))
+        said = {what: why for what, (_, why) in parts.items()} | {"signed by another": "is signed by no CA"}
+        return {what: (given, said.get(what, "")) for what, given in found.items()}
+
+    def _listed(self, what: str, time: datetime | None = None, **options) -> Given:
+        """Return a host of a CA of its own, and its list: of one name charon keeps one."""
+        ca = authorities.authority(f"CN=CA of lists: {what}", self.now)
+        return replace(self._files(self._host(ca), ca), crl=authorities.crl(ca, time or self.now, **options))
 
     def wrong(self) -> dict[str, Given]:
         """Return what charon refuses, at the load or at the authentication."""
@@ -151,10 +223,22 @@ class Oddities:
             "a name that is not permitted": self._under(
                 constraints([".example"]), host=(san("a.other"),), said="a.other"
             ),
+            "a signature by ECDSA over SHA-224": self._by_ec(hashes.SHA224(), "ECDSA over SHA-224"),
+            "a signature by ECDSA over SHA-3": self._by_ec(hashes.SHA3_256(), "ECDSA over SHA-3"),
+            "an encrypted key": replace(self._encrypted(), said="is encrypted"),
             "a name that is excluded": self._under(
                 constraints((), [".example"]), host=(san("a.example"),), said="exclude"
             ),
         }
+
+    def _by_ec(self, digest: hashes.HashAlgorithm, said: str) -> Given:
+        ca = authorities.authority("CN=EC CA", self.now)
+        said = f"has a signature by {said}, which strongSwan does not know"
+        return self._files(self._host(ca, digest=digest), ca, said=said)
+
+    def _encrypted(self) -> Given:
+        host = self._host()
+        return replace(self._files(host), key=host.key_pem(b"secret"))
 
     def wrong_before(self) -> dict[str, Given]:
         """Return what strongSwan refused before 5.9.14."""

@@ -17,7 +17,7 @@ from vici.exception import CommandException
 import authorities
 import mutations
 from certificate_oddities import Oddities, old_crl
-from hostipsec.certificates import copies, names, source, version
+from hostipsec.certificates import copies, names, source, version, x509facts
 from hostipsec.certificates.copies import Destination
 from hostipsec.charon import credentials
 from hostipsec.charon.stroke import StrokeBackend
@@ -154,6 +154,23 @@ def test_what_is_taken_charon_believes(pair, what):
     assert pair.initiate()
     loaded = StrokeBackend(pair.hosts["east"].process).credentials()
     assert credentials.lacking(found.expected, loaded, in_use=True) == ()
+    assert credentials.unserved(found.expected, loaded) == ()
+
+
+def test_the_lists_that_are_taken_are_those_that_charon_loads(pair, tmp_path):
+    east, taken, has = pair.hosts["east"], {}, {}
+    for what, (given, _) in ODDITIES.lists().items():
+        where = authorities.write(tmp_path, given.certificate, given.key, given.ca)
+        where = replace(where, crl=str(tmp_path / "crl.pem"))
+        (tmp_path / "crl.pem").write_bytes(given.crl)
+        taken[what] = len(source.inspect(where, SUBJECT, NOW).usable().crls)
+        east.write("/etc/ipsec.d/crls/one.pem", given.crl.decode())
+        StrokeBackend(east.process).reread()
+        one = x509facts.crl_listed(x509.load_pem_x509_crl(given.crl))
+        has[what] = len(StrokeBackend(east.process).credentials().crls & {one})
+    (east.root / "etc/ipsec.d/crls/one.pem").unlink()
+    assert taken.pop("signed by another") == 0  # charon takes it, and finds nobody who signed it
+    assert taken == {what: has[what] for what in taken}
 
 
 def test_nothing_else_is_wrong_with_what_is_refused(pair):
@@ -196,7 +213,7 @@ EXTENSIONS = (
     (x509.CRLDistributionPoints([POINT]), False),
     (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)]), True),
 )
-SAMPLE = 300
+SAMPLE, LISTS = 300, 60
 
 
 def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
@@ -215,3 +232,23 @@ def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
     with pair.hosts["east"].vici(60) as session:
         for der in taken:
             session.request("load-cert", {"type": "X509", "flag": "NONE", "data": der})
+
+
+def test_what_is_taken_of_changed_lists_charon_loads(pair, tmp_path):
+    ca, chance = ODDITIES.ca, random.Random(1)
+    host = authorities.host(SUBJECT, NOW, ca)
+    point = x509.IssuingDistributionPoint(POINT.full_name, None, False, False, None, False, False)
+    made = authorities.crl(ca, NOW, host.certificate, number=300, extensions=((point, True),))
+    plain, taken = mutations.der(x509.load_pem_x509_crl(made)), []
+    other = authorities.host(SUBJECT, NOW, ca)  # the list revokes the first
+    where = authorities.write(tmp_path, other.pem, other.key_pem(), ca.pem)
+    where = replace(where, crl=str(tmp_path / "crl.pem"))
+    while len(taken) < LISTS:
+        (tmp_path / "crl.pem").write_bytes(
+            mutations.armour(b"X509 CRL", mutations.signed(plain, ca.key, chance))
+        )
+        taken += source.inspect(where, SUBJECT, NOW).credentials.crls
+    with pair.hosts["east"].vici(60) as session:
+        for one in taken:
+            der = mutations.der(x509.load_pem_x509_crl(one.pem))
+            session.request("load-cert", {"type": "X509_CRL", "flag": "NONE", "data": der})

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -17,12 +18,13 @@ import authorities
 import mutations
 from certificate_oddities import Oddities, damage
 from hostipsec import paths
-from hostipsec.certificates import copies, pem, source, version
+from hostipsec.certificates import copies, pem, source, version, x509facts
 from hostipsec.system import processes
 from places import CA, HOST, NOW, SUBJECT, Place, cert_file
 
 ODDITIES = Oddities(SUBJECT, NOW)
 RIGHT, WRONG, BEFORE = ODDITIES.right(), ODDITIES.wrong(), ODDITIES.wrong_before()
+LISTS = ODDITIES.lists()
 
 
 @pytest.fixture
@@ -52,6 +54,38 @@ def test_what_charon_can_use_is_written_as_it_reads_it(place, what):
     assert place.difference().changes == {}  # nor is it ever written again
     found = inspection.usable()
     assert len(found.crls) == bool(given.crl)
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_a_list_that_charon_cannot_use_is_left_out_with_its_reason(place, what):
+    given, said = LISTS[what]
+    give(place, given)
+    inspection = place.inspect()
+    assert len(inspection.usable().crls) == (not said)
+    if said:
+        assert any(said in one for one in inspection.warnings), inspection.warnings
+
+
+def test_of_a_full_and_a_delta_list_the_full_one_is_copied(place):
+    """The newest was: nobody whom the full one revokes was refused from then on."""
+    full = authorities.crl(CA, NOW, number=5)
+    since = ((x509.DeltaCRLIndicator(5), True),)
+    place.give_lists(full + authorities.crl(CA, NOW, number=6, extensions=since))
+    (found,), (said,) = place.inspect().usable().crls, place.inspect().warnings
+    assert found.pem == full
+    assert "is a delta list, which tells only what changed since another one, and is left out" in said
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_negative_number_is_no_traceback(place):
+    """The library, which warns of it, does not look for one in a list."""
+    plain = mutations.der(HOST.certificate)
+    start = plain.index(b"\xa0\x03\x02\x01\x02\x02") + 7
+    negative = plain[:start] + b"\xff" + plain[start + 1 :]
+    assert x509.load_der_x509_certificate(negative).serial_number < 0
+    assert not x509facts._revokes(
+        x509.load_pem_x509_crl(authorities.crl(CA, NOW)), x509.load_der_x509_certificate(negative)
+    )
 
 
 @pytest.mark.parametrize("what", [*WRONG, *BEFORE])

@@ -84,6 +84,7 @@ OF_2055 = credentials.RevocationList("aa", datetime(2055, 11, 26, 10, 55, 5, tzi
 def test_the_revocation_lists_are_read():
     found = credentials.parse(LISTS + CRLS)
     assert found.crls == {NUMBERED, OF_2055}
+    assert credentials.parse(CRLS).crls == found.crls
     assert found == credentials.parse(LISTS)._replace(crls=found.crls)
 
 

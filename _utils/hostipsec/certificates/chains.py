@@ -36,13 +36,28 @@ def installable(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
 def usable_crls(facts: Facts, now: datetime) -> tuple[CrlFacts, ...]:
     """Return the CRLs that charon shall have: those that are signed by a CA that it shall have."""
     ours = {ca.fingerprint for ca in installable(facts, now)}
-    return tuple(crl for crl in facts.crls if crl.signed_by & ours)
+    return tuple(crl for crl in facts.crls if crl.signed_by & ours and not useless(facts, crl))
+
+
+def useless(facts: Facts, crl: CrlFacts) -> str:
+    """Say why charon does not load a list, or what it is of no use for; empty for a list to be used.
+
+    Of the lists of a CA one is copied: a delta list would take the place of the one that it is a part of.
+    """
+    if crl.strange:
+        return f"has a signature by {crl.strange}, which strongSwan does not know,"
+    unknown = crl.critical - constraints.CRL
+    if unknown and facts.enforce_critical:
+        return f"has a critical extension that strongSwan does not know ({', '.join(sorted(unknown))})"
+    return "is a delta list, which tells only what changed since another one," if crl.delta else ""
 
 
 def unreadable(facts: Facts, certificate: CertificateFacts) -> str:
     """Say why charon does not load a certificate; empty if it does."""
     if certificate.key_fault:
         return f"has a public key that cannot be read ({certificate.key_fault})"
+    if certificate.strange:
+        return f"has a signature by {certificate.strange}, which strongSwan does not know"
     unknown = constraints.unknown(
         certificate.critical, certificate.constraints or Constraints(), facts.by_rfc
     )

@@ -20,6 +20,7 @@ _BOTH = frozenset(  # key identifiers, alternative names, constraints, CRL point
 ) | {"1.3.6.1.5.5.7.1.1", "1.3.6.1.5.5.7.1.7"}
 X509 = _BOTH | {NAME_CONSTRAINTS, "2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.54"}
 X509 |= {f"2.16.840.1.113730.1.{number}" for number in (3, 4, 8, 13)}  # Netscape's
+CRL = frozenset(f"2.5.29.{number}" for number in (20, 27, 28, 35, 46))  # x509_crl.c, parse
 OPENSSL = _BOTH | {"2.5.29.18"}
 # the parts of a name that constraints compare (identification.c, rdn_part_enumerate)
 _COMPARED = frozenset(f"2.5.4.{number}" for number in (3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 41, 42, 43, 45, 46))

@@ -39,6 +39,7 @@ class CertificateFacts:
     alternatives: tuple[GeneralName, ...] = ()
     constraints: Optional[Constraints] = None
     weak_hash: str = ""  # MD5 or SHA1, where its signature is over that
+    strange: str = ""  # its signature's algorithm, where strongSwan does not know that
 
     def confirms(self, identity: Name) -> bool:
         """Say whether charon takes the certificate for one of this identity."""
@@ -76,6 +77,9 @@ class CrlFacts:
     revokes: bool = False  # the host's own certificate
     found: bool = True  # charon finds it: by key identifiers in the list and in its CA
     weak_hash: str = ""
+    strange: str = ""
+    critical: frozenset[str] = frozenset()
+    delta: bool = False  # what changed since another list
 
 
 @dataclass(frozen=True)

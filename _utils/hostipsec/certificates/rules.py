@@ -347,6 +347,14 @@ def _judge_crls(facts: Facts, now: datetime) -> Iterator[Finding]:
 def _judge_crl(facts: Facts, crl: CrlFacts, usable: bool, now: datetime) -> Optional[Finding]:
     issuer = names.render(crl.issuer)
     name = f"CRL file {facts.crl_path}: the list of {issuer}"
+    useless = chains.useless(facts, crl) if crl.signed_by else ""
+    if useless:
+        return _warning(
+            "crl-ignored",
+            found=f"{name} {useless} and is left out: nobody is refused by it",
+            expected="full lists that charon can load",
+            action="have the CA make such a list, or remove it from the file",
+        )
     if not usable:
         return _warning(
             "crl-ignored",

@@ -31,6 +31,13 @@ UNPARSED = (  # what the library raises for what it cannot read
     x509.UnsupportedGeneralNameType,
 )
 _UNVERIFIED = (InvalidSignature, *UNPARSED)
+# algorithms of signatures for which strongSwan has no scheme (public_key.c, signature_scheme_from_oid)
+_STRANGE = {
+    "1.2.840.10040.4.3": "DSA",
+    "1.2.840.10045.4.3.1": "ECDSA over SHA-224",
+    **{f"2.16.840.1.101.3.4.3.{number}": "DSA" for number in range(1, 9)},
+    **{f"2.16.840.1.101.3.4.3.{number}": "ECDSA over SHA-3" for number in range(9, 13)},
+}
 _OF_OLD = (hashes.SHA1, hashes.MD5)  # the library no longer takes a signature over them; charon does
 
 
@@ -99,11 +106,16 @@ def certificate_facts(
             credentials.name(read.serial, one) for one in _key_ids(certificate, read.public_key)
         ),
         parts=read.subject,
-        critical=frozenset(one.oid.dotted_string for one in certificate.extensions if one.critical),
+        critical=_critical(certificate),
         alternatives=_alternatives(certificate),
         constraints=_name_constraints(certificate),
         weak_hash=_weak_hash(certificate),
+        strange=_strange(certificate),
     )
+
+
+def _critical(holder: Any) -> frozenset[str]:
+    return frozenset(one.oid.dotted_string for one in holder.extensions if one.critical)
 
 
 def _key_fingerprint(certificate: x509.Certificate) -> tuple[str, str]:
@@ -124,6 +136,10 @@ def _key_ids(certificate: x509.Certificate, encoded: bytes) -> Iterator[str]:
     yield hashlib.sha1(encoded, usedforsecurity=False).hexdigest()
     with contextlib.suppress(*UNPARSED):
         yield hashlib.sha1(public_key(certificate), usedforsecurity=False).hexdigest()
+
+
+def _strange(holder: Any) -> str:
+    return _STRANGE.get(holder.signature_algorithm_oid.dotted_string, "")
 
 
 def _weak_hash(holder: Any) -> str:
@@ -230,6 +246,9 @@ def crl_facts(
         revokes=own is not None and _revokes(crl, own),
         found=_is_found(crl, signers),
         weak_hash=_weak_hash(crl),
+        strange=_strange(crl),
+        critical=_critical(crl),
+        delta=_of_extension(crl, x509.DeltaCRLIndicator, "crl_number") is not None,
     )
 
 
@@ -258,7 +277,7 @@ def _next_update(crl: x509.CertificateRevocationList) -> Optional[datetime]:
 
 
 def _revokes(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    if certificate.issuer != crl.issuer:
+    if certificate.issuer != crl.issuer or certificate.serial_number < 0:  # which the library cannot look up
         return False
     return crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
 

@@ -62,8 +62,8 @@ def name(serial: int, key: str) -> str:
 
 def parse(text: str) -> Loaded:
     """Read the lists, one after the other."""
-    certificates, _, rest = text.partition(_CAS)
-    cas, _, crls = rest.partition(_CRLS)
+    rest, _, crls = text.partition(_CRLS)  # of what there is none there is no heading
+    certificates, _, cas = rest.partition(_CAS)
     known = [*_entries(certificates)]
     return Loaded(
         frozenset(one for one, _ in known),
