@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|page|fleet]
+.build/venv/bin/python tests/bench/bench.py [NAME]: render join metrics apply plan down dead up status check page fleet
 """
 
 from __future__ import annotations
