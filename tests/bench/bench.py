@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-.build/venv/bin/python tests/bench/bench.py [NAME]: render join metrics apply plan down dead up status check page fleet
+bench.py [render|join|metrics|metrics|apply|plan|down|dead|up|status|check|page|keeper|fleet]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import metrics_text  # noqa: E402
 import one_host  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
+import whole_keeper  # noqa: E402
 import whole_page  # noqa: E402
 
 BENCHMARKS = {
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "status": one_host.status,
     "check": one_host.check,
     "page": whole_page.main,
+    "keeper": whole_keeper.main,
     "fleet": fleet.main,
 }
 

@@ -19,6 +19,7 @@ from hostipsec.emergency import comeback
 from hostipsec.emergency.host import Host
 from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.faces import metrics
+from hostipsec.health import look as looks
 from hostipsec.health import observation, repair
 from hostipsec.health.report import CARRYING, SEVERITIES
 from hostipsec.health.sample import parse
@@ -172,9 +173,9 @@ class Faces:
             == self.metrics()
             == {name: (state, severity) for name, (state, severity, _) in verdict.items()}
         )
-        held = {one.name for one in self.connections} - {
-            row.name for row in repair.verdicts(observation.observe())
-        }
+        seen = observation.observe()
+        free = {row.name for row in repair.verdicts(seen, looks.judged(seen))}
+        held = {one.name for one in self.connections} - free
         assert held == {name for name, (_, _, reason) in verdict.items() if "held since" in reason}
         return verdict
 

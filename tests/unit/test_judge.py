@@ -312,6 +312,13 @@ def test_one_way_from_two_looks():
         assert row(report).state == state
 
 
+def test_where_two_looks_decide_nothing_one_does():
+    """Of an SA that never got anything, and rested since the look before, nothing was said any more."""
+    before = charon(sent(100))
+    for now, state in ((sent(101), "one-way"), (sent(101, packets_in=1), "established")):
+        assert row(evaluate((WEST_V4,), charon(now), previous=before)).state == state
+
+
 def test_a_new_child_is_not_compared_with_the_old_one():
     before = charon(sent(100, packets_in=50))
     report = evaluate((WEST_V4,), charon(sent(3, age=2, uniqueid=12)), previous=before)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 
 import pytest
 from test_keeper import NAME, ONE, STATES, machine  # noqa: F401  (a fixture)
-from test_sampling import NOW, look
+from test_sampling import NOW, look, sa
 from test_sampling import ONE as WEST
 
 import recordings
 from hostipsec.charon import vicimessage
+from hostipsec.charon.process import Process
 from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.health import sample as sampled
 from hostipsec.health import sampler
@@ -219,3 +221,46 @@ def test_a_load_that_cannot_be_read_costs_no_look(broken):
     for value in (*values, {"sbrk": "-1", "mmap": "0", "used": "0", "free": "0"}):
         answers["stats"][broken] = value
         assert vicimessage.charon(**answers).ike_sas
+
+
+def test_totals_that_cannot_be_written_are_said_once_and_later_they_are(machine, told, monkeypatch):  # noqa: F811
+    now, replace, full = [0.0], samples.files.replace, [True]
+
+    def filled(path, *rest):
+        if path == machine.here.totals and full[0]:
+            raise HostIPsecError("counters.json: cannot be written: No space left on device")
+        return replace(path, *rest)
+
+    monkeypatch.setattr(samples.files, "replace", filled)
+    machine.record(ONE)
+    keeper = Keeper()
+    keeper.sampler = Sampler(lambda: now[0])
+    for now[0] in range(0, 300, 5):
+        keeper.once()
+    assert [said for said in told.messages if "No space left" in said] == [
+        "counters.json: cannot be written: No space left on device"
+    ]
+    assert [one.name for one in shown().connections] == [NAME]
+    full[0] = False
+    keeper.once()
+    assert machine.here.totals.exists()
+
+
+def test_a_clock_that_jumps_changes_no_total_and_makes_no_loss(machine, told):  # noqa: F811
+    found = Sampler(lambda: 0.0)
+    seen = look(WEST, sas=[sa(WEST, packets_out=9, bytes_out=90)])
+    first = found(seen, 0.0, {})
+    for hours in (-30, 30, -90_000, 0):
+        again = found(seen._replace(time=NOW + timedelta(hours=hours)), 0.0, {})
+        assert again.time == (NOW + timedelta(hours=hours)).timestamp()
+        for one, before in zip(again.connections, first.connections):
+            assert (one.sent, one.losses, one.state) == (before.sent, 0, before.state)
+    assert told.messages == []
+
+
+def test_a_charon_that_proc_does_not_tell_of_for_a_while_counts_nothing_twice(machine, monkeypatch):  # noqa: F811
+    found, told = Sampler(lambda: 0.0), [Process("7/1"), Process(), Process("7/1")]
+    monkeypatch.setattr(sampler.process, "look", lambda: told.pop(0))
+    seen = look(WEST, sas=[sa(WEST, packets_out=9, bytes_out=90)])
+    sent = [one.sent.packets for _ in range(3) for one in found(seen, 0.0, {}).connections]
+    assert sent == [9, 9, 9]

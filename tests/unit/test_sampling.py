@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hostipsec.health import look as looks
 from hostipsec.health import sample as sampled
@@ -244,3 +246,24 @@ def test_totals_of_the_release_before_have_none_in_the_clear():
     plain = json.dumps(told, separators=(",", ":"), sort_keys=True)
     old = f'{{"schema": 1, "sum": "{counting._check(plain)}", "totals": {plain}}}\n'
     assert counting.parse(old) == Totals({}, {})
+
+
+PACKETS = st.integers(0, 7)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(PACKETS, PACKETS, PACKETS, PACKETS, st.booleans()), min_size=1, max_size=3))
+def test_where_two_looks_may_differ_from_one_it_is_said(found):
+    """The verdict of the pass is taken as it is where they cannot."""
+    then = [sa(ONE, n, packets_in=got, packets_out=out) for n, (got, out, *_) in enumerate(found, 1)]
+    before = look(ONE, sas=then)
+    after = look(
+        ONE,
+        sas=[
+            sa(ONE, n + (20 if other else 0), packets_in=got + more, packets_out=out + sent, install_time=90)
+            for n, (got, out, more, sent, other) in enumerate(found, 1)
+        ],
+    )
+    alone, both = looks.judged(after), looks.judged(after, before.charon)
+    if not sampling.one_sided(alone, after.charon, before.charon):
+        assert [row.state for row in alone.managed] == [row.state for row in both.managed]

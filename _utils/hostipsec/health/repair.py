@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import owner
 from ..model import REQUIRE, START, Charon, Connection, IkeSA
-from . import look as looks
 from .look import Look
-from .report import ConnectionHealth
+from .report import ConnectionHealth, Report
 
 INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
 WINDOW = 40  # seconds of charon's life after which a responder no longer acts
@@ -29,10 +28,10 @@ def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(sorted(loaded & held.keys())), tuple(sa.uniqueid for sa in sas)
 
 
-def verdicts(look: Look) -> tuple[ConnectionHealth, ...]:
+def verdicts(look: Look, report: Report) -> tuple[ConnectionHealth, ...]:
     """Return the verdicts on the connections that are not held."""
     held = look.held
-    return tuple(row for row in looks.judged(look).managed if row.name not in held)
+    return tuple(row for row in report.managed if row.name not in held)
 
 
 def due(look: Look) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from . import sample as sampled
 from . import sampling
 from . import totals as counting
 from .look import Look
+from .report import Report
 from .sample import Sample
 from .sampling import Facts
 from .totals import Totals
@@ -67,9 +68,14 @@ class Sampler:
         self.asked = -LOADED  # when it was asked
         self.written = clock()
 
-    def __call__(self, look: Look, took: float, actions: Mapping[str, int]) -> Sample:
-        """Leave the sample of a look; returns it. Raises HostIPsecError where it cannot be left."""
-        report = looks.judged(look, self.earlier.before(look.charon, self.clock()))
+    def __call__(
+        self, look: Look, took: float, actions: Mapping[str, int], report: Optional[Report] = None
+    ) -> Sample:
+        """Leave the sample of a look; returns it. Raises HostIPsecError where it cannot be left.
+
+        ``report`` is the verdict on this look alone, where there is one.
+        """
+        report = self._judged(look, report or looks.judged(look))
         seen = process.look()
         told, wrong = _counters() if look.charon else ({}, "")
         facts = Facts(
@@ -78,8 +84,9 @@ class Sampler:
             unread={"counters": wrong} if wrong else {},
         )
         shown = self._remembered()
-        self.totals = counting.counted(self.totals, look, report.managed, seen.epoch)
-        counters = counting.series(self.totals.counters, told, seen.epoch)
+        epoch = seen.epoch or self.totals.counters.epoch  # where /proc does not tell, the same charon goes on
+        self.totals = counting.counted(self.totals, look, report.managed, epoch)
+        counters = counting.series(self.totals.counters, told, epoch)
         self.totals = self.totals._replace(counters=counters)
         self._acted(shown, actions)
         found = sampling.sample(look, report, self.totals, facts, self.previous)
@@ -97,6 +104,12 @@ class Sampler:
         if self.known:
             samples.write_totals(counting.render(self.totals))
 
+    def _judged(self, look: Look, report: Report) -> Report:
+        """Return the verdict from two looks; judged anew only where that may be another one."""
+        earlier = self.earlier.before(look.charon, self.clock())
+        differs = earlier and look.charon and sampling.one_sided(report, look.charon, earlier)
+        return looks.judged(look, earlier) if differs else report
+
     def _loaded(self, look: Look) -> Optional[bool]:
         """Return whether charon has the certificate that is on disk, as it was at most LOADED seconds ago."""
         if look.charon is None or look.certificate is None:
@@ -108,8 +121,8 @@ class Sampler:
     def _left(self, found: Sample) -> Sample:
         samples.write(sampled.plain(found))
         if self.clock() - self.written >= WRITTEN:
+            self.close()  # where the disk is full, tried at each look, and said once
             self.written = self.clock()
-            self.close()
         return found
 
     def _acted(self, shown: Optional[Sample], actions: Mapping[str, int]) -> None:

@@ -166,6 +166,19 @@ def expected(row: ConnectionHealth) -> bool:
     return not row.held and (row.stage == START or (row.stage == REQUIRE and not idle))
 
 
+def one_sided(report: Report, now: Charon, before: Charon) -> bool:
+    """Whether two looks may say of a connection that it is one-way, or not, where one says the other."""
+    then, there = ({child.uniqueid: child for child in _children(seen)} for seen in (before, now))
+    for row in report.managed:
+        for number in row.child_ids if row.state in CARRYING else ():
+            if number in then and number in there:
+                sent = there[number].packets_out - then[number].packets_out
+                got = there[number].packets_in - then[number].packets_in
+                if got if row.state == "one-way" else sent and not got:
+                    return True
+    return False
+
+
 def _short(host: str) -> str:
     return host.partition(".")[0]
 

@@ -128,8 +128,8 @@ class Keeper:
             # asked for each: a state that wrote the record since the look is setting both
             if look.damaged or settled():
                 done[name] += self._do(part, look)
-        seen = self._counted(look)
-        self._leave(lambda: self.sampler(seen, took, {name: done[name] for name in ACTIONS}))
+        seen, did = self._counted(look), {name: done[name] for name in ACTIONS}
+        self._leave(lambda: self.sampler(seen, took, did, self.repair.report))
 
     def _counted(self, look: Look) -> Look:
         """Return the look with what goes in the clear, where the record asks for it."""

@@ -14,9 +14,10 @@ from ..charon import charon
 from ..emergency import loglevel, starting
 from ..emergency.host import Host
 from ..errors import CharonError, HostIPsecError
+from ..health import look as looks
 from ..health import repair
 from ..health.look import HOLD, Look
-from ..health.report import ConnectionHealth
+from ..health.report import ConnectionHealth, Report
 from ..kernel import guard, kernel, routing
 from ..model import Charon, Connection
 from ..store import holdfile, record
@@ -52,13 +53,15 @@ class Repair:
         self.earlier: dict[str, ConnectionHealth] = {}
         self.twice: dict[tuple[int, ...], float] = {}  # ids that are too many -> when they were seen first
         self.ended = False  # whether something was, at the last look, so that it can be started now
+        self.report: Optional[Report] = None  # the verdict on this look, where there was one
 
     def __call__(self, look: Look) -> tuple[str, ...]:
         """Judge, and end; returns the names. Nothing is ended where charon or the kernel cannot be seen."""
-        earlier, self.earlier, self.ended = self.earlier, {}, False
+        earlier, self.earlier, self.ended, self.report = self.earlier, {}, False, None
         if look.charon is None or look.kernel is None:
             return ()
-        rows = repair.verdicts(look)
+        self.report = looks.judged(look)
+        rows = repair.verdicts(look, self.report)
         lost = self._useless(look, earlier, rows)
         twice = self._lasting(repair.surplus(rows, look.charon))
         doomed = [number for row in lost for number in row.ike_ids]

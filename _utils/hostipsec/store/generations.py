@@ -15,6 +15,8 @@ mesh.json       the record: connections of ours that     programs without the pi
 hold.json       who holds what down (``store.hold``)     down means down                by down and up
 command.json    the last command of the fleet that was   of two commands the later      by down and up of the
                 obeyed (``store.hold``)                  one counts                     fleet
+counters.json   totals of traffic and losses             counters of faces only grow    by the keeper, each
+                (``health.totals``)                                                     minute and at its end
 ==============  =======================================  =============================  ======================
 
 No more is kept of what ran well: a change that charon does not take is undone at once, and one that was cut
