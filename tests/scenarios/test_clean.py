@@ -9,6 +9,7 @@ from conftest import CLEANED, footprint
 from fleetlab.process import wait_for
 
 CP3002 = "cp3002.esams.example"
+METRICS = {"textfile": "/srv", "http": "127.0.0.1:9815"}
 # what two looks at a host have that nobody touched, or what tools keep as records of their own
 OTHERS = {
     "adduser, for the user of the package": r"/run/adduser|/etc/(passwd|shadow|group|gshadow)-$",
@@ -31,9 +32,35 @@ def clean(mesh, *arguments) -> dict:
     return state
 
 
+SCRAPE = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9815/metrics", timeout=60).read().decode())
+"""
+
+
+def serve(mesh, host) -> None:
+    """Have metrics served; what the host's keeper saw is in what its unit tells, both ways."""
+    mesh.give({**mesh.pillar, "ipsec": {**mesh.pillar["ipsec"], "metrics": METRICS}}, CP3002)
+    states = mesh.apply(CP3002)[CP3002]
+    assert states["ipsec-metrics-running"]["result"] is True, states["ipsec-metrics-running"]
+    labels = r'peer="[^"]+",family="v[46]",stage="start",sites="[a-z]+-esams",pair="cp[0-9]+-cp3002"'
+    up = re.compile(rf"^ipsec_connection_up\{{{labels}\}} 1$", re.MULTILINE)
+
+    def told() -> bool:
+        texts = (
+            host.run(["cat", "/srv/hostipsec.prom"], check=False).stdout,
+            host.run(["python3", "-c", SCRAPE], check=False).stdout,
+        )
+        return all(len(up.findall(text)) == 6 for text in texts)
+
+    log = ["journalctl", "--no-pager", "-u", "hostipsec-metrics", "-u", "hostipsec-keeper"]
+    wait_for(told, lambda: f"six connections up: {host.run(log, check=False).stdout[-3000:]}", 60, 0.5)
+
+
 def test_clean_leaves_no_trace(mesh):
     """Peers keep their other tunnels; the pillar may be gone; a second run finds nothing."""
     lab, host = mesh.lab, mesh.lab.host(CLEANED)
+    serve(mesh, host)
     before = mesh.lab.ids()
     peers = {name: ids for (name, connection), ids in before.items() if name == CP3002}
     assert peers
@@ -45,6 +72,7 @@ def test_clean_leaves_no_trace(mesh):
     assert did["result"] is True, did
     assert did["changes"] == would["changes"]
     assert {"connection cp1001_v4", "package strongswan-starter", "/etc/ipsec.conf"} <= {*did["changes"]}
+    assert "/etc/systemd/system/hostipsec-metrics.service" in did["changes"]
     assert host.run(["pgrep", "-x", "charon|starter"], check=False).stdout == ""
     assert different(mesh.pristine, footprint(host)) == {}
     for test in ([], ["test=True"]):

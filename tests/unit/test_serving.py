@@ -98,6 +98,18 @@ def test_a_sample_that_cannot_be_read_is_said_and_nothing_of_connections(here, t
     assert why in said[0][1]
 
 
+def test_however_many_scrape_the_text_is_written_once(left, told, monkeypatch):
+    left(3)
+    written = []
+    text = exposition.prometheus
+    monkeypatch.setattr(exposition, "prometheus", lambda found: written.append(found) or text(found))
+    assert len({told.page() for _ in range(20)}) == 1
+    assert len(written) == 1
+    told._read = None
+    told.page()
+    assert len(written) == 2
+
+
 def test_one_that_is_too_old(left, told, said):
     """It was said again each second, as the seconds were in the words."""
     left(1, ago=100)

@@ -59,24 +59,32 @@ class Saying:
 
 
 class Told:
-    """What there is to tell, read anew where that is older than a second, by however many at once."""
+    """What there is to tell, read and written anew once a second at most, however many ask."""
 
     def __init__(self, say: Saying, clock: Callable[[], float] = time.monotonic) -> None:
         self._say, self._clock, self._lock = say, clock, threading.Lock()
         self._read: Optional[tuple[float, Seen, tuple[Family, ...]]] = None
+        self._page: Optional[bytes] = None  # of what was read
 
     def __call__(self) -> tuple[Seen, tuple[Family, ...]]:
         """Return it."""
         with self._lock:
-            now = self._clock()
-            if self._read is None or not now - self._read[0] < FRESH:
-                self._read = (now, *_looked())
-                self._say("the keeper's sample", self._read[1].wrong)
-            return self._read[1:]
+            return self._now()
 
     def page(self) -> bytes:
         """Return it as Prometheus reads it."""
-        return exposition.prometheus(self()[1]).encode("utf-8", "replace")
+        with self._lock:
+            families = self._now()[1]
+            if self._page is None:
+                self._page = exposition.prometheus(families).encode("utf-8", "replace")
+            return self._page
+
+    def _now(self) -> tuple[Seen, tuple[Family, ...]]:
+        now = self._clock()
+        if self._read is None or not now - self._read[0] < FRESH:
+            self._read, self._page = (now, *_looked()), None
+            self._say("the keeper's sample", self._read[1].wrong)
+        return self._read[1:]
 
 
 def _looked() -> tuple[Seen, tuple[Family, ...]]:
