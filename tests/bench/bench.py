@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-bench.py [render|join|metrics|metrics|apply|plan|down|dead|up|status|check|page|keeper|fleet]
+bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|page|keeper|fleet]
 """
 
 from __future__ import annotations
