@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 
@@ -215,6 +216,39 @@ def test_a_value_that_is_none_is_an_error_in_words(change):
     found = metrics.seen({**plain(sample(1)), **change}, NOW)
     with pytest.raises(HostIPsecError, match="the sample cannot be read"):
         metrics.families(found)
+
+
+WHOLE = plain(sample(1))
+ODD = (None, "x", [], {}, [1], {"x": []}, -1, True, 1e300, float("nan"), 10**400)
+
+
+@pytest.mark.parametrize("key", sorted(WHOLE))
+def test_whatever_stands_in_its_place_is_told_or_an_error_in_words(key):
+    inner = [("connections", 0), ("charon",), ("holds", 0)] if key == "connections" else []
+    places = [(key,), *((*path, name) for path in inner for name in sorted(dig(WHOLE, path)))]
+    for path in places:
+        for odd in ODD:
+            given = copy.deepcopy(WHOLE)
+            dig(given, path[:-1])[path[-1]] = odd
+            try:
+                found = metrics.families(metrics.seen(given, NOW))
+            except HostIPsecError as error:
+                assert "cannot be read" in str(error), (path, odd)
+            else:
+                assert exposition.prometheus(found) + exposition.graphite(found, "a", NOW)
+
+
+def dig(found, path):
+    for step in path:
+        found = found[step]
+    return found
+
+
+@pytest.mark.parametrize("number", [0, 5000])
+def test_none_and_5000_connections(number):
+    text = text_of(sample(number))
+    assert text.count("\nipsec_connection_up{") == number
+    assert f'\nipsec_connections{{site="eqiad",state="established"}} {number}\n' in text
 
 
 def test_what_a_label_can_hold_is_escaped():

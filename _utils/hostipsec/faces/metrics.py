@@ -321,7 +321,7 @@ def families(told: Seen) -> tuple[Family, ...]:
     try:
         found = (Family(one, tuple(map(_checked, one.series(told)))) for one in lines)
         return tuple(one for one in found if one.series)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise HostIPsecError(f"the sample cannot be read ({error!r:.200})") from None
 
 
@@ -329,4 +329,5 @@ def _checked(series: Series) -> Series:
     labels, value = series
     if not (isinstance(value, (int, float)) and all(isinstance(one, str) for one in labels)):
         raise TypeError(f"{value!r:.40} of {labels!r:.100}")
+    float(value)  # an OverflowError where it is none that others can read
     return series
