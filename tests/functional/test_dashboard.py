@@ -17,6 +17,7 @@ from alarms import HOSTS, dead, own
 from hostipsec.health.sample import Decision
 
 RULES = Path(__file__).parents[2] / "docs/monitoring/ipsec.rules.yml"
+YESTERDAY = time.time() - 86400
 A, X = "cp1001.eqiad", "cp3001.esams"
 # panels that have nothing to show where all else is well
 EMPTY = {
@@ -34,7 +35,7 @@ def world(now):
         counters = {"ike-init-out-req": 3, "ike-auth-in-resp": 3, "child-rekey": 2, "ike-rekey-init": 1}
         own(found, host, counters=counters, certificate=now + 90 * 86400)
     dead(found, X)
-    own(found, A, holds=(Decision("all", "root", "T1", now - 86400),))
+    own(found, A, holds=(Decision("all", "root", "T1", YESTERDAY),))
     return found
 
 
