@@ -28,6 +28,7 @@ MEMORY = "60%"  # of the machine's, at most, for all disks of a lab
 WATCHERS = 16  # inotify instances a host
 NOT_FOUND = 127  # what a shell says of a command that is not there
 PING = 10  # seconds
+PUBLISHED = 4505  # the port of the master at which minions hear of jobs
 # Seconds until every minion answers: one waits for its pillar up to 3 times 60 where the master is too slow
 # for it at first, and then asks anew
 READY_DEADLINE = 480.0
@@ -202,13 +203,12 @@ class Lab:
         if self.with_master:
             say("systemd is up everywhere; waiting for the minions")
             self.wait_minions()
+            if self._standing is None:  # hosts that stood already have them, and the master as well
+                self._take_modules()
         say("every host is ready")
 
     def wait_minions(self, timeout: float = READY_DEADLINE) -> None:
-        """Wait until every minion answers the master, with the modules that the master serves.
-
-        Hosts that stood already have them, and the master as well.
-        """
+        """Wait until every minion answers the master."""
         expected = {host.name for host in self.hosts}
         keys = self.master.place / "upper/etc/salt/pki/master/minions"
 
@@ -216,25 +216,38 @@ class Lab:
             return keys.is_dir() and expected <= {key.name for key in keys.iterdir()}
 
         wait_for(accepted, "keys of all minions at the master", timeout)
-        if self._standing is None:
-            self.master.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        # who is not connected yet never hears of a job, and the asking goes on without an answer
+        wait_for(self._all_listen, "minions that listen to the master", timeout)
+        self._wait_answers("test.ping", PING, timeout)
+
+    def _all_listen(self) -> bool:
+        """Whether every minion has the connection over which it hears of jobs."""
+        listens = ["sh", "-c", f"ss -Htn state established dport = :{PUBLISHED} | grep -q ."]
+
+        def listening(name: str) -> bool:
+            return self.machines[name].run(listens, check=False).returncode == 0
+
+        return all(listening(host.name) for host in self.hosts)
+
+    def _wait_answers(self, function: str, each: float, timeout: float) -> None:
+        """Ask all minions, each time for so long, until every one answers."""
+        expected = {host.name for host in self.hosts}
         missing: set[str] = set()
 
-        def answered(function: str, timeout: float) -> bool:
+        def answered() -> bool:
             missing.clear()
             missing.update(expected)
             with contextlib.suppress(LabError):
-                found = self._answers(",".join(sorted(expected)), function, timeout=timeout, expr="list")
+                found = self._answers(",".join(sorted(expected)), function, timeout=each, expr="list")
                 missing.difference_update(found)
             return not missing
 
-        def ready() -> bool:
-            """Ask shortly at first: who was not connected yet never hears of a job."""
-            return answered("test.ping", PING) and (
-                self._standing is not None or answered("saltutil.sync_all", 120)
-            )
+        wait_for(answered, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
 
-        wait_for(ready, lambda: f"answers of all minions{''.join(map(self._silent, missing))}", timeout)
+    def _take_modules(self) -> None:
+        """Have the master, and every minion, take the modules that it serves; they keep them."""
+        self.master.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        self._wait_answers("saltutil.sync_all", 120, READY_DEADLINE)
 
     def _silent(self, host: str) -> str:
         """What there is to know of a host whose minion does not answer."""
