@@ -11,6 +11,7 @@ from downs import CONN, EAST, Peers, address, name
 from strongswan import wait_for
 
 import authorities
+from certificate_oddities import constraints, san
 from hostipsec.charon import charonlog, reasons
 from hostipsec.charon.charonlog import Log
 from hostipsec.charon.vicisession import ViciBackend
@@ -183,24 +184,35 @@ def test_the_end_that_refuses_knows_why(make):
     [
         ("revoked", "the peer's certificate is revoked, since "),
         ("strict", "whether the peer's certificate is revoked cannot be told here (SKIPPED: "),
+        ("stale", "whether the peer's certificate is revoked cannot be told here (STALE: "),
+        (
+            "constraint",
+            "the peer's certificates do not keep to what their CAs allow: certificate ",
+        ),
         ("another CA", "the peer's certificate is of another CA than CN=Other CA, to which peers are bound"),
     ],
 )
 def test_a_certificate_that_this_host_does_not_take(make, case, said):
     now = datetime.now(timezone.utc)
-    ca, other = authorities.authority("CN=Fleet CA", now), authorities.authority("CN=Other CA", now)
-    west = authorities.host("CN=cp0000.example", now, ca)
+    bounds = (constraints([".elsewhere"]),) if case == "constraint" else ()
+    ca = authorities.authority("CN=Fleet CA", now, extensions=bounds)
+    other = authorities.authority("CN=Other CA", now)
+    west = authorities.host("CN=cp0000.example", now, ca, extensions=(san("cp0000.example"),))
     bound = BY_CERTIFICATE.replace("authby", 'rightca="CN=Other CA"\n    authby')
-    conn, mine = (bound, other) if case == "another CA" else (BY_CERTIFICATE, ca)
+    conn = bound if case == "another CA" else BY_CERTIFICATE
+    mine = other if case in ("another CA", "constraint") else ca
     peers = by_certificate(make, authorities.host("CN=east", now, mine), west, [ca, other], conn=conn)
     if case == "revoked":
         revoked = authorities.crl(ca, now, west.certificate)
         peers.east.write("/etc/ipsec.d/crls/ca.pem", revoked.decode())
-    if case == "strict":
+    if case == "stale":
+        over = authorities.crl(ca, now - timedelta(days=30))
+        peers.east.write("/etc/ipsec.d/crls/ca.pem", over.decode())
+    if case in ("strict", "stale"):
         conf = peers.conf().replace("uniqueids=no", "uniqueids=no\n    strictcrlpolicy=yes")
         peers.conf = lambda: conf
     peers.start()
-    _, found = settled(peers, 4)
+    _, found = settled(peers, 2)
     assert found[name(0)].startswith(said)
 
 
