@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import fleets
@@ -100,6 +102,17 @@ def test_what_no_pillar_gives_is_not_well_and_no_host_explains_it():
     found = status(Fleet(unmanaged=["old_v4"]))
     assert (found.ok(0), found.well, found.bad) == (False, False, frozenset())
     assert f"{HUB}: old_v4 is not in the pillar" in found.lines("1")
+
+
+def test_what_does_not_fit_a_screen_is_in_json_as_it_says():
+    """Neither what is stray nor what is wrong with addresses was there."""
+    found = status(Fleet(unmanaged=[f"old{number}_v4" for number in range(40)]))
+    wrong = tuple(f"db{number} has no address" for number in range(40))
+    told = replace(found, unusable=wrong).as_dict(0, "1")
+    assert told["unusable"] == [*wrong]
+    assert "and 10 lines more; all of them: --out=json" in told["lines"]
+    assert len(told["stray"]) == 40
+    assert len(told["connections"]) == 16
 
 
 def test_a_certificate_about_to_expire_is_trouble_that_waiting_does_not_mend():

@@ -9,6 +9,8 @@ import pytest
 import fleets
 from hostipsec.errors import PillarError
 from hostipsec.pillar import membership, pillar, topology
+from hostipsec.store import record
+from hostipsec.store.record import Record
 
 
 def test_production_of_2018_has_1049_pairs_and_2098_connections():
@@ -229,6 +231,19 @@ def test_a_pair_in_require_stays_there_whatever_else_is_edited(other):
     assert before
     found = {one.name: one.stage for one in topology.limited(now, "passive", before)}
     assert (found["edge0001_v4"], found["edge0001_v6"]) == ("require", "passive")
+
+
+def test_a_host_that_joins_and_changes_a_peers_name_takes_no_pair_down():
+    """By the pillar, as a roll-out has it: what the host has on record, and its first step after the edit."""
+    star = required()
+    had = Record(membership.read(star, HUB).connections)
+    recorded = record.parse(record.render(had))
+    assert {one.name for one in recorded.guarded} > {"edge0001_v4", "edge0001_v6"}
+    star["hosts"]["edge0001.elsewhere.example"] = {"site": "nowhere", "ipv4": "10.192.0.98"}
+    renamed = membership.read(star, HUB).limited("passive", recorded.guarded)
+    stages = {one.name: one.stage for one in renamed.connections if one.peer == EDGE}
+    assert stages == {f"{EDGE}_v4": "require", f"{EDGE}_v6": "require"}
+    assert {one.stage for one in renamed.connections} == {"require"}
 
 
 def test_a_pair_in_require_goes_down_where_its_stage_is_edited():

@@ -88,6 +88,8 @@ class FleetStatus:
             "connections": [_plain(row) for row in self.shown.rows],
             "counts": dict(self.shown.counts),
             "certificates": {host: one["days_left"] for host, one in self.certificates.items()},
+            "stray": list(self.shown.stray),
+            "unusable": list(self.unusable),
             "warnings": {host: list(said) for host, said in self.warned.items()},
             "silent": list(heard.silent),
             "failed": dict(heard.failed),
