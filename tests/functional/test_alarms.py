@@ -13,7 +13,7 @@ from alarms import FAULT, HOSTS, between, change, charon_dead, cut, dead, frozen
 from hostipsec.health.sample import Decision
 
 RULES = Path(__file__).parents[2] / "docs/monitoring/ipsec.rules.yml"
-AFTER = (1, 4, 7, 9, 13, 18, 24, 30)  # minutes after the fault at which it is asked what fires
+AFTER = (1, 4, 7, 9, 13, 18, 24)  # minutes after the fault at which it is asked what fires
 LABELS = "alertname, sites, peer, host, instance, error, source"
 FIRING = f'group by ({LABELS}) (ALERTS{{alertstate="firing"}})'
 A, B, X = "cp1001.eqiad", "cp2001.codfw", "cp3001.esams"
