@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import settings
 
 from hostipsec import paths
 from hostipsec.kernel import addresses, reach
 from hostipsec.paths import Paths
+
+settings.register_profile("busy", deadline=None)  # a machine may be busy
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ SAID = st.recursive(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     st.dictionaries(
         st.sampled_from([*addresses.MINED, "x"]), SAID | st.dictionaries(st.sampled_from("ab"), SAID)

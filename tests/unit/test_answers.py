@@ -33,7 +33,7 @@ RECORDED["restart"] = {
     "problems": [],
     "notes": [],
 }
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=150)
 
 
 def recorded(name):

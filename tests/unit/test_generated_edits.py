@@ -196,7 +196,7 @@ def test_what_the_plan_states_leads_from_one_pillar_to_the_next(base, first, sec
     check_partly_done(fleet, said, {host: new[host] for host in done})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PILLARS, EDITS)
 def test_what_is_written_reads_back(base, edits):
     """As the same value, and that to the same bytes; an edit in place is an edit of the value."""

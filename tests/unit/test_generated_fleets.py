@@ -21,7 +21,7 @@ CLUSTERS = ("text", "upload")
 STAGES = ("off", "passive", "start", "require")
 # short names at two domains, some without one: clashes are frequent
 NAMES = (*(f"cp{n}.{domain}.example" for n in range(5) for domain in "ab"), *(f"cp{n}" for n in range(7)))
-MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 
 SELECTORS = (
     *({"site": site} for site in SITES),

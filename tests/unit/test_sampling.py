@@ -251,7 +251,7 @@ def test_totals_of_the_release_before_have_none_in_the_clear():
 PACKETS = st.integers(0, 7)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(PACKETS, PACKETS, PACKETS, PACKETS, st.booleans()), min_size=1, max_size=3))
 def test_where_two_looks_may_differ_from_one_it_is_said(found):
     """The verdict of the pass is taken as it is where they cannot."""

@@ -98,7 +98,7 @@ SEEN = ("traffic", "traffic", "new", "gone", "flushed")
 STEPS = st.tuples(st.integers(0, 5), st.integers(0, 1000))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(EVENTS + CRASHES), STEPS), max_size=40))
 def test_they_never_fall_and_never_say_more_than_was_carried(events):
     host = Host()
@@ -107,7 +107,7 @@ def test_they_never_fall_and_never_say_more_than_was_carried(events):
         assert all(told <= carried for told, carried in zip(host.told, host.carried))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(SEEN), STEPS), max_size=40))
 def test_where_each_step_is_looked_at_they_are_what_was_carried(events):
     host = Host()
@@ -237,7 +237,7 @@ def test_what_is_written_is_what_is_read():
     assert totals.parse(totals.render(Totals())) == Totals()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_file_is_refused_in_a_sentence(data):
     text = totals.render(FULL)
