@@ -34,7 +34,10 @@ LARGEST = 1 << 25  # bytes of a file that is read
 MANY = 5  # events of a kind at once; more are one
 FLAPS, WITHIN = 4, 3600.0  # so many losses of a connection within so many seconds, and it flaps
 DAY = 86400.0
-EXPIRES = (0, 3, 30)  # days that the certificate has left: told at each step
+EXPIRES, WARN_DAYS = (
+    (0, 3),
+    30,
+)  # days that the certificate has left: told at each step, and where the judge warns
 SALT_KEYS = {"interval", "enabled", "disable_during_state_run", "beacon_module", "run_once", "_beacon_name"}
 KEYS = {"sample", *SALT_KEYS}
 
@@ -86,6 +89,7 @@ class Sample(NamedTuple):
     connections: dict[str, Connection]
     charon: bool
     certificate: Optional[float]
+    warn_days: float
     holds: tuple[dict[str, Any], ...]
     guard: int
     unread: dict[str, str]
@@ -240,7 +244,7 @@ def _expiring(sample):
     if sample.certificate is None:
         return
     left = (sample.certificate - sample.time) / DAY
-    step = next((days for days in EXPIRES if left < days), None)
+    step = next((days for days in sorted({*EXPIRES, sample.warn_days}) if left < days), None)
     if step is not None:
         reason = f"it expires in {left:.1f} days" if left > 0 else "it has expired"
         data = {"reason": reason, "until": sample.certificate, "since": sample.time}
@@ -399,6 +403,7 @@ def _sample(found):
         {one.name: one for one in rows},
         found["charon"] is not None,
         _moment(found["certificate"]),
+        WARN_DAYS if found.get("warn_days") is None else int(found["warn_days"]),
         tuple(_hold(one) for one in found["holds"]),
         int(found["guard_missing"] or 0),
         {str(what): str(why) for what, why in found["unread"].items()},

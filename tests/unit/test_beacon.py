@@ -243,6 +243,15 @@ def test_a_hold_says_who_and_why(host):
     assert (event["what"], event["by"], event["reason"], event["since"], event["until"]) == (*HOLD[:4], None)
 
 
+def test_the_first_step_of_the_certificate_is_where_the_judge_warns(host):
+    """It was 30 days, whatever the pillar says."""
+    end = host.now + 50 * 86400
+    assert host.looks(certificate=end) == []
+    assert tags(host.looks(certificate=end, warn_days=60)) == ["certificate/expiring"]
+    assert tags(host.looks(certificate=end, warn_days=7)) == ["certificate/renewed"]
+    assert host.looks(certificate=host.now + 8 * 86400, warn_days=7) == []
+
+
 def test_the_certificate_is_told_at_each_step(host):
     end = host.now + 31 * 86400
     told = host.looks(certificate=end)

@@ -100,6 +100,7 @@ class Sample(NamedTuple):
     counters: Mapping[str, int] = _NONE  # totals of charon's get-counters, by its keys: ike-init-in-req
     errors: Mapping[str, int] = _NONE  # totals of /proc/net/xfrm_stat, by its keys
     certificate: Optional[float] = None  # when the one in use ends
+    warn_days: Optional[int] = None  # before its end, from which on the judge warns
     loaded: Optional[bool] = None  # whether charon has that certificate; None where it was not asked
     holds: tuple[Decision, ...] = ()
     guard_missing: Optional[int] = None  # policies of stage require that are not there, found at the look

@@ -52,6 +52,7 @@ def sample(
         counters=totals.counters.totals,
         errors=totals.errors.totals,
         certificate=look.certificate and look.certificate.ends.timestamp(),
+        warn_days=look.warn_days,
         loaded=facts.loaded,
         holds=() if looks.HOLD in unread else tuple(map(_decision, _holds(look))),
         guard_missing=facts.guard_missing,
