@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
-import yaml
-from prometheus import Prometheus
+from prometheus import Prometheus, impatient
 from strongswan import wait_for
 
 import alarms
@@ -16,7 +14,6 @@ import dashboard
 from alarms import HOSTS, dead, own
 from hostipsec.health.sample import Decision
 
-RULES = Path(__file__).parents[2] / "docs/monitoring/ipsec.rules.yml"
 YESTERDAY = time.time() - 86400
 A, X = "cp1001.eqiad", "cp3001.esams"
 # panels that have nothing to show where all else is well
@@ -37,16 +34,6 @@ def world(now):
     dead(found, X)
     own(found, A, holds=(Decision("all", "root", "T1", YESTERDAY),))
     return found
-
-
-def impatient(place):
-    """Write our rules without the time that a fault may last; returns where they are."""
-    rules = yaml.safe_load(RULES.read_text())
-    for group in rules["groups"]:
-        for rule in group["rules"]:
-            rule.pop("for", None)
-    (place / "rules.yml").write_text(yaml.safe_dump(rules))
-    return str(place / "rules.yml")
 
 
 class Watching(Prometheus):
