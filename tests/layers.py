@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
 FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
@@ -15,6 +15,7 @@ DURATIONS = ("--durations=10", "--durations-min=10")
 STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, and no speed, to make it
 # whole files, two at a time: their tests wait for daemons, or use one processor
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+ALL = "--whole"
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
 
@@ -35,19 +36,24 @@ class Layer:
         """Where its tests are."""
         return self.folder or f"tests/{self.name}"
 
+    @property
+    def whole(self) -> Layer:
+        """The same with the tests that take long, and tell what others tell in less."""
+        return self if ALL in self.options else replace(self, options=(*self.options, ALL))
+
 
 LINT, UNIT = Layer("lint"), Layer("unit", options=SIDE_BY_SIDE)
 SCENARIOS = Layer("scenarios", lab=True)
 KERNEL = Layer("kernel", lab=True, inside=True)
 ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that need the kernel
-WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=("--whole",))
+WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=(ALL,))
 RIG = Layer("rig", lab=True)  # of the lab itself
 SOAK = Layer("soak", lab=True)  # months in minutes
 FUNCTIONAL, INTEGRATION = Layer("functional", options=SIDE_BY_SIDE), Layer("integration")
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
 USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
-WHOLE = (*FIRST, SCENARIOS, WALK, KERNEL, SOAK, FUNCTIONAL, RIG, INTEGRATION)
+WHOLE = (*FIRST, SCENARIOS.whole, WALK, KERNEL.whole, SOAK, FUNCTIONAL.whole, RIG, INTEGRATION.whole)
 LAYERS = {layer.name: layer for layer in (*USUAL, WALK, SOAK)}
 
 

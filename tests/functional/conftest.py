@@ -9,6 +9,7 @@ import authorities
 import fleets
 from hostipsec import paths
 from hostipsec.kernel import addresses, reach
+from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 
 @pytest.fixture(scope="session")

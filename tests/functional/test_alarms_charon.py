@@ -117,6 +117,7 @@ def alarmed(tmp_path_factory):
     made.stop()
 
 
+@pytest.mark.whole
 def test_each_fault_of_a_host_is_its_alarm(alarmed):
     peers = alarmed.peers
     alarmed.expect()

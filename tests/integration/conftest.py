@@ -20,6 +20,7 @@ import yaml
 import authorities
 import fleets
 import homes
+from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 HUB, EDGE = "cp1001.eqiad.example", "cp3001.esams.example"

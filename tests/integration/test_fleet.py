@@ -174,6 +174,7 @@ def test_an_argument_that_is_none(salted):
         assert status != 0
 
 
+@pytest.mark.whole
 def test_what_changed_comes_to_the_master_s_bus(salted, data, bus):
     """The beacon of the pillar, synced, in the minion's own loop."""
     sample, hold = salted.place / "state.json", Decision("all connections", "root", "T1", 1764150000.0)

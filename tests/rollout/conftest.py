@@ -17,6 +17,7 @@ from fleetlab.capture import Capture
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
 from fleetlab.traffic import Figures
+from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 FLEET = LAB / "fleets/small.sls"
 A, B, C = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
@@ -159,21 +160,6 @@ class Step:
             if key[0] == host and key[1].startswith(peer.split(".")[0])
         ]
         return bool(keys) and all(now.get(key) == self.before[key] for key in keys)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Have an option for the whole walk."""
-    parser.addoption(
-        "--whole", action="store_true", help="every step, and from hosts that no state has touched"
-    )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what scenarios tell at full speed, unless the whole walk is asked for."""
-    if not config.getoption("--whole"):
-        left = [item for item in items if item.get_closest_marker("whole")]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from operators import Master
 from fleetlab import Lab, demo
 from fleetlab.machine import Machine
 from fleetlab.paths import DEFAULT_FLEET
+from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 LAB_NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
 

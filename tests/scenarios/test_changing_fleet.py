@@ -6,6 +6,8 @@ Each scenario is a pillar, what an operator types, and figures by pair that docs
 import copy
 import json
 
+import pytest
+
 from fleetlab.paths import BUILD
 from fleetlab.process import wait_for
 from hostipsec.pillar import pillar as pillars
@@ -197,6 +199,7 @@ def options(pillar, **connection):
     return found
 
 
+@pytest.mark.whole  # rollout tells it in the kernel
 def test_ciphers_change_over_the_live_fleet(mesh, master):
     """Both accepted everywhere; the new one preferred, and used; the old one gone.
 

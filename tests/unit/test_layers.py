@@ -28,6 +28,16 @@ def test_a_lab_stops_at_the_third_failure_and_may_need_another_kernel():
     assert kernel[-1] == ONE
 
 
+def test_what_takes_long_is_in_everything_and_in_its_second_run():
+    (usual,), (whole,) = (
+        layers.commands(one, "python", "cache", [ONE]) for one in (SCENARIOS, SCENARIOS.whole)
+    )
+    assert "--whole" not in usual
+    assert whole[-2:] == ["--whole", ONE]
+    assert layers.WALK.whole is layers.WALK
+    assert {one.name for one in layers.WHOLE} >= {one.name for one in layers.USUAL if one is not ROLLOUT}
+
+
 @pytest.mark.parametrize(
     ("failed", "tests"),
     [
