@@ -37,6 +37,7 @@ SCRIPT = (Path(__file__).parent / "within/faces.py").read_text()
 RECORD, HOLD, CONF = "/var/lib/hostipsec/mesh.json", "/var/lib/hostipsec/hold.json", "/etc/ipsec.conf"
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WELL = ("established", "ok")
+LONG = ("charon_hangs",)  # each look waits for it; the plugin in Icinga tells it in less
 
 
 @dataclass
@@ -398,7 +399,14 @@ def the_record_is_damaged(host):
         yield
 
 
-@fault(severity="critical", status=UNKNOWN, said="mesh.json cannot be read", unread=["record"], known=False)
+@fault(
+    severity="critical",
+    status=UNKNOWN,
+    said="mesh.json cannot be read",
+    unread=["record"],
+    tags=["look/partial"],
+    known=False,
+)
 def nothing_tells_of_connections(host):
     with host.changed(RECORD, host.read(RECORD)[:40]), host.changed(CONF, ""):
         yield
@@ -471,7 +479,9 @@ def told(text: str) -> dict:
     return {one: (row["state"], row["severity"]) for one, row in rows.items()}
 
 
-@pytest.mark.parametrize("case", FAULTS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(one, marks=pytest.mark.whole if one in LONG else ()) for one in FAULTS]
+)
 def test_every_face_says_what_the_judge_said(host, case):
     make, expected = FAULTS[case]
     host.mend()
@@ -503,10 +513,14 @@ def check_sample(text: str, verdict: dict, expected: Shown, found: dict) -> None
     assert ups == {one.peer: one.state in CARRYING for one in sample.connections}
     held = {labels[0]: value for labels, value in series.get("ipsec_connection_held", {}).items()}
     assert held == {one.peer: "held" in one.reason for one in sample.connections}
+    assert series["ipsec_severity"] == {(sample.site,): SEVERITIES.index(expected.severity)}
+    sources = {labels[1]: value for labels, value in series["ipsec_source_up"].items()}
+    if not expected.known:  # nothing was looked at: it is absent, and not down
+        assert sources == {"keeper": True, **dict.fromkeys(expected.unread, False)}
+        assert not {"ipsec_connections", "ipsec_charon_up"} & {*series}
+        return
+    assert {source for source, up in sources.items() if not up} == {*expected.unread}
     counts = {labels[1]: value for labels, value in series["ipsec_connections"].items()}
     assert counts.pop("unmanaged") == expected.strays
     assert counts == {state: sum(one.state == state for one in sample.connections) for state in counts}
-    assert series["ipsec_severity"] == {(sample.site,): SEVERITIES.index(expected.severity)}
-    sources = {labels[1]: value for labels, value in series["ipsec_source_up"].items()}
-    assert {source for source, up in sources.items() if not up} == {*expected.unread}
     assert (series["ipsec_charon_up"] == {(sample.site,): True}) == ("charon" not in expected.unread)

@@ -160,7 +160,11 @@ def test_a_kernel_that_cannot_be_read_is_said(minion, monkeypatch):
 
     monkeypatch.setattr(kernel, "observe", fail)
     found = minion.status()
-    assert (minion.retcode, found["warnings"]) == (0, ["ip xfrm: status 127"])
+    assert (minion.retcode, found["warnings"]) == (1, ["ip xfrm: status 127"])
+    assert (found["ok"], found["summary"]["severity"]) == (
+        False,
+        "warning",
+    )  # of what there is nothing is wrong
 
 
 def test_an_invalid_pillar(minion):
