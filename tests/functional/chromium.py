@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
+from collections.abc import Sequence
 from pathlib import Path
 
-from strongswan import BUILD, run
+from strongswan import run, tree
 
 from hostipsec.system import processes
 
@@ -17,23 +17,19 @@ FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 
 
 def unpacked() -> Path:
-    """Return the tree with Chromium of the machine's release; fetched once."""
-    root = BUILD / "chromium-root"
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / "chromium-root.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (root / ".ready").exists():
-            _fetch(BUILD / "chromium-debs", root)
-            (root / "fonts.conf").write_text(FONTS.format(root=root))
-            (root / ".ready").touch()
-    return root
+    """Return the tree with Chromium."""
+    return tree("chromium", PACKAGES, _fonts, _fetch)
 
 
-def _fetch(debs: Path, root: Path) -> None:
+def _fonts(root: Path) -> None:
+    (root / "fonts.conf").write_text(FONTS.format(root=root))
+
+
+def _fetch(packages: Sequence[str], debs: Path, root: Path) -> None:
     (debs / "partial").mkdir(parents=True, exist_ok=True)
     options = ["-y", "-d", "--no-install-recommends", "--reinstall", "-o", f"Dir::Cache::archives={debs}"]
     # as it installs nothing it needs no lock, which another apt may have
-    get = ["apt-get", "install", *options, "-o", "Debug::NoLocking=1", *PACKAGES]
+    get = ["apt-get", "install", *options, "-o", "Debug::NoLocking=1", *packages]
     if processes.run(get, 300).status != 0:
         run(["apt-get", "update", "-q"], 300)
         run(get, 300)

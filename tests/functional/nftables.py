@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from strongswan import BUILD, fetch
+from strongswan import tree
 
 PACKAGES = (
     *("nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12"),
     *("libedit2", "libbsd0", "libmd0"),
 )
-ROOT = BUILD / "nftables-root"
 
 
 def unpacked() -> Path:
-    """Return the tree with nft of the machine's release; fetched once."""
-    if not (ROOT / ".ready").exists():
-        debs = BUILD / "nftables-debs"
-        shutil.rmtree(debs, ignore_errors=True)
-        fetch(PACKAGES, debs, ROOT)
-        (ROOT / ".ready").touch()
-    return ROOT
+    """Return the tree with nft."""
+    return tree("nftables", PACKAGES)
 
 
 def command() -> list[str]:

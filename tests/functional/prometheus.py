@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from strongswan import BUILD, fetch, wait_for
+from strongswan import tree, wait_for
 
 from hostipsec.system import processes
 
@@ -26,15 +25,8 @@ except urllib.error.HTTPError as error:
 
 
 def unpacked() -> Path:
-    """Return the tree with Prometheus; fetched once."""
-    root = BUILD / "prometheus-root"
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / "prometheus-root.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (root / ".ready").exists():
-            fetch(("prometheus",), BUILD / "prometheus-debs", root)
-            (root / ".ready").touch()
-    return root
+    """Return the tree with Prometheus."""
+    return tree("prometheus", ("prometheus",))
 
 
 def program(name: str) -> str:

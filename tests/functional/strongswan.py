@@ -67,16 +67,33 @@ def run(argv: Sequence[str], timeout: float = 60.0) -> str:
 
 
 def unpacked() -> Path:
-    """Return the tree with strongSwan of the machine's release; fetched once."""
-    root = BUILD / "strongswan-root"
+    """Return the tree with strongSwan of the machine's release."""
+    return tree("strongswan", PACKAGES, without_lib)  # units only in it
+
+
+def tree(
+    name: str,
+    packages: Sequence[str],
+    then: Callable[[Path], object] = lambda root: None,
+    how: Callable[[Sequence[str], Path, Path], None] | None = None,
+) -> Path:
+    """Return the tree with packages of the machine's release; fetched once, whoever asks at the same time."""
+    root = BUILD / f"{name}-root"
     BUILD.mkdir(exist_ok=True)
-    with (BUILD / "strongswan-root.lock").open("w") as lock:
+    with (BUILD / f"{name}-root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / ".ready").exists():
-            fetch(PACKAGES, BUILD / "strongswan-debs", root)
-            shutil.rmtree(root / "lib", ignore_errors=True)  # units only; it would hide the link to usr/lib
+            debs = BUILD / f"{name}-debs"
+            shutil.rmtree(debs, ignore_errors=True)
+            (how or fetch)(packages, debs, root)
+            then(root)
             (root / ".ready").touch()
     return root
+
+
+def without_lib(root: Path) -> None:
+    """Remove ``/lib``: copied over a host's root it would hide the link to ``/usr/lib``."""
+    shutil.rmtree(root / "lib", ignore_errors=True)
 
 
 def fetch(packages: Sequence[str], debs: Path, root: Path) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from downs import Peers
-from strongswan import BUILD, fetch, wait_for
+from strongswan import tree, wait_for, without_lib
 
 ROOT = Path(__file__).parents[2]
 BOOST = "coroutine context thread filesystem iostreams program-options regex chrono date-time atomic"
@@ -135,13 +134,13 @@ class Monitored:
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    root = BUILD / "icinga-root"
-    if not (root / ".ready").exists():
-        fetch(PACKAGES, BUILD / "icinga-debs", root)
-        subprocess.run(["cp", "-a", f"{root}/lib/.", f"{root}/usr/lib"], check=True)
-        shutil.rmtree(root / "lib")  # it would stand in the way of the link to usr/lib
-        (root / ".ready").touch()
-    return root
+    return tree("icinga", PACKAGES, into_usr)
+
+
+def into_usr(root: Path) -> None:
+    """Have its libraries where a host's link leads."""
+    subprocess.run(["cp", "-a", f"{root}/lib/.", f"{root}/usr/lib"], check=True)
+    without_lib(root)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from strongswan import BUILD, Host, fetch, wait_for
+from strongswan import Host, tree, wait_for, without_lib
 
 from hostipsec.health.sample import plain
 from hostipsec.model import Metrics
@@ -139,12 +139,7 @@ class Watched:
 
 
 def packages() -> Path:
-    root = BUILD / "metrics-root"
-    if not (root / ".ready").exists():
-        fetch(PACKAGES, BUILD / "metrics-debs", root)
-        shutil.rmtree(root / "lib", ignore_errors=True)  # units; it would hide the link to usr/lib
-        (root / ".ready").touch()
-    return root
+    return tree("metrics", PACKAGES, without_lib)
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from strongswan import BUILD, fetch
+from strongswan import BUILD, tree
 
 PACKAGES = ("iptables", "libip4tc2", "libip6tc2", "libxtables12", "libmnl0", "libnfnetlink0", "libnftnl11")
 ROOT = BUILD / "iptables-root"
 
 
 def unpacked() -> Path:
-    """Return the tree with iptables of the machine's release; fetched once."""
-    if not (ROOT / ".ready").exists():
-        debs = BUILD / "iptables-debs"
-        shutil.rmtree(debs, ignore_errors=True)
-        fetch(PACKAGES, debs, ROOT)
-        (ROOT / ".ready").touch()
-    return ROOT
+    """Return the tree with iptables."""
+    return tree("iptables", PACKAGES)
 
 
 def commands(rules: Iterable[str], tree: str) -> list[str]:
