@@ -53,7 +53,7 @@ FUNCTIONAL, INTEGRATION = Layer("functional", options=SIDE_BY_SIDE), Layer("inte
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
 USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
-WHOLE = (*FIRST, SCENARIOS.whole, WALK, KERNEL.whole, SOAK, FUNCTIONAL.whole, RIG, INTEGRATION.whole)
+WHOLE = (*FIRST, SCENARIOS.whole, WALK, KERNEL, SOAK, FUNCTIONAL.whole, RIG, INTEGRATION.whole)
 LAYERS = {layer.name: layer for layer in (*USUAL, WALK, SOAK)}
 
 

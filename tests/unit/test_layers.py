@@ -1,10 +1,13 @@
 """The test run's own pure part: commands, which tests run again, the last lines."""
 
+from pathlib import Path
+
 import pytest
 
 import layers
 from layers import FUNCTIONAL, KERNEL, LINT, ROLLOUT, SCENARIOS, UNIT, Result
 
+TESTS = Path(__file__).resolve().parents[1]
 ONE, TWO, THREE = (f"tests/scenarios/test_x.py::test_{name}[a b]" for name in ("one", "two", "three"))
 
 
@@ -36,6 +39,11 @@ def test_what_takes_long_is_in_everything_and_in_its_second_run():
     assert whole[-2:] == ["--whole", ONE]
     assert layers.WALK.whole is layers.WALK
     assert {one.name for one in layers.WHOLE} >= {one.name for one in layers.USUAL if one is not ROLLOUT}
+
+
+@pytest.mark.parametrize("layer", [one for one in layers.WHOLE if layers.ALL in one.options])
+def test_who_is_asked_for_everything_knows_the_word(layer):
+    assert "from whole import" in (TESTS.parent / layer.place / "conftest.py").read_text()
 
 
 @pytest.mark.parametrize(
