@@ -34,10 +34,8 @@ LARGEST = 1 << 25  # bytes of a file that is read
 MANY = 5  # events of a kind at once; more are one
 FLAPS, WITHIN = 4, 3600.0  # so many losses of a connection within so many seconds, and it flaps
 DAY = 86400.0
-EXPIRES, WARN_DAYS = (
-    (0, 3),
-    30,
-)  # days that the certificate has left: told at each step, and where the judge warns
+EXPIRES = (0, 3)  # days that the certificate has left, each told; before them where the judge warns
+WARN_DAYS = 30  # of a sample that does not tell
 SALT_KEYS = {"interval", "enabled", "disable_during_state_run", "beacon_module", "run_once", "_beacon_name"}
 KEYS = {"sample", *SALT_KEYS}
 
