@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Optional
 
 from .. import owner
 from ..model import REQUIRE, START, Charon, Connection, IkeSA
 from .look import Look
 from .report import ConnectionHealth, Report
 
-INITIATORS_TURN = 9  # seconds of charon's life before a responder acts
-WINDOW = 40  # seconds of charon's life after which a responder no longer acts
+INITIATORS_TURN = 9  # seconds of charon's life, or after a change on this host, before a responder acts
+WINDOW = 40  # of these seconds, after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 _NO_SPI = "0" * 16  # of a responder that has not answered
-SOON, SELDOM = 5.0, 60.0  # seconds between two attempts to start what is refused, at first and at most
+SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
 
 
 def held_yet_there(look: Look) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -34,22 +35,31 @@ def verdicts(look: Look, report: Report) -> tuple[ConnectionHealth, ...]:
     return tuple(row for row in report.managed if row.name not in held)
 
 
-def due(look: Look) -> tuple[str, ...]:
-    """Return the connections that this host should start now; none where charon does not answer."""
-    return absent(look.connections, look.charon, look.held) if look.charon else ()
+def due(look: Look, changed: Optional[float] = None) -> tuple[str, ...]:
+    """Return the connections that this host should start now; none where charon does not answer.
+
+    ``changed`` is for how many seconds configuration, holds and certificates are what they are; None where
+    nobody saw them change.
+    """
+    return absent(look.connections, look.charon, look.held, changed) if look.charon else ()
 
 
 def absent(
-    connections: Sequence[Connection], observed: Charon, held: Collection[str] = ()
+    connections: Sequence[Connection],
+    observed: Charon,
+    held: Collection[str] = (),
+    changed: Optional[float] = None,
 ) -> tuple[str, ...]:
     """Return the connections that this host should start now.
 
-    The responder acts only a little after its charon's start: where both ends start while neither reaches the
+    The responder acts only a little after its charon's start, or after a change here, which its initiators do
+    not see and to them is the sign that they wait for: where both ends start while neither reaches the
     other, there are two IKE SAs once they do, of which one end may forget one without a word.
     """
     there = owner.present(connections, observed.ike_sas)
     loaded = {connection.name for connection in observed.connections}
-    restarted = observed.uptime is not None and INITIATORS_TURN <= observed.uptime <= WINDOW
+    ages = [age for age in (observed.uptime, changed) if age is not None]
+    knocks = any(INITIATORS_TURN <= age <= WINDOW for age in ages)
     return tuple(
         one.name
         for one in connections
@@ -57,7 +67,7 @@ def absent(
         and one.name not in held
         and one.name in loaded
         and one.name not in there
-        and (one.initiator or restarted)
+        and (one.initiator or knocks)
     )
 
 
@@ -72,6 +82,7 @@ class Patience:
 
     def __init__(self) -> None:
         self._mark: object = None
+        self._changed: Optional[float] = None  # when the mark did, as far as anybody saw that
         self._next: dict[str, float] = {}  # connection -> when to start it again
         self._pause: dict[str, float] = {}
         self._begun: dict[str, float] = {}
@@ -79,6 +90,7 @@ class Patience:
     def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
         """Take in a look at charon."""
         if mark != self._mark:
+            self._changed = None if self._mark is None else now
             self._mark, self._next, self._pause = mark, {}, {}
         signs = owner.present(connections, filter(_is_sign, observed.ike_sas))
         waiting = owner.present(connections, observed.ike_sas) - signs
@@ -86,6 +98,10 @@ class Patience:
         for name in (*signs, *(one for one in waiting if now - self._begun.get(one, now) > LASTS)):
             self._next.pop(name, None)
             self._pause.pop(name, None)
+
+    def changed(self, now: float) -> Optional[float]:
+        """Return for how many seconds the mark is what it is; None where nobody saw it change."""
+        return None if self._changed is None else now - self._changed
 
     def ripe(self, names: Iterable[str], now: float) -> tuple[str, ...]:
         """Return those that are to be started again by now."""

@@ -158,7 +158,7 @@ class Start:
         return found.names
 
     def _due(self, look: Look, now: float) -> tuple[str, ...]:
-        return self.patience.ripe(repair.due(look), now)
+        return self.patience.ripe(repair.due(look, self.patience.changed(now)), now)
 
     def _free(self, look: Look, now: float) -> tuple[str, ...]:
         free = {one.name for one in holdfile.free(look.connections)}
@@ -166,9 +166,10 @@ class Start:
 
 
 def _mark() -> tuple[object, ...]:
-    """Return what differs once a configuration, a decision of an operator or charon is another one."""
+    """Return what differs once configuration, certificates, an operator's decision or charon are others."""
     here = paths.here
-    return tuple(map(_stamp, (here.record, here.conf, here.hold, here.command, here.charon_pid)))
+    files = (here.record, here.conf, here.secrets, here.hold, here.command, here.charon_pid)
+    return tuple(map(_stamp, (*files, here.ipsec_d / "certs", here.ipsec_d / "cacerts")))
 
 
 def _stamp(path: Path) -> Optional[tuple[int, int]]:
