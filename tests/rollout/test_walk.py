@@ -40,6 +40,7 @@ def test_hosts_go_up_to_require_as_far_as_it_is_proven(fleet):
         assert step.seen(one, other, "esp") > 0
 
 
+@pytest.mark.whole  # over a live fleet without require: scenarios; by a real kernel: functional
 def test_ciphers_change(fleet):
     """The edit that matters of the three: the new one preferred, and used, the old one accepted."""
     with fleet.step("ciphers change") as step:
