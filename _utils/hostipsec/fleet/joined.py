@@ -21,6 +21,7 @@ from .hostnames import few
 STATES = ("up", "down", "ends disagree", "held", "maintenance", "one-way", "duplicate", "not answering")
 _WORSE = ("one-way", "duplicate")  # of those that are up at both ends, the worse first
 _LEAST = {"ends disagree": "critical", "not answering": "warning"}  # severities that neither end can know
+_SAYS = "says: "  # before the reason that one end gives
 _NO_SITE = "no site"
 ALL = 8  # lines of trouble in full; what is more is told in groups, so that the rest is on the screen yet
 SCREEN = 30  # lines of groups, and of what has none
@@ -212,7 +213,10 @@ def anybody(row: Joined) -> str:
     def nameless(text: str) -> str:
         return NUMBERS.sub("", text).replace(row.one, "host").replace(row.other, "host")
 
-    said = [(nameless(who), nameless(what)) for who, what in row.said]
+    said = [
+        ("", nameless(what[len(_SAYS) :])) if what.startswith(_SAYS) else (nameless(who), nameless(what))
+        for who, what in row.said
+    ]
     return _sentence(tuple(dict.fromkeys(said)))
 
 
@@ -335,15 +339,21 @@ def _why(state: str, both: tuple[End, End]) -> Said:
     if state == "up" and all(end.ok for end in both):
         return ()
     if state == "down":
-        return tuple(dict.fromkeys(_without_host(end) for end in both))
+        return _apart(both)
     if state == "held":
         return _holding(both)
     return tuple((end.host, str(end)) for end in sorted(both, key=lambda end: end.answered))
 
 
-def _without_host(end: End) -> tuple[str, str]:
-    """Return why it is down, which most say of both; whose address is missing has to be said."""
-    return (end.host, str(end)) if end.state == ADDRESSLESS else ("", end.reason or end.state)
+def _apart(both: tuple[End, End]) -> Said:
+    """Return why it is down: once where both ends say the same, else by which of them says it."""
+    said = {end.reason or end.state for end in both}
+    if len(said) == 1 and ADDRESSLESS not in {end.state for end in both}:
+        return (("", said.pop()),)
+    return tuple(
+        (end.host, str(end) if end.state == ADDRESSLESS else f"{_SAYS}{end.reason or end.state}")
+        for end in both
+    )
 
 
 def _holding(both: tuple[End, End]) -> Said:
