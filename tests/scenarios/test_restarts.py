@@ -94,6 +94,24 @@ def test_a_responder_that_is_configured_late_is_met(mesh):
     responder.run(["systemctl", "start", "hostipsec-keeper"])
 
 
+def test_what_is_typed_at_a_shell_is_answered_with_what_to_type(mesh):
+    """`ipsec restart` takes charon out of its unit: systemd does not know of it, and starts none at need."""
+    host = mesh.lab.host(INITIATOR)
+
+    def said():
+        return host.run(["ipsec-global", "status"], check=False).stdout
+
+    host.run(["ipsec", "restart"])
+    wait_for(
+        lambda: "outside of strongswan-starter, as after 'ipsec restart'; type: " in said(), said, BACK, 1
+    )
+    host.run(["ipsec", "stop"])
+    wait_for(lambda: "strongswan-starter is stopped, as after 'ipsec stop'; type: " in said(), said, BACK, 1)
+    host.run(["systemctl", "start", "strongswan-starter"])
+    wait_for(lambda: once(mesh), "the pair", BACK, 1)
+    assert "type: " not in said()
+
+
 def connecting(host) -> bool:
     """Whether a host waits for the first answer of the other end."""
     command = ["sh", "-c", "ipsec statusall | grep -q 'cp[13]001_v[46].*CONNECTING'"]

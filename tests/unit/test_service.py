@@ -71,3 +71,55 @@ def test_a_charon_that_has_become_another_user_is_the_one_of_the_pid_file(proces
 @pytest.mark.skipif(os.getuid() != 0, reason="looks at processes of this machine")
 def test_this_machine_can_be_asked(monkeypatch):
     assert os.getpid() not in service.pids("charon", "starter")
+
+
+# At a shell ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unit(processes):
+    """Return a host with systemd and the unit, on which charon is process 8."""
+    here = processes.here
+    here.systemd.mkdir(parents=True)
+    here.unit_directories[-1].mkdir(parents=True)
+    (here.unit_directories[-1] / "strongswan-starter.service").write_text("")
+    here.charon_pid.parent.mkdir(parents=True, exist_ok=True)
+    here.charon_pid.write_text("8\n")
+    processes.add(8, "charon")
+    return here
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "0::/system.slice/strongswan-starter.service\n",
+        "12:cpu:/\n1:name=systemd:/machine.slice/x.scope/system.slice/strongswan-starter.service\n0::/\n",
+        "0::/system.slice/strongswan.service\n",
+        None,  # gone meanwhile
+    ],
+)
+def test_a_charon_in_its_unit_is_where_it_should_be(unit, groups):
+    if groups is not None:
+        (unit.proc / "8/cgroup").write_text(groups)
+    assert service.astray() == ""
+
+
+def test_a_charon_that_somebody_started_at_a_shell_is_told_with_what_to_type(unit):
+    """`ipsec restart` takes it out of its unit: systemd starts a second one, or none."""
+    (unit.proc / "8/cgroup").write_text("0::/user.slice/user-0.slice/session-3.scope\n")
+    assert service.astray() == (
+        "charon runs outside of strongswan-starter, as after 'ipsec restart'; type: ipsec stop; "
+        "systemctl start strongswan-starter (tunnels end, and are back within seconds)"
+    )
+
+
+@pytest.mark.parametrize("lacks", ["systemd", "unit", "charon"])
+def test_where_there_is_no_unit_or_no_charon_nothing_is_said(unit, lacks):
+    (unit.proc / "8/cgroup").write_text("0::/user.slice\n")
+    if lacks == "systemd":
+        unit.systemd.rmdir()
+    elif lacks == "unit":
+        (unit.unit_directories[-1] / "strongswan-starter.service").unlink()
+    else:
+        unit.charon_pid.write_text("99\n")
+    assert service.astray() == ""

@@ -20,11 +20,15 @@ from .look import Look
 
 
 def watched(look: Look) -> Look:
-    """Return a look that tells of the keeper as well, which brings connections back: for whoever shows it."""
+    """Return a look that tells of the keeper as well, which brings connections back, and of charon's unit.
+
+    It is for whoever shows the host.
+    """
     if not look.connections:
         return look
-    dead = service.lacking(paths.KEEPER_UNIT, paths.CALL_DEADLINE) or heartbeat.missing()
-    return look._replace(dead=(dead,) if dead else ())
+    keeper = service.lacking(paths.KEEPER_UNIT, paths.CALL_DEADLINE) or heartbeat.missing()
+    stopped = "" if look.charon else service.stopped(paths.CALL_DEADLINE)
+    return look._replace(dead=tuple(filter(None, (keeper, stopped or service.astray()))))
 
 
 def by_record(known: record.Found, meant: Optional[Meant] = None) -> Look:

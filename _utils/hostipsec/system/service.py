@@ -111,6 +111,35 @@ def lacking(name: str, timeout: float) -> str:
     return "" if state == "active" else f"{name} does not run ({state}); see: journalctl -u {name}"
 
 
+def stopped(timeout: float) -> str:
+    """Say that strongSwan's unit is not active, and how to start it; empty where it is, or there is none."""
+    name = unit()
+    if not name or not lacking(name, timeout):
+        return ""
+    return f"{name} is stopped, as after 'ipsec stop'; type: systemctl start {name}"
+
+
+def astray() -> str:
+    """Say that charon does not run in its unit, so that systemd does not know of it; empty where it does.
+
+    So it is after ``ipsec start`` or ``ipsec restart`` at a shell: a second charon is started beside it, or
+    none where the host is to start one, and the processes end with whoever typed that.
+    """
+    name = unit()
+    if not name or _program(_noted()) != str(paths.here.starter.with_name(CHARON)):
+        return ""
+    try:
+        groups = (paths.here.proc / _noted() / "cgroup").read_text()
+    except (OSError, ValueError):
+        return ""
+    if any(f"/{one}.service" in groups for one in paths.STRONGSWAN_UNITS):
+        return ""
+    return f"charon runs outside of {name}, as after 'ipsec restart'; {_BACK.format(name=name)}"
+
+
+_BACK = "type: ipsec stop; systemctl start {name} (tunnels end, and are back within seconds)"
+
+
 def start(timeout: float) -> None:
     """Start the service without waiting for it. Raises HostIPsecError where that is not possible."""
     _act("start", timeout)
