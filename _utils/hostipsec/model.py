@@ -32,11 +32,17 @@ class Host(NamedTuple):
     maintenance: bool = False
     lost: tuple[Problem, ...] = ()  # why it has no address: of what was looked up for it, nothing can be used
     clear: bool = False  # in maintenance its peers of stage require let packets go in the clear
+    name: str = ""  # in connections, where the pillar gives it one
 
     @property
     def short(self) -> str:
         """Return the name up to the first dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def called(self) -> str:
+        """Return its name in connections: it follows from the host alone, whoever joins or leaves."""
+        return self.name or self.short
 
     def address(self, family: str) -> Optional[Address]:
         """Return the address of a family (``v4`` or ``v6``), or None."""

@@ -112,10 +112,11 @@ def test_a_site_leaves_and_comes_back_by_rollback(fleet):
 
 @pytest.mark.whole
 def test_a_peer_that_gets_another_name_stays_in_require(fleet):
-    """A host joins that is in no rule, and the peer's short name is no name of one host any more."""
+    """The pillar gives it one of its own; a host of the same short name joins, which pairs with nobody."""
     joins = {"cp2001.esams.example": {"site": "nowhere", "ipv4": "10.20.0.99"}}
+    renamed = {B: {**fleet.pillar["ipsec"]["hosts"][B], "name": B}}
     with fleet.step("a peer gets another name") as step:
-        fleet.edit(hosts={**fleet.pillar["ipsec"]["hosts"], **joins})
+        fleet.edit(hosts={**fleet.pillar["ipsec"]["hosts"], **joins, **renamed})
         lines = fleet.run("rollout")
         step.traffic.wait_flows()
     assert lines[-1] == "2 hosts changed, every connection as it should be"

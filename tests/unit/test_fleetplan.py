@@ -125,13 +125,14 @@ def test_a_restart_is_said_beforehand_with_its_reason(data):
     assert set(planned(data).as_dict()["restart"]) == {*RUNNING}
 
 
-def test_a_short_name_that_is_another_host_s_now(data):
-    """Two hosts named cp3002; when one goes, the other gets the short name: its connections are renamed."""
+def test_a_name_that_is_another_host_s_now(data):
+    """Two hosts named cp3002; one goes, and the pillar gives the other its name: connections are renamed."""
     twin = "cp3002.eqsin.example"
-    data["hosts"][twin] = {**data["hosts"][CP3002], "ipv4": "10.132.0.1", "ipv6": "2001:db8:9::1"}
+    other = {"name": twin, "ipv4": "10.132.0.1", "ipv6": "2001:db8:9::1"}
+    data["hosts"][twin] = {**data["hosts"][CP3002], **other}
     data["expect"] = []
     both = rendered(pillar.read(data))
-    del data["hosts"][CP3002]
+    del data["hosts"][CP3002], data["hosts"][twin]["name"]
     fleet = pillar.read(data)
     plan = fleetplan.join(fleet, answers(both, fleet))
     renamed = {(row.one, row.other) for row in plan.of(fleetplan.RENAMED)}

@@ -7,7 +7,18 @@ import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generated_fleets import HOSTS, MANY, NAMES, RULES, SITES, STAGES, deciding, everywhere, fleet_of
+from test_generated_fleets import (
+    HOSTS,
+    MANY,
+    NAMES,
+    RULES,
+    SITES,
+    STAGES,
+    called,
+    deciding,
+    everywhere,
+    fleet_of,
+)
 
 from edits import NOTHING, Texts, answer, rendered, value_of
 from hostipsec.fleet import fleetplan, planwords
@@ -49,8 +60,17 @@ def add_host(data, number, name, labels, *_):
             **more,
             **addresses(9, name, number),
             "maintenance": maintenance,
+            **called(name),
         },
     )
+
+
+def rename_host(data, number, *_):
+    """Give a host another name in connections, or the one that it had."""
+    name = chosen(data, number)
+    host, other = data["hosts"][name], {"name": f"{name}-new"}
+    own = called(name) if host.pop("name", None) == other["name"] else other
+    host.update(own)
 
 
 def remove_host(data, number, *_):
@@ -118,7 +138,16 @@ def change_nothing(data, *_):
 
 
 KINDS = (
-    *(add_host, remove_host, move_host, give_address, drop_address, toggle_maintenance, rename_site),
+    *(
+        add_host,
+        remove_host,
+        move_host,
+        give_address,
+        drop_address,
+        toggle_maintenance,
+        rename_site,
+        rename_host,
+    ),
     *(add_rule, remove_rule, change_stage, change_stage, reorder_rules, change_settings, change_settings),
     change_nothing,
 )

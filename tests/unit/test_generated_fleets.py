@@ -54,7 +54,7 @@ def fleet_of(drawn: list, rules: list, first: str) -> dict:
         addresses = {"ipv4": f"10.0.0.{index}", "ipv6": f"2001:db8::{index:x}"}
         chosen = addresses if both else {first: addresses[first]}
         labels = {"site": site, "cluster": cluster, **({"rack": rack} if rack else {})}
-        hosts[name] = {**labels, **chosen, **({"maintenance": True} if maintenance else {})}
+        hosts[name] = {**labels, **chosen, **({"maintenance": True} if maintenance else {}), **called(name)}
     plain = [
         {
             "name": f"rule{index}",
@@ -68,6 +68,12 @@ def fleet_of(drawn: list, rules: list, first: str) -> dict:
     ]
     fits = deciding(plain, hosts)
     return {"hosts": hosts, "rules": fits or [{"name": "all", "between": everywhere(), "and": everywhere()}]}
+
+
+def called(name: str) -> dict:
+    """Return what its connections are called: hosts of two domains have the short name of a third."""
+    short, _, domain = name.partition(".")
+    return {"": {}, "a.example": {"name": name}, "b.example": {"name": f"{short}B_v4"}}[domain]
 
 
 def deciding(rules: list, hosts: dict) -> list:
@@ -148,6 +154,31 @@ def test_any_fleet_is_a_mesh_that_both_ends_agree_on(data, seed):
         (min(local, item.peer), max(local, item.peer)) for local in mesh for item in mesh[local]
     }
     assert len({texts_of_all(fleet, connections, local) for local, connections in mesh.items()}) == 1
+
+
+@MANY
+@given(PILLARS, HOSTS, st.integers(0, 10**6))
+def test_a_host_that_joins_or_leaves_never_renames_the_connections_of_others(data, joins, leaves):
+    def named(data):
+        fleet = pillar.read({**data, "rules": deciding(data["rules"], data["hosts"]) or data["rules"]})
+        return {
+            (host.id, one.peer, one.family): one.name
+            for host in fleet.hosts
+            for one in topology.connections(fleet, host.id)
+        }
+
+    (id_, labels), addresses = joins, {"ipv4": "10.9.9.9", "ipv6": "2001:db8:9::9"}
+    joined = fleet_of([(id_, labels)], [], "ipv4")["hosts"][id_]
+    before = named(data)
+    after = named({**data, "hosts": {id_: {**joined, **addresses}, **data["hosts"]}})
+    assert before.items() <= after.items()
+    gone = sorted(data["hosts"])[leaves % len(data["hosts"])]
+    fewer = {**data, "hosts": {key: host for key, host in data["hosts"].items() if key != gone}}
+    try:
+        after = named(fewer)
+    except PillarError:  # nobody is left whom a rule fits
+        return
+    assert after.items() <= before.items()
 
 
 def check_host(data: dict, local: str, connections: tuple) -> None:

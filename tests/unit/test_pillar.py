@@ -467,7 +467,8 @@ def test_sysctls_with_words_and_lists_are_taken():
 
 def test_subjects_that_two_hosts_would_share_are_an_error():
     data = fleets.example()
-    data["hosts"]["cp1001.codfw.example"] = {"site": "codfw", "cluster": "text", "ipv4": "10.192.0.9"}
+    twin = {"site": "codfw", "cluster": "text", "ipv4": "10.192.0.9", "name": "cp1001-codfw"}
+    data["hosts"]["cp1001.codfw.example"] = twin
     data["expect"] = []
     data["certificates"] = {"source": "puppet", "subject": "CN={short}"}
     with pytest.raises(PillarError) as caught:

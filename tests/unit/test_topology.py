@@ -22,19 +22,67 @@ def test_production_of_2018_has_1049_pairs_and_2098_connections():
     assert max(per_host.values()) == 70
 
 
-def test_short_names_that_clash_are_written_in_full():
+def twins(x=None, y=None, **more):
+    """Return a pillar with two hosts ``b1``, and what they are to be called in connections."""
     data = {
         "hosts": {
             "a1.x.example": {"ipv4": "10.0.0.1"},
-            "b1.x.example": {"ipv4": "10.0.0.2"},
-            "b1.y.example": {"ipv4": "10.0.0.3"},
+            "b1.x.example": {"ipv4": "10.0.0.2", **({"name": x} if x else {})},
+            "b1.y.example": {"ipv4": "10.0.0.3", **({"name": y} if y else {})},
+            **more,
         },
         "rules": [
             {"name": "r", "between": {"id": "a1.x.example"}, "and": {"id": ["b1.x.example", "b1.y.example"]}}
         ],
     }
-    names = [item.name for item in topology.connections(pillar.read(data), "a1.x.example")]
-    assert names == ["b1.x.example_v4", "b1.y.example_v4"]
+    return [item.name for item in topology.connections(pillar.read(data), "a1.x.example")]
+
+
+def test_short_names_that_clash_are_an_error_that_says_what_settles_it():
+    """They were written in full, and so a host that joined renamed the connections of another one."""
+    with pytest.raises(PillarError) as caught:
+        twins()
+    here, there = caught.value.problems
+    assert here.path == "ipsec:hosts:b1.x.example:name"
+    assert here.found == "found 'b1' as what its connections are called, as those of b1.y.example are"
+    assert "'name: b1.x.example': at the host that joins, or, where they have been here" in here.allowed
+    assert there.path == "ipsec:hosts:b1.y.example:name"
+
+
+def test_a_fleet_of_before_says_the_whole_ids_and_no_connection_is_renamed():
+    assert twins("b1.x.example", "b1.y.example") == ["b1.x.example_v4", "b1.y.example_v4"]
+
+
+def test_the_host_that_joins_gets_a_name_and_the_one_that_is_there_keeps_its_own():
+    assert twins(y="b1y") == ["b1_v4", "b1y_v4"]
+
+
+@pytest.mark.parametrize("name", ["b1", "a1", "b1_v4.x"])
+def test_a_name_that_the_pillar_gives_can_clash_too(name):
+    other = {"b1_v4.x": {"ipv4": "10.0.0.4", "name": "b1_v4.x"}}
+    with pytest.raises(PillarError, match="as what its connections are called"):
+        twins("b1" if name == "b1_v4.x" else name, name, **other)
+
+
+@pytest.mark.parametrize("name", ["", "b 1", "-b", "b1\n", "b{1}", 1, 1.5, True, None, ["b1"], "x" * 254])
+def test_a_name_is_one_that_all_files_take(name):
+    data = fleets.star(1)
+    data["hosts"]["hub.core.example"]["name"] = name
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    (problem,) = caught.value.problems
+    assert problem.path == "ipsec:hosts:hub.core.example:name"
+    assert "letters, digits" in problem.allowed
+
+
+def test_a_host_and_one_whose_name_ends_like_a_family_are_two():
+    """``a_v4_v4`` is the connection with ``a_v4``, and none of ``a``."""
+    data = fleets.star(3)
+    names = ("a_v4", "a", "a_v4_v6")
+    for name, host in zip(names, [*data["hosts"].values()][:3]):
+        host["name"] = name
+    found = [one.name for one in topology.connections(pillar.read(data), "hub.core.example")]
+    assert found == sorted({f"{name}_{family}" for name in names for family in ("v4", "v6")})
 
 
 def test_the_first_rule_that_matches_gives_the_stage():
@@ -217,7 +265,7 @@ def test_a_step_of_a_roll_out_limits_the_stage(wanted, limit, before, stage):
 @pytest.mark.parametrize(
     "other",
     [
-        {"name": "edge0001.edge.example_v4"},  # a host of the same short name joined
+        {"name": "edge0001.edge.example_v4"},  # the pillar gives it a name
         {"right": ip_address("10.192.0.99")},
         {"left": ip_address("10.64.0.99")},
         {"peer": "old.edge.example", "name": "old_v4"},
@@ -233,13 +281,13 @@ def test_a_pair_in_require_stays_there_whatever_else_is_edited(other):
     assert (found["edge0001_v4"], found["edge0001_v6"]) == ("require", "passive")
 
 
-def test_a_host_that_joins_and_changes_a_peers_name_takes_no_pair_down():
+def test_a_peer_that_gets_another_name_takes_no_pair_down():
     """By the pillar, as a roll-out has it: what the host has on record, and its first step after the edit."""
     star = required()
     had = Record(membership.read(star, HUB).connections)
     recorded = record.parse(record.render(had))
     assert {one.name for one in recorded.guarded} > {"edge0001_v4", "edge0001_v6"}
-    star["hosts"]["edge0001.elsewhere.example"] = {"site": "nowhere", "ipv4": "10.192.0.98"}
+    star["hosts"][EDGE]["name"] = EDGE
     renamed = membership.read(star, HUB).limited("passive", recorded.guarded)
     stages = {one.name: one.stage for one in renamed.connections if one.peer == EDGE}
     assert stages == {f"{EDGE}_v4": "require", f"{EDGE}_v6": "require"}

@@ -11,7 +11,7 @@ from typing import Optional
 from .. import unicast
 from ..errors import PillarError, Problem
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
-from ..strongswan.kinds import shown, word
+from ..strongswan.kinds import shown, unquoted, word
 from . import expected, settings, topology
 from .found import SOURCES, Found
 from .reader import Reader
@@ -19,11 +19,12 @@ from .reader import Reader
 TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses")
+HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name")
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
 EXPECT_KEYS = ("host", "pairs_with", "peers")
 _MISSPELT = HOST_KEYS[:3]  # what a label of such a name is taken for; one may well be called 'address'
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
+_NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
 Resolved = Mapping[str, Found]
@@ -104,6 +105,7 @@ def _hosts(reader: Reader, value: object, used: Collection[str], resolved: Resol
     hosts = tuple(_host(reader, name, entries[name], used, resolved.get(name)) for name in sorted(entries))
     hosts = _lost_to_others(hosts, {name for name, found in resolved.items() if found.addresses})
     reader.problems += _same_addresses(hosts)
+    reader.problems += _same_names(hosts)
     return hosts
 
 
@@ -137,7 +139,17 @@ def _host(
         rests,
         tuple(Problem(path, *wrong) for wrong in found.wrong),
         clear,
+        _name(reader, entry, path),
     )
+
+
+def _name(reader: Reader, entry: Mapping[str, object], path: str) -> str:
+    """Return what a host is called in connections where the pillar says so; empty where it does not."""
+    name = entry.get("name", "")
+    if "name" in entry and not (isinstance(name, str) and _ID.match(name)):
+        reader.wrong(f"{path}:name", f"found {shown(name)}", f"{_NAMED}{unquoted(True, name)}")
+        return ""
+    return str(name)
 
 
 def _maintenance(reader: Reader, value: object, path: str) -> tuple[bool, bool]:
@@ -220,6 +232,22 @@ def _same_addresses(hosts: Sequence[Host]) -> Iterator[Problem]:
             if other != host.id:
                 path = f"ipsec:hosts:{host.id}:ipv{address.version}"
                 yield Problem(path, f"found {address}, which {other} has too", "an address of its own")
+
+
+def _same_names(hosts: Sequence[Host]) -> Iterator[Problem]:
+    """Find hosts whose connections would have one name; a full one would change with who joins and leaves."""
+    owners: dict[str, list[str]] = {}
+    for host in hosts:
+        owners.setdefault(host.called, []).append(host.id)
+    for name, ids in owners.items():
+        for one in ids if len(ids) > 1 else ():
+            others = topology.few([other for other in ids if other != one])
+            yield Problem(
+                f"ipsec:hosts:{one}:name",
+                f"found {name!r} as what its connections are called, as those of {others} are",
+                f"a name of its own, as 'name: {one}': at the host that joins, or, where they have been here "
+                "together, at each of them; so no connection gets another name",
+            )
 
 
 def _same_subjects(fleet: Fleet) -> Iterator[Problem]:

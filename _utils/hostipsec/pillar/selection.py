@@ -29,7 +29,7 @@ def select(
     peer: Optional[object] = None,
     family: Optional[object] = None,
 ) -> Selection:
-    """Return what is meant by a shell pattern for minion ids (or short names) and a family.
+    """Return what is meant by a shell pattern for minion ids (or short names, or `name`) and a family.
 
     ``resting`` are the connections that there would be if no host were in maintenance. Raises
     :class:`~hostipsec.errors.HostIPsecError` where the pattern fits no host, or the family is none.
@@ -73,7 +73,7 @@ def _known(family: Optional[object]) -> None:
 
 
 def _fits(host: Host, pattern: str) -> bool:
-    return fnmatchcase(host.id, pattern) or fnmatchcase(host.short, pattern)
+    return any(fnmatchcase(name, pattern) for name in (host.id, host.short, host.called))
 
 
 def _why(member: Membership, host: Host) -> str:

@@ -6,7 +6,6 @@ both ends derive their connection from the same two :class:`~hostipsec.model.Hos
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
@@ -112,9 +111,8 @@ def is_initiator(local: str, peer: str) -> bool:
 
 
 def names(fleet: Fleet) -> Mapping[str, str]:
-    """Return the name of each host in connections: short where unique in the fleet, else full."""
-    shorts = Counter(host.short for host in fleet.hosts)
-    return {host.id: host.short if shorts[host.short] == 1 else host.id for host in fleet.hosts}
+    """Return the name of each host in connections."""
+    return {host.id: host.called for host in fleet.hosts}
 
 
 def named(fleet: Fleet) -> Mapping[str, frozenset[str]]:
