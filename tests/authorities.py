@@ -50,8 +50,8 @@ class Issued:
 
 
 def name(text: str) -> x509.Name:
-    """Return the name of ``CN=cp1.example, O=Fleet``, its parts in this order."""
-    parts = (part.strip().partition("=") for part in text.split(","))
+    """Return the name of ``CN=cp1.example, O=Fleet``, its parts in this order; an empty one of no text."""
+    parts = (part.strip().partition("=") for part in text.split(",") if part)
     return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, _, value in parts])
 
 
@@ -88,7 +88,7 @@ def _certificate(
     digest: hashes.HashAlgorithm | None = None,
     **signing: Any,
 ) -> Issued:
-    subject_name = named or name(subject)
+    subject_name = name(subject) if named is None else named
     key = key or KEYS[kind]()
     signer = issuer.key if issuer else key
     builder = (

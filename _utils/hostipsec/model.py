@@ -33,6 +33,7 @@ class Host(NamedTuple):
     lost: tuple[Problem, ...] = ()  # why it has no address: of what was looked up for it, nothing can be used
     clear: bool = False  # in maintenance its peers of stage require let packets go in the clear
     name: str = ""  # in connections, where the pillar gives it one
+    subject: str = ""  # its identity, where it is not by the template of all hosts
 
     @property
     def short(self) -> str:

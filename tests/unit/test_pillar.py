@@ -142,7 +142,6 @@ CASES = [
             ("O=a,{id}", "'{id}'"),
             ("CN={id},", "''"),
             ("CN={id}, =x", "'=x' is no"),
-            ("@{id}", "a distinguished name"),
             ("{id}", "a distinguished name"),
             ("/CN={id}/x", "'x'"),
         )

@@ -45,6 +45,16 @@ class CertificateFacts:
         """Say whether charon takes the certificate for one of this identity."""
         return names.confirms(self.parts, identity) if self.parts else self.subject == identity
 
+    def names(self, identity: str) -> bool:
+        """Say the same of an identity that is a name (``@host.example``) or an address.
+
+        charon compares it with the alternative names (x509_cert.c, has_subject); what stands for many names
+        there, as ``*.example``, is one of its own to it.
+        """
+        kind = "dns" if identity.startswith("@") else "ip"
+        wanted = GeneralName(kind, identity.lstrip("@").lower())
+        return any(wanted == one._replace(value=str(one).lower()) for one in self.alternatives)
+
     @property
     def self_signed(self) -> bool:
         """Say whether the certificate is verified by its own key."""

@@ -118,6 +118,8 @@ def _equal(one: Part, other: Part) -> bool:
 
 def prints_otherwise(identity: str, printed: str) -> bool:
     """Say whether what charon prints is surely not this identity: what is not plain it prints otherwise."""
+    if identity.startswith("@"):
+        return printed != identity[1:]
     try:
         name = parse(identity)
     except ValueError:

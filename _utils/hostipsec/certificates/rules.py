@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Optional
 
+from ..strongswan import identity
 from . import chains, names
 from .facts import SECRETS_KEYWORDS, CertificateFacts, CrlFacts, Facts, KeyFacts, when
 
@@ -130,6 +131,26 @@ def _judge_validity(facts: Facts, certificate: CertificateFacts, now: datetime) 
 
 
 def _judge_subject(facts: Facts, expected: str) -> Iterator[Finding]:
+    if identity.kind(expected) in (identity.NAME, identity.ADDRESS):
+        yield from _judge_alternatives(facts, expected)
+    else:
+        yield from _judge_name(facts, expected)
+
+
+def _judge_alternatives(facts: Facts, expected: str) -> Iterator[Finding]:
+    if facts.certificate is None or facts.certificate.names(expected):
+        return
+    names_there = ", ".join(map(str, facts.certificate.alternatives))
+    there = f"the names {names_there}" if names_there else "no alternative name"
+    yield _error(
+        "wrong-subject",
+        found=f"certificate {facts.certificate_path} has {there}",
+        expected=f"'{expected}' among its alternative names, by which peers know this host",
+        action="issue a certificate with that name (subjectAltName), or set 'subject' in the pillar",
+    )
+
+
+def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
     try:
         wanted = names.parse(expected)
     except ValueError as error:
@@ -148,7 +169,8 @@ def _judge_subject(facts: Facts, expected: str) -> Iterator[Finding]:
         "wrong-subject",
         found=f"certificate {facts.certificate_path} has the subject '{names.render(found)}'",
         expected=f"'{names.render(wanted)}', by which peers know this host{differ}",
-        action="issue a certificate with that subject, or set ipsec:certificates:subject for the fleet",
+        action="issue a certificate with that subject, or set ipsec:certificates:subject for the fleet, "
+        "'subject' for a host",
     )
 
 

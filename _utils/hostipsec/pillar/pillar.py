@@ -12,14 +12,14 @@ from .. import unicast
 from ..errors import PillarError, Problem
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
 from ..strongswan.kinds import shown, unquoted, word
-from . import expected, settings, topology
+from . import expected, identity, settings, topology
 from .found import SOURCES, Found
 from .reader import Reader
 
 TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name")
+HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject")
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
 EXPECT_KEYS = ("host", "pairs_with", "peers")
 _MISSPELT = HOST_KEYS[:3]  # what a label of such a name is taken for; one may well be called 'address'
@@ -40,7 +40,7 @@ def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
     reader = Reader()
     fleet = _fleet(reader, data, resolved or {})
     unmet = [] if reader.problems else [*topology.problems(fleet), *expected.problems(fleet)]
-    problems = reader.problems or [*_same_subjects(fleet), *_causes(unmet)]
+    problems = reader.problems or [*identity.problems(fleet), *_causes(unmet)]
     if problems:
         raise PillarError(problems)
     return fleet
@@ -140,6 +140,7 @@ def _host(
         tuple(Problem(path, *wrong) for wrong in found.wrong),
         clear,
         _name(reader, entry, path),
+        identity.of_host(reader, entry.get("subject"), f"{path}:subject"),
     )
 
 
@@ -247,18 +248,6 @@ def _same_names(hosts: Sequence[Host]) -> Iterator[Problem]:
                 f"found {name!r} as what its connections are called, as those of {others} are",
                 f"a name of its own, as 'name: {one}': at the host that joins, or, where they have been here "
                 "together, at each of them; so no connection gets another name",
-            )
-
-
-def _same_subjects(fleet: Fleet) -> Iterator[Problem]:
-    owners: dict[str, str] = {}
-    for host in fleet.hosts:
-        subject = topology.subject(fleet, host)
-        other = owners.setdefault(subject, host.id)
-        if other != host.id:
-            found = f"gives {subject!r} to {other} and {host.id}"
-            yield Problem(
-                "ipsec:certificates:subject", found, "a subject of its own for each host, as 'CN={id}'"
             )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Optional, TypeVar
 
 from ..errors import Problem, nearest
 from ..model import Certificates, Settings
-from ..strongswan import catalog, defaults, options, ranges, rdn, sections, strength
-from ..strongswan.kinds import is_safe, shown
-from . import metrics, system
+from ..strongswan import catalog, defaults, options, ranges, sections, strength
+from ..strongswan.kinds import shown
+from . import identity, metrics, system
 from .reader import Reader
 
 KEYS = (
@@ -36,7 +35,6 @@ EXISTING = ("keep", "replace")
 WARN_DAYS_RANGE = (1, 3650)
 MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 T = TypeVar("T")
-_TEMPLATE_FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 def read(reader: Reader, top: Mapping[str, object]) -> Settings:
@@ -112,7 +110,7 @@ def _certificates(reader: Reader, value: object) -> Certificates:
         return _NO_CERTIFICATES
     source = reader.one_of(entry.get("source", "puppet"), f"{path}:source", tuple(CERTIFICATE_KEYS))
     reader.mapping(entry, path, CERTIFICATE_KEYS[source])
-    subject = _subject(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
+    subject = identity.of_fleet(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
     low, high = WARN_DAYS_RANGE
     allowed = f"a whole number of days from {low} to {high}"
     days = reader.count(entry.get("warn_days", defaults.WARN_DAYS), f"{path}:warn_days", low, high, allowed)
@@ -135,33 +133,11 @@ def _certificates(reader: Reader, value: object) -> Certificates:
     )
 
 
-def _subject(reader: Reader, value: object, path: str) -> str:
-    subject = _template(reader, value, path)
-    if not subject:
-        return subject
-    if not ("=" in subject and _TEMPLATE_FIELD.search(subject)):
-        reader.wrong(path, f"found {subject!r}", "a distinguished name that differs by host, as 'CN={id}'")
-    elif wrong := rdn.unknown(subject):
-        found = f"found {shown(subject)}, of which {shown(wrong[0])} is no attribute with a value"
-        reader.wrong(path, found, rdn.ALLOWED)
-    return subject
-
-
 def _file(reader: Reader, value: object, path: str) -> str:
-    name = _template(reader, value, path)
+    name = identity.template(reader, value, path)
     if name and not name.startswith("/"):
         reader.wrong(path, f"found {name!r}", "an absolute path; {id} and {short} are filled in")
     return name
-
-
-def _template(reader: Reader, value: object, path: str) -> str:
-    if not isinstance(value, str) or not is_safe(_TEMPLATE_FIELD.sub("x", value)):
-        reader.wrong(path, f"found {shown(value)}", "a text without quotes; {id} and {short} are filled in")
-        return ""
-    for name in _TEMPLATE_FIELD.findall(value):
-        if name not in ("id", "short"):
-            reader.wrong(path, f"found {{{name}}}", "{id} and {short}")
-    return value
 
 
 def _sysctls(reader: Reader, entry: Mapping[str, object]) -> dict[str, str]:

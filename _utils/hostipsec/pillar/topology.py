@@ -13,6 +13,7 @@ from typing import Optional
 from .. import plane
 from ..errors import Problem, nearest
 from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule, Selector
+from ..strongswan import identity
 
 Pairs = dict[tuple[str, str], Rule]
 _FEW = 5  # names of hosts that a sentence has
@@ -128,8 +129,14 @@ def named(fleet: Fleet) -> Mapping[str, frozenset[str]]:
 
 
 def subject(fleet: Fleet, host: Host) -> str:
-    """Return the subject of a host's certificate, its IKE identity."""
-    return fill(fleet.settings.certificates.subject, host.id)
+    """Return the IKE identity of a host, which its certificate confirms, as strongSwan writes it."""
+    return identity.written(filled(fleet, host))
+
+
+def filled(fleet: Fleet, host: Host) -> str:
+    """Return the same as the pillar writes it: the subject at the host, or that of all hosts."""
+    addresses = {f"ip{family}": str(host.address(family) or "") for family in FAMILIES}
+    return host.subject or fill(fleet.settings.certificates.subject, host.id, **addresses)
 
 
 def fill(template: str, minion_id: str, **more: str) -> str:
