@@ -16,7 +16,7 @@ LINES = (
     {""},
 )
 BESIDE = {("programs", "apply"), ("fleet", "health")}  # on one line, the first knows the second
-ENTRIES = {"guard", "keeper"}  # by the names that units of the release before have
+ENTRIES = {"check", "guard", "keeper"}  # what is typed; the names that units of the release before have
 LINE = {name: number for number, line in enumerate(LINES) for name in line}
 
 

@@ -1,0 +1,93 @@
+"""The files of a pillar as one, as Salt merges them: mappings recursively, of all else the last counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import Problem
+from . import lines, rendered
+from .lines import TOP, Finding, Place, Source
+
+_PLAIN = (["yaml"], ["json"])  # what stands behind `#!`, and needs no Jinja
+_JINJA = (["jinja", "yaml"], ["jinja", "json"])
+_ELSEWHERE = "salt-run ipsec.check, which has Salt render it"
+
+
+def read(file: str, text: str, loader: Any = None) -> Source:
+    """Return what one file says; ``loader`` is Jinja's, for what the file imports."""
+    renderers = _renderers(text)
+    if renderers not in (*_PLAIN, *_JINJA):
+        return unread(file, 1, f"found renderer '#!{'|'.join(renderers)}', which only Salt has", _ELSEWHERE)
+    if renderers in _PLAIN:
+        return _checked(lines.read(text, file), file)
+    try:
+        plain = rendered.render(text, loader)
+    except rendered.JinjaError as error:
+        return unread(file, error.line, f"Jinja: {error}", "a file that Jinja renders")
+    return _checked(lines.read(plain.text, file, plain.origin), file)
+
+
+def _renderers(text: str) -> list[str]:
+    first = text.partition("\n")[0].strip()
+    return [one.strip() for one in first[2:].split("|")] if first.startswith("#!") else _JINJA[0]
+
+
+def unread(file: str, line: int, found: str, allowed: str) -> Source:
+    """Return what is left of a file that cannot be read."""
+    return Source(None, {}, (Finding(Problem(TOP, found, allowed), Place(file, line)),))
+
+
+def _checked(source: Source, file: str) -> Source:
+    if source.errors or source.data is None:
+        return source
+    if not isinstance(source.data, Mapping):
+        return unread(file, 1, "found no mapping", f"key '{TOP}' with the fleet below it")
+    others = [key for key in ("include", "exclude") if key in source.data]
+    odd = (Problem(key, "is not followed here", "each file of it on the command line") for key in others)
+    return source._replace(warnings=tuple(lines.placed(one, source.places) for one in odd))
+
+
+def merge(sources: Iterable[Source]) -> Source:
+    """Return all files as one; it is odd where a file says another thing than one before it."""
+    data: dict[Any, Any] = {}
+    places: dict[str, Place] = {}
+    errors: list[Finding] = []
+    warnings: list[Finding] = []
+    for source in sources:
+        below = source.data if isinstance(source.data, Mapping) else {}
+        errors += source.errors
+        warnings += [*source.warnings, *_replaced(data, below, "", places, source.places)]
+        data = _merged(data, below)
+        places.update(source.places)
+    return Source(data, places, tuple(errors), tuple(warnings))
+
+
+def _merged(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
+    result = dict(under)
+    for key, value in over.items():
+        beneath = result.get(key)
+        if isinstance(beneath, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(beneath, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _replaced(
+    under: Mapping[Any, Any],
+    over: Mapping[Any, Any],
+    path: str,
+    before: Mapping[str, Place],
+    now: Mapping[str, Place],
+) -> Iterator[Finding]:
+    """Yield what a later file takes away from one before: only of that which is ours."""
+    for key in over:
+        here = f"{path}:{key}" if path else str(key)
+        if key not in under or here.partition(":")[0] != TOP or under[key] == over[key]:
+            continue
+        if isinstance(under[key], Mapping) and isinstance(over[key], Mapping):
+            yield from _replaced(under[key], over[key], here, before, now)
+        else:
+            found = f"found it at {before.get(here, Place('another file'))} as well, which does not count"
+            yield Finding(Problem(here, found, "each key in one file"), now.get(here, Place("")))

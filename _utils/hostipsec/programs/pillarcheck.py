@@ -1,0 +1,81 @@
+"""The command line of ``python3 -m hostipsec.check``: a pillar checked by its files, without Salt or a host.
+
+For whoever edits the pillar, and for a hook of the repository that it is in. Needs PyYAML and Jinja2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+import jinja2
+
+from ..fleet import checked
+from ..fleet.checked import Checked
+from ..pillar import merged
+from ..pillar.lines import Source
+
+EPILOG = """\
+Files are merged as Salt merges the SLS files of a pillar, in the order of the command line: mappings
+recursively, and of all else the last one counts. Jinja is rendered where it asks for nothing of Salt's own
+(grains, salt, pillar). A file of another renderer, as #!py, is an error: salt-run ipsec.check looks at what
+Salt makes of it.
+
+exit status:
+  0  the pillar can be applied; there may be warnings
+  2  there are errors, or a file cannot be read
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="python3 -m hostipsec.check",
+        description="Check a pillar by its files: every error and warning with its line, and which hosts "
+        "pair up. Changes nothing, asks no host.",
+        epilog=EPILOG,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=110),
+    )
+    found.add_argument("files", nargs="+", metavar="FILE", help="an SLS file of the pillar")
+    found.add_argument("--json", action="store_true", help="print errors, warnings and pairs as JSON")
+    return found
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Check the files that the command line names; return the exit status."""
+    given = parser().parse_args(argv)
+    found = read(given.files)
+    _tell(json.dumps(found.as_dict(), indent=2) if given.json else "\n".join(found.lines))
+    return found.status
+
+
+def read(files: Sequence[str]) -> Checked:
+    """Return what the files say together."""
+    return checked.source(merged.merge(map(_read, files)))
+
+
+def _read(file: str) -> Source:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        return merged.unread(file, 0, f"cannot be opened: {error.strerror}", "a file")
+    except UnicodeError as error:
+        return merged.unread(file, 0, f"is no UTF-8: {error}", "a file in UTF-8")
+    # Salt imports from the root of the pillar: that is where the file is, or where the command is given
+    roots = [str(Path(file).resolve().parent), str(Path.cwd())]
+    return merged.read(file, text, jinja2.FileSystemLoader(roots))
+
+
+def _tell(text: str) -> None:
+    """Print, whatever the terminal can write, and where nobody reads any more."""
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
