@@ -118,6 +118,7 @@ PURE = (
     "strongswan.sequence",
     "strongswan.shared",
     "strongswan.strength",
+    "strongswan.swanctl",
     "system.platforms",
     "system.sysctlconf",
     "unicast",

@@ -38,15 +38,16 @@ def ipsec_secrets(value: Configuration) -> str:
 
 def strongswan_conf(value: Configuration) -> str:
     """Return the file for /etc/strongswan.d: our sections, over the packages' own."""
-    return f"{HEADER}\n{_tree(value.strongswan, '')}"
+    return f"{HEADER}\n{tree(value.strongswan)}"
 
 
-def _tree(tree: Mapping[str, object], indent: str) -> str:
+def tree(sections: Mapping[str, object], indent: str = "") -> str:
+    """Return sections in one another, as strongswan.conf and swanctl.conf have them."""
     lines = []
-    for key in sorted(tree):
-        value = tree[key]
+    for key in sorted(sections):
+        value = sections[key]
         if isinstance(value, Mapping):
-            lines.append(f"{indent}{key} {{\n{_tree(value, indent + '    ')}{indent}}}\n")
+            lines.append(f"{indent}{key} {{\n{tree(value, indent + '    ')}{indent}}}\n")
         else:
             lines.append(f"{indent}{key} = {_plain(str(value))}\n")
     return "".join(lines)
