@@ -126,16 +126,26 @@ class Settings(NamedTuple):
     metrics: Metrics = Metrics()
 
 
+class Part(NamedTuple):
+    """Whose part of the pillar it is, and what the master warns of, which had the whole."""
+
+    of: str  # minion id
+    warnings: tuple[str, ...] = ()
+
+
 class Fleet(NamedTuple):
-    """The whole pillar, checked."""
+    """The whole pillar, checked; or as much of it as one host is given."""
 
     hosts: tuple[Host, ...]
     rules: tuple[Rule, ...]
     expectations: tuple[Expectation, ...]
     settings: Settings
+    part: Optional[Part] = None
 
     def host(self, minion_id: str) -> Optional[Host]:
-        """Return the host of that id, or None."""
+        """Return the host of that id, or None; of a part no other than whose it is."""
+        if self.part and self.part.of != minion_id:
+            return None
         return next((host for host in self.hosts if host.id == minion_id), None)
 
 

@@ -10,7 +10,7 @@ from .addresses import PlannedHost, render_hosts_file
 from .paths import LAB, REPO
 from .process import run
 
-SERVED = ("_modules", "_states", "_utils", "_output", "_runners", "_beacons")  # and states/ipsec
+SERVED = ("_modules", "_states", "_utils", "_output", "_runners", "_beacons", "_pillar")  # and states/ipsec
 SOURCE = "/srv/ipsec"
 SALT_ROOT, PILLAR_ROOT = "/srv/salt", "/srv/pillar"
 ATTRIBUTES = ("--xattrs", "--xattrs-include=*", "--numeric-owner")  # an overlay marks directories by them

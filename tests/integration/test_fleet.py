@@ -59,6 +59,7 @@ def test_a_minion_sees_the_served_parts_and_nothing_else(salted):
             "_output",
             "_runners",
             "_beacons",
+            "_pillar",
             "ipsec",
         }
         assert [name for name in files if name.endswith((".md", ".yaml", ".example"))] == []

@@ -16,7 +16,7 @@ from conftest import HUB, ROOT, readme, write_pillar
 
 import homes
 
-PARTS = {"_modules", "_states", "_utils", "_output", "_runners", "_beacons", "ipsec"}
+PARTS = {"_modules", "_states", "_utils", "_output", "_runners", "_beacons", "_pillar", "ipsec"}
 
 
 def repository(directory: Path) -> str:

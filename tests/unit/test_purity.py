@@ -89,6 +89,7 @@ PURE = (
     "pillar.membership",
     "pillar.merged",
     "pillar.metrics",
+    "pillar.parts",
     "pillar.pillar",
     "pillar.reader",
     "pillar.rendered",

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..model import Connection, Fleet
-from . import addresses, membership, pillar, topology
+from . import addresses, membership, parts, pillar, topology
 
 
 def fleet(data: object, mine: Callable[..., object], masters: Collection[str] = ()) -> Fleet:
-    """Return the fleet of the pillar below ``ipsec``.
+    """Return the fleet of the pillar below ``ipsec``; of the part of a host, as much as that has.
 
     ``mine``     Salt's ``mine.get``
     ``masters``  addresses of the Salt master, as far as they are known here
 
     Raises :class:`~hostipsec.errors.PillarError` with every problem found.
     """
+    if isinstance(data, Mapping) and parts.KEY in data:
+        return parts.read(data)
     wanted = pillar.unaddressed(data)
     found = addresses.resolve(wanted, lambda hosts: addresses.mined(mine, hosts), masters)
     return pillar.read(data, found)

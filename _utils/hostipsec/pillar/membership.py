@@ -82,6 +82,8 @@ class Membership:
     @property
     def shadowed(self) -> tuple[str, ...]:
         """Say where a rule of an earlier stage decides though a later one fits, see topology.shadowed."""
+        if self.fleet.part:
+            return self.fleet.part.warnings
         return topology.shadowed(self.fleet, self.host)
 
     @property

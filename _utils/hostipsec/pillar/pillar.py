@@ -10,7 +10,7 @@ from typing import Optional
 
 from .. import unicast
 from ..errors import PillarError, Problem
-from ..model import STAGES, START, Address, Expectation, Fleet, Host, Rule, Selector
+from ..model import STAGES, START, Address, Expectation, Fleet, Host, Part, Rule, Selector
 from ..strongswan.kinds import shown, unquoted, word
 from . import expected, identity, settings, topology
 from .found import SOURCES, Found
@@ -30,16 +30,17 @@ _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 Resolved = Mapping[str, Found]
 
 
-def read(data: object, resolved: Optional[Resolved] = None) -> Fleet:
+def read(data: object, resolved: Optional[Resolved] = None, part: Optional[Part] = None) -> Fleet:
     """Return the fleet that the pillar below ``ipsec`` describes.
 
     ``data`` is what stands below the key; ``resolved`` is what was found of the hosts that
     :func:`unaddressed` names. Where that cannot be used, the host is ``lost``, and no other.
+    Of the ``part`` of a host nothing is asked that only the whole can answer.
     Raises :class:`~hostipsec.errors.PillarError` with every problem found.
     """
     reader = Reader()
-    fleet = _fleet(reader, data, resolved or {})
-    unmet = [] if reader.problems else [*topology.problems(fleet), *expected.problems(fleet)]
+    fleet = _fleet(reader, data, resolved or {}, part)
+    unmet = [] if reader.problems or part else [*topology.problems(fleet), *expected.problems(fleet)]
     problems = reader.problems or [*identity.problems(fleet), *_causes(unmet)]
     if problems:
         raise PillarError(problems)
@@ -77,16 +78,16 @@ def _sources(reader: Reader, entry: object, default: tuple[str, ...], path: str)
     return tuple(dict.fromkeys(str(name) for name in names))
 
 
-def _fleet(reader: Reader, data: object, resolved: Resolved) -> Fleet:
+def _fleet(reader: Reader, data: object, resolved: Resolved, part: Optional[Part] = None) -> Fleet:
     if not data and not isinstance(data, Mapping):
         reader.wrong("ipsec", f"found {shown(data)}", "a mapping with 'hosts' and 'rules'")
         data = {}
     top = reader.mapping(data, "ipsec", TOP_KEYS)
     _sources(reader, top, (), "ipsec")
-    rules = _rules(reader, top.get("rules"))
+    rules = () if part and not top.get("rules") else _rules(reader, top.get("rules"))
     hosts = _hosts(reader, top.get("hosts"), _labels_of(rules), resolved)
     expectations = _expectations(reader, top.get("expect"), {host.id for host in hosts} - {""})
-    return Fleet(hosts, rules, expectations, settings.read(reader, top))
+    return Fleet(hosts, rules, expectations, settings.read(reader, top), part)
 
 
 def _causes(problems: Sequence[Problem]) -> Sequence[Problem]:

@@ -95,6 +95,17 @@ def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
     return {pair: rule for pair, rule in sorted(found.items()) if rule.stage != "off"}
 
 
+def fitting(fleet: Fleet) -> Mapping[tuple[str, str], Sequence[Rule]]:
+    """Return ``{(id, id): rules}`` for all pairs that rules fit, by id; the first of the rules decides."""
+    found: dict[tuple[str, str], list[Rule]] = {}
+    for rule in fleet.rules:
+        for one, other in _rule_pairs(rule, fleet.hosts):
+            rules = found.setdefault((min(one.id, other.id), max(one.id, other.id)), [])
+            if not rules or rules[-1] is not rule:
+                rules.append(rule)
+    return dict(sorted(found.items(), key=lambda item: item[0]))
+
+
 def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Host, Rule], ...]:
     """Return the peers of one host with the rule that makes each one, sorted by id."""
     if host.maintenance and not maintenance:

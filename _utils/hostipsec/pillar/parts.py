@@ -1,0 +1,152 @@
+"""The part of the fleet's pillar that one host is given: itself, its peers, and what holds for all.
+
+A part is a pillar again, so that a host reads it as it reads the whole. Of the fleet's hosts it has those
+that rules pair it with, and in place of their labels the name of the rule that decides; of such a rule it has
+all but whom it fits. What has to hold of the whole was checked there; key ``part`` says what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import HostIPsecError, PillarError, Problem
+from ..model import Address, Fleet, Host, Part
+from ..strongswan.kinds import word
+from . import digest, pillar, topology
+from .found import Found
+
+KEY = "part"
+_OF_ALL = ("hosts", "rules", "expect", "addresses")  # what a part has not, or otherwise
+_WHOM = ("name", "between", "and", "same", "different")  # what a rule of a part has otherwise
+_SHOWN = "site"  # the label that hosts show of each other
+_RULE = "rule"  # the label that stands for all others
+_MOST = 20  # errors that are told to each host
+_DAMAGED = "a part as the master's ext_pillar gives it; no other pillar has anything below 'ipsec'"
+Partners = Mapping[str, Sequence[tuple[str, int]]]  # minion id -> others, and the number of the rule
+
+
+# At the master -------------------------------------------------------------------------------
+
+
+class Whole:
+    """The pillar of a fleet, put in order once, so that the part of a host takes what that part is long."""
+
+    def __init__(self, data: Mapping[str, Any], fleet: Fleet) -> None:
+        """Take what stands below ``ipsec``, and what that means."""
+        self.data, self.fleet = data, fleet
+        self._hosts = {host.id: host for host in fleet.hosts}
+        self._entries = {word(name): entry or {} for name, entry in data["hosts"].items()}
+        self._peers, self._several = _partners(fleet)
+        self._settings = {key: value for key, value in data.items() if key not in _OF_ALL}
+
+    def part(self, minion_id: str) -> dict[str, Any]:
+        """Return the part of a host, below ``ipsec``; nothing for a host that the fleet does not have."""
+        host = self._hosts.get(minion_id)
+        if host is None:
+            return {}
+        deciding = dict(self._peers.get(minion_id, ()))
+        numbers = sorted({*deciding.values()})
+        names = {number: self.fleet.rules[number].name for number in numbers}
+        members = [(host, ""), *((self._hosts[peer], names[rule]) for peer, rule in deciding.items())]
+        return _sealed(
+            minion_id,
+            {
+                **self._settings,
+                "hosts": {one.id: self._entry(one, rule) for one, rule in members},
+                "rules": [self._rule(number, minion_id) for number in numbers],
+            },
+            warnings=self._warnings(host),
+            lost={
+                one.id: [[each.found, each.allowed] for each in one.lost] for one, _ in members if one.lost
+            },
+        )
+
+    def _entry(self, host: Host, rule: str) -> dict[str, Any]:
+        """Return what the part says of a host: its labels but one are the master's alone."""
+        said = self._entries[host.id]
+        kept = (*pillar.HOST_KEYS, _SHOWN)
+        entry = {key: said[key] for key in kept if key in said and key != "addresses"}
+        looked_up = {} if {*pillar.ADDRESS_KEYS} & {*entry} else _addresses(host)
+        return {**entry, **looked_up, **({_RULE: rule} if rule else {})}
+
+    def _rule(self, number: int, minion_id: str) -> dict[str, Any]:
+        name, said = self.fleet.rules[number].name, self.data["rules"][number]
+        sides = {"name": name, "between": {"id": minion_id}, "and": {_RULE: name}}
+        return {**sides, **{key: value for key, value in said.items() if key not in _WHOM}}
+
+    def _warnings(self, host: Host) -> list[str]:
+        others = (self._hosts[other] for other, _ in self._several.get(host.id, ()))
+        return [*topology.shadowed(self.fleet._replace(hosts=(*others,)), host)]
+
+
+def _partners(fleet: Fleet) -> tuple[Partners, Partners]:
+    """Return by host whom the first rule pairs it with, and for whom there are further rules; by id."""
+    number = {rule.name: index for index, rule in enumerate(fleet.rules)}
+    peers: dict[str, list[tuple[str, int]]] = {}
+    several: dict[str, list[tuple[str, int]]] = {}
+    for (one, other), rules in topology.fitting(fleet).items():
+        first = number[rules[0].name]
+        for host, partner in ((one, other), (other, one)):
+            if rules[0].stage != "off":
+                peers.setdefault(host, []).append((partner, first))
+            if len(rules) > 1:
+                several.setdefault(host, []).append((partner, first))
+    return peers, several
+
+
+def _addresses(host: Host) -> dict[str, str]:
+    found: dict[str, Address | None] = {"ipv4": host.ipv4, "ipv6": host.ipv6}
+    return {key: str(address) for key, address in found.items() if address is not None}
+
+
+def refused(error: HostIPsecError, minion_id: str) -> dict[str, Any]:
+    """Return, in place of a part, why there is none: a host that reads it changes nothing."""
+    problems = (
+        error.problems if isinstance(error, PillarError) else (Problem("ipsec", str(error), "to be asked"),)
+    )
+    told = [[*problem] for problem in problems[:_MOST]]
+    if len(problems) > _MOST:
+        told.append(["ipsec", f"{len(problems) - _MOST} errors more", "see salt-run ipsec.plan"])
+    return _sealed(minion_id, {}, errors=told)
+
+
+def _sealed(minion_id: str, rest: Mapping[str, object], **said: object) -> dict[str, Any]:
+    """Return a part with a mark of all that it says: what another pillar adds to it is noticed."""
+    part = {"of": minion_id, **{key: value for key, value in said.items() if value}}
+    plain = _plain({**rest, KEY: part})
+    plain[KEY]["mark"] = digest.of(plain)
+    return plain
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {word(key): digest.plain(value) for key, value in data.items()}
+
+
+# At a host -----------------------------------------------------------------------------------
+
+
+def read(data: Mapping[str, Any]) -> Fleet:
+    """Return the fleet as a host's part has it. Raises PillarError with every problem found."""
+    plain = _plain(data)
+    said = _unsealed(plain)
+    if errors := [Problem(*map(str, one)) for one in said.get("errors", ())]:
+        raise PillarError(errors)
+    found = {
+        host: Found(wrong=tuple((str(a), str(b)) for a, b in lost))
+        for host, lost in said.get("lost", {}).items()
+    }
+    rest = {key: value for key, value in plain.items() if key != KEY}
+    return pillar.read(rest, found, Part(said["of"], (*map(str, said.get("warnings", ())),)))
+
+
+def _unsealed(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    part = data[KEY]
+    if not isinstance(part, dict) or not isinstance(part.get("of"), str):
+        raise PillarError([Problem(f"ipsec:{KEY}", "found something else", _DAMAGED)])
+    mark = part.pop("mark", "")
+    if mark != digest.of(data):
+        raise PillarError(
+            [Problem(f"ipsec:{KEY}", "found a part that is not as the master gave it", _DAMAGED)]
+        )
+    return part

@@ -1,0 +1,173 @@
+"""The part of a host: whatever a host takes from the pillar follows from it as from the whole."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from test_generated_fleets import FULL, MANY, PILLARS, masked
+
+import fleets
+from hostipsec.apply import hostplan
+from hostipsec.errors import HostIPsecError, PillarError
+from hostipsec.pillar import addressed, membership, parts, pillar, topology
+from hostipsec.pillar.found import Found
+from hostipsec.store.record import Place
+from hostipsec.strongswan import sections
+
+HUB, SPOKE = "cp1001.eqiad.example", "cp3001.esams.example"
+STAGES = ("passive", "start", "require")
+
+
+def no_mine(*_):
+    raise AssertionError("the mine was asked")
+
+
+def part_of(data, host, resolved=None):
+    """Return the part of a host as it comes out of Salt: through bytes, in containers of its own."""
+    found = parts.Whole(data, pillar.read(data, resolved)).part(host)
+    return masked(json.loads(json.dumps(found)))
+
+
+def of_part(data, host, resolved=None):
+    return addressed.member(part_of(data, host, resolved), host, no_mine)
+
+
+def said(member: membership.Membership, before=()) -> dict:
+    """Return all that a host takes from the pillar."""
+    return {
+        "connections": member.connections,
+        "barred": member.barred,
+        "resting": member.resting,
+        "place": Place(member.site, member.host.id, member.sites),
+        "settings": member.fleet.settings,
+        "meant": sections.meant(member.fleet.settings),
+        "warnings": (member.lost, member.shadowed, member.lonely),
+        "subject": member.subject,
+        "host": member.host._replace(labels={}),
+        "absent": hostplan.absent(member),
+        "limited": [member.limited(stage, before) for stage in STAGES],
+    }
+
+
+def comparable(found: dict) -> dict:
+    limited = [(one.connections, one.barred) for one in found["limited"]]
+    return {**found, "limited": limited}
+
+
+def same(data, resolved=None, before=()) -> None:
+    fleet = pillar.read(data, resolved)
+    for host in fleet.hosts:
+        if host.lost:
+            with pytest.raises(PillarError) as whole:
+                membership.of(fleet, host.id)
+            with pytest.raises(PillarError) as part:
+                of_part(data, host.id, resolved)
+            assert str(part.value) == str(whole.value)
+            continue
+        there = of_part(data, host.id, resolved)
+        assert comparable(said(there, before)) == comparable(said(membership.of(fleet, host.id), before))
+        assert {one.id for one in there.fleet.hosts} <= {host.id, *others(fleet, host)}
+
+
+def others(fleet, host):
+    deciding = ((one.id, topology.rule_for(fleet, host, one)) for one in fleet.hosts)
+    return {one for one, rule in deciding if rule and rule.stage != "off"}
+
+
+@MANY
+@given(PILLARS)
+def test_any_host_takes_the_same_from_its_part_as_from_the_whole(data):
+    """Also in a roll-out that has come to any stage, over what the pillar gave before that."""
+    same(data)
+
+
+@pytest.mark.parametrize(
+    "data", [fleets.example(), fleets.production_2018(), FULL], ids=["example", "2018", "full"]
+)
+def test_real_fleets_give_the_same(data):
+    same(data)
+
+
+def looked_up(data, host, *addresses, wrong=()):
+    """Return the pillar without a host's addresses, and what was found of it elsewhere."""
+    labels = {key: value for key, value in data["hosts"][host].items() if key not in ("ipv4", "ipv6")}
+    bare = {**data, "addresses": "mine", "hosts": {**data["hosts"], host: labels}}
+    return bare, {host: Found(tuple(map(ip_address, addresses)), tuple(wrong))}
+
+
+def test_addresses_that_the_master_looked_up_are_in_the_part():
+    data, found = looked_up(fleets.example(), HUB, "10.64.0.11", "2001:db8:1::11")
+    same(data, found)
+    assert of_part(data, SPOKE, found).connections == membership.read(fleets.example(), SPOKE).connections
+
+
+def test_a_peer_whose_address_is_not_known_keeps_the_one_that_it_had():
+    data, found = looked_up(fleets.example(), HUB, wrong=[("the Salt mine: found none", "one")])
+    same(data, found)
+    before = membership.read(fleets.example(), SPOKE)
+    part = part_of(data, SPOKE, found)
+    after = addressed.member(part, SPOKE, no_mine, before=lambda: before.guarded)
+    assert after.connections == before.connections
+    assert [line for line in after.lost if HUB in line and "the Salt mine: found none" in line]
+
+
+def test_a_part_says_nothing_of_hosts_that_are_no_peers_nor_of_labels():
+    data = fleets.example()
+    for host in data["hosts"]:
+        text = json.dumps(part_of(data, host))
+        peers = {*membership.read(data, host).peers, host}
+        assert not [other for other in data["hosts"] if other not in peers and other in text]
+        assert "cluster" not in text
+        assert "expect" not in text
+
+
+def test_a_host_without_peers_is_told_so():
+    data = fleets.example()
+    data["hosts"]["alone.eqiad.example"] = {"site": "nowhere", "ipv4": "10.9.9.9"}
+    assert "no rule pairs it" in of_part(data, "alone.eqiad.example").lonely
+    assert parts.Whole(data, pillar.read(data)).part("stranger.example") == {}
+
+
+def test_the_part_of_another_host_is_refused():
+    with pytest.raises(HostIPsecError, match=f"{SPOKE} is not there"):
+        addressed.member(part_of(fleets.example(), HUB), SPOKE, no_mine)
+
+
+EDITS = {
+    "another pillar's host": lambda part: part["hosts"].update({"x.example": {"ipv4": "10.9.9.9"}}),
+    "another address": lambda part: part["hosts"][HUB].update(ipv4="10.9.9.9"),
+    "a peer less": lambda part: part["hosts"].pop(HUB),
+    "another pillar's key": lambda part: part.update(mtu=1400),
+    "no mark": lambda part: part["part"].pop("mark"),
+    "nothing in it": lambda part: part.update(part=None),
+    "a word in it": lambda part: part.update(part="x"),
+    "no host": lambda part: part["part"].pop("of"),
+    "only itself": lambda part: [part.pop(key) for key in [*part] if key != "part"],
+}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_a_part_that_is_not_as_the_master_gave_it_is_refused(kind):
+    part = json.loads(json.dumps(parts.Whole(fleets.example(), pillar.read(fleets.example())).part(SPOKE)))
+    EDITS[kind](part)
+    with pytest.raises(PillarError, match=r"ipsec:part: .*as the master's ext_pillar gives it"):
+        addressed.member(part, SPOKE, no_mine)
+
+
+def test_a_part_is_no_pillar_for_whoever_has_the_whole():
+    """A release before refuses it so, too: with a sentence, and changes nothing."""
+    with pytest.raises(PillarError, match="unknown key 'part'"):
+        pillar.read(part_of(fleets.example(), SPOKE))
+
+
+def test_why_there_is_no_part_is_told_to_the_host():
+    problems = PillarError(pillar.Problem(f"ipsec:hosts:h{number}", "found x", "y") for number in range(30))
+    with pytest.raises(PillarError) as told:
+        addressed.member(masked(parts.refused(problems, SPOKE)), SPOKE, no_mine)
+    assert "ipsec:hosts:h0: found x; allowed: y" in str(told.value)
+    assert "10 errors more" in str(told.value)
+    with pytest.raises(PillarError, match="the mine is gone"):
+        addressed.member(parts.refused(HostIPsecError("the mine is gone"), SPOKE), SPOKE, no_mine)
