@@ -93,6 +93,7 @@ PURE = (
     "pillar.pillar",
     "pillar.reader",
     "pillar.rendered",
+    "pillar.schema",
     "pillar.selection",
     "pillar.settings",
     "pillar.system",

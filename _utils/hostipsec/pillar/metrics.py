@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..model import Metrics
 from ..strongswan.kinds import shown
+from . import schema
 from .reader import Reader
 
 DIRECTORY = (
@@ -20,7 +21,6 @@ DIRECTORY = (
 )
 LISTEN = "ADDRESS:PORT as 0.0.0.0:9815 or [::]:9815, the port from 1024 to 65535"
 SEND = "HOST:PORT as graphite.example:2003 or [2001:db8::1]:2003, the port from 1 to 65535"
-KEYS = ("textfile", "http", "graphite", "clear_text")
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}){1,20}\Z")
 _UNSEEN = re.compile(r"/(home|root|tmp|var/tmp|dev|proc|run|sys)(/|\Z)")  # isolated, or no place for a file
 _PORT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):([1-9][0-9]{0,4})\Z")
@@ -75,7 +75,7 @@ def _endpoint(text: str, lowest: int) -> Endpoint:
 def read(reader: Reader, value: object) -> Metrics:
     """Return what stands below ``ipsec:metrics``."""
     path = "ipsec:metrics"
-    entry = {} if value is None else reader.mapping(value, path, KEYS)
+    entry = {} if value is None else reader.mapping(value, path, schema.below("metrics"))
 
     def text(key: str, parse: Callable[[str], object], allowed: str) -> str:
         found = entry.get(key)

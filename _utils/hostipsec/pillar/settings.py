@@ -9,31 +9,13 @@ from ..errors import Problem, nearest
 from ..model import Certificates, Settings
 from ..strongswan import catalog, defaults, options, ranges, sections, strength
 from ..strongswan.kinds import shown
-from . import identity, metrics, system
+from . import identity, metrics, schema, system
 from .reader import Reader
 
-KEYS = (
-    "certificates",
-    "connection",
-    "weak",
-    "setup",
-    "charon",
-    "sysctl",
-    "packages",
-    "vici",
-    "mtu",
-    "existing",
-    "metrics",
-)
-CERTIFICATE_KEYS = {
-    "puppet": ("source", "ssldir", "subject", "warn_days"),
-    "files": ("source", "certificate", "key", "ca", "crl", "subject", "warn_days"),
-}
+KEYS = tuple(key for key in schema.below() if key not in ("hosts", "rules", "expect", "addresses"))
+CERTIFICATE_KEYS = {source: schema.below("certificates", source) for source in schema.CERTIFICATES}
 _OF_FILES = ("certificate", "key", "ca", "crl")
 _NO_CERTIFICATES = Certificates("files", "", "", "", "")
-EXISTING = ("keep", "replace")
-WARN_DAYS_RANGE = (1, 3650)
-MTU_RANGE = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 T = TypeVar("T")
 
 
@@ -59,7 +41,7 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
 
 
 def _existing(reader: Reader, value: object) -> str:
-    return "" if value is None else reader.one_of(value, "ipsec:existing", EXISTING)
+    return "" if value is None else reader.one_of(value, "ipsec:existing", schema.EXISTING)
 
 
 def _kept(reader: Reader, result: tuple[T, list[Problem]]) -> T:
@@ -111,7 +93,7 @@ def _certificates(reader: Reader, value: object) -> Certificates:
     source = reader.one_of(entry.get("source", "puppet"), f"{path}:source", tuple(CERTIFICATE_KEYS))
     reader.mapping(entry, path, CERTIFICATE_KEYS[source])
     subject = identity.of_fleet(reader, entry.get("subject", "CN={id}"), f"{path}:subject")
-    low, high = WARN_DAYS_RANGE
+    low, high = schema.WARN_DAYS
     allowed = f"a whole number of days from {low} to {high}"
     days = reader.count(entry.get("warn_days", defaults.WARN_DAYS), f"{path}:warn_days", low, high, allowed)
     days = defaults.WARN_DAYS if days is None else days
@@ -161,6 +143,6 @@ def _packages(reader: Reader, value: object) -> tuple[str, ...]:
 
 
 def _mtu(reader: Reader, value: object) -> Optional[int]:
-    low, high = MTU_RANGE
+    low, high = schema.MTU
     allowed = f"a whole number from {low} to {high} (bytes)"
     return None if value is None else reader.count(value, "ipsec:mtu", low, high, allowed)

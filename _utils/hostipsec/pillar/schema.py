@@ -1,0 +1,173 @@
+"""The keys of the pillar, one line each: what the reader knows, docs/pillar.md and the JSON Schema. Pure.
+
+``tests/pillar_reference.py`` writes those two anew. What a JSON Schema can say of a value is never narrower
+than the reader, and mostly wider: that alone checks what values mean together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..model import STAGES, START
+from ..strongswan import defaults
+
+MAINTENANCE = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
+SOURCES = ("mine", "dns")
+CERTIFICATES = PUPPET, FILES = ("puppet", "files")
+EXISTING = ("keep", "replace")
+MTU = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
+WARN_DAYS = (1, 3650)
+PEERS = (0, 10**6)
+
+
+class Type(NamedTuple):
+    """What a value is: in words, and as JSON Schema."""
+
+    says: str
+    json: Mapping[str, Any]
+
+
+class Key(NamedTuple):
+    """One key: ``hosts:*:ipv4`` is that of every host, ``rules:*:stage`` that of every rule."""
+
+    path: str
+    type: Type
+    says: str  # a sentence
+    example: str  # a value of it, in YAML
+    default: str = ""
+    of: str = ""  # of certificates: the source that has it; empty: all
+
+    @property
+    def name(self) -> str:
+        """Return the key itself."""
+        return self.path.rpartition(":")[2]
+
+    @property
+    def above(self) -> str:
+        """Return what it stands below; empty for a key of ``ipsec`` itself."""
+        return self.path.rpartition(":")[0]
+
+
+def _one_of(words: tuple[str, ...], *also: object) -> Type:
+    return Type(", ".join(words), {"enum": [*words, *also]})
+
+
+def _whole(low: int, high: int, unit: str = "") -> Type:
+    said = f"a whole number from {low} to {high}{unit}"
+    return Type(said, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def _or_null(kind: Type) -> Type:
+    return kind._replace(json={"anyOf": [kind.json, {"type": "null"}]})
+
+
+def _mapping(says: str, *also: str) -> Type:
+    return Type(says, {"type": ["object", *also]})
+
+
+_NUMBER_OR_TEXT = ["string", "number"]
+_LABEL = {"type": _NUMBER_OR_TEXT}
+BOOLEAN = Type("true or false", {"type": "boolean"})
+ADDRESS = Type("a unicast address", {"type": "string"})
+TEXT = Type("a text", {"type": "string"})
+_TEXT = Type("a text", {"type": ["string", "null"]})
+PATH = Type("an absolute path", {"type": "string", "pattern": "^/"})
+TEMPLATE = Type("an absolute path; `{id}` and `{short}` are filled in", {"type": "string", "pattern": "^/"})
+LABELS = Type(
+    "labels and their values, each a value or a list",
+    {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"anyOf": [_LABEL, {"type": "array", "items": _LABEL, "minItems": 1}]},
+    },
+)
+NAMES = Type(
+    "names of labels, one or a list",
+    {"anyOf": [_LABEL, {"type": "array", "items": _LABEL}, {"type": "null"}]},
+)
+LOOKED_UP = Type(
+    f"{' or '.join(SOURCES)}, or a list of them",
+    {"anyOf": [{"enum": [*SOURCES]}, {"type": "array", "items": {"enum": [*SOURCES]}, "minItems": 1}]},
+)
+PACKAGES = Type("a list of names", {"type": ["array", "null"], "items": {"type": "string"}})
+WEAK = Type(
+    "a word, or a list of them",
+    {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
+)
+HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
+
+KEYS = (
+    Key("hosts", _mapping("a mapping by minion id"), "The hosts of the fleet.", ""),
+    Key("rules", Type("a list", {"type": "array", "minItems": 1}), "Which hosts pair up, and how.", ""),
+    Key("expect", Type("a list", {"type": ["array", "null"]}), "What must be true of the result.", ""),
+    Key("addresses", LOOKED_UP, "Who is asked for the addresses of hosts that have none here.", "mine"),
+    Key(
+        "certificates", _mapping("a mapping", "null"), "By what hosts prove who they are.", "{source: puppet}"
+    ),
+    Key("connection", _mapping("a mapping", "null"), "Options of all connections.", "{lifetime: 2h}"),
+    Key("weak", WEAK, "What is broken by its age, and taken all the same.", "[modp1024]", "none"),
+    Key("setup", _mapping("a mapping", "null"), "`config setup` of ipsec.conf.", "{charondebug: {ike: 2}}"),
+    Key("charon", _mapping("a mapping", "null"), "Keys of strongswan.conf.", "{retransmit_tries: 10}"),
+    Key("sysctl", _mapping("a mapping", "null"), "Over docs/sysctls.md.", "{net.core.xfrm_acq_expires: 10}"),
+    Key("packages", PACKAGES, "What is installed beside strongSwan's own.", "[tcpdump]", "none"),
+    Key("vici", BOOLEAN, "Whether Salt's Python gets strongSwan's library.", "false", "true"),
+    Key("mtu", _or_null(_whole(*MTU, " (bytes)")), "Locked for the routes to all peers.", "1450"),
+    Key("existing", _one_of(EXISTING, None), "What becomes of a strongSwan that was there before.", "keep"),
+    Key("metrics", _mapping("a mapping", "null"), "Where metrics go.", "{http: '[::]:9815'}", "nowhere"),
+    # a host
+    Key("hosts:*:ipv4", ADDRESS, "The IPv4 address that peers use.", "192.0.2.11"),
+    Key("hosts:*:ipv6", ADDRESS, "The IPv6 address that peers use.", "'2001:db8::11'"),
+    Key(
+        "hosts:*:maintenance",
+        _one_of((MAINTENANCE,), True, False)._replace(says=f"true, false, or {MAINTENANCE}"),
+        "Takes the host out of every peer.",
+        "true",
+        "false",
+    ),
+    Key("hosts:*:addresses", LOOKED_UP, "Who is asked, of a host without an address.", "[mine, dns]"),
+    Key("hosts:*:name", TEXT, "What its connections are called at its peers.", "cp3001-b", "the id, short"),
+    Key("hosts:*:subject", _TEXT, "By what its peers know it.", "'@cp3001.example'", "that of all hosts"),
+    # a rule
+    Key("rules:*:name", TEXT, "A word for messages, of this rule alone.", "edge-to-core"),
+    Key("rules:*:between", LABELS, "Labels that the one host of a pair must have.", "{site: [esams]}"),
+    Key("rules:*:and", LABELS, "Labels that the other one must have.", "{site: [eqiad, codfw]}"),
+    Key("rules:*:same", NAMES, "Labels that must be equal at both.", "[cluster]", "none"),
+    Key("rules:*:different", NAMES, "Labels that both must have, and not equal.", "[site]", "none"),
+    Key(
+        "rules:*:stage",
+        _one_of(STAGES, False),
+        "How far it is with the pairs that the rule decides.",
+        "passive",
+        START,
+    ),
+    # an assertion
+    Key("expect:*:host", HOST_ID, "The host that it is about.", "cp3001.esams.example"),
+    Key("expect:*:pairs_with", HOST_ID, "A host that it must pair with.", "cp1001.eqiad.example"),
+    Key("expect:*:peers", _whole(*PEERS), "So many peers it must have.", "3"),
+    # certificates
+    Key("certificates:source", _one_of(CERTIFICATES), "Where they are.", FILES, PUPPET),
+    Key("certificates:ssldir", PATH, "Puppet's directory.", "/etc/puppet/ssl", "where it is", PUPPET),
+    Key("certificates:certificate", TEMPLATE, "The certificate.", "'/etc/ssl/{id}.pem'", "", FILES),
+    Key("certificates:key", TEMPLATE, "Its private key.", "'/etc/ssl/{id}.key'", "", FILES),
+    Key("certificates:ca", TEMPLATE, "The CAs of all peers.", "/etc/ssl/ca.pem", "", FILES),
+    Key("certificates:crl", TEMPLATE, "Revocation lists.", "/etc/ssl/crl.pem", "none", FILES),
+    Key("certificates:subject", TEXT, "By what peers know each host.", "'@{id}'", "`CN={id}`"),
+    Key(
+        "certificates:warn_days",
+        _whole(*WARN_DAYS),
+        "So many days before its end a certificate is a warning.",
+        "14",
+        str(defaults.WARN_DAYS),
+    ),
+    # metrics
+    Key("metrics:textfile", _TEXT, "A directory that node_exporter reads.", "/var/lib/node"),
+    Key("metrics:http", _TEXT, "ADDRESS:PORT to be scraped at.", "'[::]:9815'"),
+    Key("metrics:graphite", _TEXT, "HOST:PORT of Graphite's plaintext.", "graphite.example:2003"),
+    Key("metrics:clear_text", BOOLEAN, "Whether clear text between peers is counted.", "true", "false"),
+)
+
+
+def below(above: str = "", of: str = "") -> tuple[str, ...]:
+    """Return the keys that stand below one, in their order; ``of`` a source of certificates."""
+    return tuple(key.name for key in KEYS if key.above == above and (not of or key.of in ("", of)))

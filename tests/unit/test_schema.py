@@ -1,0 +1,179 @@
+"""The table of the pillar's keys: docs/pillar.md and docs/ipsec.schema.json are of it, and say what holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+
+import jsonschema
+import pytest
+import yaml
+
+import fleets
+import pillar_reference
+from hostipsec.errors import HostIPsecError, PillarError
+from hostipsec.pillar import pillar, schema
+from hostipsec.strongswan import options
+from hostipsec.strongswan.kinds import is_huge, word
+from mutilated import RICH, WAYS, mutilated
+
+WRITTEN = json.loads(pillar_reference.SCHEMA.read_text())
+VALIDATOR = jsonschema.Draft7Validator(WRITTEN)
+CP = "cp3001.esams.example"
+FILES = {
+    "source": "files",
+    **{name: f"/etc/ssl/{name}.pem" for name in ("certificate", "key", "ca")},
+}
+
+
+def is_valid(data: object) -> bool:
+    """Whether the JSON Schema takes what stands below ``ipsec``."""
+    return VALIDATOR.is_valid({"ipsec": plain(data)})
+
+
+def plain(data: object, depth: int = 30) -> object:
+    """Return a pillar as JSON has it: all keys are texts; what is deeper than anything of ours is nothing."""
+    if isinstance(data, Mapping):
+        return {word(key): plain(value, depth - 1) for key, value in data.items()} if depth else None
+    if isinstance(data, (list, tuple)):
+        return [plain(value, depth - 1) for value in data] if depth else None
+    return 2**300 if is_huge(data) else data  # a number that Python does not print
+
+
+def reads(data: object) -> bool:
+    """Whether the reader takes it."""
+    try:
+        pillar.unaddressed(data)
+        pillar.read(data)
+    except HostIPsecError:
+        return False
+    return True
+
+
+# The documents -------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_page_are_those_of_the_engine():
+    written = pillar_reference.FILE.read_text()
+    assert pillar_reference.reference() == written, "run: .build/venv/bin/python tests/pillar_reference.py"
+    marked = {found[2] for found in pillar_reference.MARKED.finditer(written)}
+    assert marked == {key.above or "ipsec" for key in schema.KEYS}
+
+
+def test_the_json_schema_is_that_of_the_engine():
+    assert pillar_reference.json_schema() == WRITTEN, "run: .build/venv/bin/python tests/pillar_reference.py"
+    jsonschema.Draft7Validator.check_schema(WRITTEN)
+
+
+def test_each_key_stands_once():
+    paths = [key.path for key in schema.KEYS]
+    assert len(paths) == len({*paths})
+
+
+# The reader ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", ["", "hosts:*", "rules:*", "expect:*", "metrics"])
+def test_the_reader_knows_each_key_of_the_table_and_no_other(above):
+    data = copy.deepcopy(fleets.example())
+    place = below(data, above)
+    for name in schema.below(above):
+        place.setdefault(name, None)
+    place["no-such-key"] = {"a": 1}
+    unknown = {one.path.rpartition(":")[2] for one in problems(data) if one.found.startswith("unknown key")}
+    assert unknown & {*schema.below(above)} == set()
+    assert unknown == {"no-such-key"} or above == "hosts:*"
+
+
+def below(data: dict, above: str):
+    """Return the mapping of a pillar in which keys stand."""
+    for step in filter(None, above.split(":")):
+        data = (data[CP] if isinstance(data, dict) else data[0]) if step == "*" else data.setdefault(step, {})
+    return data
+
+
+def problems(data: object) -> tuple:
+    """Return what the reader says of a pillar that is wrong."""
+    with pytest.raises(PillarError) as raised:
+        pillar.read(data)
+    return raised.value.problems
+
+
+@pytest.mark.parametrize("key", [key for key in schema.KEYS if key.example], ids=lambda key: key.path)
+def test_each_example_is_taken(key):
+    data = copy.deepcopy(fleets.example())
+    data.pop("expect")
+    if key.path == "metrics:textfile":
+        data["metrics"] = {}
+    if key.above == "certificates":
+        data["certificates"] = copy.deepcopy(FILES) if key.of != schema.PUPPET else {"source": "puppet"}
+    if key.above == "expect:*":
+        data["expect"] = [{"host": CP, **({} if key.name != "host" else {"peers": 3})}]
+    if key.name == "addresses" and key.above:
+        data["hosts"][CP].pop("ipv4")
+        data["hosts"][CP].pop("ipv6")
+    below(data, key.above)[key.name] = yaml.safe_load(key.example)
+    assert is_valid(data)
+    found = pillar.unaddressed(data)
+    assert found == ({CP: ("mine", "dns")} if key.path == "hosts:*:addresses" else {})
+    if key.path != "hosts:*:addresses":
+        assert pillar.read(data)
+
+
+# JSON Schema ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [RICH, fleets.example(), fleets.production_2018(), fleets.star(3)])
+def test_a_pillar_that_reads_well_is_valid(data):
+    assert reads(copy.deepcopy(data))
+    assert is_valid(data)
+
+
+@pytest.mark.parametrize("way", [*WAYS, "chosen"])
+def test_what_the_schema_refuses_the_reader_refuses_too(way):
+    for number in range(120):
+        data = mutilated(way, number)
+        assert is_valid(data) or not reads(data), (number, data)
+
+
+def test_the_schema_refuses_much_of_what_is_mutilated():
+    refused = sum(not is_valid(mutilated(way, number)) for way in WAYS for number in range(20))
+    assert refused > len(WAYS) * 20 / 4
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("hostz", {}),
+        ("hosts/cp3001.esams.example/ipv4", 17),
+        ("hosts/cp3001.esams.example/maintenance", "yes"),
+        ("rules/0/btween", {"site": "esams"}),
+        ("rules/0/stage", "on"),
+        ("rules/0/between", {}),
+        ("connection/keyingretries", "1"),
+        ("connection/left", "10.0.0.1"),
+        ("charon/retransmit_tires", 3),
+        ("setup/charondebug", {"ike": 9}),
+        ("mtu", 100),
+        ("existing", "both"),
+        ("metrics/clear_text", "yes"),
+        ("certificates/sourze", "files"),
+    ],
+)
+def test_an_editor_shows_what_is_misspelt_or_out_of_range(path, value):
+    data = copy.deepcopy(fleets.example())
+    *above, last = path.split("/")
+    place = data
+    for step in above:
+        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+    place[last] = value
+    assert not is_valid(data)
+    assert not reads(data)
+
+
+def test_options_that_the_schema_leaves_out_are_those_that_the_reader_refuses():
+    known = {*pillar_reference._connection_options()}
+    for name in {*options.CONNECTION} - known:
+        data = {**fleets.example(), "connection": {name: "1"}}
+        assert any(one.path == f"ipsec:connection:{name}" for one in problems(data)), name
