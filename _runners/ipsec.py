@@ -15,6 +15,7 @@ import salt.exceptions
 import salt.utils.minions
 import salt.utils.network
 import salt.utils.user
+import salt.utils.yaml
 
 try:
     from hostipsec import arguments, calls, paths
@@ -22,11 +23,11 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import pagefile
     from hostipsec.faces.page import Made
-    from hostipsec.fleet import asking, batches, commands, outcome, planwords, rendering, targets, underway
+    from hostipsec.fleet import asking, batches, commands, outcome, planwords, reading, targets, underway
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
     from hostipsec.model import STAGES
-    from hostipsec.pillar import addressed, digest
+    from hostipsec.pillar import digest
     from hostipsec.system import interrupts, quiet
 
     HAS_ENGINE = True
@@ -632,16 +633,13 @@ def _fleet():
 
 
 def _pillar():
-    """Return the pillar's data and its fleet, the same for all hosts: the first that has it will do."""
-    data, minions = None, _accepted("*", "glob")
-    for minion in minions:
-        data = _pillar_of(minion).get("ipsec")
-        if data is not None:
-            break
-    if data is None:
-        raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
-    own = [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
-    return data, addressed.fleet(data, calls.Calls(__salt__, "salt-run")["mine.get"], own)
+    """Return the pillar's data and its fleet."""
+    runners, load = calls.Calls(__salt__, "salt-run"), salt.utils.yaml.safe_load
+    return reading.pillar(__opts__, runners, lambda: _accepted("*", "glob"), load, _addresses)
+
+
+def _addresses():
+    return [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
 
 
 def _digests(data):
@@ -649,15 +647,6 @@ def _digests(data):
     while True:
         yield digest.of(data)
         data, _ = _pillar()
-
-
-def _pillar_of(minion):
-    """Return the pillar of a minion; of one that does not render, say in which line, without a traceback."""
-    with quiet.errors("salt.pillar") as raised:
-        found = calls.Calls(__salt__, "salt-run")["pillar.show_pillar"](minion)
-    if found.get("_errors"):
-        raise HostIPsecError(f"the pillar of {minion}: {rendering.said(found['_errors'], raised)}")
-    return found
 
 
 def _fleet_or_why():

@@ -20,7 +20,7 @@ import fleets
 from hostipsec.answer import Answer
 from hostipsec.edition import EDITION
 from hostipsec.fleet import answers
-from hostipsec.pillar import pillar, topology
+from hostipsec.pillar import parts, pillar, topology
 
 ROOT = Path(__file__).parents[2]
 FLEET = pillar.read(fleets.example())
@@ -1094,3 +1094,38 @@ def test_repair_says_what_it_would_do_and_does_it_when_told(master, monkeypatch)
     found = master.run("repair", host=SPOKE, dry_run=False, deadline=5)
     assert (master.retcode, mended) == (0, [{"connection": "cp3001_v4", "ids": [7], "deadline": 5}])
     assert found["lines"] == ["1 of 1 connection begun anew and up at both ends", f"{HUB} - {SPOKE} v4: up"]
+
+
+def by_ext_pillar(master, data):
+    """Take the fleet's pillar out of the plain one, to files of the master that its ext_pillar names."""
+    (master.place / "pillar/top.sls").write_text("{}")
+    fleet = master.place / "fleet.sls"
+    fleet.write_text(data if isinstance(data, str) else json.dumps({"ipsec": data}))
+    master.opts["ext_pillar"] = [{"cmd_yaml": "echo"}, {"ipsec": str(fleet)}]
+    master.opts["pillar_dirs"] = [str(ROOT / "_pillar")]
+
+
+@pytest.mark.parametrize("verb", ["status", "plan", "down", "verify"])
+def test_the_fleet_of_an_ext_pillar_is_read_from_its_files(master, verb):
+    plain = master.run(verb, timeout=1)
+    by_ext_pillar(master, fleets.example())
+    assert master.run(verb, timeout=1) == plain
+
+
+def test_files_of_an_ext_pillar_that_are_wrong_are_told_and_stop_no_emergency(master):
+    by_ext_pillar(master, "ipsec: {hosts: [")
+    found = master.run("plan")
+    assert found["retcode"] == 2
+    assert "fleet.sls: line 2, column 1: did not find expected node content" in found["error"]
+    assert master.client.asked == []
+    master.run("down", timeout=1)
+    assert {host for _, hosts, _ in master.client.asked for host in hosts} == {*HOSTS}
+
+
+def test_a_part_is_not_taken_for_the_fleet(master):
+    """As on a master whose hosts have their pillar from another one."""
+    data = fleets.example()
+    master.pillar(parts.Whole(data, pillar.read(data)).part(HUB))
+    found = master.run("plan")
+    assert "does not name the files of the fleet" in "\n".join(found["lines"])
+    assert found["retcode"] == 2

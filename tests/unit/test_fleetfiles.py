@@ -79,7 +79,7 @@ def test_what_a_part_is_merged_into_changes_no_other_part(files):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ipsec: {hosts: [", "fleet.sls: .*; allowed: YAML, without Jinja"),
+        ("ipsec: {hosts: [", "fleet.sls: line 1, column 17: .*; allowed: YAML, without Jinja"),
         ("", "fleet.sls: found nothing; allowed: key 'ipsec' alone"),
         ("hosts: {}", "fleet.sls: found hosts; allowed: key 'ipsec' alone"),
         ("ipsec: []", "fleet.sls: found ipsec; allowed: key 'ipsec' alone, a mapping"),

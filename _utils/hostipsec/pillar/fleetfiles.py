@@ -91,13 +91,20 @@ def _loaded(path: str, load: Load) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise PillarError([Problem(path, f"cannot be read: {error}", "a file of the master")]) from None
     except Exception as error:  # whatever the reader of YAML raises, which is Salt's
-        said = " ".join(str(error).split())
-        raise PillarError([Problem(path, said, "YAML, without Jinja, and each key once")]) from None
+        raise PillarError([Problem(path, _why(error), "YAML, without Jinja, and each key once")]) from None
     below = data.get("ipsec") if isinstance(data, Mapping) else None
     if not isinstance(data, Mapping) or not isinstance(below, Mapping) or len(data) > 1:
         keys = ", ".join(sorted(map(word, data))) if isinstance(data, Mapping) else shown(data)
         raise PillarError([Problem(path, f"found {keys or 'nothing'}", "key 'ipsec' alone, a mapping")])
     return below
+
+
+def _why(error: Exception) -> str:
+    """Return what the reader of YAML says, and where."""
+    mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or what is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}"
 
 
 def merged(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
