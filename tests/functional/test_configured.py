@@ -14,6 +14,8 @@ from strongswan import wait_for
 
 import authorities
 from certificate_oddities import COMPANY as COMPANY_EXTENSION
+from hostipsec.errors import HostIPsecError
+from hostipsec.pillar import parts, pillar
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -590,6 +592,30 @@ def test_a_connection_that_charon_lost_is_loaded_again(mesh, data):
     did = mesh.apply(data)
     assert did["changes"] == {"loaded into charon": ["b_v4"]}
     assert (mesh.sas, mesh.pid) == (before, pid)
+
+
+def test_from_the_whole_pillar_to_a_part_and_back_nothing_changes(mesh, data):
+    """What is on disk stays the same files, and every SA the same SA."""
+    before, sas, pid = mesh.files, mesh.sas, mesh.pid
+    for given in (parts.Whole(data, pillar.read(data)).part(A), data):
+        assert mesh.apply(given)["changes"] == {}
+        assert mesh.minion.state("ipsec.checked", "x")["result"] is True
+        assert mesh.minion.state("ipsec.certificate_reused", "/etc/ipsec.d")["changes"] == {}
+        assert {*mesh.minion.call("ipsec.plan")["changes"]} == {
+            "sysctl.present",
+            "pkg.installed",
+        }  # as always here
+        assert (mesh.files, mesh.sas, mesh.pid) == (before, sas, pid)
+
+
+def test_a_part_that_says_why_it_is_none_changes_nothing(mesh, data):
+    before, sas = mesh.files, mesh.sas
+    mesh.minion.pillar(parts.refused(HostIPsecError("fleet.sls: line 3"), A))
+    for state, name in (("ipsec.checked", "x"), ("ipsec.configured", SERVICE)):
+        found = mesh.minion.state(state, name)
+        assert (found["result"], found["changes"]) == (False, {})
+        assert "fleet.sls: line 3" in found["comment"]
+    assert (mesh.files, mesh.sas) == (before, sas)
 
 
 def test_what_an_operator_added_is_left_alone(mesh, data):
