@@ -30,7 +30,7 @@ try:
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
     from hostipsec.strongswan import sections
-    from hostipsec.system import platforms
+    from hostipsec.system import platforms, sysctls
 
     HAS_ENGINE = True
 except ImportError:
@@ -793,5 +793,5 @@ def _compiled_pillar():
 
 def _system_changes(settings):
     """Return the sysctls and packages that differ, by the state that is to settle them."""
-    live = {key: str(calls.Calls(__salt__)["sysctl.get"](key)) for key in hostplan.sysctls(settings)}
+    live = {key: sysctls.live(key) or "" for key in hostplan.sysctls(settings)}
     return hostplan.system(settings, platforms.of(__grains__), live, calls.Calls(__salt__)["pkg.list_pkgs"]())

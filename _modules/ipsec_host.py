@@ -35,8 +35,8 @@ def facts():
         whether there is something to set up here: the checks of ``ipsec.check`` pass and the host has peers
     ``systemd``
         whether systemd runs here
-    ``packages``, ``service``
-        what to install and to run, by release
+    ``tools``, ``packages``, ``service``
+        what to install before this host is looked at, what after that, and what to run, by release
     ``init_script``, ``init_script_diverted``
         the init script to put out of the way and where to, both None where systemd does not run
     ``sysctl``

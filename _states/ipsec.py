@@ -21,7 +21,7 @@ try:
     from hostipsec.pillar import addressed
     from hostipsec.store import generations, holdfile, present, record
     from hostipsec.strongswan import sections
-    from hostipsec.system import diversion, libraries, platforms
+    from hostipsec.system import diversion, libraries, platforms, tools
 
     HAS_ENGINE = True
 except ImportError:
@@ -432,6 +432,7 @@ def esp_available(name):
     """
     Whoever shall do ESP can: the kernel has ESP, for each family and with each algorithm of option ``esp``.
 
+    And the host has the addresses that the pillar gives it, which cannot be told before iproute2 is there.
     Asked by adding an SA of each kind in a network namespace of its own, which leaves nothing behind but
     loaded modules. Where the pillar has charon do ESP itself (kernel-libipsec), nothing is asked.
 
@@ -444,7 +445,13 @@ def esp_available(name):
     """
     try:
         member = _member()
-        settings = member.fleet.settings
+        settings, later = member.fleet.settings, tools.later()
+        if later and __opts__["test"]:
+            return _result(name, {}, later)
+        if lacks := _reading().absent:
+            return _failed(
+                name, "Nothing was configured.\n" + "\n".join(f"- {line}" for line in lacks.values())
+            )
         if plane.chosen(settings) == plane.CHARON:
             return _result(name, {}, "charon does ESP itself (kernel-libipsec)")
         families = sorted({connection.family for connection in member.connections})
@@ -473,7 +480,9 @@ def routes_present(name):
     """
     try:
         member = _member()
-        mtu = member.fleet.settings.mtu
+        mtu, later = member.fleet.settings.mtu, tools.later()
+        if later and __opts__["test"]:
+            return _result(name, {}, later)
         found = routing.compare(member.connections, mtu)
         changes, wanted = found.difference.as_changes(), found.wanted
         if changes and not __opts__["test"]:
@@ -502,7 +511,9 @@ def guarded(name):
     ``changes`` holds ``added`` and ``removed``, each a list of selectors.
     """
     try:
-        guarded_ = _member().guarded
+        guarded_, later = _member().guarded, tools.later()
+        if later and __opts__["test"]:
+            return _result(name, {}, later)
         changes = guard.changes(holdfile.free(guarded_))
         if changes and not __opts__["test"]:
             guard.apply(holdfile.free(guarded_))

@@ -4,7 +4,13 @@ include:
   - ipsec.check
   - ipsec.install  # which keeps the values of before
 
-{%- if host.member %}
+{%- if host.member and opts.test and not salt['cmd.has_exec']('sysctl') %}
+{#- Salt's state would raise: procps is to be installed first #}
+ipsec-sysctl-later:
+  test.nop:
+    - require:
+      - sls: ipsec.check
+{%- elif host.member %}
 {%- for key, value in host.sysctl | dictsort %}
 ipsec-sysctl-{{ key }}:
   sysctl.present:

@@ -125,7 +125,7 @@ class Host:
         assert said.strip().isdigit(), f"no namespaces for {name}"
         self.pid = int(said)
         self._starter: subprocess.Popen[bytes] | None = None
-        self.run("ip", "link", "set", "lo", "up")
+        self.network("link", "set", "lo", "up")
 
     @property
     def root(self) -> Path:
@@ -140,6 +140,10 @@ class Host:
     def run(self, *argv: str, timeout: float = 60.0) -> str:
         """Run a program on this host that must succeed."""
         return run(self.argv(argv), timeout)
+
+    def network(self, *words: str) -> str:
+        """Run the machine's ``ip`` in this host's network."""
+        return run(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def process(self, argv: Sequence[str], timeout: float) -> processes.Result:
         """Run a program on this host: a ``processes.Run`` for the engine."""

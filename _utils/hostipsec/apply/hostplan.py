@@ -19,6 +19,7 @@ from ..store import generations, holdfile, present, record
 from ..strongswan import defaults, sections, sequence
 from ..strongswan.sections import Secret
 from ..system import sysctls as sysctls_of_kernel
+from ..system import tools
 from ..system.platforms import Platform
 from ..system.sysctls import overruled
 from . import configuration, existing
@@ -50,7 +51,8 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     former = recorded.only(there).connections
     found = fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
     authentication = trust.planned(inspection.usable(), now)
-    return {**found, "absent": sorted(map(str, absent(member))), "authentication": authentication}
+    lacks = [] if tools.later() else sorted(map(str, absent(member)))
+    return {**found, "absent": lacks, "authentication": authentication}
 
 
 def system(
@@ -66,7 +68,7 @@ def system(
         for key, value in sysctls(settings).items()
         if live[key].split() != value.split()
     }
-    names = packages(settings, platform)
+    names = sorted({*packages(settings, platform), *tools.PROGRAMS})
     missing = {name: {"old": None, "new": "installed"} for name in names if name not in installed}
     parts: dict[str, Mapping[str, object]] = {fleetplan.SYSCTL: sysctl, fleetplan.PACKAGES: missing}
     return {state: found for state, found in parts.items() if found}
@@ -161,16 +163,29 @@ def _changes(
     held = frozenset(holdfile.known(member.connections, now))
     work = configuration.work(wanted(member, inspection, held), daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
-    ways = routing.compare(member.connections, member.fleet.settings.mtu)
+    said, of_kernel = _kernel_changes(member)
     changes = {
         fleetplan.CONFIGURED: {} if work.empty else work.as_changes(),
         fleetplan.CERTIFICATES: copied.changes,
-        fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
-        fleetplan.ROUTES: ways.difference.as_changes(),
+        **of_kernel,
     }
     later = overruled(sysctls(member.fleet.settings))
     told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member.fleet.settings))
-    return (*told, *ways.wanted.errors, *ways.wanted.warnings), changes
+    return (*told, *said), changes
+
+
+def _kernel_changes(
+    member: membership.Membership,
+) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
+    """Return warnings and changes of what ``ip`` shows; where it is not there yet, only that."""
+    if later := tools.later():
+        return (later,), {}
+    ways = routing.compare(member.connections, member.fleet.settings.mtu)
+    changes = {
+        fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
+        fleetplan.ROUTES: ways.difference.as_changes(),
+    }
+    return (*ways.wanted.errors, *ways.wanted.warnings), changes
 
 
 def _recorded() -> record.Record:

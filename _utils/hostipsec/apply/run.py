@@ -23,7 +23,7 @@ from ..model import Connection
 from ..pillar import addressed, digest
 from ..pillar.membership import Membership
 from ..store import record
-from ..system import platforms, sysctls
+from ..system import platforms, sysctls, tools
 from . import existing, hostplan
 
 RUN = "fileclient"  # what Salt's State puts into the context of each run: an object of that run
@@ -135,7 +135,9 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         member = reading.member
         if member.connections:
             platforms.of(grains)
-            problems += reading.absent.values()
+            later = tools.later()
+            problems += () if later else reading.absent.values()
+            warnings += [later] if later else []
             problems += map(str, hostplan.unknown_sysctls(member.fleet.settings))
             problems += [*existing.obstacles(member), *reading.inspection.errors]
             warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
@@ -170,6 +172,7 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
     settings, platform = reading.member.fleet.settings, platforms.of(grains)
     return {
         "member": True,
+        "tools": sorted(tools.PROGRAMS),
         "packages": hostplan.packages(settings, platform),
         "service": platform.service,
         "systemd": platform.systemd,
