@@ -1,6 +1,7 @@
 """A host of Debian's minimal set: no python3, no iproute2, no kmod, no procps; Salt has a Python of its own.
 
-That Python is the machine's, with the libraries that it needs, where Salt's own packages put theirs. What the state installs comes from a repository on the host: it has no network.
+That Python is the machine's, with the libraries that it needs, where Salt's own packages put
+theirs. What the state installs comes from a repository on the host: it has no network.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def _kernel_changes(
     if later := tools.later():
         return (later,), {}
     ways = routing.compare(member.connections, member.fleet.settings.mtu)
-    changes = {
+    changes: dict[str, Mapping[str, object]] = {
         fleetplan.GUARD: guard.changes(holdfile.free(member.guarded)),
         fleetplan.ROUTES: ways.difference.as_changes(),
     }

@@ -1,4 +1,4 @@
-"""The packages whose programs are called here, and which a minimal host lacks; Debian's essential ones it has."""
+"""The packages whose programs are called here, and which a minimal host lacks; essential ones it has."""
 
 from __future__ import annotations
 
