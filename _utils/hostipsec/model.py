@@ -34,6 +34,8 @@ class Host(NamedTuple):
     clear: bool = False  # in maintenance its peers of stage require let packets go in the clear
     name: str = ""  # in connections, where the pillar gives it one
     subject: str = ""  # its identity, where it is not by the template of all hosts
+    local_ipv4: Optional[IPv4Address] = None  # the one that it has itself, where ipv4 is a NAT's
+    nat: str = ""  # a word for the network behind that NAT
 
     @property
     def short(self) -> str:

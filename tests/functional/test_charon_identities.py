@@ -8,18 +8,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
+from members import Member
 from spaces import hosts
-from strongswan import STRONGSWAN_CONF, line, unpacked, wait_for
+from strongswan import STRONGSWAN_CONF, line, unpacked
 from vici.exception import CommandException
 
 import authorities
 from hostipsec.apply import configuration
-from hostipsec.certificates import copies, source
-from hostipsec.certificates.copies import Destination
-from hostipsec.charon.vicisession import ViciBackend
-from hostipsec.pillar import membership
-from hostipsec.strongswan import render
-from hostipsec.strongswan.sections import Secret
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -46,30 +41,6 @@ def issued(host, ca, now, names=NAMES):
     return authorities.host("", now, ca, named=authorities.x509.Name([]), extensions=((beside, True),))
 
 
-def given(host, one, ca, place):
-    """Give a host what the states would: copies of its files, and its configuration."""
-    now = datetime.now(timezone.utc)
-    member = membership.read(PILLAR, host)
-    where = authorities.write(place / host, one.pem, one.key_pem(), ca.pem)
-    return member, source.inspect(where, member.subject, now)
-
-
-def start(space, host, member, found):
-    """Start charon as our files have it; returns what the states would compare it with."""
-    mine = found.credentials
-    copies.write(copies.difference(found, Destination(f"{space.root}/etc/ipsec.d", host), set()))
-    wanted = configuration.wanted(
-        member.connections,
-        member.fleet.settings,
-        copies.certificate_name(host, mine.certificate),
-        Secret(mine.key.secrets_keyword, copies.key_name(host, mine.certificate)),
-        binding=mine.binding,
-    )
-    value = wanted.configuration
-    space.start(render.ipsec_conf(value), render.ipsec_secrets(value), STRONGSWAN_CONF)
-    return wanted
-
-
 def initiate(space, name):
     """Have charon begin a connection, and wait for its end."""
     with space.vici(70) as session:
@@ -81,18 +52,15 @@ def test_names_and_addresses_beside_the_subject(tmp_path):
     ca = authorities.authority("CN=Public CA", now)
     with hosts("east", "west", over=unpacked()) as (east, west):
         line(east, west, ["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"])
-        backends = {}
         for space, host in ((west, "west.example"), (east, "east.example")):
-            member, found = given(host, issued(host, ca, now), ca, tmp_path)
+            one = Member(space, PILLAR, host, tmp_path)
+            found = one.inspect(issued(host, ca, now), ca.pem)
             assert found.findings == ()
-            wanted = start(space, host, member, found)
-            backends[host] = ViciBackend(space.vici)
-            seen = backends[host].observe()
-            assert configuration.misnamed(wanted, seen) == ()
-            assert configuration.missing(wanted, seen) == ()
+            wanted = one.start(found, STRONGSWAN_CONF)
+            assert configuration.misnamed(wanted, one.backend.observe()) == ()
         for family in ("v4", "v6"):
             initiate(east, f"west_{family}")
-        known = {(sa.name, sa.local_id, sa.remote_id) for sa in backends["east.example"].observe().ike_sas}
+        known = {(sa.name, sa.local_id, sa.remote_id) for sa in one.backend.observe().ike_sas}
         assert known == {(f"west_{family}", "East.example.org", "192.0.2.7") for family in ("v4", "v6")}
 
 
@@ -102,11 +70,10 @@ def test_a_certificate_with_another_name_is_found_before_and_refused_by_peers(tm
     other = {"east.example": authorities.x509.DNSName("other.example.org")}
     with hosts("east", "west", over=unpacked()) as (east, west):
         line(east, west, ["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"])
-        member, found = given("west.example", issued("west.example", ca, now), ca, tmp_path)
-        start(west, "west.example", member, found)
-        member, found = given("east.example", issued("east.example", ca, now, other), ca, tmp_path)
+        peer, one = (Member(space, PILLAR, f"{space.name}.example", tmp_path) for space in (west, east))
+        peer.start(peer.inspect(issued("west.example", ca, now), ca.pem), STRONGSWAN_CONF)
+        found = one.inspect(issued("east.example", ca, now, other), ca.pem)
         assert [finding.code for finding in found.findings] == ["wrong-subject"]
-        start(east, "east.example", member, replace(found, findings=()))
-        wait_for(lambda: ViciBackend(east.vici).observe().connections, "connections")
+        one.start(replace(found, findings=()), STRONGSWAN_CONF)
         with pytest.raises(CommandException, match="establishing CHILD_SA 'west_v4' failed"):
             initiate(east, "west_v4")

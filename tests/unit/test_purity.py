@@ -98,6 +98,7 @@ PURE = (
     "pillar.settings",
     "pillar.system",
     "pillar.topology",
+    "pillar.translated",
     "plane",
     "proof.packets",
     "proof.verdict",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..model import Connection, Fleet
-from ..pillar import topology
+from ..pillar import topology, translated
 from ..strongswan import difference
 from . import authentication
 from .authentication import Refusal
@@ -196,7 +196,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
     """
     serving = {pair: rule.name for pair, rule in topology.pairs(fleet).items()}
     sites = {host.id: str(host.labels.get("site", _NO_SITE)) for host in fleet.hosts}
-    why, sides = _Why(fleet, serving), _sides(answers)
+    why, sides = _Why(fleet, serving), _sides(answers, translated.Seen(fleet.hosts))
     rows = []
     for (key, change), ends in sorted(_ends(answers).items()):
         one, other, _ = key
@@ -292,11 +292,11 @@ def _named(host: str, name: str, said: HostPlan, where: str = "connections") -> 
     return _key(host, one["peer"], one["family"])
 
 
-def _sides(answers: HostPlans) -> Sides:
-    """Return what each host had and shall have, by connection of a pair."""
+def _sides(answers: HostPlans, seen: translated.Seen) -> Sides:
+    """Return what each host had and shall have, by connection of a pair; its address as peers have it."""
     return {
         host: {
-            where: {_key(host, one["peer"], one["family"]): one for one in said[where].values()}
+            where: {_key(host, one["peer"], one["family"]): seen(host, one) for one in said[where].values()}
             for where in ("former", "connections")
         }
         for host, said in answers.items()

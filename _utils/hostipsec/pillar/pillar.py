@@ -12,14 +12,14 @@ from .. import unicast
 from ..errors import PillarError, Problem
 from ..model import STAGES, START, Address, Expectation, Fleet, Host, Part, Rule, Selector
 from ..strongswan.kinds import shown, unquoted, word
-from . import expected, identity, settings, topology
+from . import expected, identity, settings, topology, translated
 from .found import SOURCES, Found
 from .reader import Reader
 
 TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject")
+HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject", *translated.KEYS)
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
 EXPECT_KEYS = ("host", "pairs_with", "peers")
 _MISSPELT = HOST_KEYS[:3]  # what a label of such a name is taken for; one may well be called 'address'
@@ -131,10 +131,12 @@ def _host(
     elif sources and isinstance(value, Mapping):
         reader.wrong(f"{path}:addresses", "found it beside an address", "one of them")
     labels = _host_labels(reader, entry, path, used)
+    local = _address(reader, entry, translated.LOCAL, path)
+    behind = translated.of_host(reader, entry, path, addresses[0], local)
     rests, clear = _maintenance(reader, entry.get("maintenance", False), f"{path}:maintenance")
     return Host(
         name,
-        {**labels, "id": name},
+        {**labels, "id": name, **({translated.NAT: behind.nat} if behind.nat else {})},
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv4Address)), None),
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv6Address)), None),
         rests,
@@ -142,6 +144,7 @@ def _host(
         clear,
         _name(reader, entry, path),
         identity.of_host(reader, entry.get("subject"), f"{path}:subject"),
+        *behind,
     )
 
 

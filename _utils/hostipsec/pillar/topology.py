@@ -14,6 +14,7 @@ from .. import plane
 from ..errors import Problem, nearest
 from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule, Selector
 from ..strongswan import identity
+from . import translated
 
 Pairs = dict[tuple[str, str], Rule]
 _FEW = 5  # names of hosts that a sentence has
@@ -174,14 +175,14 @@ def connections(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
 
 
 def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, called: str) -> Connection:
-    left, right = host.address(family) or _ANYWHERE[family], peer.address(family)
+    left, right = translated.ends(host, peer, family)
     if right is None:
         raise ValueError(f"{peer.id} has no {family} address")
     return Connection(
         name=f"{called}_{family}",
         peer=peer.id,
         family=family,
-        left=left,
+        left=left or _ANYWHERE[family],
         right=right,
         leftid=subject(fleet, host),
         rightid=subject(fleet, peer),
@@ -194,20 +195,27 @@ def barred(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
     """Return what stage ``require`` blocks beside a host's connections, as connections that charon lacks.
 
     That is each address of a peer by which the two have no connection: since this host has none of its
-    family, or since the peer is in maintenance, unless the pillar says that it may be reached in the clear.
+    family, or since the peer is in maintenance, unless the pillar says that it may be reached in the clear;
+    and the public address of one behind the same NAT.
     """
     host = fleet.host(minion_id)
     if host is None or host.maintenance or all(rule.stage != REQUIRE for rule in fleet.rules):
         return ()
     called = names(fleet)
-    found = [
-        _connection(fleet, host, peer, rule, family, called[peer.id])
+    required = [
+        (peer, family, _connection(fleet, host, peer, rule, family, called[peer.id]))
         for peer, rule in peers(fleet, host, maintenance=True)
         if rule.stage == REQUIRE and not peer.clear
         for family in FAMILIES
-        if peer.address(family) and (peer.maintenance or not host.address(family))
+        if peer.address(family)
     ]
-    return tuple(sorted(found, key=lambda one: one.name))
+    found = [one for peer, family, one in required if peer.maintenance or not host.address(family)]
+    found += [
+        one._replace(right=public)
+        for peer, family, one in required
+        if translated.beside(host, peer) and (public := peer.address(family)) not in (None, one.right)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.name, int(one.right))))
 
 
 def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
@@ -216,7 +224,7 @@ def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
     ``before`` are the connections that the peer was given last. Nothing is known of them that would be new,
     so nothing changes there; an address that another host has now is no longer theirs.
     """
-    taken = {address for host in fleet.hosts for address in (host.ipv4, host.ipv6)}
+    taken = {address for host in fleet.hosts for address in translated.every(host)}
     kept = [one for one in before if one.right not in taken]
     ipv4 = {one.peer: one.right for one in kept if isinstance(one.right, IPv4Address)}
     ipv6 = {one.peer: one.right for one in kept if isinstance(one.right, IPv6Address)}
@@ -246,7 +254,7 @@ def left_behind(
     fleet: Fleet, before: Sequence[Connection], required: Collection[str]
 ) -> tuple[Connection, ...]:
     """Return, to be barred, what peers in ``require`` had before by an address that no host has any more."""
-    known = {address for host in fleet.hosts for address in (host.ipv4, host.ipv6)}
+    known = {address for host in fleet.hosts for address in translated.every(host)}
     return tuple(
         one._replace(left=_ANYWHERE[one.family])
         for one in before
@@ -278,6 +286,7 @@ def problems(fleet: Fleet) -> list[Problem]:
         *_empty_rules(fleet),
         *_idle_rules(fleet),
         *_familyless_pairs(fleet),
+        *translated.problems(fleet.hosts, lambda some: pairs(fleet._replace(hosts=some), maintenance=True)),
     ]
     return [*found, *_unguarded(fleet), *_bypassed(fleet)]
 
