@@ -1,4 +1,4 @@
-# An example fleet, ready to copy: three sites, two clusters, one host that is in no rule.
+# An example fleet, ready to copy: three sites, two clusters, one host that is to have no peers.
 # Every key is explained in docs/pillar.md. `make demo` and the tests run exactly this file.
 ipsec:
   hosts:
@@ -7,7 +7,7 @@ ipsec:
     cp2001.codfw.example: {site: codfw, cluster: text, ipv4: 10.192.0.11, ipv6: "2001:db8:2::11"}
     cp3001.esams.example: {site: esams, cluster: text, ipv4: 10.20.0.11, ipv6: "2001:db8:3::11"}
     cp3002.esams.example: {site: esams, cluster: text, ipv4: 10.20.0.12, ipv6: "2001:db8:3::12"}
-    db1001.eqiad.example: {site: eqiad, cluster: db, ipv4: 10.64.0.21, ipv6: "2001:db8:1::21"}
+    db1001.eqiad.example: {site: eqiad, cluster: db, ipv4: 10.64.0.21, ipv6: "2001:db8:1::21", alone: true}
 
   rules:
     - name: edge-to-core

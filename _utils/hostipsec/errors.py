@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 
 class HostIPsecError(Exception):
@@ -74,15 +74,20 @@ def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     Returns a text for ``Problem.allowed``, such as ``'keyingtries' (nearest of 88)``; ``otherwise`` is said
     where none is near and there are many.
     """
-    import difflib  # here: whoever finds no fault does without
-
     words = sorted(known)
-    close = difflib.get_close_matches(word[:_LONG], words, n=1, cutoff=0.65)
-    if close:
-        return f"did you mean {close[0]!r}?" if len(words) > 12 else f"{close[0]!r} (of {', '.join(words)})"
+    meant = close(word, words)
+    if meant is not None:
+        return f"did you mean {meant!r}?" if len(words) > 12 else f"{meant!r} (of {', '.join(words)})"
     if len(words) <= _MANY:
         return ", ".join(words)
     return otherwise or f"one of {len(words)}, such as {', '.join(words[:3])}"
+
+
+def close(word: str, known: Iterable[str]) -> Optional[str]:
+    """Return which known word is meant, or None where none is near."""
+    import difflib  # here: whoever finds no fault does without
+
+    return next(iter(difflib.get_close_matches(word[:_LONG], [*known], n=1, cutoff=0.65)), None)
 
 
 _LONG, _MANY = 100, 40  # of letters in a word that may be meant; of words that a sentence has

@@ -26,7 +26,7 @@ class Host(NamedTuple):
     """A host of the fleet, by minion id."""
 
     id: str
-    labels: Mapping[str, str]
+    labels: Mapping[str, tuple[str, ...]]  # of a label that it has all values, one at least
     ipv4: Optional[IPv4Address] = None
     ipv6: Optional[IPv6Address] = None
     maintenance: bool = False
@@ -36,6 +36,7 @@ class Host(NamedTuple):
     subject: str = ""  # its identity, where it is not by the template of all hosts
     local_ipv4: Optional[IPv4Address] = None  # the one that it has itself, where ipv4 is a NAT's
     nat: str = ""  # a word for the network behind that NAT
+    alone: bool = False  # marked as one that no rule fits
 
     @property
     def short(self) -> str:
@@ -47,12 +48,24 @@ class Host(NamedTuple):
         """Return its name in connections: it follows from the host alone, whoever joins or leaves."""
         return self.name or self.short
 
+    def label(self, name: str, otherwise: str = "") -> str:
+        """Return a label to be shown, its values joined; ``site`` has one."""
+        return "+".join(self.labels.get(name, ())) or otherwise
+
     def address(self, family: str) -> Optional[Address]:
         """Return the address of a family (``v4`` or ``v6``), or None."""
         return self.ipv4 if family == "v4" else self.ipv6
 
 
-Selector = tuple[tuple[str, frozenset[str]], ...]
+class Choice(NamedTuple):
+    """The values of a label that are meant, one of which a host has; all but these with ``but``."""
+
+    values: frozenset[str]
+    but: bool = False
+    patterns: tuple[str, ...] = ()  # for shell, of ids
+
+
+Selector = tuple[tuple[str, Choice], ...]  # by label; a host without the label is never meant
 
 
 class Rule(NamedTuple):
@@ -67,11 +80,14 @@ class Rule(NamedTuple):
 
 
 class Expectation(NamedTuple):
-    """The operator's assertion: ``host`` pairs with ``pairs_with``, or has ``peers`` peers."""
+    """The operator's assertion on a host and its peers, or on a rule and the pairs that it decides."""
 
-    host: str
+    host: str = ""
     pairs_with: Optional[str] = None
     peers: Optional[int] = None
+    not_pairs_with: Optional[str] = None
+    rule: str = ""
+    pairs: Optional[int] = None
 
 
 class Certificates(NamedTuple):
@@ -143,6 +159,7 @@ class Fleet(NamedTuple):
     expectations: tuple[Expectation, ...]
     settings: Settings
     part: Optional[Part] = None
+    labels: tuple[str, ...] = ()  # that are declared, beside those that rules use
 
     def host(self, minion_id: str) -> Optional[Host]:
         """Return the host of that id, or None; of a part no other than whose it is."""

@@ -50,6 +50,7 @@ def test_an_edit_of_everything_is_told_and_nothing_is_touched(mesh):
     pillar = mesh.pillar
     hosts = pillar["ipsec"]["hosts"]
     hosts[DB1001]["cluster"] = "text"
+    del hosts[DB1001]["alone"]
     del hosts[CP1002]
     hosts[CP3002]["ipv4"] = "10.20.0.99"
     pillar["ipsec"]["connection"] = {"margintime": "12m"}

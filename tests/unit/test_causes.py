@@ -103,7 +103,7 @@ def test_a_dead_charon_is_its_host_and_a_hold_is_no_fault_of_a_host():
 
 def test_a_line_that_is_cut_is_said_once():
     mesh = reports.Mesh()
-    site = {host.id: host.labels["site"] for host in mesh.fleet.hosts}
+    site = {host.id: host.label("site") for host in mesh.fleet.hosts}
     for one in site:
         for other in mesh.peers(one):
             if {site[one], site[other]} == {"codfw", "esams"}:
@@ -116,7 +116,7 @@ def test_a_line_that_is_cut_is_said_once():
 def test_a_site_that_is_gone_is_said_in_a_few_words():
     mesh = reports.Mesh()
     for host in mesh.fleet.hosts:
-        if host.labels["site"] == "ulsfo":
+        if host.label("site") == "ulsfo":
             mesh.kill(host.id)
     told, sentence = explained(mesh)
     assert {one.kind for one in told} == {DEAD}

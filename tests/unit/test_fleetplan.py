@@ -25,6 +25,13 @@ def data():
     return copy.deepcopy(BEFORE)
 
 
+def enters(data):
+    """Give the host that has no peers some by its label."""
+    host = data["hosts"][DB1001]
+    host["cluster"] = "text"
+    del host["alone"]
+
+
 def planned(data, missing=(), said=None):
     fleet = pillar.read(data)
     return fleetplan.join(fleet, said or answers(RUNNING, fleet), missing)
@@ -58,7 +65,7 @@ def test_an_option_of_all_connections_is_one_line(data):
 
 
 def test_a_host_that_enters_is_told_by_name_and_its_connections_once(data):
-    data["hosts"][DB1001]["cluster"] = "text"
+    enters(data)
     assert lines(data)[1:-1] == [
         f"1 host enters: {DB1001}",
         "6 connections added of 3 pairs",
@@ -142,7 +149,7 @@ def test_a_name_that_is_another_host_s_now(data):
 
 
 def test_where_one_end_is_so_already_it_is_said(data):
-    data["hosts"][DB1001]["cluster"] = "text"
+    enters(data)
     fleet = pillar.read(data)
     new = rendered(fleet)
     now = {**RUNNING, CP3001: new[CP3001]}
@@ -152,7 +159,7 @@ def test_where_one_end_is_so_already_it_is_said(data):
 
 
 def test_a_host_that_does_not_answer_leaves_ends_that_may_disagree(data):
-    data["hosts"][DB1001]["cluster"] = "text"
+    enters(data)
     fleet = pillar.read(data)
     said = answers(RUNNING, fleet)
     del said[CP3001]
@@ -163,7 +170,7 @@ def test_a_host_that_does_not_answer_leaves_ends_that_may_disagree(data):
 
 def test_a_host_with_another_pillar_is_named(data):
     """Its top.sls gives it none, or an older one: what it would do does not fit what its peers would."""
-    data["hosts"][DB1001]["cluster"] = "text"
+    enters(data)
     fleet = pillar.read(data)
     said = answers(RUNNING, fleet)
     said[DB1001] = answer(NOTHING, None, fleet, DB1001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,9 @@ SELECTORS = (
     *({"site": list(some)} for size in (2, 3, 4) for some in itertools.combinations(SITES, size)),
     *({"site": [site], "cluster": cluster} for site in SITES for cluster in CLUSTERS),
     *({"id": name} for name in NAMES),
+    *({"id": pattern} for pattern in ("cp[0-2]*", "*.a.example", {"not": "cp?"})),
+    *({"site": {"not": site}} for site in SITES[:2]),
+    *({"rack": rack} for rack in (1, {"not": [1, 3]})),
 )
 RULES = st.tuples(
     st.sampled_from(SELECTORS),
@@ -37,7 +41,8 @@ RULES = st.tuples(
     st.sampled_from(list(itertools.product(([], ["cluster"], ["rack"]), ([], ["site"]), STAGES))),
 )
 # site, cluster, rack, has the second family as well, maintenance
-LABELS = list(itertools.product(SITES, CLUSTERS, (None, 1, 2), (True, False), (False, False, False, True)))
+RACKS = (None, 1, 2, [1, 2], ["2", 3])
+LABELS = list(itertools.product(SITES, CLUSTERS, RACKS, (True, False), (False, False, False, True)))
 HOSTS = st.tuples(st.sampled_from(NAMES), st.sampled_from(LABELS))
 PILLARS = st.builds(
     lambda hosts, rules, first: fleet_of(hosts, rules, first),
@@ -67,7 +72,11 @@ def fleet_of(drawn: list, rules: list, first: str) -> dict:
         for index, (one, other, (same, different, stage)) in enumerate(rules)
     ]
     fits = deciding(plain, hosts)
-    return {"hosts": hosts, "rules": fits or [{"name": "all", "between": everywhere(), "and": everywhere()}]}
+    return {
+        "labels": "rack",
+        "hosts": hosts,
+        "rules": fits or [{"name": "all", "between": everywhere(), "and": everywhere()}],
+    }
 
 
 def called(name: str) -> dict:
@@ -94,9 +103,21 @@ def everywhere() -> dict:
 
 
 def matches(selector: dict, host: dict) -> bool:
-    return all(
-        host.get(key) in (value if isinstance(value, list) else [value]) for key, value in selector.items()
-    )
+    return all(chosen(value, values(host, key)) for key, value in selector.items())
+
+
+def chosen(wanted: object, has: set[str]) -> bool:
+    if isinstance(wanted, dict):
+        return bool(has) and not chosen(wanted["not"], has)
+    return any(fnmatchcase(one, str(each)) for each in listed(wanted) for one in has)
+
+
+def listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def values(host: dict, key: str) -> set[str]:
+    return {str(value) for value in listed(host.get(key)) if value is not None}
 
 
 def joins(rule: dict, hosts: dict, one: str, other: str) -> bool:
@@ -105,9 +126,10 @@ def joins(rule: dict, hosts: dict, one: str, other: str) -> bool:
     return (
         one != other
         and any(matches(rule["between"], left) and matches(rule["and"], right) for left, right in sides)
-        and all(key in mine and mine[key] == theirs.get(key) for key in rule.get("same", ()))
+        and all(values(mine, key) & values(theirs, key) for key in rule.get("same", ()))
         and all(
-            key in mine and key in theirs and mine[key] != theirs[key] for key in rule.get("different", ())
+            key in mine and key in theirs and not values(mine, key) & values(theirs, key)
+            for key in rule.get("different", ())
         )
     )
 
@@ -133,7 +155,7 @@ def shuffled(data: dict, seed: int) -> dict:
             return {key: mix(value[key]) for key in chance.sample(list(value), len(value))}
         return chance.sample(value, len(value)) if isinstance(value, list) else value
 
-    return {"rules": [mix(rule) for rule in data["rules"]], "hosts": mix(data["hosts"])}
+    return {**data, "rules": [mix(rule) for rule in data["rules"]], "hosts": mix(data["hosts"])}
 
 
 # Any fleet -----------------------------------------------------------------------------------------

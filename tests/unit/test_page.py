@@ -101,7 +101,7 @@ def test_the_heading_is_green_only_where_the_status_is(kind):
 
 def evil(host):
     return host._replace(
-        id=f"{host.id}{EVIL}", labels={**host.labels, "site": f"{host.labels['site']}{EVIL}"}
+        id=f"{host.id}{EVIL}", labels={**host.labels, "site": (f"{host.label('site')}{EVIL}",)}
     )
 
 

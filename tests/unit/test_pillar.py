@@ -16,7 +16,7 @@ import yaml
 import fleets
 from hostipsec.errors import PillarError
 from hostipsec.model import Metrics
-from hostipsec.pillar import addressed, membership, pillar
+from hostipsec.pillar import addressed, expected, membership, pillar
 from hostipsec.pillar import settings as settings_module
 from hostipsec.pillar.found import Found
 from hostipsec.strongswan import catalog, defaults
@@ -42,7 +42,7 @@ def mutate(path: str, value: object) -> dict:
 CASES = [
     ("hostz", {}, "ipsec:hostz", ["unknown key 'hostz'", "hosts"]),
     ("rules/0/betweenn", {}, "ipsec:rules:0:betweenn", ["unknown key 'betweenn'", "between"]),
-    ("expect/0/pairs", "x", "ipsec:expect:0:pairs", ["unknown key 'pairs'", "pairs_with"]),
+    ("expect/0/pairs_wit", "x", "ipsec:expect:0:pairs_wit", ["unknown key 'pairs_wit'", "pairs_with"]),
     ("certificates/sourc_e", "x", "ipsec:certificates:sourc_e", ["unknown key 'sourc_e'", "source"]),
     (
         f"hosts/{CP}/maintenanse",
@@ -65,16 +65,10 @@ CASES = [
         "ipsec:hosts:new.example:ipv4",
         ["10.64.0.11", CP, "address of its own"],
     ),
-    ("rules/0/and", {"site": "eqiat"}, "ipsec:rules:0", ["no host has site eqiat", "eqiad"]),
-    ("rules/0/between", {"sight": "esams"}, "ipsec:rules:0", ["no host has the label 'sight'", "site"]),
-    (
-        "rules/0/same",
-        ["rack"],
-        "ipsec:rules:0",
-        ["matches no pair", "no host has the label 'rack' of 'same'"],
-    ),
-    ("rules/0/same", ["clusder"], "ipsec:rules:0", ["the label 'clusder' of 'same'", "'cluster' (of "]),
-    ("rules/0/different", ["sites"], "ipsec:rules:0", ["the label 'sites' of 'different'", "'site' (of "]),
+    ("rules/0/and", {"site": "eqiat"}, "ipsec:rules:0:and:site", ["no host has site eqiat", "'eqiad'"]),
+    ("rules/0/between", {"sight": "esams"}, "ipsec:rules:0:between", ["has the label 'sight'", "site"]),
+    ("rules/0/same", ["clusder"], "ipsec:rules:0:same", ["the label 'clusder'", "'cluster' (of "]),
+    ("rules/0/different", ["sites"], "ipsec:rules:0:different", ["the label 'sites'", "'site' (of "]),
     ("rules/0/stage", "on", "ipsec:rules:0:stage", ["'on'", "off, passive, start, require"]),
     ("rules/0/name", None, "ipsec:rules:0:name", ["nothing", "a name"]),
     ("rules/0/name", "core-to-core", "ipsec:rules:1:name", ["'core-to-core' again"]),
@@ -146,8 +140,52 @@ CASES = [
             ("/CN={id}/x", "'x'"),
         )
     ),
-    (f"hosts/{CP}/rack", True, f"ipsec:hosts:{CP}:rack", ["found True", "in quotes"]),
-    (f"hosts/{CP}/rack", datetime.date(2026, 1, 2), f"ipsec:hosts:{CP}:rack", ["2026", "in quotes"]),
+    *(
+        ("labels", [label], "ipsec:labels", [label, "a key of hosts"])
+        for label in ("ipv4", "maintenance", "name", "alone")
+    ),
+    ("labels", [True], "ipsec:labels", ["found True, as YAML reads yes, on and true", "in quotes"]),
+    *(
+        (f"hosts/{CP}/cluster", value, f"ipsec:hosts:{CP}:cluster", [said, "in quotes"])
+        for value, said in (
+            (True, "found True, as YAML reads yes, on and true"),
+            (False, "found False, as YAML reads no, off and false"),
+            (1.1, "found 1.1, as YAML reads 1.10 too"),
+            (datetime.date(2026, 1, 2), "2026"),
+        )
+    ),
+    ("rules/0/between", {"site": False}, "ipsec:rules:0:between:site", ["as YAML reads no", "in quotes"]),
+    ("rules/0/between", {True: "x", "site": "esams"}, "ipsec:rules:0:between", ["key True", "in quotes"]),
+    ("rules/0/between", {"site": {"nod": "x"}}, "ipsec:rules:0:between:site:nod", ["unknown key", "not"]),
+    ("rules/0/between", {"site": {}}, "ipsec:rules:0:between:site", ["an empty mapping", "{not: VALUE}"]),
+    ("rules/0/between", {"site": {"not": []}}, "ipsec:rules:0:between:site:not", ["empty list", "a value"]),
+    (
+        "rules/1/and",
+        {"site": {"not": "eqiat"}},
+        "ipsec:rules:1:and:site",
+        ["no host has site eqiat", "eqiad"],
+    ),
+    (
+        "rules/0/between",
+        {"ipv4": "10.64.0.11"},
+        "ipsec:rules:0",
+        ["found the label 'ipv4'", "a key of hosts"],
+    ),
+    (f"hosts/{CP}/alone", "yes", f"ipsec:hosts:{CP}:alone", ["'yes'", "true or false"]),
+    (f"hosts/{CP}/alone", True, f"ipsec:hosts:{CP}:alone", ["pair it with cp2001.codfw", "no such mark"]),
+    *(
+        (f"hosts/{CP}/{key}", value, f"ipsec:hosts:{CP}:{key}", [f"unknown key {key!r}", said])
+        for key, value, said in (
+            ("IPv6", "2001:db8:1::99", "did you mean 'ipv6'?"),
+            ("addr", "10.64.0.99", "did you mean 'ipv4'?"),
+            ("addr", "cp1001.mgmt.example", "did you mean 'addresses'?"),
+            ("clutser", "text", "did you mean 'cluster'?"),  # codespell:ignore
+            ("labels", ["rack"], "'labels' is a key below 'ipsec'"),
+            ("mtu", 1400, "'mtu' is a key below 'ipsec'"),
+            ("stage", "require", "'stage' is a key of rules"),
+            ("rack", "a", "a label that no rule uses is declared, 'labels: [rack]' below 'ipsec'"),
+        )
+    ),
     ("connection/ikedscp", 46, "ipsec:connection:ikedscp", ["found 46", "in quotes"]),
     *(
         (f"hosts/{CP}/ipv4", address, f"ipsec:hosts:{CP}:ipv4", [address, "the address of a network"])
@@ -226,8 +264,10 @@ CASES = [
     (f"hosts/{CP}/addresses", "mine", f"ipsec:hosts:{CP}:addresses", ["beside an address", "one of them"]),
     (f"hosts/{CP}/ipv6", 733420, f"ipsec:hosts:{CP}:ipv6", ["733420", "in quotes"]),
     (f"hosts/{CP}/ipv6", "2001:db8::1%eth0", f"ipsec:hosts:{CP}:ipv6", ["%eth0", "not of loopback, link"]),
-    (f"hosts/{CP}/rack", ["a"], f"ipsec:hosts:{CP}:rack", ["a list", "one word"]),
-    (f"hosts/{CP}/rack", "a b", f"ipsec:hosts:{CP}:rack", ["'a b'", "one word"]),
+    (f"hosts/{CP}/cluster", [["a"]], f"ipsec:hosts:{CP}:cluster", ["a list", "one word"]),
+    (f"hosts/{CP}/cluster", [], f"ipsec:hosts:{CP}:cluster", ["an empty list", "a value, or a list"]),
+    (f"hosts/{CP}/cluster", "a b", f"ipsec:hosts:{CP}:cluster", ["'a b'", "one word"]),
+    (f"hosts/{CP}/site", ["eqiad", "codfw"], f"ipsec:hosts:{CP}:site", ["codfw and eqiad", "one value"]),
     (f"hosts/{CP}/id", "x", f"ipsec:hosts:{CP}:id", ["'id'", "minion id itself"]),
     ("rules", None, "ipsec:rules", ["no rule"]),
     ("rules/1", "edge-to-core", "ipsec:rules:1", ["'edge-to-core'", "a mapping"]),
@@ -237,7 +277,23 @@ CASES = [
     ("rules/0/and", ["site"], "ipsec:rules:0:and", ["a list", "a mapping"]),
     ("rules/0/stage", "start ", "ipsec:rules:0:stage", ["'start '", "passive"]),
     ("expect", {"host": CP}, "ipsec:expect", ["a mapping", "a list"]),
-    ("expect/0", {"host": CP}, "ipsec:expect:0", ["found host", "'pairs_with' or 'peers'"]),
+    ("expect/0", {"host": CP}, "ipsec:expect:0", ["found host", "'not_pairs_with' or 'peers'"]),
+    ("expect/0", {"rule": "core-to-core"}, "ipsec:expect:0", ["found rule", "'rule', with 'pairs'"]),
+    (
+        "expect/0",
+        {"rule": "core-to-cor", "pairs": 1},
+        "ipsec:expect:0:rule",
+        ["'core-to-cor'", "core-to-core"],
+    ),
+    ("expect/0", {"host": CP, "pairs": 1}, "ipsec:expect:0", ["found host, pairs", "'rule', with 'pairs'"]),
+    ("expect/0", {"rule": "core-to-core", "pairs": 3}, "ipsec:expect:0", ["decides for 2 pairs", "3 pairs"]),
+    ("expect/0", {"rule": "core-to-core", "pairs": -1}, "ipsec:expect:0:pairs", ["-1", "0 or more"]),
+    (
+        "expect/0",
+        {"host": CP, "not_pairs_with": "cp3001.esams.example"},
+        "ipsec:expect:0",
+        ["pairs with cp3001.esams.example", "no pair of the two"],
+    ),
     ("expect/0", {"peers": 3}, "ipsec:expect:0", ["found peers", "'host'"]),
     ("expect/0", {"host": CP, "peers": "3"}, "ipsec:expect:0:peers", ["'3'", "0 or more"]),
     ("expect/0", {"host": [CP], "peers": 3}, "ipsec:expect:0:host", ["a list", "the minion id"]),
@@ -595,7 +651,7 @@ def test_the_errors_in_the_manual_are_ours():
 
 
 def test_the_manual_tells_every_key():
-    keys = {*pillar.TOP_KEYS, *pillar.RULE_KEYS, *pillar.EXPECT_KEYS, *pillar.HOST_KEYS, *catalog.COMPUTED}
+    keys = {*pillar.TOP_KEYS, *pillar.RULE_KEYS, *expected.KEYS, *pillar.HOST_KEYS, *catalog.COMPUTED}
     keys |= {key for names in settings_module.CERTIFICATE_KEYS.values() for key in names}
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", MANUAL)) == []
 

@@ -364,7 +364,7 @@ def test_the_program_refuses_what_is_wrong(tmp_path):
     assert (done.returncode, done.stderr) == (2, "")
     first, second, *_ = done.stdout.split("\n")
     assert first == "1 error"
-    assert second.startswith(f"{bad}:13: error: ipsec:rules:0: ")
+    assert second.startswith(f"{bad}:14: error: ipsec:rules:0:between:site: ")
 
 
 def test_the_program_gives_json(capsys):

@@ -109,7 +109,10 @@ def test_each_example_is_taken(key):
     if key.above == "certificates":
         data["certificates"] = copy.deepcopy(FILES) if key.of != schema.PUPPET else {"source": "puppet"}
     if key.above == "expect:*":
-        data["expect"] = [{"host": CP, **({} if key.name != "host" else {"peers": 3})}]
+        of_host = {"host": CP, **({} if key.name != "host" else {"peers": 3})}
+        data["expect"] = [{"rule": "edge-to-core", "pairs": 6} if key.name in ("rule", "pairs") else of_host]
+    if key.name == "alone":
+        data["hosts"][CP].pop("cluster")
     if key.name == "addresses" and key.above:
         data["hosts"][CP].pop("ipv4")
         data["hosts"][CP].pop("ipv6")

@@ -8,7 +8,8 @@ import pytest
 
 import fleets
 from hostipsec.errors import PillarError
-from hostipsec.pillar import membership, pillar, topology
+from hostipsec.model import Choice
+from hostipsec.pillar import faults, membership, pillar, topology
 from hostipsec.store import record
 from hostipsec.store.record import Record
 
@@ -225,7 +226,7 @@ def looks(number, work, **rule):
 
 
 def familyless(fleet):
-    return [*topology._familyless_pairs(fleet)]
+    return [*faults._familyless_pairs(fleet)]
 
 
 def test_a_fleet_of_one_family_is_checked_without_comparing_all_pairs():
@@ -441,8 +442,8 @@ def test_an_exception_with_a_later_stage_before_a_broader_rule_is_no_warning():
 
 def after_another(fleet):
     (rule,) = fleet.rules
-    first = rule._replace(name="first", between=(("id", frozenset({fleet.hosts[0].id})),))
-    return [*topology._idle_rules(fleet._replace(rules=(first, rule)))]
+    first = rule._replace(name="first", between=(("id", Choice(frozenset({fleet.hosts[0].id}))),))
+    return [*faults._idle_rules(fleet._replace(rules=(first, rule)))]
 
 
 def test_whether_a_rule_decides_is_found_without_comparing_all_pairs():

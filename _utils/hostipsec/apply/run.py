@@ -20,7 +20,7 @@ from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
 from ..model import Connection
-from ..pillar import addressed, digest
+from ..pillar import addressed, digest, doubts
 from ..pillar.membership import Membership
 from ..store import record
 from ..system import platforms, sysctls, tools
@@ -133,6 +133,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
     member = None
     try:
         member = reading.member
+        warnings += map(str, doubts.warnings(member.fleet))
         if member.connections:
             platforms.of(grains)
             later = tools.later()

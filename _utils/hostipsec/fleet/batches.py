@@ -41,7 +41,7 @@ def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Bat
     With ``size`` 0 a batch has all hosts of its label. Hosts that the pillar does not have (they leave) come
     last.
     """
-    labels = {host.id: str(host.labels.get(by, NOWHERE)) for host in fleet.hosts}
+    labels = {host.id: host.label(by, NOWHERE) for host in fleet.hosts}
     groups: dict[str, list[str]] = {}
     for host in sorted(hosts, reverse=True):
         groups.setdefault(labels.get(host, ""), []).append(host)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 from ..answer import counted
 from ..errors import PillarError, Problem
 from ..model import FAMILIES, STAGES, START, Fleet, Host, Rule
-from ..pillar import lines, pillar, topology
+from ..pillar import doubts, lines, pillar, topology
 from ..pillar.found import Found
 from ..pillar.lines import TOP, Finding, Place, Source
 from ..strongswan import sections, sequence
@@ -71,7 +71,7 @@ class Checked(NamedTuple):
 
     def _by_sites(self) -> Mapping[str, int]:
         hosts = self.fleet.hosts if self.fleet else ()
-        sites = {host.id: str(host.labels.get("site", _NO_SITE)) for host in hosts}
+        sites = {host.id: host.label("site", _NO_SITE) for host in hosts}
         return Counter(" - ".join(sorted((sites[pair.one], sites[pair.other]))) for pair in self.pairs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -142,6 +142,7 @@ def _placed(every: Sequence[Finding], places: Mapping[str, Place]) -> Iterator[F
 
 def warnings(fleet: Fleet) -> Iterator[Problem]:
     """Say what deserves a look but stops nothing."""
+    yield from doubts.warnings(fleet)
     yield from _overruled(fleet)
     for host in fleet.hosts:
         yield from host.lost

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..model import Connection, Fleet
-from ..pillar import topology, translated
+from ..pillar import doubts, topology, translated
 from ..strongswan import difference
 from . import authentication
 from .authentication import Refusal
@@ -120,6 +120,7 @@ class FleetPlan:
     chosen: Collection[str]  # names in strongswan.conf that are the pillar's
     members: frozenset[str]  # hosts of the pillar
     refusals: tuple[Refusal, ...] = ()  # who would refuse whom, with what the plans bring
+    doubts: tuple[str, ...] = ()  # what in the pillar may not be meant
 
     @property
     def status(self) -> int:
@@ -157,6 +158,7 @@ class FleetPlan:
             "restart": {host: said for host, said in self.charon.items() if said != "started"},
             "expect": self.expectations,
             "refusals": [one._asdict() for one in self.refusals],
+            "doubts": list(self.doubts),
             "hosts": {
                 host: {
                     "standing": found["standing"],
@@ -195,7 +197,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
     ``missing``  hosts that were asked and gave none; hosts that were not asked are neither here nor there
     """
     serving = {pair: rule.name for pair, rule in topology.pairs(fleet).items()}
-    sites = {host.id: str(host.labels.get("site", _NO_SITE)) for host in fleet.hosts}
+    sites = {host.id: host.label("site", _NO_SITE) for host in fleet.hosts}
     why, sides = _Why(fleet, serving), _sides(answers, translated.Seen(fleet.hosts))
     rows = []
     for (key, change), ends in sorted(_ends(answers).items()):
@@ -230,6 +232,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
         chosen,
         frozenset(sites),
         authentication.refusals(serving, authentication.of(answers)),
+        tuple(map(str, doubts.warnings(fleet))),
     )
 
 

@@ -290,7 +290,7 @@ def _rows(
 
 def place(host: Host) -> str:
     """Return the site of a host, or that it has none."""
-    return str(host.labels.get("site", _NO_SITE))
+    return host.label("site", _NO_SITE)
 
 
 def judged(one: End, other: End) -> Verdict:

@@ -161,6 +161,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     for said, rows in sorted(groups.items()):
         would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
         yield f"THE ENDS {would} DISAGREE about {counted(len(rows), 'connection')}: {said}"
+    yield from _limited(plan.doubts)
     yield from fleetplan.astray(plan.answers)
     yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:

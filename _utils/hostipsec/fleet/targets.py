@@ -105,7 +105,7 @@ def by_site(fleet: Fleet) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for host in fleet.hosts:
         if host.id in members:
-            found.setdefault(str(host.labels.get("site", _NO_SITE)), []).append(host.id)
+            found.setdefault(host.label("site", _NO_SITE), []).append(host.id)
     return found
 
 
@@ -122,12 +122,12 @@ def chosen(
     fleet: Fleet, site: Optional[str], host: Optional[str], state: Optional[str], within: object
 ) -> Filter:
     """Refuse what cannot fit, as no answer would look like a fleet at rest; return the filter."""
-    sites = sorted({str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels})
+    places = {one.id: one.label("site") for one in fleet.hosts if "site" in one.labels}
+    sites = sorted({*places.values()})
     allowed = {"site": sites, "host": sorted(one.id for one in fleet.hosts), "state": joined.STATES}
     for name, value in (("site", site), ("host", host), ("state", state)):
         if value is not None:
             arguments.one_of(name, value, allowed[name])
-    places = {one.id: str(one.labels["site"]) for one in fleet.hosts if "site" in one.labels}
     there = pairs(fleet) if (site, host) != (None, None) else ()
     fits = (pair for pair in there if host in (None, *pair) and site in (None, *map(places.get, pair)))
     if there and next(fits, None) is None:

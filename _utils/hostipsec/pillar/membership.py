@@ -33,14 +33,14 @@ class Membership:
     @property
     def site(self) -> str:
         """Return the label ``site`` of the host; empty where it has none."""
-        return str(self.host.labels.get("site", ""))
+        return self.host.label("site")
 
     @property
     def sites(self) -> dict[str, str]:
         """Return the label ``site`` of the peers that have one, by minion id."""
         peers = set(self.peers)
-        every = ((one.id, one.labels.get("site")) for one in self.fleet.hosts if one.id in peers)
-        return {peer: str(label) for peer, label in every if label is not None}
+        every = ((one.id, one.label("site")) for one in self.fleet.hosts if one.id in peers)
+        return {peer: site for peer, site in every if site}
 
     @property
     def subject(self) -> str:

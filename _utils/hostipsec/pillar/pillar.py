@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,22 +9,32 @@ from typing import Optional
 
 from .. import unicast
 from ..errors import PillarError, Problem
-from ..model import STAGES, START, Address, Expectation, Fleet, Host, Part, Rule, Selector
+from ..model import STAGES, START, Address, Fleet, Host, Part, Rule
 from ..strongswan.kinds import shown, unquoted, word
-from . import expected, identity, settings, topology, translated
+from . import (
+    doubts,
+    expected,
+    faults,
+    identity,
+    labels,
+    selectors,
+    settings,
+    topology,
+    translated,
+)
 from .found import SOURCES, Found
 from .reader import Reader
 
-TOP_KEYS = ("hosts", "rules", "expect", "addresses", *settings.KEYS)
+TOP_KEYS = ("hosts", "rules", "labels", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject", *translated.KEYS)
+HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject", *translated.KEYS, "alone")
 RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
-EXPECT_KEYS = ("host", "pairs_with", "peers")
-_MISSPELT = HOST_KEYS[:3]  # what a label of such a name is taken for; one may well be called 'address'
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
 _NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+
+_ELSEWHERE = {**dict.fromkeys(RULE_KEYS, "a key of rules"), **dict.fromkeys(TOP_KEYS, "a key below 'ipsec'")}
 
 Resolved = Mapping[str, Found]
 
@@ -40,8 +49,8 @@ def read(data: object, resolved: Optional[Resolved] = None, part: Optional[Part]
     """
     reader = Reader()
     fleet = _fleet(reader, data, resolved or {}, part)
-    unmet = [] if reader.problems or part else [*topology.problems(fleet), *expected.problems(fleet)]
-    problems = reader.problems or [*identity.problems(fleet), *_causes(unmet)]
+    unmet = [] if reader.problems or part else faults.problems(fleet) or _unexpected(fleet)
+    problems = reader.problems or [*identity.problems(fleet), *unmet]
     if problems:
         raise PillarError(problems)
     return fleet
@@ -85,25 +94,33 @@ def _fleet(reader: Reader, data: object, resolved: Resolved, part: Optional[Part
     top = reader.mapping(data, "ipsec", TOP_KEYS)
     _sources(reader, top, (), "ipsec")
     rules = () if part and not top.get("rules") else _rules(reader, top.get("rules"))
-    hosts = _hosts(reader, top.get("hosts"), _labels_of(rules), resolved)
-    expectations = _expectations(reader, top.get("expect"), {host.id for host in hosts} - {""})
-    return Fleet(hosts, rules, expectations, settings.read(reader, top), part)
+    declared = reader.words(top.get("labels"), "ipsec:labels")
+    known = labels.known(reader, declared, rules, {*HOST_KEYS} - {translated.NAT})
+    hosts = _hosts(reader, top.get("hosts"), known, resolved)
+    expectations = expected.read(reader, top.get("expect"), hosts, rules)
+    return Fleet(hosts, rules, expectations, settings.read(reader, top), part, declared)
 
 
-def _causes(problems: Sequence[Problem]) -> Sequence[Problem]:
-    """Leave out unmet expectations where a rule that pairs nobody may be why."""
-    rules = [problem for problem in problems if problem.path.startswith("ipsec:rules")]
-    return rules or problems
+def _unexpected(fleet: Fleet) -> Sequence[Problem]:
+    """Return the expectations that are not met, and what may be why, which is a warning without them."""
+    found = [*expected.problems(fleet)]
+    return [*found, *doubts.of_rules(fleet)] if found else []
 
 
 # Hosts ---------------------------------------------------------------------------------------
 
 
-def _hosts(reader: Reader, value: object, used: Collection[str], resolved: Resolved) -> tuple[Host, ...]:
+def _hosts(reader: Reader, value: object, known: Collection[str], resolved: Resolved) -> tuple[Host, ...]:
     entries = reader.mapping(value, "ipsec:hosts")
     if not entries and isinstance(value, Mapping):
         reader.wrong("ipsec:hosts", "no host", "at least two hosts by minion id")
-    hosts = tuple(_host(reader, name, entries[name], used, resolved.get(name)) for name in sorted(entries))
+    hosts = tuple(_host(reader, name, entries[name], known, resolved.get(name)) for name in sorted(entries))
+    texts = {
+        name: {word(key): value for key, value in one.items()}
+        for name, one in sorted(entries.items())
+        if isinstance(one, Mapping)
+    }
+    reader.problems += [*labels.unknown(texts, known, HOST_KEYS, _ELSEWHERE), *labels.mixed(texts, known)]
     hosts = _lost_to_others(hosts, {name for name, found in resolved.items() if found.addresses})
     reader.problems += _same_addresses(hosts)
     reader.problems += _same_names(hosts)
@@ -114,7 +131,7 @@ def _host(
     reader: Reader,
     name: str,
     value: object,
-    used: Collection[str],
+    known: Collection[str],
     resolved: Optional[Found],
 ) -> Host:
     path = f"ipsec:hosts:{name}"
@@ -130,13 +147,16 @@ def _host(
             reader.wrong(path, "no address in the pillar", _NEEDED.format(name=name))
     elif sources and isinstance(value, Mapping):
         reader.wrong(f"{path}:addresses", "found it beside an address", "one of them")
-    labels = _host_labels(reader, entry, path, used)
     local = _address(reader, entry, translated.LOCAL, path)
     behind = translated.of_host(reader, entry, path, addresses[0], local)
     rests, clear = _maintenance(reader, entry.get("maintenance", False), f"{path}:maintenance")
     return Host(
         name,
-        {**labels, "id": name, **({translated.NAT: behind.nat} if behind.nat else {})},
+        {
+            **labels.read(reader, entry, path, known),
+            "id": (name,),
+            **({translated.NAT: (behind.nat,)} if behind.nat else {}),
+        },
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv4Address)), None),
         next((one for one in found.addresses if isinstance(one, ipaddress.IPv6Address)), None),
         rests,
@@ -145,6 +165,7 @@ def _host(
         _name(reader, entry, path),
         identity.of_host(reader, entry.get("subject"), f"{path}:subject"),
         *behind,
+        reader.boolean(entry.get("alone", False), f"{path}:alone"),
     )
 
 
@@ -162,20 +183,6 @@ def _maintenance(reader: Reader, value: object, path: str) -> tuple[bool, bool]:
     if not isinstance(value, bool) and value != IN_THE_CLEAR:
         reader.wrong(path, f"found {shown(value)}", f"true or false, or {IN_THE_CLEAR}")
     return value is True or value == IN_THE_CLEAR, value == IN_THE_CLEAR
-
-
-def _host_labels(
-    reader: Reader, entry: Mapping[str, object], path: str, used: Collection[str]
-) -> dict[str, str]:
-    labels = {}
-    for key in sorted({*entry} - {*HOST_KEYS}):
-        if key == "id":
-            reader.wrong(f"{path}:id", "found label 'id'", "any other name: 'id' is the minion id itself")
-        elif key not in used and (meant := difflib.get_close_matches(key, _MISSPELT, 1, cutoff=0.75)):
-            reader.wrong(f"{path}:{key}", f"unknown key {key!r}", f"did you mean {meant[0]!r}?")
-        else:
-            labels[key] = reader.label(entry[key], f"{path}:{key}")
-    return labels
 
 
 def _address(reader: Reader, entry: Mapping[str, object], key: str, path: str) -> Optional[Address]:
@@ -278,8 +285,8 @@ def _rule(reader: Reader, value: object, path: str) -> Rule:
     stage = entry.get("stage", START)
     return Rule(
         _rule_name(reader, entry.get("name"), path),
-        _selector(reader, entry, "between", path),
-        _selector(reader, entry, "and", path),
+        selectors.read(reader, entry, "between", path, RULE_KEYS),
+        selectors.read(reader, entry, "and", path, RULE_KEYS),
         reader.words(entry.get("same"), f"{path}:same"),
         reader.words(entry.get("different"), f"{path}:different"),
         # YAML 1.1 reads a plain off as false
@@ -291,62 +298,4 @@ def _rule_name(reader: Reader, value: object, path: str) -> str:
     if not isinstance(value, str) or not value:
         reader.wrong(f"{path}:name", f"found {shown(value)}", "a name for the rule")
         return path
-    return value
-
-
-def _selector(reader: Reader, rule: Mapping[str, object], side: str, path: str) -> Selector:
-    """Return the labels of a side; one that is misspelt has been noted with the rule's keys."""
-    path = f"{path}:{side}"
-    if side not in rule and {*rule} - {*RULE_KEYS}:
-        return ()
-    entry = reader.mapping(rule.get(side), path)
-    if not entry and isinstance(rule.get(side), Mapping):
-        reader.wrong(path, "found an empty mapping", "labels and their values, as {site: esams}")
-    return tuple((key, frozenset(_values(reader, entry[key], f"{path}:{key}"))) for key in sorted(entry))
-
-
-def _values(reader: Reader, value: object, path: str) -> tuple[str, ...]:
-    if value is None or (not isinstance(value, str) and isinstance(value, Sequence) and not value):
-        reader.wrong(
-            path, f"found {'nothing' if value is None else 'an empty list'}", "a value, or a list of them"
-        )
-        return ()
-    return reader.words(value, path)
-
-
-def _labels_of(rules: Sequence[Rule]) -> set[str]:
-    selected = {key for rule in rules for key, _ in (*rule.between, *rule.and_)}
-    return selected | {key for rule in rules for key in (*rule.same, *rule.different)}
-
-
-# Expectations --------------------------------------------------------------------------------
-
-
-def _expectations(reader: Reader, value: object, known: Collection[str]) -> tuple[Expectation, ...]:
-    entries = enumerate(reader.items(value, "ipsec:expect"))
-    return tuple(_expectation(reader, entry, f"ipsec:expect:{index}", known) for index, entry in entries)
-
-
-def _expectation(reader: Reader, value: object, path: str, known: Collection[str]) -> Expectation:
-    entry = reader.mapping(value, path, EXPECT_KEYS)
-    if not isinstance(value, Mapping) or {*entry} - {*EXPECT_KEYS}:
-        return Expectation("")
-    if "host" not in entry or not {"pairs_with", "peers"} & {*entry}:
-        found = f"found {', '.join(sorted(entry)) or 'no key'}"
-        reader.wrong(path, found, "'host', with 'pairs_with' or 'peers'")
-    names = {
-        key: _host_name(reader, entry[key], f"{path}:{key}", known) for key in EXPECT_KEYS[:2] if key in entry
-    }
-    peers = None
-    if "peers" in entry:
-        peers = reader.count(entry["peers"], f"{path}:peers", 0, 10**6, "a number of peers, 0 or more")
-    return Expectation(names.get("host", ""), names.get("pairs_with"), peers)
-
-
-def _host_name(reader: Reader, value: object, path: str, known: Collection[str]) -> str:
-    if not isinstance(value, str):
-        reader.wrong(path, f"found {shown(value)}", "the minion id of a host below 'hosts'")
-        return ""
-    if known and value not in known:
-        reader.wrong(path, f"found {shown(value)}", reader.nearest(value, known))
     return value

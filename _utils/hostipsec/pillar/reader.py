@@ -13,6 +13,13 @@ _FEW, _HINTS = 100, 10
 _LABEL = re.compile(r"[^\s,{}\"']{1,128}\Z")
 
 
+def _from(value: object) -> str:
+    """Say what YAML may have read a value from, where that is lost."""
+    if isinstance(value, bool):
+        return f", as YAML reads {'yes, on and true' if value else 'no, off and false'}"
+    return f", as YAML reads {value}0 too" if isinstance(value, float) else ""
+
+
 class Reader:
     """Collects problems while it reads; one instance a pillar.
 
@@ -40,8 +47,14 @@ class Reader:
             self.wrong(path, f"found {shown(value)}", "a mapping")
             return {}
         result = {word(key): item for key, item in value.items()}
+        for key in value:
+            if isinstance(key, (bool, float)) or not isinstance(key, (int, str)):
+                self.wrong(path, f"found the key {shown(key)}{_from(key)}", "a text; in quotes")
         if len(result) < len(value):
-            self.wrong(path, "found two keys that are one as text, as 1 and '1'", "each key once")
+            twice = next(key for key in value if not isinstance(key, str) and word(key) in value)
+            self.wrong(
+                path, f"found the key {shown(twice)} both as it is and in quotes", "each key once, in quotes"
+            )
         known = None if keys is None else (*keys,)
         for key in sorted(result) if known is not None else ():
             if key not in (known or ()):
@@ -65,18 +78,19 @@ class Reader:
 
     def label(self, value: object, path: str) -> str:
         """Return the value of a label, which may be written as a number."""
-        text = None if isinstance(value, bool) or is_huge(value) else value
-        label = str(text) if isinstance(text, (str, int, float)) else ""
+        whole = isinstance(value, int) and not isinstance(value, bool) and not is_huge(value)
+        label = str(value) if whole or isinstance(value, str) else ""
         if not _LABEL.match(label) or not label.isprintable():
-            self.wrong(path, f"found {shown(value)}", f"a label: one word or number{unquoted(True, value)}")
+            found = f"found {shown(value)}{_from(value)}"
+            self.wrong(path, found, f"a label: one word or whole number{unquoted(True, value)}")
             return ""
         return label
 
     def words(self, value: object, path: str) -> tuple[str, ...]:
         """Return the labels of a list, or the only one, sorted."""
-        scalar = isinstance(value, (str, int, float))
-        several = [value] if scalar else self.items(value, path)
-        return tuple(sorted({self.label(item, path) for item in several}))
+        several = value is None or (isinstance(value, (Collection, Mapping)) and not isinstance(value, str))
+        items = self.items(value, path) if several else [value]
+        return tuple(sorted({self.label(item, path) for item in items}))
 
     def one_of(self, value: object, path: str, allowed: Sequence[str]) -> str:
         """Return one of the allowed words; the first where it is none of them."""

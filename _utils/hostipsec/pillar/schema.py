@@ -19,6 +19,7 @@ EXISTING = ("keep", "replace")
 MTU = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 WARN_DAYS = (1, 3650)
 PEERS = (0, 10**6)
+PAIRS = (0, 10**9)
 
 
 class Type(NamedTuple):
@@ -68,18 +69,25 @@ def _mapping(says: str, *also: str) -> Type:
 
 _NUMBER_OR_TEXT = ["string", "number"]
 _LABEL = {"type": _NUMBER_OR_TEXT}
+_VALUES = {"anyOf": [_LABEL, {"type": "array", "items": _LABEL, "minItems": 1}]}
 BOOLEAN = Type("true or false", {"type": "boolean"})
 ADDRESS = Type("a unicast address", {"type": "string"})
 TEXT = Type("a text", {"type": "string"})
 _TEXT = Type("a text", {"type": ["string", "null"]})
 PATH = Type("an absolute path", {"type": "string", "pattern": "^/"})
 TEMPLATE = Type("an absolute path; `{id}` and `{short}` are filled in", {"type": "string", "pattern": "^/"})
+_ALL_BUT = {
+    "type": "object",
+    "properties": {"not": _VALUES},
+    "required": ["not"],
+    "additionalProperties": False,
+}
 LABELS = Type(
-    "labels and their values, each a value or a list",
+    "labels and their values, each a value, a list, or all but these",
     {
         "type": "object",
         "minProperties": 1,
-        "additionalProperties": {"anyOf": [_LABEL, {"type": "array", "items": _LABEL, "minItems": 1}]},
+        "additionalProperties": {"anyOf": [*_VALUES["anyOf"], _ALL_BUT]},
     },
 )
 NAMES = Type(
@@ -100,6 +108,7 @@ HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
 KEYS = (
     Key("hosts", _mapping("a mapping by minion id"), "The hosts of the fleet.", ""),
     Key("rules", Type("a list", {"type": "array", "minItems": 1}), "Which hosts pair up, and how.", ""),
+    Key("labels", NAMES, "Labels that hosts may have, though no rule uses them.", "[rack]", "none"),
     Key("expect", Type("a list", {"type": ["array", "null"]}), "What must be true of the result.", ""),
     Key("addresses", LOOKED_UP, "Who is asked for the addresses of hosts that have none here.", "mine"),
     Key(
@@ -128,12 +137,13 @@ KEYS = (
     Key("hosts:*:addresses", LOOKED_UP, "Who is asked, of a host without an address.", "[mine, dns]"),
     Key("hosts:*:name", TEXT, "What its connections are called at its peers.", "cp3001-b", "the id, short"),
     Key("hosts:*:subject", _TEXT, "By what its peers know it.", "'@cp3001.example'", "that of all hosts"),
+    Key("hosts:*:alone", BOOLEAN, "Whether no rule is to fit it.", "true", "false"),
     # a rule
     Key("rules:*:name", TEXT, "A word for messages, of this rule alone.", "edge-to-core"),
     Key("rules:*:between", LABELS, "Labels that the one host of a pair must have.", "{site: [esams]}"),
     Key("rules:*:and", LABELS, "Labels that the other one must have.", "{site: [eqiad, codfw]}"),
-    Key("rules:*:same", NAMES, "Labels that must be equal at both.", "[cluster]", "none"),
-    Key("rules:*:different", NAMES, "Labels that both must have, and not equal.", "[site]", "none"),
+    Key("rules:*:same", NAMES, "Labels of which both must share a value.", "[cluster]", "none"),
+    Key("rules:*:different", NAMES, "Labels that both must have, and share no value of.", "[site]", "none"),
     Key(
         "rules:*:stage",
         _one_of(STAGES, False),
@@ -144,7 +154,10 @@ KEYS = (
     # an assertion
     Key("expect:*:host", HOST_ID, "The host that it is about.", "cp3001.esams.example"),
     Key("expect:*:pairs_with", HOST_ID, "A host that it must pair with.", "cp1001.eqiad.example"),
+    Key("expect:*:not_pairs_with", HOST_ID, "A host that it must not pair with.", "db1001.eqiad.example"),
     Key("expect:*:peers", _whole(*PEERS), "So many peers it must have.", "3"),
+    Key("expect:*:rule", TEXT, "The rule that it is about.", "edge-to-core"),
+    Key("expect:*:pairs", _whole(*PAIRS), "For so many pairs it must decide.", "6"),
     # certificates
     Key("certificates:source", _one_of(CERTIFICATES), "Where they are.", FILES, PUPPET),
     Key("certificates:ssldir", PATH, "Puppet's directory.", "/etc/puppet/ssl", "where it is", PUPPET),

@@ -6,80 +6,26 @@ both ends derive their connection from the same two :class:`~hostipsec.model.Hos
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
-from .. import plane
-from ..errors import Problem, nearest
-from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule, Selector
+from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
 from ..strongswan import identity
 from . import translated
+from .matching import applies, rule_pairs
 
 Pairs = dict[tuple[str, str], Rule]
 _FEW = 5  # names of hosts that a sentence has
-_Values = tuple[str, ...]  # of some labels of a host
 _ANYWHERE: Mapping[str, Address] = {
     "v4": IPv4Address(0),
     "v6": IPv6Address(0),
 }  # whatever address this host has there
 
 
-def matches(selector: Selector, host: Host) -> bool:
-    """Say whether a host has the labels of one side of a rule."""
-    return all(host.labels.get(label) in values for label, values in selector)
-
-
-def _joined(rule: Rule, one: Host, other: Host) -> bool:
-    """Whether ``same`` and ``different`` hold; a host without the label is never joined by it."""
-    mine, theirs = one.labels, other.labels
-    if any(label not in mine or mine[label] != theirs.get(label) for label in rule.same):
-        return False
-    return all(label in mine and label in theirs and mine[label] != theirs[label] for label in rule.different)
-
-
-def applies(rule: Rule, one: Host, other: Host) -> bool:
-    """Say whether a rule pairs two hosts up, whichever of them is named first."""
-    if one.id == other.id or not _joined(rule, one, other):
-        return False
-    return (matches(rule.between, one) and matches(rule.and_, other)) or (
-        matches(rule.between, other) and matches(rule.and_, one)
-    )
-
-
 def rule_for(fleet: Fleet, one: Host, other: Host) -> Optional[Rule]:
     """Return the first rule that pairs two hosts up, or None."""
     return next((rule for rule in fleet.rules if applies(rule, one, other)), None)
-
-
-def _rule_pairs(
-    rule: Rule, hosts: Sequence[Host], others: Optional[Sequence[Host]] = None
-) -> Iterator[tuple[Host, Host]]:
-    """Yield the pairs of one rule, its ``and`` side from ``others`` where given.
-
-    Indexes over ``same`` and ``different`` keep it near the size of the result.
-    """
-    partners: dict[_Values, dict[_Values, list[Host]]] = {}
-    for host in hosts if others is None else others:
-        if labelled(rule, host) and matches(rule.and_, host):
-            alike = partners.setdefault(values_of(host, rule.same), {})
-            alike.setdefault(values_of(host, rule.different), []).append(host)
-    for host in hosts:
-        if labelled(rule, host) and matches(rule.between, host):
-            mine = values_of(host, rule.different)
-            for theirs, some in partners.get(values_of(host, rule.same), {}).items():
-                if all(one != other for one, other in zip(mine, theirs)):
-                    yield from ((host, other) for other in some if other.id != host.id)
-
-
-def labelled(rule: Rule, host: Host) -> bool:
-    """Say whether a host has the labels of ``same`` and ``different``; without one it is never joined."""
-    return all(label in host.labels for label in (*rule.same, *rule.different))
-
-
-def values_of(host: Host, labels: Sequence[str]) -> _Values:
-    """Return the values of labels that a host has."""
-    return tuple(host.labels[label] for label in labels)
 
 
 def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
@@ -89,10 +35,7 @@ def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
     such hosts count as if they were in service.
     """
     hosts = [host for host in fleet.hosts if maintenance or not host.maintenance]
-    found: Pairs = {}
-    for rule in fleet.rules:
-        for one, other in _rule_pairs(rule, hosts):
-            found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
+    found = decided(fleet.rules, hosts)
     return {pair: rule for pair, rule in sorted(found.items()) if rule.stage != "off"}
 
 
@@ -100,11 +43,20 @@ def fitting(fleet: Fleet) -> Mapping[tuple[str, str], Sequence[Rule]]:
     """Return ``{(id, id): rules}`` for all pairs that rules fit, by id; the first of the rules decides."""
     found: dict[tuple[str, str], list[Rule]] = {}
     for rule in fleet.rules:
-        for one, other in _rule_pairs(rule, fleet.hosts):
+        for one, other in rule_pairs(rule, fleet.hosts):
             rules = found.setdefault((min(one.id, other.id), max(one.id, other.id)), [])
             if not rules or rules[-1] is not rule:
                 rules.append(rule)
     return dict(sorted(found.items(), key=lambda item: item[0]))
+
+
+def decided(rules: Sequence[Rule], hosts: Sequence[Host]) -> Pairs:
+    """Return ``{(id, id): rule}`` for all pairs of some hosts, the ids in order; the first rule wins."""
+    found: Pairs = {}
+    for rule in rules:
+        for one, other in rule_pairs(rule, hosts):
+            found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
+    return found
 
 
 def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Host, Rule], ...]:
@@ -277,64 +229,6 @@ def _identities(one: Connection) -> tuple[object, ...]:
     return (one.name, one.left, one.right), (one.peer, one.family), one.right
 
 
-# What a pillar that reads well can still get wrong -------------------------------------------
-
-
-def problems(fleet: Fleet) -> list[Problem]:
-    """Return what is wrong with rules and expectations of a fleet whose parts are valid."""
-    found = [
-        *_empty_rules(fleet),
-        *_idle_rules(fleet),
-        *_familyless_pairs(fleet),
-        *translated.problems(fleet.hosts, lambda some: pairs(fleet._replace(hosts=some), maintenance=True)),
-    ]
-    return [*found, *_unguarded(fleet), *_bypassed(fleet)]
-
-
-def _bypassed(fleet: Fleet) -> Iterator[Problem]:
-    """Refuse the plugin whose policies for a host's own networks come before those of every connection."""
-    path = plane.loads(fleet.settings.charon, "bypass-lan")
-    if path and any(rule.stage == REQUIRE for rule in fleet.rules):
-        yield Problem(
-            f"ipsec:charon:{path}",
-            "found bypass-lan beside a rule of stage 'require': what it passes by goes in the clear",
-            "no, or no rule of stage 'require'",
-        )
-
-
-def _unguarded(fleet: Fleet) -> Iterator[Problem]:
-    """Refuse what only the kernel can keep: where charon does ESP, its own packets meet the policies, too."""
-    if plane.chosen(fleet.settings) == plane.KERNEL:
-        return
-    for index, rule in enumerate(fleet.rules):
-        if rule.stage == REQUIRE:
-            yield Problem(
-                f"ipsec:rules:{index}:stage",
-                "found 'require', while charon does ESP itself (kernel-libipsec)",
-                "off, passive, start",
-            )
-
-
-def _empty_rules(fleet: Fleet) -> Iterator[Problem]:
-    for index, rule in enumerate(fleet.rules):
-        if next(_rule_pairs(rule, fleet.hosts), None) is None:
-            yield Problem(f"ipsec:rules:{index}", *_why_empty(rule, fleet.hosts))
-
-
-def _idle_rules(fleet: Fleet) -> Iterator[Problem]:
-    """Refuse rules that decide for no pair: what they say about its stage counts for nobody."""
-    for index, rule in enumerate(fleet.rules):
-        before = fleet._replace(rules=fleet.rules[:index])
-        deciding = (rule_for(before, *pair) for pair in _rule_pairs(rule, fleet.hosts))
-        first = next(deciding, None)
-        if first is not None and all(deciding):
-            yield Problem(
-                f"ipsec:rules:{index}",
-                f"rule {rule.name!r} never decides: rules before it, as {first.name!r}, fit all of its pairs",
-                "a place before those rules, or no such rule",
-            )
-
-
 def shadowed(fleet: Fleet, host: Host) -> tuple[str, ...]:
     """Say for which peers of a host a rule of an earlier stage decides, though a later rule asks for more."""
     found: dict[tuple[Rule, Rule], list[str]] = {}
@@ -354,51 +248,3 @@ def few(names: Sequence[str]) -> str:
     """Return the first of some names, and how many more there are."""
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return f"{', '.join(names[:_FEW])}{more}"
-
-
-def _why_empty(rule: Rule, hosts: Sequence[Host]) -> tuple[str, str]:
-    for side, selector in (("between", rule.between), ("and", rule.and_)):
-        for label, values in selector:
-            known = {host.labels[label] for host in hosts if label in host.labels}
-            if not known:
-                labels = {name for host in hosts for name in host.labels}
-                return (
-                    f"rule {rule.name!r} matches no pair: no host has the label {label!r} of '{side}'",
-                    nearest(label, labels),
-                )
-            if not known & values:
-                return (
-                    f"rule {rule.name!r} matches no pair: no host has {label} {' or '.join(sorted(values))}",
-                    nearest(sorted(values)[0], known),
-                )
-    labels = {name for host in hosts for name in host.labels}
-    for joint, names in (("same", rule.same), ("different", rule.different)):
-        for label in names:
-            if label not in labels:
-                found = f"rule {rule.name!r} matches no pair: no host has the label {label!r} of '{joint}'"
-                return found, nearest(label, labels)
-    joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
-    return (
-        f"rule {rule.name!r} matches no pair" + (f" with {' and '.join(joins)}" if joins else ""),
-        "labels that at least two hosts fit",
-    )
-
-
-def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
-    """Find pairs that could not be encrypted at all, since they share no address family."""
-    lacking = [
-        [host for host in fleet.hosts if host.address(family) is None and not host.lost]
-        for family in FAMILIES
-    ]
-    found: Pairs = {}
-    for rule in fleet.rules:
-        for sides in (lacking, lacking[::-1]):
-            for one, other in _rule_pairs(rule, *sides):
-                found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
-    for (one_id, other_id), rule in sorted(found.items(), key=lambda item: item[0]):
-        if rule.stage != "off":
-            yield Problem(
-                f"ipsec:hosts:{one_id}",
-                f"no address family in common with {other_id}, its peer by rule {rule.name!r}",
-                "'ipv4' at both hosts or 'ipv6' at both",
-            )

@@ -1,0 +1,123 @@
+"""What deserves a look in a pillar but stops nothing, and what of it is a fault after all. Pure.
+
+A host that leaves may be the last that a rule fits, or the last that has a value of a rule: that is no reason
+to stop a fleet. What is one slip of the fingers away from what hosts have is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from ..errors import Problem, close, nearest
+from ..model import Choice, Fleet, Rule
+from . import spelling, topology
+from .matching import Sides, rule_pairs
+
+_Known = Mapping[str, Collection[str]]  # the values that hosts have, by label
+
+
+class Lack(NamedTuple):
+    """Something that a rule names and no host has."""
+
+    problem: Problem
+    misspelt: bool
+
+
+def warnings(fleet: Fleet) -> tuple[Problem, ...]:
+    """Return what may not be meant: rules that fit no pair, values no host has, hosts that no rule fits.
+
+    Of a host's part of a pillar there is nothing to say: the whole was looked at where it is.
+    """
+    return () if fleet.part else (*of_rules(fleet), *_unpaired(fleet))
+
+
+def of_rules(fleet: Fleet) -> tuple[Problem, ...]:
+    """Return the rules that fit no pair, and what rules name and no host has."""
+    found = lacking(fleet)
+    lacks = (lack.problem for index in sorted(found) for lack in found[index] if not lack.misspelt)
+    return (*empty(fleet, found), *lacks)
+
+
+def lacking(fleet: Fleet) -> Mapping[int, Sequence[Lack]]:
+    """Return by the index of a rule what it names and no host has."""
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for host in fleet.hosts:
+        for label, values in host.labels.items():
+            known[label].update(values)
+    found = {index: [*_lacks(index, rule, known, fleet.labels)] for index, rule in enumerate(fleet.rules)}
+    return {index: lacks for index, lacks in found.items() if lacks}
+
+
+def _lacks(index: int, rule: Rule, known: _Known, declared: Collection[str]) -> Iterator[Lack]:
+    path = f"ipsec:rules:{index}"
+    labels = [
+        (side, label)
+        for side, names in (("same", rule.same), ("different", rule.different))
+        for label in names
+    ]
+    for side, selector in (("between", rule.between), ("and", rule.and_)):
+        labels += [(side, label) for label, _ in selector]
+        for label, choice in selector:
+            if label in known:
+                yield from _values(f"{path}:{side}:{label}", label, choice, known[label])
+    for side, label in labels:
+        if label not in known:
+            found = f"no host has the label {label!r}"
+            misspelt = label not in declared and close(label, known) is not None
+            yield Lack(Problem(f"{path}:{side}", found, nearest(label, known)), misspelt)
+
+
+def _values(path: str, label: str, choice: Choice, known: Collection[str]) -> Iterator[Lack]:
+    """Yield the values that no host has; one that stands beside it in the rule is not what is meant by it."""
+    others = {*known} - choice.values
+    for value in sorted(choice.values - {*known}):
+        meant = spelling.meant(value, others)
+        allowed = f"did you mean {meant!r}?" if meant else nearest(value, known)
+        yield Lack(Problem(path, f"no host has {label} {value}", allowed), meant is not None)
+    for pattern in choice.patterns:
+        if not any(fnmatchcase(one, pattern) for one in known):
+            yield Lack(Problem(path, f"no host has {label} {pattern}", nearest(pattern, known)), False)
+
+
+def empty(fleet: Fleet, found: Mapping[int, Sequence[Lack]]) -> Iterator[Problem]:
+    """Yield each rule that fits no pair; ``found`` is what the rules lack."""
+    for index, rule in enumerate(fleet.rules):
+        if next(rule_pairs(rule, fleet.hosts), None) is None:
+            yield Problem(
+                f"ipsec:rules:{index}",
+                f"rule {rule.name!r} matches no pair{_why(rule, found.get(index, ()))}",
+                "labels that at least two hosts fit; or no such rule",
+            )
+
+
+def _why(rule: Rule, lacks: Sequence[Lack]) -> str:
+    if lacks:
+        return f": {lacks[0].problem.found}"
+    joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
+    return f" with {' and '.join(joins)}" if joins else ""
+
+
+def _unpaired(fleet: Fleet) -> Iterator[Problem]:
+    """Find hosts that no rule fits; whoever is in maintenance or marked is so by a decision."""
+    fitting = paired(fleet)
+    ids = [host.id for host in fleet.hosts if not (host.id in fitting or host.alone or host.maintenance)]
+    if ids:
+        yield Problem(
+            "ipsec:hosts",
+            f"no rule fits {topology.few(ids)}",
+            "a rule that pairs it up; or 'alone: true' at a host that is to have no peers",
+        )
+
+
+def paired(fleet: Fleet) -> Collection[str]:
+    """Return the ids of the hosts that some rule fits, of whatever stage."""
+    found: set[str] = set()
+    for rule in fleet.rules:
+        sides = Sides(rule, fleet.hosts)
+        found.update(
+            host.id for host in fleet.hosts if host.id not in found and next(sides.partners(host), None)
+        )
+    return found

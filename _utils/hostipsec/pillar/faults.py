@@ -1,0 +1,102 @@
+"""What a pillar that reads well can still get wrong: rules that pair nobody, pairs that cannot be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import plane
+from ..errors import Problem
+from ..model import FAMILIES, REQUIRE, Fleet
+from . import doubts, expected, topology, translated
+from .matching import rule_pairs
+
+
+def problems(fleet: Fleet) -> list[Problem]:
+    """Return what is wrong with rules and expectations of a fleet whose parts are valid."""
+    found = [
+        *_missing(fleet),
+        *_alone(fleet),
+        *_idle_rules(fleet),
+        *_familyless_pairs(fleet),
+        *translated.problems(
+            fleet.hosts, lambda some: topology.pairs(fleet._replace(hosts=some), maintenance=True)
+        ),
+    ]
+    return [*found, *_unguarded(fleet), *_bypassed(fleet)]
+
+
+def _bypassed(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse the plugin whose policies for a host's own networks come before those of every connection."""
+    path = plane.loads(fleet.settings.charon, "bypass-lan")
+    if path and any(rule.stage == REQUIRE for rule in fleet.rules):
+        yield Problem(
+            f"ipsec:charon:{path}",
+            "found bypass-lan beside a rule of stage 'require': what it passes by goes in the clear",
+            "no, or no rule of stage 'require'",
+        )
+
+
+def _unguarded(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse what only the kernel can keep: where charon does ESP, its own packets meet the policies, too."""
+    if plane.chosen(fleet.settings) == plane.KERNEL:
+        return
+    for index, rule in enumerate(fleet.rules):
+        if rule.stage == REQUIRE:
+            yield Problem(
+                f"ipsec:rules:{index}:stage",
+                "found 'require', while charon does ESP itself (kernel-libipsec)",
+                "off, passive, start",
+            )
+
+
+def _missing(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse what is misspelt in rules, and rules none of which fits a pair: all connections would go."""
+    found = doubts.lacking(fleet)
+    yield from (lack.problem for lacks in found.values() for lack in lacks if lack.misspelt)
+    nobody = [*doubts.empty(fleet, found)]
+    if len(nobody) == len(fleet.rules):
+        yield from nobody
+
+
+def _alone(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse hosts that are marked to have no peers, and have some."""
+    marked = [host for host in fleet.hosts if host.alone]
+    sides = expected.sides(fleet) if marked else ()
+    for host in marked:
+        if peers := sorted(expected.peers(sides, host)):
+            found = f"found true, and rules pair it with {topology.few(peers)}"
+            yield Problem(f"ipsec:hosts:{host.id}:alone", found, "no such mark, or no such rule")
+
+
+def _idle_rules(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse rules that decide for no pair: what they say about its stage counts for nobody."""
+    for index, rule in enumerate(fleet.rules):
+        before = fleet._replace(rules=fleet.rules[:index])
+        deciding = (topology.rule_for(before, *pair) for pair in rule_pairs(rule, fleet.hosts))
+        first = next(deciding, None)
+        if first is not None and all(deciding):
+            yield Problem(
+                f"ipsec:rules:{index}",
+                f"rule {rule.name!r} never decides: rules before it, as {first.name!r}, fit all of its pairs",
+                "a place before those rules, or no such rule",
+            )
+
+
+def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
+    """Find pairs that could not be encrypted at all, since they share no address family."""
+    lacking = [
+        [host for host in fleet.hosts if host.address(family) is None and not host.lost]
+        for family in FAMILIES
+    ]
+    found: topology.Pairs = {}
+    for rule in fleet.rules:
+        for sides in (lacking, lacking[::-1]):
+            for one, other in rule_pairs(rule, *sides):
+                found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
+    for (one_id, other_id), rule in sorted(found.items(), key=lambda item: item[0]):
+        if rule.stage != "off":
+            yield Problem(
+                f"ipsec:hosts:{one_id}",
+                f"no address family in common with {other_id}, its peer by rule {rule.name!r}",
+                "'ipv4' at both hosts or 'ipv6' at both",
+            )
