@@ -290,9 +290,7 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
     try:
         member = _member()
         links = selection.families(member, peer, family)
-        found = {
-            name: overhead.planned(member.fleet.settings, one, mtu, mode, esp) for name, one in links.items()
-        }
+        found = {name: overhead.planned(*one, mtu, mode, esp) for name, one in links.items()}
     except HostIPsecError as error:
         return _no_data(error)
     return {name: one.as_dict() for name, one in found.items()}

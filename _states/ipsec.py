@@ -455,13 +455,14 @@ def esp_available(name):
         if plane.chosen(settings) == plane.CHARON:
             return _result(name, {}, "charon does ESP itself (kernel-libipsec)")
         families = sorted({connection.family for connection in member.connections})
-        esp = sections.common_options(settings)["esp"]
-        missing = capabilities.missing(esp, families)
+        every = sections.esp_of(member.connections, settings)
+        missing = dict.fromkeys(line for esp in every for line in capabilities.missing(esp, families))
     except HostIPsecError as error:
         return _failed(name, f"Nothing was changed.\n- {error}")
     if missing:
         return _failed(name, "Nothing was changed.\n" + "\n".join(f"- {line}" for line in missing))
-    return _result(name, {}, f"the kernel has ESP with {esp} for {', '.join(f'IP{one}' for one in families)}")
+    where = ", ".join(f"IP{one}" for one in families)
+    return _result(name, {}, f"the kernel has ESP with {' and '.join(every)} for {where}")
 
 
 def routes_present(name):
@@ -491,7 +492,8 @@ def routes_present(name):
         return _failed(name, error)
     if wanted.errors:
         return {**_failed(name, "\n".join(wanted.errors)), "changes": changes}
-    routes_ = f"{len(wanted.routes)} routes with mtu lock {mtu}" if mtu else "no MTU is locked"
+    sizes = " and ".join(map(str, sorted({route.mtu for route in wanted.routes})))
+    routes_ = f"{len(wanted.routes)} routes with mtu lock {sizes}" if sizes else "no MTU is locked"
     return _result(name, changes, routes_, wanted.warnings)
 
 

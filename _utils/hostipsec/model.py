@@ -66,6 +66,7 @@ class Choice(NamedTuple):
 
 
 Selector = tuple[tuple[str, Choice], ...]  # by label; a host without the label is never meant
+Options = tuple[tuple[str, str], ...]  # of ipsec.conf, by name
 
 
 class Rule(NamedTuple):
@@ -77,6 +78,8 @@ class Rule(NamedTuple):
     same: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
     stage: str = START
+    options: Options = ()  # of the connections of its pairs, over those of all
+    mtu: Optional[int] = None  # that routes between the two lock, in place of that of all
 
 
 class Expectation(NamedTuple):
@@ -183,12 +186,16 @@ class Connection(NamedTuple):
     rightid: str
     initiator: bool
     stage: str
+    options: Options = ()  # of its rule, over those of all connections
+    mtu: Optional[int] = None  # of its rule, in place of that of all
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as plain values, without its name."""
-        plain = {**self._asdict(), "left": str(self.left), "right": str(self.right)}
-        del plain["name"]
-        return plain
+        """Return it as plain values, without its name, and without what its rule does not say."""
+        usual = self._field_defaults
+        every = self._asdict().items()
+        said = {key: value for key, value in every if key not in usual or value != usual[key]}
+        plain = {"left": str(self.left), "right": str(self.right), "options": dict(self.options)}
+        return {key: plain.get(key, value) for key, value in said.items() if key != "name"}
 
 
 # What a host does run ------------------------------------------------------------------------

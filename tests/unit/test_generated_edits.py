@@ -111,9 +111,9 @@ def rename_site(data, number, name, labels, *_):
 
 
 def add_rule(data, number, name, labels, rule):
-    one, other, (same, different, stage) = rule
+    one, other, (same, different, stage, own) = rule
     added = {"name": f"new{number}", "between": one, "and": other, "same": same, "different": different}
-    data["rules"].insert(number % 2, {**added, "stage": stage})
+    data["rules"].insert(number % 2, {**added, "stage": stage, **own})
 
 
 def remove_rule(data, number, *_):
@@ -123,6 +123,10 @@ def remove_rule(data, number, *_):
 def change_stage(data, number, *_):
     rule = data["rules"][number % len(data["rules"])]
     rule["stage"] = STAGES[(STAGES.index(rule.get("stage", "start")) + 1 + number % 3) % len(STAGES)]
+
+
+def change_own(data, number, name, labels, rule):
+    data["rules"][number % len(data["rules"])].update(rule[2][3])
 
 
 def reorder_rules(data, *_):
@@ -148,7 +152,16 @@ KINDS = (
         rename_site,
         rename_host,
     ),
-    *(add_rule, remove_rule, change_stage, change_stage, reorder_rules, change_settings, change_settings),
+    *(
+        add_rule,
+        remove_rule,
+        change_stage,
+        change_stage,
+        change_own,
+        reorder_rules,
+        change_settings,
+        change_settings,
+    ),
     change_nothing,
 )
 EDITS = st.lists(
@@ -193,7 +206,7 @@ def test_every_kind_of_edit_changes_something():
         {"name": "one", "between": everywhere(), "and": everywhere(), "same": [], "different": []},
         {"name": "two", "between": {"id": NAMES[0]}, "and": {"id": NAMES[1]}, "same": [], "different": []},
     ]
-    rule = ({"id": NAMES[0]}, {"id": NAMES[2]}, ([], [], "passive"))
+    rule = ({"id": NAMES[0]}, {"id": NAMES[2]}, ([], [], "passive", {"mtu": 1400}))
     for kind in {*KINDS} - {change_nothing}:
         data = {"hosts": copy.deepcopy(hosts), "rules": copy.deepcopy(rules)}
         found = [

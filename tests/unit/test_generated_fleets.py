@@ -34,11 +34,16 @@ SELECTORS = (
     *({"site": {"not": site}} for site in SITES[:2]),
     *({"rack": rack} for rack in (1, {"not": [1, 3]})),
 )
+OWN = (  # what a rule says of the connections of its pairs
+    {},
+    {"lifetime": "30m", "mtu": 1400},
+    {"esp": "chacha20poly1305-ecp384!", "encapsulation": "udp", "type": "tunnel"},
+)
 RULES = st.tuples(
     st.sampled_from(SELECTORS),
     st.sampled_from(SELECTORS),
-    # equal labels, labels that differ, stage
-    st.sampled_from(list(itertools.product(([], ["cluster"], ["rack"]), ([], ["site"]), STAGES))),
+    # equal labels, labels that differ, stage, options
+    st.sampled_from(list(itertools.product(([], ["cluster"], ["rack"]), ([], ["site"]), STAGES, OWN))),
 )
 # site, cluster, rack, has the second family as well, maintenance
 RACKS = (None, 1, 2, [1, 2], ["2", 3])
@@ -68,8 +73,9 @@ def fleet_of(drawn: list, rules: list, first: str) -> dict:
             "same": same,
             "different": different,
             "stage": stage,
+            **own,
         }
-        for index, (one, other, (same, different, stage)) in enumerate(rules)
+        for index, (one, other, (same, different, stage, own)) in enumerate(rules)
     ]
     fits = deciding(plain, hosts)
     return {
@@ -134,15 +140,18 @@ def joins(rule: dict, hosts: dict, one: str, other: str) -> bool:
     )
 
 
-def expected_peers(data: dict, one: str) -> dict[str, str]:
-    """Return the stage by peer of one host."""
+def expected_peers(data: dict, one: str) -> dict[str, tuple]:
+    """Return what the first rule that fits says of stage, SAs and MTU, by peer of one host."""
     hosts = data["hosts"]
     found = {}
     for other in hosts:
-        stages = [rule.get("stage", "start") for rule in data["rules"] if joins(rule, hosts, one, other)]
+        fitting = [rule for rule in data["rules"] if joins(rule, hosts, one, other)]
         in_service = not hosts[one].get("maintenance") and not hosts[other].get("maintenance")
-        if stages and stages[0] != "off" and in_service:
-            found[other] = stages[0]
+        if fitting and fitting[0].get("stage") != "off" and in_service:
+            rule = fitting[0]
+            udp = {"forceencaps": "yes"} if "encapsulation" in rule else {}
+            options = {**udp, **{key: rule[key] for key in ("esp", "lifetime", "type") if key in rule}}
+            found[other] = (rule.get("stage", "start"), options, rule.get("mtu"))
     return found
 
 
@@ -206,7 +215,8 @@ def test_a_host_that_joins_or_leaves_never_renames_the_connections_of_others(dat
 def check_host(data: dict, local: str, connections: tuple) -> None:
     names = [item.name for item in connections]
     assert names == sorted(set(names))
-    assert {item.peer: item.stage for item in connections} == expected_peers(data, local)
+    said = {item.peer: (item.stage, dict(item.options), item.mtu) for item in connections}
+    assert said == expected_peers(data, local)
     families = {
         (peer, key[2:])
         for peer in expected_peers(data, local)
@@ -225,7 +235,7 @@ def check_pair(local: str, mine: object, of_peer: tuple) -> None:
     assert mine.left.version == mine.right.version == int(mine.family[1])
     assert mine.leftid != mine.rightid
     assert mine.initiator is not theirs.initiator
-    assert mine.stage == theirs.stage
+    assert (mine.stage, mine.options, mine.mtu) == (theirs.stage, theirs.options, theirs.mtu)
 
 
 def texts_of_all(fleet, connections, local) -> tuple:
@@ -253,8 +263,10 @@ class MaskedList(list):
     __str__ = __repr__ = Masked.__str__
 
 
+PLAIN = fleets.example()
 FULL = {
-    **fleets.example(),
+    **PLAIN,
+    "rules": [{**rule, **own} for rule, own in itertools.zip_longest(PLAIN["rules"], OWN[1:], fillvalue={})],
     "certificates": {"source": "files", "certificate": "/c/{id}.pem", "key": "/k/{id}.key", "ca": "/ca.pem"},
     "connection": {"ike": "aes128gcm16-prfsha384-ecp384bp!", "lifetime": "4h", "replay_window": 256},
     "setup": {"charondebug": {"cfg": 2}, "uniqueids": "never"},

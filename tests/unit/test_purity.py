@@ -103,6 +103,7 @@ PURE = (
     "pillar.settings",
     "pillar.spelling",
     "pillar.system",
+    "pillar.terms",
     "pillar.topology",
     "pillar.translated",
     "plane",

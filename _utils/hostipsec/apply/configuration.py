@@ -199,9 +199,14 @@ def _without(old: Configuration, want: Wanted) -> Configuration:
 
 def lacking(want: Wanted, charon: Charon) -> tuple[str, ...]:
     """Say which plugins charon lacks for the proposals; it may have started before they were installed."""
-    options = {**defaults.CONNECTION, **want.configuration.defaults}  # files of before may lack one
-    ike = proposals.missing_plugins(options["ike"], charon.plugins)
-    return (*ike, *proposals.missing_esp_plugins(options["esp"], charon.plugins))
+    every = {**defaults.CONNECTION, **want.configuration.defaults}  # files of before may lack one
+    used = {
+        key: {options.get(key, every[key]) for options in want.configuration.connections.values()}
+        for key in ("ike", "esp")
+    }
+    ike = [said for text in used["ike"] for said in proposals.missing_plugins(text, charon.plugins)]
+    esp = [said for text in used["esp"] for said in proposals.missing_esp_plugins(text, charon.plugins)]
+    return tuple(dict.fromkeys([*sorted(ike), *sorted(esp)]))
 
 
 def missing(want: Wanted, charon: Optional[Charon]) -> tuple[str, ...]:

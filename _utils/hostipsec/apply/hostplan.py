@@ -98,10 +98,14 @@ def unknown_sysctls(settings: Settings) -> tuple[Problem, ...]:
     )
 
 
-def exhausting(settings: Settings) -> tuple[str, ...]:
+def exhausting(member: membership.Membership) -> tuple[str, ...]:
     """Say where sequence numbers can run out before a rekeying."""
-    said = sequence.warning(sections.common_options(settings))
-    return (said,) if said else ()
+    common = sections.common_options(member.fleet.settings)
+    here = {one.options for one in member.connections if one.options}
+    rules = {f"ipsec:rules:{index}": rule.options for index, rule in enumerate(member.fleet.rules)}
+    own = {path: {**common, **dict(options)} for path, options in rules.items() if options in here}
+    said = [sequence.warning(options, path) for path, options in own.items()]
+    return tuple(filter(None, [sequence.warning(common), *said]))
 
 
 def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.HostPlan) -> tuple[Answer, int]:
@@ -170,7 +174,7 @@ def _changes(
         **of_kernel,
     }
     later = overruled(sysctls(member.fleet.settings))
-    told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member.fleet.settings))
+    told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member))
     return (*told, *said), changes
 
 

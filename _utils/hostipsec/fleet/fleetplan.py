@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from ..model import Connection, Fleet
 from ..pillar import doubts, topology, translated
-from ..strongswan import difference
+from ..strongswan import difference, shared
 from . import authentication
 from .authentication import Refusal
 
@@ -28,7 +28,14 @@ ADDED, REMOVED, RENAMED, CHANGED = "added", "removed", "renamed", "changed"
 NOTHING, FAILED, SOMETHING = 0, 1, 3  # exit status; 2 is for a pillar that is wrong
 GONE, RESTING = "no longer in the pillar", "in maintenance"
 _NO_SITE, _GONE_SITE = "no site", "gone"
-_MIRRORED = {"left": "right", "right": "left", "leftid": "rightid", "rightid": "leftid", "stage": "stage"}
+_ALIKE = ("stage", "options", "mtu")
+_MIRRORED = {
+    "left": "right",
+    "right": "left",
+    "leftid": "rightid",
+    "rightid": "leftid",
+    **dict(zip(_ALIKE, _ALIKE)),
+}
 
 HostPlan = dict[str, Any]
 HostPlans = Mapping[str, HostPlan]
@@ -65,7 +72,7 @@ def answer(
 
 
 def _plain(connection: Connection) -> dict[str, object]:
-    return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
+    return {"name": connection.name, **connection.as_dict()}
 
 
 # The fleet -----------------------------------------------------------------------------------
@@ -315,7 +322,7 @@ def _stages(key: Key, ends: Iterable[str], sides: Sides) -> Iterable[Fact]:
 
 def _mirrors(options: Mapping[str, Options]) -> bool:
     """Whether an option changes that the other end has on its other side."""
-    return any({*found} & {*_MIRRORED} for found in options.values())
+    return any({*found} & {*_MIRRORED, *shared.OF_A_RULE} for found in options.values())
 
 
 def _disagree(key: Key, sides: Sides, missing: Collection[str]) -> str:
@@ -332,7 +339,7 @@ def _disagree(key: Key, sides: Sides, missing: Collection[str]) -> str:
     if mine is None or theirs is None:
         lacks, has = (one, other) if mine is None else (other, one)
         return f"the pillar of {has} has {lacks} as a peer, that of {lacks} does not have {has}"
-    wrong = [side for side, opposite in _MIRRORED.items() if mine[side] != theirs[opposite]]
+    wrong = [side for side, opposite in _MIRRORED.items() if mine.get(side) != theirs.get(opposite)]
     return f"{one} and {other} have pillars that differ: {', '.join(wrong)}" if wrong else ""
 
 

@@ -66,7 +66,7 @@ def trap(found: Found) -> str:
 
 def in_the_clear(found: Found, tables: Tables) -> str:
     """Say what is not encrypted although SAs are there; empty for nothing."""
-    bad = next(_bad_ciphers(found, tables.meant), "")
+    bad = next(_bad_ciphers(found, found.meant), "")
     if bad:
         return f"the SA is worth nothing: {bad}"
     uncovered = selectors.uncovered(found.connection, found.children)
@@ -99,8 +99,9 @@ def _decided_by_others(found: Found, mine: winning.Mine) -> Iterator[str]:
 # Whether they are as configured ----------------------------------------------------------------
 
 
-def other_than_meant(found: Found, meant: Meant) -> Iterator[str]:
+def other_than_meant(found: Found) -> Iterator[str]:
     """Yield in what mode and proposals are other than configured, where that is known."""
+    meant = found.meant
     mode = _plain(meant.mode.upper() or found.mode)
     modes = {_plain(child.mode) for child in found.children}
     if mode and modes != {mode}:
@@ -121,7 +122,7 @@ def _plain(mode: str) -> str:
 # How old they are ------------------------------------------------------------------------------
 
 
-def age(found: Found, meant: Meant) -> int:
+def age(found: Found) -> int:
     """Return the age of the youngest SA that carries packets, in seconds; 0 where it is not known.
 
     stroke does not tell it; then the kernel does. Without both, the first CHILD SA, which comes with its IKE
@@ -131,7 +132,7 @@ def age(found: Found, meant: Meant) -> int:
     if all(one is not None for one in ages):
         return min((one for one in ages if one is not None), default=0)
     shown = [child.proposal for child in found.children]
-    first = strength.exchanges(meant.esp) and all(shown) and not any(map(strength.exchanged, shown))
+    first = strength.exchanges(found.meant.esp) and all(shown) and not any(map(strength.exchanged, shown))
     return min((sa.established or 0 for sa in found.up), default=0) if first else 0
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from .. import owner
+from .. import plane as planes
 from ..model import Address, Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
+from ..strongswan import strength
 from .winning import WAYS, Policies
 
 # As charon says. A REKEYED CHILD still carries packets until its successor does.
@@ -29,6 +31,7 @@ class Tables(NamedTuple):
     meant: Meant
     absent: Mapping[Address, str] = _ALL_THERE  # addresses that this host does not have, and why
     unrouted: Mapping[str, str] = {}  # connections to whose peer the kernel knows no way, and why
+    plane: str = planes.KERNEL  # who does ESP
 
 
 class Found(NamedTuple):
@@ -40,6 +43,7 @@ class Found(NamedTuple):
     routed: bool
     states: tuple[tuple[KernelState, ...], tuple[KernelState, ...]]  # the kernel's SAs, out and in
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
+    meant: Meant = Meant()  # what its SAs are to be like
     mode: str = ""  # in which charon has loaded it
     up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
     children: tuple[ChildSA, ...] = ()  # of these, that carry packets
@@ -93,6 +97,7 @@ def find(connection: Connection, tables: Tables) -> Found:
     left, right = str(connection.left), str(connection.right)
     ike_sas = tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection))
     up = tuple(sa for sa in ike_sas if sa.state in IKE_UP)
+    meant = meant_of(connection, tables.meant)
     carry = (child for sa in up for child in sa.children if child.state in CHILD_UP)
     return Found(
         connection,
@@ -101,7 +106,23 @@ def find(connection: Connection, tables: Tables) -> Found:
         routed=tables.charon is not None and connection.name in tables.charon.routed,
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
         policies={way: tables.policies.of(connection, way) for way in WAYS},
+        # charon's own ESP has no transport mode
+        meant=meant if tables.plane == planes.KERNEL else meant._replace(mode="tunnel"),
         mode=tables.modes.get(connection.name, ""),
         up=up,
         children=tuple(child for child in carry if child.name == connection.name),
     )
+
+
+def meant_of(connection: Connection, every: Meant) -> Meant:
+    """Return what the SAs of one connection are to be like.
+
+    What its own options have that is broken by its age is there by a word of the pillar only.
+    """
+    if not connection.options:
+        return every
+    own = dict(connection.options)
+    esp, ike = own.get("esp", ""), own.get("ike", "")
+    weak = (*every.weak, *strength.words(esp, ike))
+    mode = own.get("type", every.mode)
+    return every._replace(mode=mode, esp=esp or every.esp, ike=ike or every.ike, weak=weak)

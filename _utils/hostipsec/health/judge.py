@@ -66,8 +66,9 @@ def evaluate(
     """
     plane = planes.observed(charon)
     if plane != planes.KERNEL:
-        kernel, meant = None, meant._replace(mode="tunnel")  # charon's own ESP has no transport mode
-    tables = tabled(charon, kernel, previous, meant)._replace(absent=absent, unrouted=unrouted)
+        kernel = None
+    tables = tabled(charon, kernel, previous, meant)
+    tables = tables._replace(absent=absent, unrouted=unrouted, plane=plane)
     judged = (_judged(find(one, tables), tables, held.get(one.name)) for one in expected)
     rows = sorted(judged, key=lambda row: row.name)
     rows.extend(_unmanaged(tables, expected, maintenance))
@@ -160,7 +161,7 @@ def _one_way(found: Found, tables: Tables) -> str:
     sent = sum(child.packets_out for child in found.children)
     got = sum(child.packets_in for child in found.children)
     used = any(child.use_out is not None for child in found.children)
-    age = carried.age(found, tables.meant)
+    age = carried.age(found)
     if used and not got and sent >= ONE_WAY_PACKETS and age >= ONE_WAY_SECONDS:
         return f"{sent} packets out and none in within {age} s"
     return ""
@@ -212,7 +213,7 @@ def _by_stage(found: Found, tables: Tables, state: str, severity: str, reason: s
     if state == "down" and found.routed and stage == REQUIRE:
         wrong = carried.trap(found) if tables.kernel_read else ""
         severity, reason = (severity, f"{wrong}{_left_in_kernel(found)}") if wrong or left else ("ok", reason)
-    lacking = [*_lacking(found, tables, stage), *_other_than_meant(found, tables)]
+    lacking = [*_lacking(found, tables, stage), *_other_than_meant(found)]
     return (worst(severity, "warning"), "; ".join([reason, *lacking])) if lacking else (severity, reason)
 
 
@@ -231,10 +232,10 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
             yield f"no guard ({' and '.join(ways)}): without charon its traffic goes in the clear"
 
 
-def _other_than_meant(found: Found, tables: Tables) -> Iterator[str]:
+def _other_than_meant(found: Found) -> Iterator[str]:
     """Yield in what SAs that encrypt are other than configured."""
     if found.children:
-        yield from carried.other_than_meant(found, tables.meant)
+        yield from carried.other_than_meant(found)
 
 
 def _row(found: Found, state: str, severity: str, reason: str) -> ConnectionHealth:

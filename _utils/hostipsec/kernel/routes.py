@@ -284,14 +284,17 @@ def _usable(entry: Entry) -> bool:
 
 
 def wanted(connections: Sequence[Connection], mtu: Optional[int], table: Table) -> Wanted:
-    """Return the routes to the peers of these connections; none where no MTU is set."""
-    if mtu is None:
-        return Wanted()
+    """Return the routes to the peers of these connections; none where no MTU is set.
+
+    A connection's own, which is its rule's, counts before ``mtu``.
+    """
+    sizes = {one.right: one.mtu or mtu for one in connections}
+    locked = {peer: size for peer, size in sizes.items() if size is not None}
     conflicts = {entry.network.network_address: entry for entry in table.entries if _in_place_of_ours(entry)}
-    peers = sorted({one.right for one in connections}, key=lambda one: (one.version, int(one)))
+    peers = sorted(locked, key=lambda one: (one.version, int(one)))
     ways = {peer: way(peer, table.entries) for peer in peers if peer not in conflicts}
     return Wanted(
-        tuple(Route(peer, found, mtu) for peer, found in ways.items() if found),
+        tuple(Route(peer, found, locked[peer]) for peer, found in ways.items() if found),
         tuple(peer for peer, found in ways.items() if found is None),
         tuple(conflicts[peer] for peer in peers if peer in conflicts),
     )

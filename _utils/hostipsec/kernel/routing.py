@@ -109,7 +109,8 @@ def rows(
     for one in connections:
         ours, wish = there.get(one.right), asked.get(one.right)
         used = ours is not None and chosen(one, run).get("protocol") == str(routes.PROTOCOL)
-        lacking = "not wanted" if mtu is None else "in the way" if one.right in taken else "no way"
+        lacking = "in the way" if one.right in taken else "no way"
+        lacking = lacking if one.mtu or mtu else "not wanted"
         state = _state(wish, ours) or lacking
         found.append(Row(one.name, one.peer, str(one.right), state, _said(wish), _said(ours), used))
     stray = (route for route in table.ours if route.destination not in {one.right for one in connections})

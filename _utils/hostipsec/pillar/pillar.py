@@ -9,7 +9,7 @@ from typing import Optional
 
 from .. import unicast
 from ..errors import PillarError, Problem
-from ..model import STAGES, START, Address, Fleet, Host, Part, Rule
+from ..model import STAGES, START, Address, Fleet, Host, Part, Rule, Settings
 from ..strongswan.kinds import shown, unquoted, word
 from . import (
     doubts,
@@ -17,8 +17,10 @@ from . import (
     faults,
     identity,
     labels,
+    schema,
     selectors,
     settings,
+    terms,
     topology,
     translated,
 )
@@ -29,7 +31,7 @@ TOP_KEYS = ("hosts", "rules", "labels", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
 HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject", *translated.KEYS, "alone")
-RULE_KEYS = ("name", "between", "and", "same", "different", "stage")
+RULE_KEYS = schema.below("rules:*")
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
 _NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
@@ -93,12 +95,13 @@ def _fleet(reader: Reader, data: object, resolved: Resolved, part: Optional[Part
         data = {}
     top = reader.mapping(data, "ipsec", TOP_KEYS)
     _sources(reader, top, (), "ipsec")
-    rules = () if part and not top.get("rules") else _rules(reader, top.get("rules"))
+    chosen = settings.read(reader, top)
+    rules = () if part and not top.get("rules") else _rules(reader, top.get("rules"), chosen)
     declared = reader.words(top.get("labels"), "ipsec:labels")
     known = labels.known(reader, declared, rules, {*HOST_KEYS} - {translated.NAT})
     hosts = _hosts(reader, top.get("hosts"), known, resolved)
     expectations = expected.read(reader, top.get("expect"), hosts, rules)
-    return Fleet(hosts, rules, expectations, settings.read(reader, top), part, declared)
+    return Fleet(hosts, rules, expectations, chosen, part, declared)
 
 
 def _unexpected(fleet: Fleet) -> Sequence[Problem]:
@@ -265,11 +268,13 @@ def _same_names(hosts: Sequence[Host]) -> Iterator[Problem]:
 # Rules ---------------------------------------------------------------------------------------
 
 
-def _rules(reader: Reader, value: object) -> tuple[Rule, ...]:
+def _rules(reader: Reader, value: object, settings: Settings) -> tuple[Rule, ...]:
     entries = reader.items(value, "ipsec:rules")
     if value is None or (not entries and isinstance(value, Sequence) and not isinstance(value, str)):
         reader.wrong("ipsec:rules", "no rule", "at least one rule that pairs hosts up")
-    rules = tuple(_rule(reader, entry, f"ipsec:rules:{index}") for index, entry in enumerate(entries))
+    rules = tuple(
+        _rule(reader, entry, f"ipsec:rules:{index}", settings) for index, entry in enumerate(entries)
+    )
     seen: set[str] = set()
     for index, rule in enumerate(rules):
         if rule.name in seen:
@@ -278,7 +283,7 @@ def _rules(reader: Reader, value: object) -> tuple[Rule, ...]:
     return rules
 
 
-def _rule(reader: Reader, value: object, path: str) -> Rule:
+def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
     entry = reader.mapping(value, path, RULE_KEYS)
     if not isinstance(value, Mapping):
         return Rule(path, (), ())
@@ -291,6 +296,7 @@ def _rule(reader: Reader, value: object, path: str) -> Rule:
         reader.words(entry.get("different"), f"{path}:different"),
         # YAML 1.1 reads a plain off as false
         "off" if stage is False else reader.one_of(stage, f"{path}:stage", STAGES),
+        **terms.read(reader, entry, path, settings)._asdict(),
     )
 
 

@@ -20,6 +20,7 @@ MTU = (1280, 65535)  # RFC 8200 asks at least 1280 of each IPv6 link
 WARN_DAYS = (1, 3650)
 PEERS = (0, 10**6)
 PAIRS = (0, 10**9)
+ENCAPSULATIONS = ("udp",)
 
 
 class Type(NamedTuple):
@@ -103,6 +104,7 @@ WEAK = Type(
     "a word, or a list of them",
     {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
 )
+OPTION = Type("as below `connection`", {"type": ["string", "number", "boolean"]})
 HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
 
 KEYS = (
@@ -151,6 +153,26 @@ KEYS = (
         "passive",
         START,
     ),
+    Key("rules:*:ike", OPTION, "Proposals of its pairs' IKE SAs.", "aes256gcm16-prfsha384-ecp384!"),
+    Key("rules:*:esp", OPTION, "Proposals of their CHILD SAs.", "chacha20poly1305-ecp384!"),
+    Key("rules:*:lifetime", OPTION, "When a CHILD SA ends.", "4h"),
+    Key("rules:*:ikelifetime", OPTION, "When an IKE SA is rekeyed at the latest.", "8h"),
+    Key("rules:*:lifebytes", OPTION, "After so many bytes a CHILD SA ends; 0: never.", "0"),
+    Key("rules:*:lifepackets", OPTION, "After so many packets it does; 0: never.", "0"),
+    Key("rules:*:margintime", OPTION, "So long before its end an SA is rekeyed.", "20m"),
+    Key("rules:*:marginbytes", OPTION, "So many bytes before.", "100000000"),
+    Key("rules:*:marginpackets", OPTION, "So many packets before.", "429496729"),
+    Key("rules:*:rekeyfuzz", OPTION, "By how much the margins grow at random.", "50%"),
+    Key("rules:*:dpddelay", OPTION, "After so long without a packet a peer is asked.", "10s"),
+    Key("rules:*:compress", OPTION, "Whether packets are compressed.", "'yes'"),
+    Key("rules:*:type", OPTION, "`transport`, or `tunnel`.", "tunnel"),
+    Key(
+        "rules:*:encapsulation",
+        _one_of(ENCAPSULATIONS),
+        "`udp`: ESP goes in UDP, for a network that drops it.",
+        "udp",
+    ),
+    Key("rules:*:mtu", _or_null(_whole(*MTU, " (bytes)")), "Locked for the routes between the two.", "1400"),
     # an assertion
     Key("expect:*:host", HOST_ID, "The host that it is about.", "cp3001.esams.example"),
     Key("expect:*:pairs_with", HOST_ID, "A host that it must pair with.", "cp1001.eqiad.example"),

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Optional
 
 from ..errors import HostIPsecError, nearest
-from ..model import FAMILIES, Connection, Host
+from ..model import FAMILIES, Connection, Host, Settings
+from ..strongswan import sections
 from .membership import Membership
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -53,18 +54,22 @@ def select(
     return Selection(kept, {**skipped, **dict.fromkeys(sorted(missing), f"has no connection in {family}")})
 
 
-def families(member: Membership, peer: Optional[object], family: Optional[str]) -> dict[str, str]:
-    """Return the family of each connection that is meant, by name; without a peer, each family by itself.
+def families(
+    member: Membership, peer: Optional[object], family: Optional[str]
+) -> dict[str, tuple[Settings, str]]:
+    """Return settings and family of each connection that is meant, by name.
 
+    Without a peer they are those of all connections, each family by itself.
     Raises HostIPsecError where none is meant.
     """
     _known(family)
+    settings = member.fleet.settings
     if peer is None:
-        return {one: one for one in FAMILIES if family in (None, one)}
+        return {one: (settings, one) for one in FAMILIES if family in (None, one)}
     chosen = select(member, (), peer, family)
     if not chosen.connections:
         raise HostIPsecError("; ".join(f"{name} {why}" for name, why in chosen.skipped.items()))
-    return {connection.name: connection.family for connection in chosen.connections}
+    return {one.name: (sections.settings_of(one, settings), one.family) for one in chosen.connections}
 
 
 def _known(family: Optional[object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Optional, TypeVar
 
 from ..errors import Problem, nearest
@@ -26,7 +26,7 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
     weak = _weak(reader, top.get("weak"))
     return Settings(
         certificates=_certificates(reader, top.get("certificates", {"source": "puppet"})),
-        connection=_connection(reader, top, weak),
+        connection=options_of(reader, _section(reader, top, "connection"), "ipsec:connection", weak),
         weak=weak,
         setup=_kept(reader, options.check_setup(setup, "ipsec:setup")),
         charondebug=_kept(reader, options.check_charondebug(debug, "ipsec:setup:charondebug")),
@@ -34,7 +34,7 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
         sysctl=_sysctls(reader, _section(reader, top, "sysctl")),
         packages=_packages(reader, top.get("packages")),
         vici=reader.boolean(top.get("vici", True), "ipsec:vici"),
-        mtu=_mtu(reader, top.get("mtu")),
+        mtu=mtu(reader, top.get("mtu"), "ipsec:mtu"),
         existing=_existing(reader, top.get("existing")),
         metrics=metrics.read(reader, top.get("metrics")),
     )
@@ -54,10 +54,17 @@ def _section(reader: Reader, top: Mapping[str, object], key: str) -> dict[str, o
     return {} if top.get(key) is None else reader.mapping(top[key], f"ipsec:{key}")
 
 
-def _connection(reader: Reader, top: Mapping[str, object], weak: tuple[str, ...]) -> dict[str, str]:
-    path = "ipsec:connection"
-    chosen = _kept(reader, options.check_connection(_section(reader, top, "connection"), path))
-    reader.problems += options.check_times({**defaults.CONNECTION, **chosen}, path, chosen)
+def options_of(
+    reader: Reader,
+    given: Mapping[str, object],
+    path: str,
+    weak: Collection[str],
+    under: Mapping[str, str] = defaults.CONNECTION,
+) -> dict[str, str]:
+    """Return options of connections, checked together with those that they are laid over."""
+    chosen = _kept(reader, options.check_connection(given, path))
+    if options.times(chosen):
+        reader.problems += options.check_times({**under, **chosen}, path, chosen)
     for key in catalog.PROPOSALS:
         faults = strength.faults(chosen.get(key, ""), weak)
         reader.problems += [Problem(f"{path}:{key}", *fault) for fault in dict.fromkeys(faults)]
@@ -142,7 +149,8 @@ def _packages(reader: Reader, value: object) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _mtu(reader: Reader, value: object) -> Optional[int]:
+def mtu(reader: Reader, value: object, path: str) -> Optional[int]:
+    """Return the MTU that routes lock, None for none."""
     low, high = schema.MTU
     allowed = f"a whole number from {low} to {high} (bytes)"
-    return None if value is None else reader.count(value, "ipsec:mtu", low, high, allowed)
+    return None if value is None else reader.count(value, path, low, high, allowed)

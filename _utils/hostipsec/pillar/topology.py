@@ -140,6 +140,8 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         rightid=subject(fleet, peer),
         initiator=is_initiator(host.id, peer.id),
         stage=rule.stage,
+        options=rule.options,
+        mtu=rule.mtu,
     )
 
 

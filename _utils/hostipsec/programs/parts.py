@@ -202,7 +202,7 @@ def keep_routes(look: Look) -> Sequence[str]:
 
     Nothing is done without an MTU in the record: the state removed the routes.
     """
-    if look.mtu is None:
+    if look.mtu is None and all(one.mtu is None for one in look.connections):
         return ()
     lines = routing.apply(look.connections, look.mtu).batch().splitlines()
     for line in lines:

@@ -13,6 +13,7 @@ from ..answer import Answer, counted
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
 from ..health import look, observation, report
+from ..health.found import meant_of
 from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import routing
@@ -34,7 +35,7 @@ class Asked:
     timeout: float = 5.0  # seconds to wait for replies, and for a rekeying
     capture: bool = False
     rekey: bool = False
-    esp: str = ""  # option esp of the connections, to compare a rekeyed SA with
+    esp: str = ""  # option esp of connections without one of their own, to compare a rekeyed SA with
 
 
 def asked(count: object, timeout: object, capture: bool, rekey: bool, esp: str) -> Asked:
@@ -213,7 +214,7 @@ def _kernel(seen: Look) -> Optional[Kernel]:
 
 
 def _counters(connection: Connection, seen: Look) -> Counters:
-    kernel, weak = _kernel(seen), seen.meant.weak
+    kernel, weak = _kernel(seen), meant_of(connection, seen.meant).weak
     if kernel:
         return verdict.kernel_counters(connection, kernel.states, weak)
     return verdict.charon_counters(connection, seen.charon, weak) if seen.charon else Counters()
@@ -326,7 +327,8 @@ class _Rekeyer:
             }
             if new and connection not in self._new:
                 proposal = next(iter(new.values()))
-                wrong = verdict.wrong_exchange(proposal, self._asked.esp)
+                esp = dict(connection.options).get("esp", self._asked.esp)
+                wrong = verdict.wrong_exchange(proposal, esp)
                 self._new[connection] = Rekeying(True, wrong, proposal, now - self._began)
 
     def _why_not(self, connection: Connection) -> str:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Optional
 from .. import paths, unicast
 from ..errors import HostIPsecError
 from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, START, Connection
-from ..strongswan import defaults
+from ..strongswan import defaults, shared
 from ..strongswan import parse as strongswan
 from ..system import files
 
@@ -150,7 +150,7 @@ def _lines(connections: Iterable[Connection]) -> str:
 
 
 def _plain(connection: Connection) -> dict[str, object]:
-    return {**connection._asdict(), "left": str(connection.left), "right": str(connection.right)}
+    return {"name": connection.name, **connection.as_dict()}
 
 
 def _summed(text: str) -> str:
@@ -212,19 +212,19 @@ def _connections(entries: Iterable[Mapping[str, object]]) -> tuple[Connection, .
 
 def _connection(entry: Mapping[str, Any]) -> Connection:
     """Return a connection; each value has to be what it is said to be, since programs act on it."""
-    found = Connection(
-        **{
-            **{key: entry[key] for key in Connection._fields},
-            **{side: unicast.parse(entry[side]) for side in ("left", "right")},
-        }
-    )
-    texts = (found.name, found.peer, found.leftid, found.rightid)
+    told = {key: entry[key] for key in Connection._fields if key in entry}
+    ends = {side: unicast.parse(entry[side]) for side in ("left", "right")}
+    own = tuple(sorted(dict(entry.get("options", {})).items()))
+    found = Connection(**{**told, **ends, "options": own})
+    texts = (found.name, found.peer, found.leftid, found.rightid, *(text for pair in own for text in pair))
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or not found.name:
         raise ValueError("no name")
     if found.family not in FAMILIES or {found.left.version, found.right.version} != {int(found.family[1])}:
         raise ValueError(f"addresses of {found.name} are not of its family")
     if found.stage not in STAGES or not isinstance(found.initiator, bool):
         raise ValueError(f"no stage of {found.name}")
+    if found.mtu is not None:
+        _number(found.mtu)
     return found
 
 
@@ -264,6 +264,7 @@ def _told(name: str, options: Mapping[str, str]) -> Optional[Connection]:
         rightid=rightid,
         initiator=starts,
         stage=_stage(options.get("auto", ""), starts),
+        options=tuple((key, options[key]) for key in shared.OF_A_RULE if key in options),
     )
 
 

@@ -155,6 +155,11 @@ def _debug_level(kind: str, level: object, path: str) -> tuple[int, Problems]:
 _LIFETIMES = {"lifetime": "1h", "ikelifetime": "3h", "margintime": "9m", "rekeyfuzz": "100%"}
 
 
+def times(options: Collection[str]) -> frozenset[str]:
+    """Return those of some options that say when SAs end, and how long before that they are rekeyed."""
+    return frozenset(options) & {*_LIFETIMES, "lifebytes", "lifepackets", "marginbytes", "marginpackets"}
+
+
 def check_times(effective: Mapping[str, str], path: str, written: Collection[str] = ()) -> Problems:
     """Return what is wrong with lifetimes and margins together, each at an option that is ``written``.
 

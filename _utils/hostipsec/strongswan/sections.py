@@ -112,12 +112,25 @@ def options(connection: Connection, certificate: str, auto: str) -> dict[str, st
         "dpdaction": "restart" if again else "clear",
         # a responder that brings up what is missing tries once: to go on trying is the initiator's
         **({} if again else {"keyingtries": "1"}),
+        **dict(connection.options),
     }
 
 
 def common_options(settings: Settings) -> dict[str, str]:
     """Return the options of all connections: ours, with the pillar's over them."""
     return {**defaults.CONNECTION, **settings.connection}
+
+
+def settings_of(connection: Connection, settings: Settings) -> Settings:
+    """Return the settings that hold for one connection: those of all, with what its rule says over them."""
+    own = {**settings.connection, **dict(connection.options)}
+    return settings._replace(connection=own, mtu=connection.mtu or settings.mtu)
+
+
+def esp_of(connections: Iterable[Connection], settings: Settings) -> tuple[str, ...]:
+    """Return the values that option ``esp`` has in connections, sorted."""
+    common = common_options(settings)["esp"]
+    return tuple(sorted({dict(one.options).get("esp", common) for one in connections}))
 
 
 def meant(settings: Settings) -> Meant:

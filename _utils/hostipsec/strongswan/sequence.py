@@ -18,17 +18,17 @@ PLENTY = 1_000_000
 LIFEPACKETS, MARGINPACKETS = "3435973836", "429496729"
 
 
-def warning(options: Mapping[str, str]) -> str:
+def warning(options: Mapping[str, str], path: str = "ipsec:connection") -> str:
     """Say at which rate sequence numbers run out before a rekeying, and what to set; empty for no worry.
 
-    ``options`` are those of all connections: ours, with the pillar's over them.
+    ``options`` are those of connections, ours with the pillar's over them; ``path`` is where that says so.
     """
     lifetime, margin = (_seconds(options.get(key, known)) for key, known in _TIMES.items())
     rate = NUMBERS // max(1, lifetime - margin)
     if rate >= PLENTY or not _short(options["esp"]) or _by_packets(options):
         return ""
     return (
-        f"ipsec:connection:lifetime: found {options.get('lifetime', '1h')}, and 'esp' takes 32-bit"
+        f"{path}:lifetime: found {options.get('lifetime', '1h')}, and 'esp' takes 32-bit"
         f" sequence numbers: from {rate:,} packets a second on they run out before the SA is rekeyed, and"
         f" nothing is sent any more; set lifepackets: {LIFEPACKETS} and marginpackets: {MARGINPACKETS},"
         " or a lifetime of 1h"

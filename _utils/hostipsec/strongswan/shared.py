@@ -22,6 +22,24 @@ _MEDIATION = "hosts reach each other by 'ipv4' and 'ipv6', and no mediation serv
 _ROUND = "there is one round of authentication, by 'certificates'"
 _OTHER_END = "it speaks of the other end, whose own option is the one that begins with 'left'"
 
+# What a rule may say of the connections of its pairs; both ends are given the same
+OF_A_RULE = (
+    "compress",
+    "dpddelay",
+    "esp",
+    "forceencaps",
+    "ike",
+    "ikelifetime",
+    "lifebytes",
+    "lifepackets",
+    "lifetime",
+    "marginbytes",
+    "marginpackets",
+    "margintime",
+    "rekeyfuzz",
+    "type",
+)
+
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("aaa_identity", "eap_identity"), f"it is of EAP; {_CERTIFICATES}"),
     **dict.fromkeys(("xauth", "xauth_identity"), _IKEV1),
