@@ -23,7 +23,17 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import pagefile
     from hostipsec.faces.page import Made
-    from hostipsec.fleet import asking, batches, commands, outcome, planwords, reading, targets, underway
+    from hostipsec.fleet import (
+        asking,
+        batches,
+        checked,
+        commands,
+        outcome,
+        planwords,
+        reading,
+        targets,
+        underway,
+    )
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
     from hostipsec.model import STAGES
@@ -226,10 +236,10 @@ def down(
             "deadline": arguments.deadline(deadline, paths.DOWN_DEADLINE),
             "hold": arguments.switch("hold", hold),
             "who": _who(),
-            "asked": _asked(asked),
+            "asked": arguments.asked(asked, time.time()),
         }
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
-        size, brief = _batch(batch), arguments.switch("brief", brief)
+        size, brief = arguments.batch(batch), arguments.switch("brief", brief)
         only_say, ask = arguments.switch("dry_run", dry_run), asking.Asking(client)
         meant = _meant(ask, tgt, tgt_type, site)
         if only_say:
@@ -288,10 +298,10 @@ def up(
         told = {
             "deadline": arguments.deadline(deadline, paths.UP_DEADLINE),
             "who": _who(),
-            "asked": _asked(asked),
+            "asked": arguments.asked(asked, time.time()),
         }
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
-        size, spread = _batch(batch), arguments.seconds("jitter", jitter)
+        size, spread = arguments.batch(batch), arguments.seconds("jitter", jitter)
         only_say, waiting = arguments.switch("dry_run", dry_run), arguments.switch("wait", wait)
         brief, ask = arguments.switch("brief", brief), asking.Asking(client)
         meant = _meant(ask, tgt, tgt_type, site)
@@ -428,6 +438,28 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     )
 
 
+def check(*more, **kwargs):
+    """
+    The pillar as the master compiles it: errors, warnings, and which hosts pair up. Asks no host.
+
+    Returns a dictionary: ``errors`` and ``warnings``, dictionaries of ``path``, ``found``, ``allowed``,
+    ``file`` and ``line`` (empty here: only ``python3 -m hostipsec.check`` reads the files); ``pairs``,
+    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``;
+    ``lines``; ``retcode``: 0 without errors, else 2.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ipsec.check
+    """
+    try:
+        _no_more(more, kwargs)
+        return _told(checked.answer(_fleet))
+    except HostIPsecError as error:
+        return _refused(error)
+
+
 def rollout(
     tgt=None,
     *more,
@@ -494,7 +526,7 @@ def rollout(
     try:
         _no_more(more, kwargs)
         client, hosts, (data, fleet) = _Client(timeout), _targets(tgt, tgt_type, None), _pillar()
-        size, seconds = _batch(batch), arguments.seconds("deadline", deadline)
+        size, seconds = arguments.batch(batch), arguments.seconds("deadline", deadline)
         arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
         if stage:
             arguments.one_of("stage", stage, STAGES[1:])
@@ -503,7 +535,7 @@ def rollout(
         order = underway.Order(fleet, hosts, by, size, seconds, stages, whole, again)
         if only_say:
             return _told(underway.foresee(order, client))
-        digests, now = _digests(data), datetime.datetime.now(datetime.timezone.utc)
+        digests, now = digest.each(data, lambda: _pillar()[0]), datetime.datetime.now(datetime.timezone.utc)
         return _told(underway.roll(order, client, _ledger(), digests.__next__, now, _who()))
     except HostIPsecError as error:
         return _refused(error)
@@ -642,13 +674,6 @@ def _addresses():
     return [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
 
 
-def _digests(data):
-    """Yield what tells this pillar from others, then the same of the pillar as it is each time."""
-    while True:
-        yield digest.of(data)
-        data, _ = _pillar()
-
-
 def _fleet_or_why():
     """Return the fleet of the pillar; None where that cannot be used, and why."""
     try:
@@ -677,15 +702,7 @@ def _some_accepted(tgt, tgt_type):
 
 def _targets(tgt, tgt_type, site):
     """Return the hosts that are meant; a name that no accepted minion has is an error."""
-    meant = _meant(None, tgt, tgt_type, site)
-    if meant.why:
-        raise HostIPsecError(meant.why)
-    if meant.unknown:
-        names = ", ".join(meant.unknown)
-        raise HostIPsecError(
-            f"tgt={tgt}: no accepted minion is called {names}; nothing was asked of any host"
-        )
-    return meant.hosts
+    return _meant(None, tgt, tgt_type, site).known(tgt)
 
 
 def _meant(ask, tgt, tgt_type, site):
@@ -724,16 +741,6 @@ def _no_more(more, kwargs):
     """Refuse in a sentence what is too much: Salt would print a usage text and exit with 0."""
     arguments.one_target(more)
     arguments.no_more(kwargs, "nothing was asked of any host")
-
-
-def _batch(value):
-    return arguments.whole("batch", value, "a whole number of hosts, 0 for all at once")
-
-
-def _asked(value):
-    """Return when a command was decided; what lies ahead is a mistake, and hosts of before would heed it."""
-    now = time.time()
-    return now if value is None else min(now, arguments.moment("asked", value))
 
 
 # Salt ----------------------------------------------------------------------------------------

@@ -37,6 +37,11 @@ def moment(name: str, value: object) -> float:
     return found
 
 
+def asked(value: object, now: float) -> float:
+    """Return when a command was decided; what lies ahead is a mistake, and hosts of before would heed it."""
+    return now if value is None else min(now, moment("asked", value))
+
+
 def _number(value: object) -> Optional[float]:
     """Return a number, also from text; None for what is none, and for True and False."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -79,6 +84,11 @@ def whole(name: str, value: object, allowed: str = "a whole number of hosts") ->
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise wrong(name, value, allowed)
     return value
+
+
+def batch(value: object) -> int:
+    """Return how many hosts are asked at a time."""
+    return whole("batch", value, "a whole number of hosts, 0 for all at once")
 
 
 def switch(name: str, value: object) -> bool:

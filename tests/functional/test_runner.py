@@ -474,6 +474,29 @@ def test_a_pillar_that_is_wrong_is_told_and_nobody_is_asked(master):
     assert master.run("down", site="esams")["retcode"] == 2
 
 
+def test_check_says_what_the_pillar_is_and_asks_nobody(master):
+    found = master.run("check")
+    assert (found["retcode"], master.retcode, master.client.asked) == (0, 0, [])
+    assert (found["errors"], found["warnings"]) == ([], [])
+    assert {(one["one"], one["other"]) for one in found["pairs"]} == {*topology.pairs(FLEET)}
+    assert found["lines"][:3] == [
+        "6 hosts, 2 rules, 8 pairs, 16 connections",
+        "pairs by rule:",
+        "  core-to-core (start)       2",
+    ]
+
+
+def test_check_says_each_error_of_the_pillar(master):
+    master.pillar({**fleets.example(), "mtu": 9, "vici": "x"})
+    found = master.run("check")
+    assert (found["retcode"], master.retcode, found["pairs"]) == (2, 2, [])
+    assert [one["path"] for one in found["errors"]] == ["ipsec:mtu", "ipsec:vici"]
+    assert found["lines"][:2] == [
+        "2 errors",
+        "error: ipsec:mtu: found 9; allowed: a whole number from 1280 to 65535 (bytes)",
+    ]
+
+
 NOT_RENDERED = "ipsec:\n  hosts:\n    a: {site: x, ipv4: 10.0.0.1\n    b: {}\n"
 OUTSIDE = {
     "ok": True,
@@ -667,7 +690,19 @@ def test_bad_input(master, verb, arguments, named, said):
 
 
 ODD = [True, "[", {"a": 1}]
-VERBS = ("status", "down", "up", "verify", "plan", "rollout", "reauthenticate", "repair", "rollback", "sites")
+VERBS = (
+    "status",
+    "down",
+    "up",
+    "verify",
+    "plan",
+    "rollout",
+    "reauthenticate",
+    "repair",
+    "rollback",
+    "sites",
+    "check",
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -1003,6 +1038,13 @@ def mined(master, host, told):
     cache, said = salt.cache.Cache(master.opts), told(addresses)
     for bank, key in (("mine", host), (f"minions/{host}", "mine")):  # of Salt 3008, and of those before
         cache.store(bank, key, said)
+
+
+def test_check_takes_addresses_from_the_mine(master):
+    mined(master, SPOKE, lambda of: {"network.ip_addrs": [of["ipv4"]]})
+    found = master.run("check")
+    assert found["errors"] == []
+    assert {tuple(one["families"]) for one in found["pairs"] if one["other"] == SPOKE} == {("v4",)}
 
 
 def test_addresses_from_the_mine(master):

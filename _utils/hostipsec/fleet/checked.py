@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..answer import counted
@@ -118,7 +118,7 @@ def compiled(data: object) -> Checked:
     try:
         fleet = pillar.read(data, {host: Found((), ((_NOT_HERE, _PILLAR),)) for host in unknown})
     except PillarError as error:
-        return Checked(errors=tuple(Finding(one, _NOWHERE) for one in error.problems))
+        return wrong(error)
     return of(fleet)
 
 
@@ -130,6 +130,20 @@ def of(fleet: Fleet) -> Checked:
         for pair, rule in topology.pairs(fleet).items()
     )
     return Checked((), tuple(Finding(one, _NOWHERE) for one in warnings(fleet)), pairs, fleet)
+
+
+def answer(read: Callable[[], Fleet]) -> dict[str, Any]:
+    """Return what is to be said of the fleet that is read, as a verb of the fleet answers."""
+    try:
+        found = of(read())
+    except PillarError as error:
+        found = wrong(error)
+    return {**found.as_dict(), "lines": found.lines, "retcode": found.status}
+
+
+def wrong(error: PillarError) -> Checked:
+    """Return what is to be said of a pillar that does not read."""
+    return Checked(errors=tuple(Finding(one, _NOWHERE) for one in error.problems))
 
 
 def _families(one: Host, other: Host) -> tuple[str, ...]:

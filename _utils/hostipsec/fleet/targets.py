@@ -43,6 +43,17 @@ class Meant(NamedTuple):
             asked = f"hosts were asked where they are: at {', '.join(self.sites)} are {few(self.hosts)}"
         return (*said.splitlines(), f"so {asked}")
 
+    def known(self, tgt: object) -> Sequence[str]:
+        """Return the hosts where all that were meant are known. Raises HostIPsecError where not."""
+        if self.why:
+            raise HostIPsecError(self.why)
+        if self.unknown:
+            names = ", ".join(self.unknown)
+            raise HostIPsecError(
+                f"tgt={tgt}: no accepted minion is called {names}; nothing was asked of any host"
+            )
+        return self.hosts
+
 
 def expression(tgt: object, kind: object) -> object:
     """Return a target as Salt reads it: text, or a list of names; a number is the name that it looks like."""

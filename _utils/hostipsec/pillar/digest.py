@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ..strongswan.kinds import is_huge
 
@@ -15,6 +15,13 @@ def of(data: object) -> str:
     """Return what tells the data of a pillar, below ``ipsec``, from others."""
     text = json.dumps(plain(data), sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def each(data: object, read: Callable[[], object]) -> Iterator[str]:
+    """Yield that of the data, then that of what ``read`` returns each time."""
+    while True:
+        yield of(data)
+        data = read()
 
 
 def plain(data: object, levels: int = _DEEPEST) -> object:
