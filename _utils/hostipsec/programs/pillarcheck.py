@@ -10,13 +10,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import jinja2
 
-from ..fleet import checked
+from ..fleet import checked, foreseen, planwords
 from ..fleet.checked import Checked
 from ..pillar import merged
 from ..pillar.lines import Source
@@ -44,6 +44,14 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("files", nargs="+", metavar="FILE", help="an SLS file of the pillar")
     found.add_argument("--json", action="store_true", help="print errors, warnings and pairs as JSON")
+    found.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="OLD",
+        help="say as well what the edit from this file means for the fleet; again for each file of the old "
+        "pillar",
+    )
     return found
 
 
@@ -51,8 +59,33 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check the files that the command line names; return the exit status."""
     given = parser().parse_args(argv)
     found = read(given.files)
-    _tell(json.dumps(found.as_dict(), indent=2) if given.json else "\n".join(found.lines))
+    edit = _edit(read(given.against), found) if given.against else _NO_EDIT
+    text = "\n".join([*found.lines, *edit.lines])
+    _tell(json.dumps({**found.as_dict(), **edit.data}, indent=2) if given.json else text)
     return found.status
+
+
+class _Edit(NamedTuple):
+    """What an edit means: as text and as plain data."""
+
+    lines: Sequence[str]
+    data: Mapping[str, object]
+
+
+_NO_EDIT = _Edit((), {})
+
+
+def _edit(old: Checked, new: Checked) -> _Edit:
+    if new.fleet is None:
+        return _Edit((), {"plan": None})
+    if old.fleet is None:
+        why = f"what it changes is not known, since the old pillar has {old.sentence}"
+        return _Edit([f"{why}:", *old.lines[1:]], {"plan": None})
+    plan = foreseen.plan(old.fleet, new.fleet)
+    lines = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
+    return _Edit(
+        ["what it changes:", *(f"  {line}" for line in lines)], {"plan": {**plan.as_dict(), "lines": lines}}
+    )
 
 
 def read(files: Sequence[str]) -> Checked:

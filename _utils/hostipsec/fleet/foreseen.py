@@ -1,0 +1,117 @@
+"""What an edit of the pillar means for the fleet, from both pillars alone, before any host is asked.
+
+Each host's plan is reckoned as if the host were what the old pillar says; :mod:`.fleetplan` brings them
+together and :mod:`.planwords` says them, as those that hosts give. What only a host knows (certificates, its
+kernel, what is held there) is in no such plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..kernel import guard
+from ..model import Connection, Fleet, Settings
+from ..pillar import topology
+from ..strongswan import defaults, difference, sections
+from ..strongswan.sections import Configuration, Secret
+from . import fleetplan
+from .fleetplan import FleetPlan, HostPlan
+
+_FILE = "host.pem"  # of certificate and key: the same before and after
+_PLAIN = ("certificates", "existing", "metrics", "mtu", "vici", "weak")  # settings that are said by their key
+_Given = tuple[Connection, ...]
+
+
+def plan(old: Fleet, new: Fleet) -> FleetPlan:
+    """Return what would change in a fleet that runs the one, if it were given the other."""
+    before, after = _Fleet(old), _Fleet(new)
+    hosts = sorted({host.id for fleet in (old, new) for host in fleet.hosts})
+    return fleetplan.join(new, {host: _host(before, after, host) for host in hosts})
+
+
+class _Fleet:
+    """A fleet of which the connections of a host are found in the size of what they are."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet, self.settings = fleet, fleet.settings
+        self._hosts = {host.id: host for host in fleet.hosts}
+        self._partners: dict[str, list[str]] = {}
+        for one, other in topology.fitting(fleet):
+            self._partners.setdefault(one, []).append(other)
+            self._partners.setdefault(other, []).append(one)
+
+    def rests(self, host: str) -> bool:
+        """Whether a host is in maintenance."""
+        return host in self._hosts and self._hosts[host].maintenance
+
+    def connections(self, host: str) -> _Given:
+        """Return the connections of a host."""
+        return topology.connections(self._around(host), host)
+
+    def guarded(self, host: str) -> frozenset[guard.Policy]:
+        """Return the policies of its guard."""
+        around = self._around(host)
+        return guard.wanted((*topology.connections(around, host), *topology.barred(around, host)))
+
+    def _around(self, host: str) -> Fleet:
+        names = [host, *self._partners.get(host, ())]
+        return self.fleet._replace(hosts=tuple(self._hosts[one] for one in names if one in self._hosts))
+
+
+def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
+    old, new = before.connections(host), after.connections(host)
+    if not new:
+        rests = fleetplan.RESTS if after.rests(host) else ""
+        standing = rests or (fleetplan.LEAVES if old else fleetplan.OUTSIDE)
+        return fleetplan.answer(standing, (), old, {}, configured=len(old))
+    changes: dict[str, Mapping[str, object]] = {
+        fleetplan.CONFIGURED: _configured(before.settings, old, after.settings, new),
+        fleetplan.GUARD: _guard(before.guarded(host), after.guarded(host)),
+        **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
+    }
+    standing = fleetplan.MEMBER if old else fleetplan.ENTERS
+    return fleetplan.answer(standing, new, old, changes, configured=len(old))
+
+
+def _configured(before: Settings, old: _Given, after: Settings, new: _Given) -> dict[str, object]:
+    """Return what state ``ipsec.configured`` would report."""
+    if (old, before) == (new, after):
+        return {}
+    there = _configuration(old, before) if old else Configuration(ours=False)
+    differs = difference.between(there, _configuration(new, after))
+    changes = differs.as_changes()
+    if not old:
+        return {**changes, "charon": "started"}
+    for key in _PLAIN:
+        if getattr(before, key) != getattr(after, key):
+            changes[f"ipsec:{key}"] = _arrow(getattr(before, key), getattr(after, key))
+    if restart := differs.restart_reasons(difference.chosen(after)):
+        changes["charon"] = f"restarted ({'; '.join(restart)})"
+    return changes
+
+
+def _arrow(old: object, new: object) -> str:
+    """Return an old and a new setting in words, where they are words."""
+    if all(isinstance(one, (str, int, type(None))) for one in (old, new)):
+        return " -> ".join("unset" if one in (None, "") else str(one) for one in (old, new))
+    return "changed"
+
+
+def _configuration(connections: _Given, settings: Settings) -> Configuration:
+    return sections.configuration(connections, settings, _FILE, Secret("RSA", _FILE))
+
+
+def _guard(old: frozenset[guard.Policy], new: frozenset[guard.Policy]) -> dict[str, object]:
+    parts = {"added": new - old, "removed": old - new}
+    return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+
+
+def _system(old: Settings, new: Settings) -> dict[str, Mapping[str, Any]]:
+    """Return sysctls and packages; one that the pillar does not have any more stays as it is."""
+    was, wanted = ({**defaults.SYSCTL, **one.sysctl} for one in (old, new))
+    sysctl = {
+        key: {"old": was.get(key), "new": value} for key, value in wanted.items() if was.get(key) != value
+    }
+    packages = {name: {"old": None, "new": "installed"} for name in new.packages if name not in old.packages}
+    return {fleetplan.SYSCTL: sysctl, fleetplan.PACKAGES: packages}

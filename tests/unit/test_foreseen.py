@@ -1,0 +1,145 @@
+"""What an edit of the pillar means, from both pillars alone: the same words as a plan of the hosts' own."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import yaml
+
+import fleets
+from hostipsec.fleet import fleetplan, foreseen, planwords
+from hostipsec.pillar import pillar, topology
+from hostipsec.programs import pillarcheck
+
+GONE = "cp3002.esams.example"
+
+
+def edited(change) -> dict:
+    """Return the example as an edit leaves it, without what it expects."""
+    data = copy.deepcopy(fleets.example())
+    data.pop("expect")
+    change(data)
+    return data
+
+
+def plan(change) -> fleetplan.FleetPlan:
+    """Return what an edit of the example means."""
+    return foreseen.plan(pillar.read(edited(lambda _: None)), pillar.read(edited(change)))
+
+
+def rules(**more):
+    return lambda data: data["rules"][1].update(more)
+
+
+def host(name: str, **more):
+    return lambda data: data["hosts"][name].update(more)
+
+
+def leaves(data: dict) -> None:
+    del data["hosts"][GONE]
+
+
+def joins(data: dict) -> None:
+    data["hosts"]["cp3003.esams.example"] = {"site": "esams", "cluster": "text", "ipv4": "10.20.0.13"}
+
+
+EDITS = [
+    leaves,
+    joins,
+    rules(stage="require"),
+    rules(stage="off"),
+    host(GONE, maintenance=True),
+    host(GONE, ipv4="10.20.0.99"),
+    host(GONE, cluster="db"),
+    host("db1001.eqiad.example", cluster="text"),
+    lambda data: data["hosts"]["cp2001.codfw.example"].pop("ipv6"),
+]
+
+
+def test_no_edit_means_nothing():
+    found = plan(lambda _: None)
+    assert (found.status, found.rows, found.hosts_to_change) == (fleetplan.NOTHING, (), ())
+
+
+def every(data: dict) -> dict:
+    """Return all connections of a fleet, by pair and family."""
+    fleet = pillar.read(data)
+    return {
+        (one.id, of.peer, of.family): of._replace(name="")
+        for one in fleet.hosts
+        for of in topology.connections(fleet, one.id)
+        if of.initiator
+    }
+
+
+@pytest.mark.parametrize("change", EDITS)
+def test_what_is_added_removed_and_changed_is_what_differs(change):
+    found, old, new = plan(change), every(edited(lambda _: None)), every(edited(change))
+    said = {
+        kind: {(row.one, row.other, row.family) for row in found.of(kind)} for kind in ("added", "removed")
+    }
+    assert said == {"added": {*new} - {*old}, "removed": {*old} - {*new}}
+    assert {(row.one, row.other, row.family) for row in found.of("changed")} == {
+        key for key in {*old} & {*new} if old[key] != new[key]
+    }
+    assert [row.disagree for row in found.rows if row.disagree] == []
+    assert found.status == fleetplan.SOMETHING
+    assert found.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (leaves, f"1 host leaves: {GONE}; 6 connections of ours stay there until ipsec.clean is applied"),
+        (joins, "1 host enters: cp3003.esams.example"),
+        (host(GONE, maintenance=True), f"1 host in maintenance, kept as configured: {GONE}"),
+        (rules(stage="require"), "48 policies of stage require added on 3 hosts"),
+        (
+            lambda data: data.update(connection={"margintime": "5m"}),
+            "all connections: margintime 13m -> 5m: 16 connections, 5 hosts",
+        ),
+        (lambda data: data.update(charon={"threads": 40}), "its tunnels end and come back"),
+        (lambda data: data.update(mtu=1400), "ipsec:mtu unset -> 1400: 5 hosts"),
+        (lambda data: data.update(existing="keep"), "ipsec:existing unset -> keep: 5 hosts"),
+        (
+            lambda data: data.update(certificates={"source": "puppet", "warn_days": 9}),
+            "ipsec:certificates changed: 5 hosts",
+        ),
+        (
+            lambda data: data.update(sysctl={"net.core.xfrm_acq_expires": 9}),
+            "sysctl net.core.xfrm_acq_expires",
+        ),
+        (lambda data: data.update(packages=["tcpdump"]), "packages installed: tcpdump: 5 hosts"),
+    ],
+)
+def test_it_is_said_as_a_plan_says_it(change, line):
+    lines = planwords.lines(plan(change))
+    assert any(line in one for one in lines), lines
+
+
+def test_the_program_says_it_of_files(tmp_path, capsys):
+    old, new = tmp_path / "old.sls", tmp_path / "new.sls"
+    old.write_text(yaml.safe_dump({"ipsec": edited(lambda _: None)}))
+    new.write_text(yaml.safe_dump({"ipsec": edited(leaves)}))
+    assert pillarcheck.main([str(new), "--against", str(old)]) == 0
+    assert (
+        "what it changes:\n  3 of 4 hosts to change; connections: 0 added, 6 removed"
+        in capsys.readouterr().out
+    )
+    assert pillarcheck.main([str(new), "--against", str(old), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["plan"]
+    assert (len(found["removed"]), found["leave"]) == (6, [GONE])
+    assert pillarcheck.main([str(old), "--against", str(old)]) == 0
+    assert capsys.readouterr().out.endswith("  nothing: to each host both pillars mean the same\n")
+
+
+def test_against_a_pillar_that_is_wrong_the_new_one_counts(tmp_path, capsys):
+    old, new = tmp_path / "old.sls", tmp_path / "new.sls"
+    old.write_text("ipsec: {}\n")
+    new.write_text(yaml.safe_dump({"ipsec": edited(lambda _: None)}))
+    assert pillarcheck.main([str(new), "--against", str(old)]) == 0
+    assert "since the old pillar has 2 errors" in capsys.readouterr().out
+    assert pillarcheck.main([str(old), "--against", str(new)]) == 2
+    assert "what it changes" not in capsys.readouterr().out
