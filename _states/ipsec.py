@@ -377,9 +377,11 @@ def _configured(name, keeping):
         if not __opts__["test"]:
             generations.sweep()
         if work.empty:
-            return _result(name, {}, f"charon runs with exactly {counted(len(want.names))}{_held(held)}")
+            return _result(
+                name, {}, f"charon runs with exactly {counted(len(want.names))}{_beside(held, want)}"
+            )
         if __opts__["test"]:
-            return _result(name, work.as_changes(), _would(work.difference) + _held(held))
+            return _result(name, work.as_changes(), _would(work.difference) + _beside(held, want))
         kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
         with kept, existing.settled(member.fleet.settings.existing, member.connections):
             outcome = transition.apply(want, work, host)
@@ -390,7 +392,7 @@ def _configured(name, keeping):
     done = ", ".join(outcome.done)
     if work.later:
         done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
-    comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_held(held)}"
+    comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_beside(held, want)}"
     warnings = (*outcome.warnings, *_prune(member))
     return _result(name, dict(outcome.changes), comment, warnings)
 
@@ -399,10 +401,11 @@ def _now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def _held(held):
-    """Say which connections a hold keeps down: files are written as ever, charon does not get these."""
+def _beside(held, want):
+    """Say which connections a hold keeps down, which charon does not get, and what it cannot do."""
     said = "; and ".join(sorted({*held.values()}))
-    return f"; {counted(len(held))} held {said}" if held else ""
+    kept = f"; {counted(len(held))} held {said}" if held else ""
+    return f"{kept}; this charon cannot do {', '.join(want.left)}" if want.left else kept
 
 
 def _prune(member):

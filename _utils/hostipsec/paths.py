@@ -44,6 +44,7 @@ class Paths:
         self.charon_vici = run / "charon.vici"
         self.ipsec = self.root / "usr/sbin/ipsec"
         self.starter = self.root / "usr/lib/ipsec/starter"
+        self.plugins = self.root / "usr/lib/ipsec/plugins"
         # what we keep: store/generations.py says what each is for
         self.state = self.root / "var/lib/hostipsec"
         self.record = self.state / "mesh.json"  # this host's connections, for programs without the pillar

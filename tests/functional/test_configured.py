@@ -334,6 +334,38 @@ def test_a_proposal_without_its_plugin(lone, data):
     assert said.startswith("charon cannot do what the pillar proposes: ")
 
 
+PQ, CLASSIC = "aes256gcm16-prfsha384-ecp384-ke1_mlkem768", "aes128gcm16-prfsha384-ecp384bp"
+
+
+def test_a_proposal_that_this_charon_cannot_do_is_left_out(lone, data):
+    """strongSwan 5.9 drops the whole connection where one proposal has a word that it does not know."""
+    both = {**data, "connection": {**data["connection"], "ike": f"{PQ}, {CLASSIC}!"}}
+    did = lone.apply(both)
+    assert did["comment"].endswith(
+        f"; this charon cannot do ike {PQ} (no ML_KEM_768, additional key exchanges)"
+    )
+    assert f"    ike={CLASSIC}!\n" in (lone.host.root / "etc/ipsec.conf").read_text()
+    assert lone.apply(data)["changes"] == {}
+    said = lone.fails({**data, "connection": {**data["connection"], "ike": f"{PQ}!"}})
+    assert said == (
+        f"{A} cannot do what the pillar proposes: ike {PQ}: "
+        "ML_KEM_768 needs plugin botan, ml, openssl or wolfssl; additional key exchanges need strongSwan 6"
+    )
+
+
+def test_what_a_charon_lacks_that_started_too_early_is_not_left_out(lone, data):
+    """Debian 12 starts charon before it has unpacked all plugins; one that starts now has them."""
+    two = {**data, "connection": {**data["connection"], "ike": f"{CLASSIC}, aes128-sha256-modp2048!"}}
+    plugins = [f"/usr/lib/ipsec/plugins/libstrongswan-{name}.so" for name in ("openssl", "gcm", "aesni")]
+    lone.host.run("mv", *plugins, "/tmp")
+    assert lone.minion.call("service.start", SERVICE)
+    wait_for(lambda: lone.minion.call("ipsec.version")["strongswan"], "charon")
+    lone.host.run("sh", "-c", "mv /tmp/libstrongswan-*.so /usr/lib/ipsec/plugins")
+    did = lone.apply(two)
+    assert "cannot do" not in did["comment"]
+    assert f"    ike={CLASSIC},aes128-sha256-modp2048!\n" in (lone.host.root / "etc/ipsec.conf").read_text()
+
+
 def test_a_line_that_starter_would_drop_with_a_warning(lone, data):
     """A parser that does not know an option warns, drops the connection and ends with status 0."""
     lone.settle(data)

@@ -232,6 +232,19 @@ def test_what_else_changes_is_grouped_by_what_it_is(data):
     ]
 
 
+def test_what_hosts_cannot_do_is_told_once_with_who_they_are(data):
+    fleet = pillar.read(data)
+    said = answers(RUNNING, fleet)
+    for host in (CP1001, CP1002):
+        said[host]["unable"] = ["ike aes256gcm16-prfsha384-ecp384-ke1_mlkem768 (no ML_KEM_768)"]
+    found = planned(data, said=said)
+    assert (
+        "2 hosts without ike aes256gcm16-prfsha384-ecp384-ke1_mlkem768 (no ML_KEM_768) until strongSwan "
+        "there has it: cp[1001-1002].eqiad.example"
+    ) in planwords.lines(found)
+    assert found.status == 0
+
+
 def test_whose_silence_matters(data):
     """A host in maintenance may be off; one that left the pillar matters while a peer still has it."""
     data["hosts"][CP3002]["maintenance"] = True

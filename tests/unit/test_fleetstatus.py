@@ -25,6 +25,7 @@ class Fleet:
         self.down, self.certificate, self.unmanaged = down, certificate, unmanaged
         self.time, self.asked = 0.0, 0
         self.silent, self.warnings, self.proves, self.tells = set(), {}, {}, {}
+        self.proposals = {}  # host -> of its IKE SAs
 
     def returns(self, hosts, function, arguments):
         self.asked += 1
@@ -46,6 +47,8 @@ class Fleet:
         for row in rows.values():
             ends = {host.partition(".")[0], row["peer"].partition(".")[0]}
             row.update(DOWN if any(self.time < self.down.get(end, 0) for end in ends) else UP)
+            if host in self.proposals:
+                row["ike_proposal"] = self.proposals[host]
         return {
             "connections": rows,
             "unmanaged": {name: {} for name in self.unmanaged if host == HUB},
@@ -74,6 +77,24 @@ def test_all_is_well():
     found = status(Fleet())
     assert (found.ok(0), found.bad, found.as_dict(0, "1")["retcode"]) == (True, frozenset(), 0)
     assert found.lines("1")[0] == "16 connections of 8 pairs: 16 up"
+
+
+def test_it_is_said_which_connections_have_post_quantum_keys():
+    quantum, classic = "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384/KE1_ML_KEM_768", "AES_CBC_128/ECP_384"
+    fleet = Fleet()
+    fleet.proposals = dict.fromkeys((SPOKE, HUB), classic)
+    assert not [line for line in status(fleet).lines("1") if "post-quantum" in line]
+    fleet.proposals = {SPOKE: quantum}
+    found = status(fleet, host=SPOKE)
+    rows = found.as_dict(0, "1")["connections"]
+    assert {row["post_quantum"] for row in rows} == {True}
+    assert f"post-quantum keys: {len(rows)} of {len(rows)} connections" in found.lines("1")
+    fleet.proposals = {SPOKE: quantum, CODFW: classic}  # one end that has another SA counts
+    found = status(fleet)
+    (said,) = [line for line in found.lines("1") if "post-quantum" in line]
+    assert said.startswith("post-quantum keys: 4 of 12 connections; without: ")
+    assert f"{CODFW} - {SPOKE} v4" in said
+    assert {row["post_quantum"] for row in found.as_dict(0, "1")["connections"]} == {True, False, None}
 
 
 @pytest.mark.parametrize(

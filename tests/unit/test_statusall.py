@@ -51,6 +51,13 @@ def test_a_text_that_is_cut_off_is_an_error(name):
         statusall.parse(text[: text.index("Security Associations")])
 
 
+def test_strongswan_6_1_counts_all_of_them_in_its_heading():
+    text = BANNER.replace("5.9.8", "6.1.0") + "Security Associations (0 total, 0 connecting):\n  none\n"
+    assert statusall.parse(text).load.ike_sas == 0
+    with pytest.raises(CharonError, match="speaks of 2 IKE SAs, and lists 0"):
+        statusall.parse(text.replace("(0 total, 0", "(2 total, 1"))
+
+
 def test_what_comes_before_the_banner_is_skipped():
     text = "/usr/lib/ipsec/stroke: a warning of the linker\n" + recordings.read("5.9.8-up.txt")
     assert statusall.parse(text) == recordings.stroke("5.9.8-up")

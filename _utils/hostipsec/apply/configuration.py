@@ -37,6 +37,7 @@ class Wanted:
     chosen: frozenset[str] = frozenset()  # keys of strongswan.conf that an operator has set
     kept: frozenset[str] = frozenset()  # connections of others, which go on in a file of their own
     credentials: Optional[credentials.Expected] = None  # None: not known, as on the way back
+    left: tuple[str, ...] = ()  # proposals of the pillar that this host's charon cannot do, and why not
 
     @property
     def names(self) -> frozenset[str]:

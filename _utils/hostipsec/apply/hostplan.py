@@ -22,7 +22,7 @@ from ..system import sysctls as sysctls_of_kernel
 from ..system import tools
 from ..system.platforms import Platform
 from ..system.sysctls import overruled
-from . import configuration, existing
+from . import able, configuration, existing
 
 
 def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.HostPlan:
@@ -46,13 +46,13 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
     every = membership.Membership(fleet, host, connections, topology.barred(fleet, minion_id))
     member = every.limited(limit, recorded.guarded)
     inspection = source.inspect_member(member, now)
-    warnings, changes = _changes(member, inspection, now)
+    warnings, changes, unable = _changes(member, inspection, now)
     standing = fleetplan.MEMBER if there else fleetplan.ENTERS
     former = recorded.only(there).connections
     found = fleetplan.answer(standing, member.connections, former, changes, warnings, len(there))
     authentication = trust.planned(inspection.usable(), now)
     lacks = [] if tools.later() else sorted(map(str, absent(member)))
-    return {**found, "absent": lacks, "authentication": authentication}
+    return {**found, "absent": lacks, "unable": list(unable), "authentication": authentication}
 
 
 def system(
@@ -133,7 +133,8 @@ def wanted(
     place = record.Place(member.site, identifier, member.sites)
     kept = existing.look(member.connections).names if existing.is_kept(member) else None
     beside = (member.barred, member.resting, place, kept)
-    return configuration.wanted(member.connections, settings, *named, *beside, credentials.expected)
+    want = configuration.wanted(member.connections, settings, *named, *beside, credentials.expected)
+    return able.limited(want, identifier)
 
 
 def certificate(
@@ -161,11 +162,12 @@ def absent(member: membership.Membership) -> dict[str, str]:
 
 def _changes(
     member: membership.Membership, inspection: source.Inspection, now: datetime
-) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]]]:
-    """Return warnings, and by state the changes that it reports in test mode."""
+) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, object]], tuple[str, ...]]:
+    """Return warnings, by state the changes that it reports in test mode, and what charon cannot do."""
     existing.refuse(member)
     held = frozenset(holdfile.known(member.connections, now))
-    work = configuration.work(wanted(member, inspection, held), daemon.observe())
+    want = wanted(member, inspection, held)
+    work = configuration.work(want, daemon.observe())
     copied = certificate(member, inspection, str(paths.here.ipsec_d))
     said, of_kernel = _kernel_changes(member)
     changes = {
@@ -175,7 +177,7 @@ def _changes(
     }
     later = overruled(sysctls(member.fleet.settings))
     told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member))
-    return (*told, *said), changes
+    return (*told, *said), changes, want.left
 
 
 def _kernel_changes(

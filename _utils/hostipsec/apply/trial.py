@@ -114,8 +114,34 @@ def run(directory: Path, names: Collection[str], deadline: float = DEADLINE) -> 
 
     Raises :class:`~hostipsec.errors.ConfigError` when it does not start or does not load them all.
     """
-    if processes.run([*_UNSHARE, "true"], 10).status != 0:
+    if not _possible():
         return Verdict(None, "no trial charon: this host does not let root make namespaces (unshare)")
+    with _started(directory, names, deadline) as (charon, backend):
+        return Verdict(charon, loaded=backend.credentials())
+
+
+def algorithms(strongswan_d: Path, below: Path, deadline: float = DEADLINE) -> Optional[frozenset[str]]:
+    """Return the algorithms that a charon has which starts now; None where namespaces cannot be made.
+
+    The charon in service may have started before its plugins were there, or before they were replaced.
+    Raises :class:`~hostipsec.errors.ConfigError` when it does not start.
+    """
+    if not _possible():
+        return None
+    nothing = {"ipsec.conf": b"", "ipsec.secrets": b""}
+    with staged(nothing, strongswan_d, below) as directory, _started(directory, (), deadline) as (_, backend):
+        return backend.algorithms()
+
+
+def _possible() -> bool:
+    return processes.run([*_UNSHARE, "true"], 10).status == 0
+
+
+@contextlib.contextmanager
+def _started(
+    directory: Path, names: Collection[str], deadline: float
+) -> Iterator[tuple[Charon, StrokeBackend]]:
+    """Have a charon run with all of these connections; yields what it shows, and the way to it."""
     log = directory / "charon.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -126,7 +152,7 @@ def run(directory: Path, names: Collection[str], deadline: float = DEADLINE) -> 
         )
     try:
         charon = _wait(process, log, frozenset(names), time.monotonic() + deadline)
-        return Verdict(charon, loaded=StrokeBackend(_inside(process.pid)).credentials())
+        yield charon, StrokeBackend(_inside(process.pid))
     finally:
         process.kill()  # and with it all in its process namespace (--kill-child)
         process.wait()

@@ -35,6 +35,9 @@ class Backend(Protocol):
     def counters(self, timeout: float = ...) -> Mapping[str, int]:
         """Return charon's own counters, by its names; none where it keeps none."""
 
+    def algorithms(self, timeout: float = ...) -> frozenset[str]:
+        """Return the names of the algorithms that charon has."""
+
     def certificates(self, timeout: float = ...) -> Optional[frozenset[bytes]]:
         """Return the certificates of which charon has the private keys, as DER; None where it is not told."""
 
@@ -73,6 +76,11 @@ def counters(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] 
     None where it has no plugin ``counters``, and over stroke.
     """
     return _first(backends, lambda backend: backend.counters(timeout=timeout))
+
+
+def algorithms(timeout: float = paths.CALL_DEADLINE, backends: Optional[Backends] = None) -> frozenset[str]:
+    """Return the names of the algorithms that charon has, of all kinds: ``{"AES_GCM_16", "ECP_384_BP"}``."""
+    return _first(backends, lambda backend: backend.algorithms(timeout=timeout))
 
 
 def certificates(

@@ -64,16 +64,18 @@ def parse(text: str) -> Charon:
 def _as_many(text: str, found: int) -> int:
     """Compare with the heading, and see that the last line has its end; return how many are half open."""
     heading = re.findall(
-        r"^Security Associations \(([0-9]{1,10}) up, ([0-9]{1,10}) connecting\):$", text, re.MULTILINE
+        r"^Security Associations \(([0-9]{1,10}) (up|total), ([0-9]{1,10}) connecting\):$", text, re.MULTILINE
     )
     if len(heading) != 1:
         raise CutOffError("it does not say how many SAs there are")
-    told = sum(map(int, heading[0])) % 2**32  # a difference of two counts, without a sign
+    number, word, connecting = heading[0]
+    # up is a difference of two counts, without a sign; the total of strongSwan 6.1 has both in it
+    told = int(number) if word == "total" else (int(number) + int(connecting)) % 2**32
     if told != found:
         raise CutOffError(f"it speaks of {told} IKE SAs, and lists {found}")
     if not text.endswith("\n"):
         raise CutOffError("its last line has no end")
-    return int(heading[0][1])
+    return int(connecting)
 
 
 def _sections(text: str) -> dict[str, list[str]]:

@@ -58,6 +58,12 @@ class StrokeBackend:
         """Return none: they are vici's."""
         return {}
 
+    def algorithms(self, timeout: float = paths.CALL_DEADLINE) -> frozenset[str]:
+        """Return the names of the algorithms that charon has."""
+        from . import listing  # here: who ends SAs does without it
+
+        return listing.of_text(self._text(["listalgs"], timeout), self.observe(timeout).version)
+
     def certificates(self, timeout: float = paths.CALL_DEADLINE) -> Optional[frozenset[bytes]]:
         """Return None: stroke prints no certificate whole."""
         return None

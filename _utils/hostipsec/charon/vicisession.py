@@ -207,6 +207,14 @@ class ViciBackend:
                 return {}
             return vicimessage.counters(answer)
 
+    def algorithms(self, timeout: float = paths.CALL_DEADLINE) -> frozenset[str]:
+        """Return the names of the algorithms that charon has."""
+        from . import listing  # here: who ends SAs does without it
+
+        with self._session("get-algorithms", timeout) as session:
+            session.ask("get-algorithms")
+            return listing.of_answer(session.answer())
+
     def certificates(self, timeout: float = paths.CALL_DEADLINE) -> frozenset[bytes]:
         """Return the certificates that charon has the private keys of, as DER."""
         with self._session("list-certs", timeout) as session:

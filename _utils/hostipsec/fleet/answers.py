@@ -63,6 +63,7 @@ _BESIDE = {
     "overruled": TEXT,
     "ahead": TEXT,
     "absent": TEXTS,
+    "unable": TEXTS,
     "pillar": TEXT,
     "running": SWITCH,
     "held": optional(TEXT),

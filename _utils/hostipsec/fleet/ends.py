@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 
 from ..charon import reasons
 from ..health import report
+from ..strongswan import abilities
 
 Row = Mapping[str, object]  # a connection of a host's ipsec.status or ipsec.up
 Rows = Mapping[str, Row]  # by name
@@ -25,6 +26,7 @@ class End(NamedTuple):
     stage: str = ""  # empty where the host does not say
     initiator: Optional[bool] = None  # None where the host does not say
     since: Optional[int] = None  # seconds that its IKE SA was up when the host looked
+    post_quantum: Optional[bool] = None  # whether the keys of its IKE SA are; None where it has none
 
     @property
     def ok(self) -> bool:
@@ -69,6 +71,7 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
         stage=str(row.get("stage", "")),
         initiator=initiator if isinstance(initiator, bool) else None,
         since=since if isinstance(since, int) and not isinstance(since, bool) else None,
+        post_quantum=abilities.post_quantum(str(row.get("ike_proposal") or "")),
     )
 
 

@@ -62,7 +62,7 @@ class FleetStatus:
         warned = [f"{host}: {text}" for host, said in self.warned.items() for text in said]
         rest = [*joined.capped(warned), *outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
         unusable = joined.capped(self.unusable)
-        certificates = [*self._untold(), *self._first_end(), *self._expiring]
+        certificates = [*self._untold(), *self._first_end(), *self._expiring, *self._post_quantum()]
         return [*self.shown.lines(), *unusable, *certificates, *rest]
 
     def _first_end(self) -> Iterable[str]:
@@ -71,6 +71,14 @@ class FleetStatus:
         if ends:
             days, host = min(ends)
             yield f"certificates: the first expires in {days} days, that of {host}"
+
+    def _post_quantum(self) -> Iterable[str]:
+        """Say which connections have keys that no quantum computer finds, where some have."""
+        told = [row for row in self.shown.rows if row.post_quantum is not None]
+        without = [f"{row.one} - {row.other} {row.family}" for row in told if not row.post_quantum]
+        if len(without) < len(told):
+            rest = f"; without: {few(without)}" if without else ""
+            yield f"post-quantum keys: {len(told) - len(without)} of {counted(len(told))}{rest}"
 
     def _untold(self) -> Iterable[str]:
         """Say of which hosts it is not known whether they could authenticate anew what they have up."""
@@ -130,5 +138,5 @@ def _warnings(answer: Answer) -> Sequence[str]:
 
 
 def _plain(row: Joined) -> dict[str, object]:
-    names = ("one", "other", "family", "stage", "state", "severity", "reason", "ok", "anew")
+    names = ("one", "other", "family", "stage", "state", "severity", "reason", "ok", "anew", "post_quantum")
     return {**{name: getattr(row, name) for name in names}, "sites": list(row.sites)}

@@ -69,6 +69,12 @@ class Joined(NamedTuple):
         """Whether both ends have an SA that is used."""
         return self.state in ("up", *_WORSE)
 
+    @property
+    def post_quantum(self) -> Optional[bool]:
+        """Whether no quantum computer finds its keys, by each end that has an SA; None where none has."""
+        found = {end.post_quantum for end in self.ends} - {None}
+        return found == {True} if found else None
+
     def __str__(self) -> str:
         """Say it on a line."""
         said = f"{self.one} - {self.other} {self.family}: {self.state}"

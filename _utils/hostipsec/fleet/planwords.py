@@ -166,8 +166,19 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
+    yield from _unable(plan)
     for host, found in sorted(plan.answers.items()):
         yield from _limited([f"{host}: {warning}" for warning in found["warnings"]])
+
+
+def _unable(plan: FleetPlan) -> Iterable[str]:
+    """Yield the proposals of the pillar that hosts go without: an upgrade of strongSwan would bring them."""
+    groups: dict[str, list[str]] = {}
+    for host, found in sorted(plan.answers.items()):
+        for said in found.get("unable", ()):
+            groups.setdefault(said, []).append(host)
+    for said, hosts in sorted(groups.items()):
+        yield f"{counted(len(hosts), 'host')} without {said} until strongSwan there has it: {ranges(hosts)}"
 
 
 def _pairs(rows: Sequence[Row]) -> str:

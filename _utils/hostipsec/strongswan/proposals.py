@@ -230,6 +230,18 @@ def shown(algorithm: Algorithm) -> str:
     return f"{prefix}{_SHOWN.get(algorithm.name, plain)}{suffix}"
 
 
+def listed(algorithm: Algorithm) -> str:
+    """Return charon's name of an algorithm as it lists them: of any key size, and of any exchange."""
+    kind = KEY_EXCHANGE if _is_exchange(algorithm) else algorithm.kind
+    return shown(Algorithm(kind, algorithm.name, 0))
+
+
+def needs(name: str) -> str:
+    """Say which plugins have an algorithm that charon lists by this name."""
+    known = next((one.name for one in KEYWORDS.values() if listed(one) == name), name)
+    return f"{name} {_needs(PROVIDERS.get(known, ()))}"
+
+
 def _is_exchange(algorithm: Algorithm) -> bool:
     return algorithm.kind.startswith(KEY_EXCHANGE)
 
@@ -263,11 +275,15 @@ def _ike(proposal: Proposal) -> tuple[Algorithm, ...]:
 def choices(proposal: Proposal, protocol: str) -> tuple[tuple[str, ...], ...]:
     """Return what a proposal of ``ike`` or ``esp`` leaves to be chosen, as charon shows it, by kind.
 
-    The last are the key exchanges.
+    From the fourth on they are the key exchanges: that of old, then the additional ones, of which all have to
+    be done. An empty one says that it may be left out.
     """
     prf = (proposal.of(PRF) or _derived(proposal)) if protocol == "ike" else ()
-    kinds = (proposal.of(ENCRYPTION), _integrity(proposal), prf, _exchanges(proposal))
-    return tuple(tuple(map(shown, kind)) for kind in kinds)
+    kinds = (proposal.of(ENCRYPTION), _integrity(proposal), prf)
+    exchanges: dict[str, list[str]] = {}
+    for one in sorted(filter(_is_exchange, proposal.algorithms), key=lambda one: one.kind):
+        exchanges.setdefault(one.kind, []).append("" if one.name == "KE_NONE" else shown(one))
+    return (*(tuple(map(shown, kind)) for kind in kinds), *map(tuple, exchanges.values()))
 
 
 def rendered_esp(esp: str) -> tuple[str, ...]:

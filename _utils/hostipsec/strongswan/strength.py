@@ -7,7 +7,7 @@ says, an SA is judged by what it has.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from . import algorithms, proposals
@@ -21,6 +21,7 @@ WORDS: Mapping[str, frozenset[str]] = {
     if one.name in _WEAK
 }
 _SHOWN: Mapping[str, Algorithm] = {proposals.shown(one): one for one in KEYWORDS.values()}
+_EXCHANGES = 3  # from there on, what a proposal leaves to be chosen are key exchanges
 _OF_ESP = "ESN"  # beside the algorithms, as charon shows a proposal of ESP
 
 
@@ -110,20 +111,21 @@ def configured(shown: str, text: str, protocol: str = "esp") -> bool:
     if not shown or not text.strip().endswith("!"):
         return True
     parts = {part for part in shown.split("/") if part}
-    return any(_fits(parts, one, protocol) for one in proposals.parse(text))
+    first = protocol == "esp" and not exchanged(shown)
+    return any(_fits(parts, proposals.choices(one, protocol), first) for one in proposals.parse(text))
 
 
-def _fits(parts: Collection[str], proposal: proposals.Proposal, protocol: str) -> bool:
-    offered = proposals.choices(proposal, protocol)
-    needed = offered if protocol == "ike" else offered[:-1]
-    return all(any(one in parts for one in kind) for kind in needed if kind) and {*parts} <= {
+def _fits(parts: Collection[str], offered: Sequence[Sequence[str]], first: bool) -> bool:
+    needed = offered[:_EXCHANGES] if first else offered
+    return all(any(one in parts or not one for one in kind) for kind in needed if kind) and {*parts} <= {
         one for kind in (*offered, (_OF_ESP,)) for one in kind
     }
 
 
 def exchanges(esp: str) -> bool:
     """Say whether each proposal of option ``esp`` has a key exchange, for SAs that are rekeyed."""
-    return bool(esp) and all(proposals.choices(one, "esp")[-1] for one in proposals.parse(esp))
+    found = [proposals.choices(one, "esp")[_EXCHANGES:] for one in proposals.parse(esp)] if esp else []
+    return bool(found) and all(any(all(kind) for kind in several) for several in found)
 
 
 def exchanged(shown: str) -> bool:
