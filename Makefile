@@ -8,19 +8,30 @@ BIN := $(VENV)/bin
 PLANE ?= auto
 
 .PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-kernel \
-    test-rollout test-walk test-rig test-soak bench clean
+    test-rollout test-walk test-rig test-soak test-salts salts bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: tests/requirements.txt lab/setup
+$(VENV)/.ready: tests/requirements.txt tests/requirements-salt.txt lab/setup
 	@lab/setup
 	@mkdir -p .build
 	@echo "== Python environment in $(VENV) (log: .build/venv.log)"
 	@$(PYTHON) -m venv --clear $(VENV) && $(BIN)/pip install -q -r tests/requirements.txt >.build/venv.log 2>&1 \
 	    || { tail -n 20 .build/venv.log; echo "FAILED: Python environment; log: .build/venv.log"; exit 1; }
+	@touch $@
+
+# Other releases of Salt, which tests run with
+SALTS := 3006 3007
+salts: setup $(SALTS:%=.build/venv-%/.ready)
+
+.build/venv-%/.ready: tests/requirements-salt.txt
+	@echo "== Python environment with Salt $* in .build/venv-$* (log: .build/venv-$*.log)"
+	@$(PYTHON) -m venv --clear .build/venv-$* \
+	    && .build/venv-$*/bin/pip install -q -r $< 'salt==$*.*' >.build/venv-$*.log 2>&1 \
+	    || { tail -n 20 .build/venv-$*.log; echo "FAILED: Python environment; log: .build/venv-$*.log"; exit 1; }
 	@touch $@
 
 demo: setup
@@ -30,14 +41,20 @@ down: setup
 	@lab/lab down
 
 ## Two at a time, the longest first; each prints when it ends
-test: setup
+test: salts
 	@$(BIN)/python tests/run
 
 ## What `make test` leaves out is here as well: the whole walk of roll-outs, a soak, the tests of a lab that is unchanged
-test-all: setup
+test-all: salts
 	@$(BIN)/python tests/run --whole
 
-lint test-unit test-functional test-integration test-scenarios test-kernel test-rollout test-walk test-rig test-soak: setup
+test-integration: salts
+	@$(BIN)/python tests/run integration
+
+test-salts: salts
+	@$(BIN)/python tests/run $(SALTS:%=salt-%)
+
+lint test-unit test-functional test-scenarios test-kernel test-rollout test-walk test-rig test-soak: setup
 	@$(BIN)/python tests/run $(@:test-%=%)
 
 bench: setup

@@ -16,13 +16,23 @@ STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, 
 # whole files, two at a time: their tests wait for daemons, or use one processor
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 ALL = "--whole"
+# Of the functional layer what knows Salt: its loaders, renderer, compiler of states
+KNOWS_SALT = (
+    *("beacon_salt", "configured", "ext_pillar", "faces", "module"),
+    *("one_reading", "output", "runner", "sls", "states"),
+)
+QUICK = ("one_reading", "sls")  # and of the integration layer, what tells whether it works at all
+WORKS = "salt_that or not_synced or every_part or check or mirror or test_mode or table"
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; a ``lab`` one starts hosts, in a kernel that has ESP where it is ``inside``."""
+    """One layer; a ``lab`` one starts hosts, in a kernel that has ESP where it is ``inside``.
+
+    One of ``salt`` is run by another release of Salt; of its fleet, one minion has the Salt of ``edge``.
+    """
 
     name: str
     lab: bool = False
@@ -30,6 +40,8 @@ class Layer:
     walk: bool = False  # its tests are the steps of one walk
     folder: str = ""  # where its tests are (default: tests/NAME)
     options: tuple[str, ...] = ()  # of pytest
+    salt: str = ""
+    edge: str = ""
 
     @property
     def place(self) -> str:
@@ -49,11 +61,16 @@ ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that n
 WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=(ALL,))
 RIG = Layer("rig", lab=True)  # of the lab itself
 SOAK = Layer("soak", lab=True)  # months in minutes
-FUNCTIONAL, INTEGRATION = Layer("functional", options=SIDE_BY_SIDE), Layer("integration")
+FUNCTIONAL = Layer("functional", options=SIDE_BY_SIDE)
+INTEGRATION = Layer("integration", options=("--edge-salt=.build/venv-3006",))
+SALTS = (Layer("salt-3006", salt="3006", edge="venv"), Layer("salt-3007", salt="3007", edge="venv-3006"))
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
-USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, RIG, INTEGRATION)
-WHOLE = (*FIRST, SCENARIOS.whole, WALK, KERNEL, SOAK, FUNCTIONAL.whole, RIG, INTEGRATION.whole)
+USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, *SALTS, RIG, INTEGRATION)
+WHOLE = (
+    *(*FIRST, SCENARIOS.whole, WALK, KERNEL, SOAK, FUNCTIONAL.whole),
+    *(*[salt.whole for salt in SALTS], RIG, INTEGRATION.whole),
+)
 LAYERS = {layer.name: layer for layer in (*USUAL, WALK, SOAK)}
 
 
@@ -61,10 +78,28 @@ def commands(layer: Layer, python: str, cache: str, tests: Sequence[str] = ()) -
     """Return what runs a layer, or some tests of it by their ids: commands, one after another."""
     if layer is LINT:
         return [["tests/lint"]]
-    pytest = [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
+    if layer.salt and not tests:
+        return _of_salt(layer, cache)
+    if layer.salt:
+        python = f".build/venv-{layer.salt}/bin/python"
+    pytest = _pytest(python, cache)
     stop = [f"--maxfail={FAILURES}"] if layer.lab else []
     last = [*(INSIDE if layer.inside else ()), *pytest, *stop, *layer.options, *(tests or [layer.place])]
     return [*([STAND] if layer.inside else []), last]
+
+
+def _pytest(python: str, cache: str) -> list[str]:
+    return [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
+
+
+def _of_salt(layer: Layer, cache: str) -> list[list[str]]:
+    """Return what runs tests by another Salt: the quick ones, or all that know Salt."""
+    names = KNOWS_SALT if ALL in layer.options else QUICK
+    pytest = [*_pytest(f".build/venv-{layer.salt}/bin/python", cache), *layer.options]
+    functional = [*pytest, *SIDE_BY_SIDE, *(f"tests/functional/test_{name}.py" for name in names)]
+    some = [] if ALL in layer.options else ["-k", WORKS]
+    fleet = [*pytest, *some, f"--edge-salt=.build/{layer.edge}", "tests/integration/test_fleet.py"]
+    return [functional, fleet]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A real master and two real minions, all below one temporary directory, serving what the README says."""
+"""A real master and two real minions, all below one temporary directory, serving what the README says.
+
+One of the minions can be of another Salt than all the rest: ``--edge-salt .build/venv-3006``.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
+import attrs
 import pytest
 import salt._logging.impl
 import salt.client
 import salt.utils.event
+import salt.version
 import yaml
 
 import authorities
 import fleets
 import homes
-from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
+import whole
+from whole import pytest_collection_modifyitems  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 HUB, EDGE = "cp1001.eqiad.example", "cp3001.esams.example"
@@ -28,6 +34,12 @@ TIMEOUT = 60  # seconds, for a job; a minion that is gone is reported at once
 
 
 salt._logging.impl.shutdown_temp_handler()  # it would print all it kept when the process ends
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have the option of all layers, and one of ours."""
+    whole.pytest_addoption(parser)
+    parser.addoption("--edge-salt", help="virtual environment with the Salt of one of the minions")
 
 
 def readme(language: str, holding: str) -> str:
@@ -95,7 +107,29 @@ def data(place):
 
 
 @pytest.fixture(scope="session")
-def fleet(salt_factories, place, data):
+def edge_salt(request):
+    """Return the version of Salt of the minion at the edge."""
+    other = request.config.getoption("--edge-salt")
+    if not other:
+        return salt.version.__version__
+    said = subprocess.run(
+        [ROOT / other / "bin/salt-minion", "--version"], check=True, capture_output=True, text=True
+    )
+    return said.stdout.split()[1]
+
+
+@pytest.fixture(scope="session")
+def edge_factories(salt_factories, request):
+    """Return what starts the minion at the edge: of another Salt, where the command line says so."""
+    other = request.config.getoption("--edge-salt")
+    if not other:
+        return salt_factories
+    scripts = (ROOT / other / "bin").resolve()
+    return attrs.evolve(salt_factories, scripts_dir=scripts, python_executable=None)
+
+
+@pytest.fixture(scope="session")
+def fleet(salt_factories, edge_factories, place, data):
     """Return the fleet, started, its minions not synced yet."""
     write_pillar(place / "pillar", data)
     serve(place / "srv")
@@ -111,15 +145,19 @@ def fleet(salt_factories, place, data):
         "multifunc_ordered": True,
     }
     minions = [
-        master.salt_minion_daemon(
+        factories.salt_minion_daemon(
             identifier,
+            master=master,
             overrides={
                 **settings,
                 "mesh_addresses": [address],
                 "mine_functions": {"network.ip_addrs": [{"mine_function": "config.get"}, "mesh_addresses"]},
             },
         )
-        for identifier, address in ((HUB, "10.64.0.11"), (EDGE, "10.20.0.11"))
+        for factories, identifier, address in (
+            (salt_factories, HUB, "10.64.0.11"),
+            (edge_factories, EDGE, "10.20.0.11"),
+        )
     ]
     with master.started(), ThreadPoolExecutor(len(minions)) as pool:
         list(pool.map(lambda minion: minion.start(), minions))

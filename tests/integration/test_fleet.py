@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+import salt.version
 from conftest import EDGE, HUB
 
 from hostipsec.health import sample as samples
@@ -31,6 +32,10 @@ WAYS_OUT = (
     "salt:///etc/passwd",
     "salt://|../README.md",
 )
+
+
+def test_each_minion_is_of_the_salt_that_was_asked_for(fleet, edge_salt):
+    assert fleet.values("test.version") == {HUB: salt.version.__version__, EDGE: edge_salt}
 
 
 def test_a_minion_that_was_not_synced_says_what_to_run(before_sync):

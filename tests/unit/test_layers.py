@@ -41,7 +41,26 @@ def test_what_takes_long_is_in_everything_and_in_its_second_run():
     assert {one.name for one in layers.WHOLE} >= {one.name for one in layers.USUAL if one is not ROLLOUT}
 
 
-@pytest.mark.parametrize("layer", [one for one in layers.WHOLE if layers.ALL in one.options])
+def test_another_salt_runs_what_knows_salt():
+    functional, fleet = layers.commands(layers.SALTS[0], "python", "cache")
+    assert functional[0] == fleet[0] == ".build/venv-3006/bin/python"
+    assert functional[-2:] == ["tests/functional/test_one_reading.py", "tests/functional/test_sls.py"]
+    assert fleet[-2:] == ["--edge-salt=.build/venv", "tests/integration/test_fleet.py"]
+    whole, fleet = layers.commands(layers.SALTS[0].whole, "python", "cache")
+    assert {"--whole", "tests/functional/test_runner.py"} < {*whole}
+    assert "--whole" in fleet
+    (again,) = layers.commands(layers.SALTS[0], "python", "cache", [ONE])
+    assert (again[0], again[-1]) == (".build/venv-3006/bin/python", ONE)
+
+
+def test_no_file_that_knows_salt_is_forgotten():
+    files = {one.stem.removeprefix("test_"): one.read_text() for one in TESTS.glob("functional/test_*.py")}
+    found = {name for name, text in files.items() if "import salt" in text or "from minions import" in text}
+    ours = {"minimal", "routes_kernel", "verify_charons"}  # more of the host than of Salt
+    assert sorted(found - ours) == [*layers.KNOWS_SALT]
+
+
+@pytest.mark.parametrize("layer", [one for one in layers.WHOLE if layers.ALL in one.options and not one.salt])
 def test_who_is_asked_for_everything_knows_the_word(layer):
     assert "from whole import" in (TESTS.parent / layer.place / "conftest.py").read_text()
 
