@@ -139,9 +139,9 @@ def with_host(mesh, name, **said):
     return {"hosts": {**hosts, name: {**hosts.get(name, {}), **said}}}
 
 
-def test_a_host_that_joins_and_changes_the_peers_name_takes_nothing_down(required):
+def test_a_peer_that_gets_another_name_takes_nothing_down(required):
     """The first step of a roll-out: what is new is passive, and a pair in require was known by its name."""
-    required.give(with_host(required, "cp2001.esams.example", ipv4="10.20.0.99", site="nowhere"))
+    required.give(with_host(required, B, name=B))
     with required.lab.capture() as wire, required.traffic(A, B) as traffic:
         traffic.wait_flows()
         required.apply(A, "pillar={'ipsec_rollout': {'stage': 'passive'}}")

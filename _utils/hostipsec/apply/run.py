@@ -10,7 +10,7 @@ pillar changes on its way, or another run, reads anew.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -59,6 +59,11 @@ class Reading:
     def absent(self) -> Mapping[str, str]:
         """Return the addresses that the host lacks, see :func:`hostplan.absent`. Raises HostIPsecError."""
         return hostplan.absent(self.member)
+
+    @functools.cached_property
+    def doubts(self) -> Sequence[str]:
+        """Return what in the pillar may not be meant, see :func:`doubts.warnings`. Raises HostIPsecError."""
+        return [*map(str, doubts.warnings(self.member.fleet))]
 
     @property
     def digest(self) -> str:
@@ -133,7 +138,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
     member = None
     try:
         member = reading.member
-        warnings += map(str, doubts.warnings(member.fleet))
+        warnings += reading.doubts
         if member.connections:
             platforms.of(grains)
             later = tools.later()
