@@ -70,13 +70,13 @@ def lined(inner, router, outer):
 
 
 class Wire:
-    """What crosses the router's outer device."""
+    """What crosses a device, the router's outer one."""
 
-    def __init__(self, router):
+    def __init__(self, router, device="eth1"):
         with network_of(router):
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL))
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-            self.socket.bind(("eth1", 0))
+            self.socket.bind((device, 0))
         self.socket.setblocking(False)
 
     def seen(self):
@@ -250,4 +250,5 @@ def main():
     sys.stdout.write(json.dumps(found) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
