@@ -201,11 +201,13 @@ def _rendered(text):
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("ipsec:\n  a: {{ grains.id }}\n", 2, "'grains' is undefined: only Salt has that"),
-        ("ipsec:\n\n  a: {{ salt['mine.get']('*') }}\n", 3, "only Salt has that"),
+        ("ipsec:\n  a: {{ grains.id }}\n", 2, "'grains' is undefined"),
+        ("ipsec:\n\n  a: {{ salt['mine.get']('*') }}\n", 3, "'salt' is undefined"),
         ("{% if x\n", 1, "Jinja: "),
         ("a: 1\nb: {{ 1 / 0 }}\n", 2, "division by zero"),
         ("{% import 'gone.jinja' as x %}\n", 1, "Jinja: "),
+        ("a: 1\n{% import_yaml 'hosts.yaml' as hosts %}\n", 2, "unknown tag 'import_yaml'"),
+        ("a: 1\nb: {{ 'x' | yaml_dquote }}\n", 2, "yaml_dquote"),
         ("a: {{ ().__class__.__base__ }}\n", 1, "Jinja: "),
         ("#!py\ndef run():\n    return {}\n", 1, "'#!py', which only Salt has"),
         ("#!jinja|gpg|yaml\na: 1\n", 1, "which only Salt has"),
@@ -216,8 +218,7 @@ def test_what_only_salt_can_render_is_an_error_that_says_who_looks(text, line, w
     assert found.status == checked.WRONG
     assert words in str(found.errors[0].problem)
     assert found.errors[0].place == lines.Place(FILE, line)
-    if "only Salt" in words:
-        assert "salt-run ipsec.check" in str(found.errors[0].problem)
+    assert "salt-run ipsec.check looks at what Salt makes of it" in str(found.errors[0].problem)
 
 
 def test_a_file_imports_others_beside_it(tmp_path):
@@ -283,6 +284,44 @@ def test_an_include_is_told():
     assert [str(one.problem) for one in found.warnings] == [
         "include: is not followed here; allowed: each file of it on the command line"
     ]
+
+
+def test_files_of_our_ext_pillar_are_joined_as_that_does(tmp_path):
+    """Rules of all files count there, one after the other; each keeps its file and line."""
+    data = fleets.example()
+    first, second = data.pop("rules")
+    files = {"a.sls": {**data, "rules": [first]}, "b.sls": {"rules": [second]}}
+    for name, one in files.items():
+        (tmp_path / name).write_text(dumped(one))
+    found = pillarcheck.read([str(tmp_path / name) for name in files], ours=True)
+    assert told(found) == []
+    assert len(found.pairs) == len(topology.pairs(reader.read(fleets.example())))
+    (tmp_path / "b.sls").write_text(dumped({"rules": [{**second, "stage": "on"}], "mtu": 9}))
+    found = pillarcheck.read([str(tmp_path / name) for name in files], ours=True)
+    assert [(one.problem.path, Path(one.place.file).name) for one in found.errors] == [
+        ("ipsec:mtu", "b.sls"),
+        ("ipsec:rules:1:stage", "b.sls"),
+    ]
+    text = (tmp_path / "b.sls").read_text().split("\n")
+    assert ["stage" in text[one.place.line - 1] for one in found.errors] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ipsec:\n  hosts: {cp1001.eqiad.example: {}}\n", "cp1001.eqiad.example: found in"),
+        ("other: 1\n", "alone, a mapping"),
+        ("ipsec: {{ x }}\n", "unhashable"),
+        ("ipsec: {a: 1, a: 2}\n", "again in line"),
+    ],
+)
+def test_a_file_that_our_ext_pillar_would_not_take_is_an_error(text, words, tmp_path):
+    (tmp_path / "a.sls").write_text(dumped(fleets.example()))
+    (tmp_path / "b.sls").write_text(text)
+    found = pillarcheck.read([str(tmp_path / "a.sls"), str(tmp_path / "b.sls")], ours=True)
+    assert found.status == checked.WRONG
+    assert Path(found.errors[0].place.file).name == "b.sls"
+    assert words in str(found.errors[0].problem)
 
 
 # What a fleet can still get wrong ------------------------------------------------------------

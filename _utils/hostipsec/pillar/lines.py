@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 class Source(NamedTuple):
     """What a file says, the place of each key (``ipsec:hosts:cp1:ipv4``), what is wrong and what is odd."""
 
-    data: object
+    data: Any
     places: Mapping[str, Place]
     errors: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()

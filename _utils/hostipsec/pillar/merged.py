@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import Problem
+from ..errors import PillarError, Problem
 from . import lines, rendered
 from .lines import TOP, Finding, Place, Source
 
 _PLAIN = (["yaml"], ["json"])  # what stands behind `#!`, and needs no Jinja
 _JINJA = (["jinja", "yaml"], ["jinja", "json"])
-_ELSEWHERE = "salt-run ipsec.check, which has Salt render it"
+_ELSEWHERE = "salt-run ipsec.check looks at what Salt makes of it"
 
 
 def read(file: str, text: str, loader: Any = None) -> Source:
@@ -24,7 +25,9 @@ def read(file: str, text: str, loader: Any = None) -> Source:
     try:
         plain = rendered.render(text, loader)
     except rendered.JinjaError as error:
-        return unread(file, error.line, f"Jinja: {error}", "a file that Jinja renders")
+        return unread(
+            file, error.line, f"Jinja: {error}", f"what Jinja has by itself; of what Salt adds, {_ELSEWHERE}"
+        )
     return _checked(lines.read(plain.text, file, plain.origin), file)
 
 
@@ -61,6 +64,41 @@ def merge(sources: Iterable[Source]) -> Source:
         data = _merged(data, below)
         places.update(source.places)
     return Source(data, places, tuple(errors), tuple(warnings))
+
+
+def joined(sources: Mapping[str, Source], join: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Source:
+    """Return the files of our own ext_pillar, by name, as one; ``join`` is how that joins what they say."""
+    alone = {file: _alone(file, source) for file, source in sources.items()}
+    errors = tuple(one for source in alone.values() for one in source.errors)
+    if errors:
+        return Source(None, {}, errors)
+    places = _joined_places(alone.values())
+    try:
+        return Source({TOP: join({file: source.data[TOP] for file, source in alone.items()})}, places)
+    except PillarError as error:
+        return Source(None, places, tuple(lines.placed(one, places) for one in error.problems))
+
+
+def _alone(file: str, source: Source) -> Source:
+    data = source.data
+    if source.errors or (isinstance(data, Mapping) and {*data} == {TOP} and isinstance(data[TOP], Mapping)):
+        return source
+    return unread(file, 1, "found no mapping, or further keys", f"key '{TOP}' alone, a mapping")
+
+
+def _joined_places(sources: Iterable[Source]) -> dict[str, Place]:
+    """Return where all keys stand; the items of a list come after those of the files before."""
+    places: dict[str, Place] = {}
+    before: Counter[str] = Counter()
+    for source in sources:
+        for path, place in source.places.items():
+            parts = path.split(":", 3)
+            if len(parts) > 2 and parts[1] in before and parts[2].isdecimal():
+                parts[2] = str(int(parts[2]) + before[parts[1]])
+            places[":".join(parts)] = place
+        below = source.data[TOP] if isinstance(source.data, Mapping) else {}
+        before.update({key: len(value) for key, value in below.items() if isinstance(value, list)})
+    return places
 
 
 def _merged(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:

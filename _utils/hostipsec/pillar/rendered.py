@@ -17,7 +17,6 @@ from ..errors import HostIPsecError
 
 _MARK = re.compile("\ue000([0-9]+)\ue001")  # letters of no alphabet
 _EXTENSIONS = ("jinja2.ext.do", "jinja2.ext.loopcontrols")
-_OF_SALT = ("salt", "grains", "pillar", "opts", "sls", "slspath", "saltenv", "tplpath")
 
 
 class Rendered(NamedTuple):
@@ -58,9 +57,7 @@ def _rendered(text: str, loader: Any, extensions: Iterable[Any]) -> str:
 
 
 def _said(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    ofsalt = any(said == f"{name!r} is undefined" for name in _OF_SALT)
-    return f"{said}: only Salt has that, so salt-run ipsec.check has to look" if ofsalt else said
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _line(error: Exception) -> int:

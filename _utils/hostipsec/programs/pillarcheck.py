@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -18,7 +18,7 @@ import jinja2
 
 from ..fleet import checked, foreseen, planwords
 from ..fleet.checked import Checked
-from ..pillar import merged
+from ..pillar import fleetfiles, lines, merged
 from ..pillar.lines import Source
 
 EPILOG = """\
@@ -45,12 +45,16 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("files", nargs="+", metavar="FILE", help="an SLS file of the pillar")
     found.add_argument("--json", action="store_true", help="print errors, warnings and pairs as JSON")
     found.add_argument(
+        "--ext-pillar",
+        action="store_true",
+        help="they are files of this package's ext_pillar: without Jinja, the rules of all count",
+    )
+    found.add_argument(
         "--against",
-        action="append",
+        nargs="+",
         default=[],
         metavar="OLD",
-        help="say as well what the edit from this file means for the fleet; again for each file of the old "
-        "pillar",
+        help="say as well what the edit from this file, or these, means for the fleet",
     )
     return found
 
@@ -58,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check the files that the command line names; return the exit status."""
     given = parser().parse_args(argv)
-    found = read(given.files)
-    edit = _edit(read(given.against), found) if given.against else _NO_EDIT
+    found = read(given.files, given.ext_pillar)
+    edit = _edit(read(given.against, given.ext_pillar), found) if given.against else _NO_EDIT
     text = "\n".join([*found.lines, *edit.lines])
     _tell(json.dumps({**found.as_dict(), **edit.data}, indent=2) if given.json else text)
     return found.status
@@ -82,24 +86,30 @@ def _edit(old: Checked, new: Checked) -> _Edit:
         why = f"what it changes is not known, since the old pillar has {old.sentence}"
         return _Edit([f"{why}:", *old.lines[1:]], {"plan": None})
     plan = foreseen.plan(old.fleet, new.fleet)
-    lines = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
-    return _Edit(
-        ["what it changes:", *(f"  {line}" for line in lines)], {"plan": {**plan.as_dict(), "lines": lines}}
-    )
+    said = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
+    told = ["what it changes:", *(f"  {line}" for line in said)]
+    return _Edit(told, {"plan": {**plan.as_dict(), "lines": said}})
 
 
-def read(files: Sequence[str]) -> Checked:
-    """Return what the files say together."""
-    return checked.source(merged.merge(map(_read, files)))
+def read(files: Sequence[str], ours: bool = False) -> Checked:
+    """Return what the files say together: as SLS files of the pillar, or of ``ours``, our ext_pillar."""
+    if ours:
+        return checked.source(
+            merged.joined({file: _read(file, lines.read) for file in files}, fleetfiles.merged)
+        )
+    return checked.source(merged.merge(_read(file, _rendered) for file in files))
 
 
-def _read(file: str) -> Source:
+def _read(file: str, parse: Callable[[str, str], Source]) -> Source:
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        return parse(Path(file).read_text(encoding="utf-8"), file)
     except OSError as error:
         return merged.unread(file, 0, f"cannot be opened: {error.strerror}", "a file")
     except UnicodeError as error:
         return merged.unread(file, 0, f"is no UTF-8: {error}", "a file in UTF-8")
+
+
+def _rendered(text: str, file: str) -> Source:
     # Salt imports from the root of the pillar: that is where the file is, or where the command is given
     roots = [str(Path(file).resolve().parent), str(Path.cwd())]
     return merged.read(file, text, jinja2.FileSystemLoader(roots))
