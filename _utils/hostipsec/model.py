@@ -37,6 +37,8 @@ class Host(NamedTuple):
     local_ipv4: Optional[IPv4Address] = None  # the one that it has itself, where ipv4 is a NAT's
     nat: str = ""  # a word for the network behind that NAT
     alone: bool = False  # marked as one that no rule fits
+    managed: bool = True  # by Salt; nobody asks of another what it runs
+    ca: str = ""  # where members have the CA of one that is not managed; empty for that of the fleet
 
     @property
     def short(self) -> str:

@@ -13,14 +13,13 @@ from strongswan import Host, wait_for
 
 import authorities
 from hostipsec import paths
-from hostipsec.apply import configuration
+from hostipsec.apply import configuration, hostplan
 from hostipsec.certificates import copies, source
 from hostipsec.certificates.copies import Destination
 from hostipsec.charon import vicicopy
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.pillar import membership
 from hostipsec.strongswan import render
-from hostipsec.strongswan.sections import Secret
 from hostipsec.system import libraries, processes
 
 ROOT = Path(__file__).parents[2]
@@ -45,25 +44,17 @@ class Member:
         self.member = membership.read(pillar, self.host)
 
     def inspect(self, one: authorities.Issued, ca: bytes) -> source.Inspection:
-        """Return what the states find of a certificate."""
+        """Return what the states find of a certificate, and of CAs of peers that are not managed."""
+        now = datetime.now(timezone.utc)
         where = authorities.write(self.place / self.host, one.pem, one.key_pem(), ca)
-        return source.inspect(where, self.member.subject, datetime.now(timezone.utc))
+        found = source.inspect(where, self.member.subject, now)
+        return source.with_partners(found, self.member, now)
 
     def wanted(self, found: source.Inspection) -> configuration.Wanted:
         """Copy certificates; return what the states bring about."""
-        mine = found.credentials
-        assert mine is not None
-        copies.write(
-            copies.difference(found, Destination(f"{self.space.root}/etc/ipsec.d", self.host), set())
-        )
-        return configuration.wanted(
-            self.member.connections,
-            self.member.fleet.settings,
-            copies.certificate_name(self.host, mine.certificate),
-            Secret(mine.key.secrets_keyword, copies.key_name(self.host, mine.certificate)),
-            binding=mine.binding,
-            barred=self.member.barred,
-        )
+        destination = Destination(f"{self.space.root}/etc/ipsec.d", self.host)
+        copies.write(copies.difference(found, destination, set()))
+        return hostplan.wanted(self.member, found)
 
     def start(self, found: source.Inspection, settings: str) -> configuration.Wanted:
         """Start charon with the configuration, in which ``settings`` stand for those of charon."""

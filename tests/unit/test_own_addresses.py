@@ -134,7 +134,7 @@ def test_a_pair_says_whose_address_it_is():
     waits = ends.End("cp2", "critical", state="down", reason="loaded, but no SA; the peer starts it")
     assert joined.judged(away, waits).said == (
         ("cp1", "says no address: no interface here has 10.0.0.9"),
-        ("", "loaded, but no SA; the peer starts it"),
+        ("cp2", "says: loaded, but no SA; the peer starts it"),
     )
 
 

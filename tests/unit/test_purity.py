@@ -107,6 +107,7 @@ PURE = (
     "pillar.terms",
     "pillar.topology",
     "pillar.translated",
+    "pillar.unmanaged",
     "plane",
     "proof.packets",
     "proof.verdict",

@@ -100,6 +100,10 @@ def problems(data: object) -> tuple:
     return raised.value.problems
 
 
+UNMANAGED = {"managed": False, "subject": "@gw.example"}
+BESIDE = {"hosts:*:nat": {"local_ipv4": "10.0.0.7"}, "hosts:*:managed": UNMANAGED, "hosts:*:ca": UNMANAGED}
+
+
 @pytest.mark.parametrize("key", [key for key in schema.KEYS if key.example], ids=lambda key: key.path)
 def test_each_example_is_taken(key):
     data = copy.deepcopy(fleets.example())
@@ -116,7 +120,7 @@ def test_each_example_is_taken(key):
     if key.name == "addresses" and key.above:
         data["hosts"][CP].pop("ipv4")
         data["hosts"][CP].pop("ipv6")
-    below(data, key.above)[key.name] = yaml.safe_load(key.example)
+    below(data, key.above).update(BESIDE.get(key.path, {}), **{key.name: yaml.safe_load(key.example)})
     assert is_valid(data)
     found = pillar.unaddressed(data)
     assert found == ({CP: ("mine", "dns")} if key.path == "hosts:*:addresses" else {})

@@ -126,6 +126,7 @@ def wanted(
     place: Place = _NOWHERE,
     kept: Optional[frozenset[str]] = None,
     expected: Optional[credentials.Expected] = None,
+    partners: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> Wanted:
     """Return what a host shall run.
 
@@ -134,10 +135,10 @@ def wanted(
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
     would be beside them if no end were in maintenance. ``place`` is the host's. ``kept`` are connections of
     others that go on; None where there are none of others to be included. ``expected`` is what charon is to
-    have of certificates.
+    have of certificates. ``partners`` are by peer the options that bind it to a CA of its own.
     """
     keeper = service.systemd_runs()
-    named = (certificate, secret, held, keeper, binding, kept is not None)
+    named = (certificate, secret, held, keeper, binding, kept is not None, partners)
     value = sections.configuration(connections, settings, *named)
     warn_days = settings.certificates.warn_days
     told = (tuple(barred), tuple(resting), *place)

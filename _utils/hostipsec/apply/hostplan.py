@@ -8,7 +8,7 @@ from typing import Optional
 
 from .. import paths
 from ..answer import Answer
-from ..certificates import copies, source, trust
+from ..certificates import copies, partners, source, trust
 from ..charon import daemon
 from ..errors import HostIPsecError, PillarError, Problem
 from ..fleet import fleetplan, planwords
@@ -133,7 +133,12 @@ def wanted(
     place = record.Place(member.site, identifier, member.sites)
     kept = existing.look(member.connections).names if existing.is_kept(member) else None
     beside = (member.barred, member.resting, place, kept)
-    want = configuration.wanted(member.connections, settings, *named, *beside, credentials.expected)
+    bound = {
+        host.id: partners.options(credentials.partners[host.ca])
+        for host in member.fleet.hosts
+        if host.ca in credentials.partners
+    }
+    want = configuration.wanted(member.connections, settings, *named, *beside, credentials.expected, bound)
     return able.limited(want, identifier)
 
 
@@ -147,7 +152,8 @@ def certificate(
 def destination(member: membership.Membership, directory: str) -> copies.Destination:
     """Return where a host's copies are; what is there of the source itself is spared."""
     where = source.locate(member.fleet.settings.certificates, member.host.id)
-    sources = (where.certificate, where.key, where.ca, *filter(None, [where.crl]))
+    others = (host.ca for host in member.fleet.hosts)
+    sources = (where.certificate, where.key, where.ca, *filter(None, [where.crl, *others]))
     return copies.Destination(directory, member.host.id, sources=sources)
 
 

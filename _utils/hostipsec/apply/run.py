@@ -10,7 +10,7 @@ pillar changes on its way, or another run, reads anew.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -77,15 +77,17 @@ class Reading:
         Raises HostIPsecError where they are looked for in vain.
         """
         member = self.member
-        stamp = _stamp(source.locate(member.fleet.settings.certificates, member.host.id))
+        where = source.locate(member.fleet.settings.certificates, member.host.id)
+        others = sorted({host.ca for host in member.fleet.hosts if host.ca})
+        stamp = _stamp((where.certificate, where.key, where.ca, where.crl, *others))
         if self._inspected is None or self._inspected[0] != stamp:
             self._inspected = stamp, source.inspect_member(member, datetime.now(timezone.utc))
         return self._inspected[1]
 
 
-def _stamp(where: source.SourcePaths) -> _Stamp:
+def _stamp(files: Iterable[str]) -> _Stamp:
     """Return what tells whether files at the source are those of before."""
-    return tuple(_look(path) for path in (where.certificate, where.key, where.ca, where.crl))
+    return tuple(map(_look, files))
 
 
 def _look(path: str) -> Optional[tuple[int, ...]]:

@@ -201,7 +201,7 @@ def _wanted(credentials: Credentials, destination: Destination) -> dict[str, _Co
         **_certificate(credentials, destination),
         **_key(credentials, destination),
         **dict(_crl(crl, destination) for crl in credentials.crls),
-        **dict(_authority(ca, destination) for ca in credentials.authorities),
+        **dict(_authority(ca, destination) for ca in credentials.every_authority),
     }
 
 

@@ -21,7 +21,7 @@ from ..model import Certificates
 from ..pillar import topology
 from ..pillar.membership import Membership
 from ..strongswan import defaults
-from . import binding, chains, names, pem, rules, version, x509facts
+from . import binding, chains, names, partners, pem, rules, version, x509facts
 from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
 
 # Values --------------------------------------------------------------------------------------
@@ -63,6 +63,7 @@ class Credentials:
     ca_path: str  # the file that the authorities are from
     certificate_pem: bytes = field(repr=False)
     key_pem: pem.Secret = field(repr=False)
+    partners: Mapping[str, Authority] = field(default_factory=dict)  # CAs of peers not managed, by path
 
     @property
     def binding(self) -> Mapping[str, str]:
@@ -70,9 +71,14 @@ class Credentials:
         return binding.options(self.authorities)
 
     @property
+    def every_authority(self) -> tuple[Authority, ...]:
+        """Return the CAs of the fleet, and of peers that are not managed."""
+        return (*self.authorities, *self.partners.values())
+
+    @property
     def expected(self) -> credentials.Expected:
         """Return what charon is asked for once it has loaded all."""
-        authorities = tuple((ca.subject, ca.listed) for ca in self.authorities)
+        authorities = tuple((ca.subject, ca.listed) for ca in self.every_authority)
         crls = tuple((crl.issuer, crl.listed) for crl in self.crls if crl.listed)
         return credentials.Expected(self.certificate.listed, authorities, crls)
 
@@ -149,7 +155,17 @@ def inspect_member(member: Membership, now: datetime) -> Inspection:
     if found.credentials is None:
         return found
     beside = binding.judge(found.credentials.authorities, paths.here.ipsec_d / "cacerts")
-    return replace(found, findings=(*found.findings, *beside))
+    return with_partners(replace(found, findings=(*found.findings, *beside)), member, now)
+
+
+def with_partners(found: Inspection, member: Membership, now: datetime) -> Inspection:
+    """Return an inspection with the CAs that peers of a member have which Salt does not manage."""
+    if found.credentials is None:
+        return found
+    peers = (host for host in member.fleet.hosts if host.id in member.peers)
+    others, wrong = partners.read(peers, found.credentials.authorities, now)
+    complete = replace(found.credentials, partners=others)
+    return replace(found, findings=(*found.findings, *wrong), credentials=complete)
 
 
 def _enforces_critical(charon: Mapping[str, object]) -> bool:

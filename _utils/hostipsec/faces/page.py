@@ -107,6 +107,7 @@ class _Content:
         self._fleet, self._found, self._made, self._words = fleet, found, made, _Words()
         names = {host.id for host in fleet.hosts} | {*found.heard.answers} | {*found.heard.failed}
         self._hosts = {host: number for number, host in enumerate(sorted(names))}
+        self._alone = {host.id for host in fleet.hosts if not host.managed}
         self._old = outcome.editions(found.heard, made.edition)
         self._sites = {host.id: self._words.of(joined.place(host)) for host in fleet.hosts}
 
@@ -160,6 +161,8 @@ class _Content:
         heard = self._found.heard
         if host in heard.answers:
             return self._words.of("")
+        if host in self._alone:
+            return self._words.of("not managed by Salt")
         asked = host in heard.silent or host in heard.failed
         return self._words.of(heard.failed.get(host, "does not answer" if asked else "was not asked"))
 

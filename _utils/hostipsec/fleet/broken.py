@@ -113,6 +113,8 @@ def _rests(row: Joined, both: Sequence[End]) -> str:
 
 def _why_not(row: Joined, both: Sequence[End], answers: Mapping[str, Answer]) -> str:
     one, other = both
+    if row.unmanaged:
+        return f"{row.unmanaged} is not managed by Salt: nothing is done by the word of one end"
     for end in both:
         said = _of_end(end, answers)
         if said:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..model import Connection, Fleet
-from ..pillar import doubts, topology, translated
+from ..pillar import doubts, topology, translated, unmanaged
 from ..strongswan import difference, shared
 from . import authentication
 from .authentication import Refusal
@@ -247,8 +247,9 @@ def concerned(fleet: Fleet, answers: HostPlans) -> frozenset[str]:
     """Return the hosts whose silence matters: those that have peers, or had some by what others say."""
     members = {host for pair in topology.pairs(fleet) for host in pair}
     resting = {host.id for host in fleet.hosts if host.maintenance}
+    alone = {host.id for host in fleet.hosts if not host.managed}
     former = {one["peer"] for found in answers.values() for one in found["former"].values()}
-    return frozenset(members | (former - resting))
+    return frozenset((members | (former - resting)) - alone)
 
 
 def astray(answers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -268,7 +269,7 @@ Sides = Mapping[str, Mapping[str, Mapping[Key, Mapping[str, Any]]]]
 
 
 def _key(host: str, peer: str, family: str) -> Key:
-    return (host, peer, family) if topology.is_initiator(host, peer) else (peer, host, family)
+    return (host, peer, family) if unmanaged.is_initiator(host, peer) else (peer, host, family)
 
 
 def _ends(answers: HostPlans) -> dict[tuple[Key, str], dict[str, Options]]:

@@ -13,7 +13,7 @@ from ..errors import HostIPsecError
 from ..health.report import SEVERITIES
 from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
-from . import authentication, batches, fleetplan, joined
+from . import authentication, batches, fleetplan, joined, targets
 from .batches import Done
 from .joined import Joined
 
@@ -164,7 +164,7 @@ class Rollout:
             )
         if self.stopped:
             return
-        self._judge(stage, [host.id for host in self.fleet.hosts], ())
+        self._judge(stage, targets.managed(self.fleet), ())
         if not self.stopped:
             self.hands.keep(self._told, through=True)
 
@@ -203,7 +203,7 @@ class Rollout:
         return plans
 
     def _serving(self) -> list[str]:
-        return sorted(one.id for one in self.fleet.hosts if not one.maintenance)
+        return targets.serving(self.fleet)
 
     def _both_ends(self, stage: str, hosts: Collection[str] = ()) -> joined.View:
         """Return both ends of every pair, asked at these hosts or all that are in service.

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional, Protocol, TypeVar
 
 from ..health.report import ADDRESSLESS, SEVERITY, worst
 from ..model import FAMILIES, Fleet, Host, Rule
-from ..pillar import topology
+from ..pillar import topology, unmanaged
 from . import authentication, ends
 from .authentication import Refusal, Told
 from .ends import End
@@ -53,6 +53,7 @@ class Joined(NamedTuple):
     said: Said = ()
     anew: str = ""  # whether the two could authenticate anew: one of authentication's; empty if nobody asks
     ends: tuple[End, ...] = ()  # what each of the two said of it, in their order
+    unmanaged: str = ""  # the one of the two that Salt does not manage: the verdict is by the other's word
 
     @property
     def reason(self) -> str:
@@ -144,6 +145,8 @@ class View:
             f"  {' - '.join(sites):{width}}  {sum(counts.values()):4}{_listed(counts)}"
             for sites, counts in self.sites.items()
         ]
+        alone = sum(bool(row.unmanaged) for row in self.rows)
+        said += [f"by the word of one end, since Salt does not manage the other: {alone}"] if alone else []
         return [*said, *self._told(), *capped(self.stray)]
 
     def _told(self) -> list[str]:
@@ -277,8 +280,9 @@ def _rows(
     told: Mapping[str, Told],
 ) -> Iterator[Joined]:
     """Yield what two hosts, in the order of their ids, are to each other, by family."""
-    if not topology.is_initiator(one.id, other.id):
+    if not unmanaged.starts(one, other):
         one, other = other, one
+    alone = "" if other.managed else other.id  # what Salt manages is the one that starts it
     low, high = sorted((place(one), place(other)))
     resting = [host.id for host in (one, other) if host.maintenance]
     anew, refusals = authentication.pair(one.id, other.id, told)
@@ -289,9 +293,12 @@ def _rows(
         lost = bool(one.lost or other.lost) and (mine.known or theirs.known)
         if not lost and not (one.address(family) and other.address(family)):
             continue
-        both = judged(mine, theirs)
+        if alone:
+            theirs = mine._replace(host=other.id, initiator=None)
+        both = one_sided(mine) if alone else judged(mine, theirs)
         verdict = at_rest(resting, mine, theirs) if resting else refusing(both, refusals)
-        yield Joined(one.id, other.id, family, rule.stage, (low, high), *verdict, anew, (mine, theirs))
+        known = (one.id, other.id, family, rule.stage, (low, high))
+        yield Joined(*known, *verdict, "" if alone else anew, (mine, theirs), alone)
 
 
 def place(host: Host) -> str:
@@ -311,6 +318,13 @@ def judged(one: End, other: End) -> Verdict:
         "ok" if one.answered or other.answered else "critical",
     )
     return Verdict(state, severity, (*_why(state, both), *differing))
+
+
+def one_sided(end: End) -> Verdict:
+    """Return the verdict on a pair of which one host is asked alone: what that one says."""
+    state = _state((end, end))
+    severity = worst(end.severity, _LEAST.get(state, "ok"), "ok" if end.answered else "critical")
+    return Verdict(state, severity, () if state == "up" and end.ok else ((end.host, str(end)),))
 
 
 def refusing(verdict: Verdict, refusals: Sequence[Refusal]) -> Verdict:

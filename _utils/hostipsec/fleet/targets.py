@@ -102,12 +102,17 @@ def at_recorded(
 
 def paired(fleet: Fleet) -> list[str]:
     """Return the ids of the hosts that have peers; in maintenance as well, they may have tunnels yet."""
-    return sorted({host for pair in pairs(fleet) for host in pair})
+    return sorted({host for pair in pairs(fleet) for host in pair} & {*managed(fleet)})
 
 
 def serving(fleet: Fleet) -> list[str]:
     """Return the ids of the hosts that are not in maintenance."""
-    return sorted(host.id for host in fleet.hosts if not host.maintenance)
+    return sorted(host.id for host in fleet.hosts if host.managed and not host.maintenance)
+
+
+def managed(fleet: Fleet) -> list[str]:
+    """Return the ids of the hosts that Salt manages: nobody else is asked."""
+    return [host.id for host in fleet.hosts if host.managed]
 
 
 def by_site(fleet: Fleet) -> Mapping[str, Sequence[str]]:

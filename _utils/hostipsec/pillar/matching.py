@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Optional
 
 from ..model import Choice, Host, Rule, Selector
+from .unmanaged import joinable
 
 _Values = tuple[str, ...]  # of some labels of a host, one each
 _Sets = tuple[frozenset[str], ...]  # of some labels of a host, all that it has of each
@@ -28,7 +29,7 @@ def _chosen(choice: Choice, values: Sequence[str]) -> bool:
 
 def applies(rule: Rule, one: Host, other: Host) -> bool:
     """Say whether a rule pairs two hosts up, whichever of them is named first."""
-    if one.id == other.id or not _joined(rule, one, other):
+    if not (joinable(one, other) and _joined(rule, one, other)):
         return False
     return (matches(rule.between, one) and matches(rule.and_, other)) or (
         matches(rule.between, other) and matches(rule.and_, one)
@@ -79,11 +80,11 @@ class Partners:
         return found if len(every) == 1 else iter({one.id: one for one in found}.values())
 
     def _found(self, host: Host, every: Sequence[_Values]) -> Iterator[Host]:
-        mine, identifier = _sets(host, self._rule.different), host.id
+        mine = _sets(host, self._rule.different)
         for values in every:
             for theirs, some in self._alike.get(values, {}).items():
                 if all(one.isdisjoint(other) for one, other in zip(mine, theirs)):
-                    yield from (other for other in some if other.id != identifier)
+                    yield from (other for other in some if joinable(host, other))
 
 
 class Sides:

@@ -116,6 +116,8 @@ def of(fleet: Fleet, minion_id: str) -> Membership:
     if host is None:
         known = nearest(minion_id, (one.id for one in fleet.hosts))
         raise HostIPsecError(f"ipsec:hosts: {minion_id} is not there; {known}")
+    if not host.managed:
+        raise HostIPsecError(f"ipsec:hosts:{minion_id}: found 'managed: false', and it is a minion of Salt's")
     if host.lost:
         raise PillarError(host.lost)
     return Membership(fleet, host, topology.connections(fleet, host.id), topology.barred(fleet, host.id))

@@ -23,6 +23,7 @@ from . import (
     terms,
     topology,
     translated,
+    unmanaged,
 )
 from .found import SOURCES, Found
 from .reader import Reader
@@ -30,7 +31,16 @@ from .reader import Reader
 TOP_KEYS = ("hosts", "rules", "labels", "expect", "addresses", *settings.KEYS)
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (*ADDRESS_KEYS, "maintenance", "addresses", "name", "subject", *translated.KEYS, "alone")
+HOST_KEYS = (
+    *ADDRESS_KEYS,
+    "maintenance",
+    "addresses",
+    "name",
+    "subject",
+    *translated.KEYS,
+    "alone",
+    *unmanaged.KEYS,
+)
 RULE_KEYS = schema.below("rules:*")
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
 _NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
@@ -169,6 +179,7 @@ def _host(
         identity.of_host(reader, entry.get("subject"), f"{path}:subject"),
         *behind,
         reader.boolean(entry.get("alone", False), f"{path}:alone"),
+        *unmanaged.of_host(reader, entry, path),
     )
 
 

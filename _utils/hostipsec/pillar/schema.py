@@ -140,6 +140,16 @@ KEYS = (
     Key("hosts:*:name", TEXT, "What its connections are called at its peers.", "cp3001-b", "the id, short"),
     Key("hosts:*:subject", _TEXT, "By what its peers know it.", "'@cp3001.example'", "that of all hosts"),
     Key("hosts:*:alone", BOOLEAN, "Whether no rule is to fit it.", "true", "false"),
+    Key("hosts:*:local_ipv4", ADDRESS, "The address that it has itself, behind a NAT.", "10.0.0.7"),
+    Key("hosts:*:nat", _TEXT, "A word for the network behind that NAT; a label as well.", "vpc-1"),
+    Key("hosts:*:managed", BOOLEAN, "Whether Salt manages it.", "false", "true"),
+    Key(
+        "hosts:*:ca",
+        _TEXT,
+        "Where its peers have the CA of one not managed.",
+        "/etc/ssl/p.pem",
+        "the fleet's",
+    ),
     # a rule
     Key("rules:*:name", TEXT, "A word for messages, of this rule alone.", "edge-to-core"),
     Key("rules:*:between", LABELS, "Labels that the one host of a pair must have.", "{site: [esams]}"),

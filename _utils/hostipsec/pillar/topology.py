@@ -12,7 +12,7 @@ from typing import Optional
 
 from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
 from ..strongswan import identity
-from . import translated
+from . import translated, unmanaged
 from .matching import applies, rule_pairs
 
 Pairs = dict[tuple[str, str], Rule]
@@ -68,11 +68,6 @@ def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Ho
     )
     chosen = ((other, rule) for other, rule in found if rule and rule.stage != "off")
     return tuple(sorted(chosen, key=lambda item: item[0].id))
-
-
-def is_initiator(local: str, peer: str) -> bool:
-    """Say whether the local host starts the pair's connections: the id that sorts first does."""
-    return local < peer
 
 
 def names(fleet: Fleet) -> Mapping[str, str]:
@@ -138,7 +133,7 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         right=right,
         leftid=subject(fleet, host),
         rightid=subject(fleet, peer),
-        initiator=is_initiator(host.id, peer.id),
+        initiator=unmanaged.starts(host, peer),
         stage=rule.stage,
         options=rule.options,
         mtu=rule.mtu,

@@ -69,19 +69,24 @@ def configuration(
     keeper: bool = True,
     binding: Mapping[str, str] = _NONE,
     kept: bool = False,
+    partners: Mapping[str, Mapping[str, str]] = _NONE,
 ) -> Configuration:
     """Return what a host shall run.
 
     ``certificate`` is its file name below /etc/ipsec.d/certs; charon is not to have the connections named in
     ``held``; ``keeper`` says whether hostipsec-keeper runs here; ``binding`` are the
     options that bind peers to a CA, none for any CA that charon has; ``kept`` has others' files included.
+    ``partners`` are by peer the options that bind it to a CA of its own.
     """
     auto_of = autos(connections, held, keeper)
     peers = len({one.peer for one in connections})
     return Configuration(
         setup=setup(settings),
         defaults={**binding, **common_options(settings)},
-        connections={one.name: options(one, certificate, auto_of[one.name]) for one in connections},
+        connections={
+            one.name: {**options(one, certificate, auto_of[one.name]), **partners.get(one.peer, _NONE)}
+            for one in connections
+        },
         secret=secret,
         strongswan={"charon": charon_settings(peers, settings)},
         kept=kept,

@@ -1,0 +1,80 @@
+"""The CAs of peers that Salt does not manage: each may vouch for those peers alone that name it.
+
+charon takes any CA that it has for a connection that is bound to none. So a CA of others is taken only where
+the fleet's own connections are bound to the fleet's CA, and theirs are bound to theirs (``binding``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from ..model import Host
+from . import binding, names, pem, x509facts
+from .facts import Authority, CertificateFacts, when
+from .rules import ERROR, Finding
+
+Found = tuple[Mapping[str, Authority], tuple[Finding, ...]]  # by path; and what is wrong
+
+
+def read(peers: Iterable[Host], own: Sequence[Authority], now: datetime) -> Found:
+    """Return the CAs that peers name, by the path that they name; ``own`` are those of the fleet."""
+    found: dict[str, Authority] = {}
+    wrong: list[Finding] = []
+    for path in sorted({peer.ca for peer in peers if peer.ca}):
+        certificates = pem.read_certificates(path)
+        why = certificates.fault or _misfit(certificates.certificates, now)
+        if why:
+            wrong.append(
+                _error("partner-ca", f"CA file {path} {why}", "one self-signed CA that is valid now")
+            )
+        else:
+            found[path] = _authority(certificates.certificates[0])
+    return found, (*wrong, *_judge(found, own))
+
+
+def options(authority: Authority) -> dict[str, str]:
+    """Return the options of a connection that bind its peer to a CA."""
+    return binding.options([authority])
+
+
+def _misfit(certificates: Sequence[x509.Certificate], now: datetime) -> str:
+    if len(certificates) != 1:
+        return f"holds {len(certificates)} certificates"
+    facts = _facts(certificates[0])
+    if not (facts.is_ca and facts.self_signed):
+        return f"holds {names.render(facts.subject)}, which is no self-signed CA"
+    if not facts.not_before <= now <= facts.not_after:
+        return f"holds a CA that is valid from {when(facts.not_before)} to {when(facts.not_after)}"
+    return ""
+
+
+def _facts(certificate: x509.Certificate) -> CertificateFacts:
+    return x509facts.certificate_facts(certificate, [certificate])
+
+
+def _authority(certificate: x509.Certificate) -> Authority:
+    facts = _facts(certificate)
+    encoded, name = certificate.public_bytes(serialization.Encoding.PEM), binding.identity(certificate, facts)
+    told = (facts.fingerprint, names.render(facts.subject), facts.not_after, encoded, name, True)
+    return Authority(*told, facts.listed)
+
+
+def _judge(found: Mapping[str, Authority], own: Sequence[Authority]) -> Iterator[Finding]:
+    if found and binding.bound(own) is None:
+        there = f"{', '.join(found)} could vouch for hosts of the fleet"
+        yield _error(
+            "partner-unbound", there, "one self-signed CA in the fleet's CA file, to which they are bound"
+        )
+    known = {ca.subject.casefold(): ca.fingerprint for ca in own}
+    for path, ca in found.items():
+        if known.setdefault(ca.subject.casefold(), ca.fingerprint) != ca.fingerprint:
+            alike = f"CA file {path}: {ca.subject} is the name of another CA as well, and charon goes by it"
+            yield _error("partner-alike", alike, "a name of its own")
+
+
+def _error(code: str, found: str, expected: str) -> Finding:
+    return Finding(ERROR, code, found, expected, "correct the file, or 'ca' of the host in the pillar")
