@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 
+from .cache import SUITE
 from .errors import LabError
 from .fleet import FleetHost
 
@@ -21,6 +22,7 @@ class PlannedHost:
     site: str | None
     management: IPv4Interface
     addresses: tuple[Interface, ...] = ()
+    debian: str = SUITE
 
     @property
     def short(self) -> str:
@@ -47,6 +49,7 @@ def plan(hosts: Sequence[FleetHost], master: str | None) -> tuple[PlannedHost, .
             host.site,
             _management(number),
             tuple(interface(address) for address in (host.ipv4, host.ipv6) if address is not None),
+            host.debian,
         )
         for number, host in enumerate(hosts, start=1)
     ]

@@ -1,13 +1,15 @@
-"""What is built once and kept in .build/lab: the hosts' root with Salt, packages and wheels for the hosts."""
+"""What is built once and kept in .build/lab: roots with Salt, and what hosts install, by release."""
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
@@ -15,8 +17,14 @@ from .paths import BUILD, LAB
 from .process import run, run_logged
 from .progress import say
 
-SUITE = "bookworm"
-SALT = os.environ.get("LAB_SALT", "salt>=3008,<3009")
+SUITE = "bookworm"  # of the machine, of the master, and of hosts of which the fleet file does not say another
+SUITES = ("bullseye", SUITE, "trixie")
+GONE = "bullseye-security"  # its index offers files that are not there any more
+SALT = {  # by the release's own Python: Salt 3008's minion does not start with 3.9
+    "bullseye": "salt>=3006,<3007",
+    SUITE: os.environ.get("LAB_SALT", "salt>=3008,<3009"),
+    "trixie": "salt>=3008,<3009",
+}
 VICI = "vici>=5.9,<7"
 SALT_HOME = "/opt/saltstack/salt"  # where Salt's own packages put their Python
 SALT_PROGRAMS = ("salt", "salt-call", "salt-key", "salt-master", "salt-minion", "salt-run")
@@ -51,20 +59,72 @@ UNWANTED_UNITS = (
     "systemd-update-utmp.service",
 )
 
-IMAGE = BUILD / "image"
-PACKAGES = BUILD / "packages"
-WHEELS = BUILD / "wheels"
-LOG = BUILD / "image.log"
-KEY = BUILD / "image.key"
+# timelib needs a compiler for each release's Python, and Salt lives without it
+SALT_NEEDS = """
+from importlib.metadata import requires
+print("\\n".join(one for one in requires("salt") if not one.startswith("timelib") and "extra ==" not in one))
+"""
+INSTALL_SALT = f"""
+python3 -m venv {SALT_HOME}
+cd {SALT_HOME}/bin
+./pip install --quiet --no-deps "$1"
+./python -c "$2" >needs
+./pip install --quiet --requirement needs
+rm needs
+"""
+# The machine's certificates stand over the root's for as long as the command runs
+INSIDE = ("unshare", "--mount", "sh", "-ec", 'mount --bind "$1" "$0$1"; shift; exec chroot "$0" "$@"')
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def ready() -> Path:
-    """Build what is missing or was made from other inputs; return the root that all hosts share."""
+@dataclass(frozen=True)
+class Root:
+    """What hosts of one release of Debian share; it is read only."""
+
+    suite: str
+
+    @property
+    def place(self) -> Path:
+        """Where all of it is."""
+        return BUILD / self.suite
+
+    @property
+    def image(self) -> Path:
+        """The root of a host, before it writes anything."""
+        return self.place / "image"
+
+    @property
+    def packages(self) -> Path:
+        """A repository of the packages that hosts will install."""
+        return self.place / "packages"
+
+    @property
+    def wheels(self) -> Path:
+        """Python packages that hosts will install."""
+        return self.place / "wheels"
+
+    @property
+    def key(self) -> Path:
+        """The file with the digest of all that went into it."""
+        return self.place / "key"
+
+    @property
+    def log(self) -> Path:
+        """What building it printed."""
+        return BUILD / f"{self.suite}.log"
+
+
+MAIN = Root(SUITE)
+
+
+def ready(suites: Iterable[str] = (SUITE,)) -> None:
+    """Build what is missing or was made from other inputs, of these releases and of the master's."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with alone(BUILD / "lock"):
-        if not (KEY.exists() and KEY.read_text() == _key()):
-            _build()
-    return IMAGE
+        roots = [Root(suite) for suite in sorted({*suites, SUITE})]
+        missing = [root for root in roots if not (root.key.exists() and root.key.read_text() == _key(root))]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_build, missing))
 
 
 @contextmanager
@@ -75,44 +135,37 @@ def alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _key() -> str:
-    """Return a digest of all that goes into the image."""
+def _key(root: Root) -> str:
+    """Return a digest of all that goes into a root."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    digest.update(SALT.encode())
+    digest.update(SALT[root.suite].encode())
     for path in sorted(IMAGE_FILES.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(IMAGE_FILES)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _build() -> None:
-    say(f"building the hosts' root once: Debian {SUITE}, packages, Salt (log: {LOG})")
-    LOG.unlink(missing_ok=True)
-    KEY.unlink(missing_ok=True)
-    for path in (IMAGE, PACKAGES, WHEELS, BUILD / "salt-wheels"):
-        shutil.rmtree(path, ignore_errors=True)
+def _build(root: Root) -> None:
+    say(f"building the hosts' root once: Debian {root.suite}, packages, Salt (log: {root.log})")
+    root.log.unlink(missing_ok=True)
+    shutil.rmtree(root.place, ignore_errors=True)
+    root.place.mkdir()
     with ThreadPoolExecutor() as pool:
-        for part in [pool.submit(_root), pool.submit(_wheels)]:
+        for part in [pool.submit(_root, root), pool.submit(_wheels, root)]:
             part.result()
-    _salt()
-    shutil.copytree(IMAGE_FILES, IMAGE, dirs_exist_ok=True)
+    _salt(root)
+    for source in (root.image / "etc/apt/sources.list.d").iterdir():  # hosts have the lab's repository alone
+        source.unlink()
+    shutil.copytree(IMAGE_FILES, root.image, dirs_exist_ok=True)
     for unit in UNWANTED_UNITS:
-        (IMAGE / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        (root.image / "etc/systemd/system" / unit).symlink_to("/dev/null")
     for program in SALT_PROGRAMS:
-        (IMAGE / "usr/local/bin" / program).symlink_to(f"{SALT_HOME}/bin/{program}")
-    KEY.write_text(_key())
+        (root.image / "usr/local/bin" / program).symlink_to(f"{SALT_HOME}/bin/{program}")
+    root.key.write_text(_key(root))
 
 
-def _root() -> None:
+def _root(root: Root) -> None:
     """Make the root, and a repository of the packages that hosts will install."""
-    sources = next(
-        (
-            str(path)
-            for path in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
-            if path.exists() and SUITE in path.read_text()
-        ),
-        None,
-    )
     fetch = (
         'mkdir -p "$1/srv/packages/partial"; chroot "$1" apt-get install --yes --download-only '
         f"--no-install-recommends -o Dir::Cache::archives=/srv/packages {' '.join(OFFERED)}"
@@ -127,35 +180,63 @@ def _root() -> None:
                 f"--customize-hook={fetch}",
                 f"--customize-hook={older}",
             ),
-            *(SUITE, str(IMAGE), *([sources] if sources else [])),
+            *(root.suite, str(root.image), *_sources(root)),
         ],
-        LOG,
-        f"making the Debian {SUITE} root",
+        root.log,
+        f"making the Debian {root.suite} root",
     )
-    shutil.move(IMAGE / "srv/packages", PACKAGES)
-    shutil.rmtree(PACKAGES / "partial", ignore_errors=True)
-    index = run(["apt-ftparchive", "packages", "."], cwd=PACKAGES).stdout
-    (PACKAGES / "Packages").write_text(index)
-    say("the root and the packages are there")
+    shutil.move(root.image / "srv/packages", root.packages)
+    shutil.rmtree(root.packages / "partial", ignore_errors=True)
+    index = run(["apt-ftparchive", "packages", "."], cwd=root.packages).stdout
+    (root.packages / "Packages").write_text(index)
+    say(f"the root and the packages of Debian {root.suite} are there")
 
 
-def _wheels() -> None:
-    """Fetch Salt for the image, and vici for the hosts to install themselves."""
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet"]
-    run_logged([*pip, "--wheel-dir", str(BUILD / "salt-wheels"), SALT], LOG, "fetching Salt")
-    run_logged([*pip, "--no-deps", "--wheel-dir", str(WHEELS), VICI], LOG, "fetching vici")
-    say("Salt's wheels are there")
+def _sources(root: Root) -> list[str]:
+    """Return the file of the machine's package sources, as they are for this release; or nothing."""
+    for path in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")):
+        if path.exists() and SUITE in path.read_text():
+            made = root.place / path.name
+            made.write_text(sources(path.read_text(), root.suite))
+            return [str(made)]
+    return []
 
 
-def _salt() -> None:
-    wheels = IMAGE / "srv/salt-wheels"
-    shutil.move(BUILD / "salt-wheels", wheels)
-    inside = ["chroot", str(IMAGE)]
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-    run_logged([*inside, "python3", "-m", "venv", SALT_HOME], LOG, "installing Salt", env=environment)
-    install = [f"{SALT_HOME}/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/srv/salt-wheels"]
-    run_logged([*inside, *install, SALT], LOG, "installing Salt", env=environment)
-    if not (IMAGE / SALT_HOME.lstrip("/") / "bin/salt-minion").exists():
-        raise LabError(f"installing Salt: no salt-minion in the image; log: {LOG}")
-    shutil.rmtree(wheels)
-    say("Salt is installed in the root")
+def sources(text: str, suite: str) -> str:
+    """Return package sources, in stanzas or lines, for another release than this machine's."""
+    between = "\n\n" if "Suites:" in text else "\n"
+    return between.join(part for part in text.replace(SUITE, suite).split(between) if GONE not in part) + "\n"
+
+
+def _wheels(root: Root) -> None:
+    """Fetch vici for the hosts to install themselves, and learn which Salt they get."""
+    pip = [sys.executable, "-m", "pip"]
+    wheel = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(root.wheels), VICI]
+    run_logged(wheel, root.log, "fetching vici")
+    would = ["--dry-run", "--ignore-installed", "--report", str(_report(root)), SALT[root.suite]]
+    run_logged([*pip, "install", "--quiet", *would], root.log, "looking which Salt there is")
+
+
+def _report(root: Root) -> Path:
+    return root.place / "salt.json"
+
+
+def _version(root: Root) -> str:
+    """Return the newest Salt of which all is there that it needs."""
+    found = [one["metadata"] for one in json.loads(_report(root).read_text())["install"]]
+    return next(one["version"] for one in found if one["name"].lower() == "salt")
+
+
+def _salt(root: Root) -> None:
+    """Install Salt by the release's own Python."""
+    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+    shell = ["sh", "-ec", INSTALL_SALT, "sh", f"salt=={_version(root)}", SALT_NEEDS]
+    run_logged(
+        [*INSIDE, str(root.image), CERTIFICATES, *shell],
+        root.log,
+        "installing Salt",
+        env={**environment, "PIP_NO_CACHE_DIR": "1"},
+    )
+    if not (root.image / SALT_HOME.lstrip("/") / "bin/salt-minion").exists():
+        raise LabError(f"installing Salt: no salt-minion in the image; log: {root.log}")
+    say(f"Salt is installed in the root of Debian {root.suite}")

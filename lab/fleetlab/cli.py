@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--fleet", type=Path, default=DEFAULT_FLEET, help="a pillar with ipsec:hosts")
     one.add_argument("--plane", choices=PLANES, default=AUTO, help="who does ESP")
     one.add_argument("--no-master", action="store_true", help="no Salt master: hosts serve themselves")
-    action("image", image, "build what all labs share; lab/with-esp has no network to do it inside")
+    one = action("image", image, "build what all labs share; lab/with-esp has no network to do it inside")
+    one.add_argument("--debian", action="append", choices=cache.SUITES, default=[], help="beside the usual")
     action("standing", stand, "build the image, and set three hosts up to start a lab from in another kernel")
     one = action("run", run_on, "run a command on a host; its exit status is the command's")
     one.add_argument("host")
@@ -88,9 +89,9 @@ def up(options: argparse.Namespace) -> None:
     Lab(options.name, options.fleet, options.plane, not options.no_master).up()
 
 
-def image(_: argparse.Namespace) -> None:
-    """Build the hosts' root, packages and wheels, where they are missing."""
-    cache.ready()
+def image(options: argparse.Namespace) -> None:
+    """Build roots of hosts, packages and wheels, where they are missing."""
+    cache.ready(options.debian)
 
 
 def stand(_: argparse.Namespace) -> None:

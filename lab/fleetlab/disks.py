@@ -128,7 +128,7 @@ def enable(root: Path, unit: str) -> None:
     """Enable a unit as systemctl would."""
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    _link(wants / f"{unit}.service", f"/lib/systemd/system/{unit}.service")
+    _link(wants / f"{unit}.service", f"/usr/lib/systemd/system/{unit}.service")
 
 
 def disable(root: Path, unit: str) -> None:

@@ -3,13 +3,14 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .cache import SUITE, SUITES
 from .errors import LabError
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -24,6 +25,7 @@ class FleetHost:
     site: str
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
+    debian: str = SUITE
 
     @property
     def short(self) -> str:
@@ -50,10 +52,27 @@ def parse_fleet(content: Any, source: str) -> tuple[FleetHost, ...]:
     if not isinstance(hosts, Mapping) or not hosts:
         raise LabError(f"fleet file {source}: no hosts at ipsec:hosts")
     errors: list[str] = []
-    parsed = [_parse_host(str(name), labels, errors) for name, labels in hosts.items()]
+    releases = _parse_releases(content.get("lab", {}), hosts, errors)
+    parsed = [
+        replace(_parse_host(str(name), labels, errors), debian=releases.get(name, SUITE))
+        for name, labels in hosts.items()
+    ]
     if errors:
         raise LabError(f"fleet file {source}: " + "; ".join(errors))
     return tuple(sorted(parsed, key=lambda host: host.name))
+
+
+def _parse_releases(section: Any, hosts: Mapping[str, Any], errors: list[str]) -> dict[str, str]:
+    """Read the lab's own section, which Salt does not look at: ``{host: {debian: suite}}``."""
+    found = {}
+    for name, says in section.items() if isinstance(section, Mapping) else [("", section)]:
+        if name not in hosts:
+            errors.append(f"lab: {name!r} is no host of ipsec:hosts")
+        elif not isinstance(says, Mapping) or {*says} != {"debian"} or says["debian"] not in SUITES:
+            errors.append(f"lab:{name}: {says!r}; expected debian: {' or '.join(SUITES)}")
+        else:
+            found[name] = says["debian"]
+    return found
 
 
 def _parse_host(name: str, labels: Any, errors: list[str]) -> FleetHost:

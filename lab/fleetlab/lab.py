@@ -92,10 +92,11 @@ class Lab:
     @cached_property
     def machines(self) -> dict[str, Machine]:
         """The hosts by name, the master among them."""
-        return {
-            host.name: Machine(self.name, host.name, self.place / "hosts" / host.name, cache.IMAGE)
-            for host in self.planned
-        }
+        places = self.place / "hosts"
+        made = [
+            Machine(self.name, one.name, places / one.name, cache.Root(one.debian)) for one in self.planned
+        ]
+        return {machine.name: machine for machine in made}
 
     @cached_property
     def ca(self) -> Authority:
@@ -162,7 +163,7 @@ class Lab:
         planned, plane = self.planned, self.plane
         master = " and a master" if self.with_master else ""
         say(f"lab {self.name}: {len(self.hosts)} hosts{master}; {SAYS[plane]}")
-        cache.ready()
+        cache.ready(host.debian for host in self.hosts)
         self.place.mkdir(parents=True, exist_ok=True)
         run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={MEMORY}", "ipsec-lab", str(self.place)])
         (self.place / "fleet.sls").write_text(self.fleet.read_text())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import names
-from .cache import PACKAGES, WHEELS
+from .cache import Root
 from .errors import CommandError, LabError
 from .paths import LAB, NETNS, REPO
 from .process import Completed, cmdline, in_namespace, is_init, kill, pids, run, wait_for
@@ -52,8 +52,8 @@ def _removed(top: Path) -> bool:
 class Machine:
     """One host of a lab; ``place`` is its directory."""
 
-    def __init__(self, lab: str, name: str, place: Path, image: Path) -> None:
-        self.lab, self.name, self.place, self.image = lab, name, place, image
+    def __init__(self, lab: str, name: str, place: Path, shared: Root) -> None:
+        self.lab, self.name, self.place, self.shared = lab, name, place, shared
         self._leader: int | None = None
 
     @property
@@ -74,7 +74,7 @@ class Machine:
         for group in groups:
             group.mkdir(exist_ok=True)
         with self.console.open("a") as console, Path("/proc/self/ns/mnt").open() as outside:
-            launch = [outside.fileno(), LAB / "lab", self.lab, self.name, self.image, self.place]
+            launch = [outside.fileno(), LAB / "lab", self.lab, self.name, self.shared.image, self.place]
             subprocess.Popen(
                 [
                     *("unshare", "--mount", "--propagation", "private", str(LAB / "host-launch")),
@@ -105,8 +105,8 @@ class Machine:
             f"--network-namespace-path={NETNS / names.namespace(self.lab, self.name)}",
             "--capability=all",
             f"--bind-ro={REPO}:/srv/ipsec",
-            f"--bind-ro={PACKAGES}:/srv/lab/packages",
-            f"--bind-ro={WHEELS}:/srv/lab/wheels",
+            f"--bind-ro={self.shared.packages}:/srv/lab/packages",
+            f"--bind-ro={self.shared.wheels}:/srv/lab/wheels",
         ]
         return [*options, *(["--bind=/dev/net/tun"] if Path("/dev/net/tun").exists() else [])]
 

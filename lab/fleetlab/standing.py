@@ -42,7 +42,7 @@ def ready() -> Path:
 
 def _key() -> str:
     """Return a digest of all that goes into the disks."""
-    digest = hashlib.sha256(cache.KEY.read_bytes())
+    digest = hashlib.sha256(cache.MAIN.key.read_bytes())
     for path in _sources():
         digest.update(f"{path.relative_to(REPO)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()

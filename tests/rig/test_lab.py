@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetlab import cache
 from fleetlab.machine import cgroup_roots
 from fleetlab.process import wait_for, with_argument
 
@@ -37,6 +38,15 @@ def leftovers(name: str = NAME) -> list[str]:
     found += [f"process {pid}" for pid in with_argument(f"/run/ipsec-lab/{name}/")]
     found += [f"process {pid}" for pid in with_argument(f"--machine={name}-")]
     return found
+
+
+STANZAS = """Suites: bookworm bookworm-updates
+Components: main
+
+Suites: bookworm-security
+Components: main
+"""
+LINES = "deb mirror bookworm main\ndeb mirror bookworm-security main\n"
 
 
 @pytest.fixture
@@ -104,11 +114,41 @@ def test_a_start_that_is_killed_leaves_nothing_after_down(fleet):
         (("run", "a1", "--", "true"), "no lab 'other' is running"),
         (("up", "--fleet", "/nonexistent.sls"), "fleet file /nonexistent.sls: No such file"),
         (("up", "--fleet", "LICENSE"), "LICENSE is not YAML (line"),
+        (("image", "--debian", "sid"), "invalid choice: 'sid'"),
         (("--name", "Wrong_Name", "up"), "lab name 'Wrong_Name'"),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(arguments, said):
     done = lab(*arguments, cwd=ROOT)
+    assert done.returncode in (1, 2)  # 2: the command line itself
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{c1: {debian: trixie}}", "lab: 'c1' is no host of ipsec:hosts"),
+        (
+            "{a1.north.example: {debian: sid}}",
+            "{'debian': 'sid'}; expected debian: bullseye or bookworm or trixie",
+        ),
+        ("{a1.north.example: trixie}", "lab:a1.north.example: 'trixie'; expected debian: "),
+        ("trixie", "lab: '' is no host"),
+    ],
+)
+def test_a_mistake_in_the_lab_s_own_section(fleet, section, said):
+    fleet.write_text(f"{FLEET}\nlab: {section}\n")
+    done = lab("up", "--fleet", str(fleet))
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_each_release_has_the_machine_s_package_sources():
+    """Of the oldest the index of its security updates offers files that are gone."""
+    assert cache.sources(STANZAS, "trixie") == STANZAS.replace("bookworm", "trixie") + "\n"
+    assert cache.sources(STANZAS, "bullseye").split("\n\n") == [
+        "Suites: bullseye bullseye-updates\nComponents: main\n"
+    ]
+    assert cache.sources(LINES, "bullseye") == "deb mirror bullseye main\n\n"

@@ -1,0 +1,125 @@
+"""Debian 11, 12 and 13 in one mesh: the main job, both back ends, plan, verify, down and up, clean.
+
+The host of Debian 11 has Salt 3006, under a master of 3008; each runs the programs by its release's Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from conftest import footprint
+from operators import Master
+from test_clean import different
+
+from fleetlab import Lab, demo
+from fleetlab.paths import LAB
+
+CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
+STRONGSWAN = {CP1001: "U5.9.1/", CP2001: "U5.9.8/", CP3001: "U6.0.1/"}
+PYTHON = {CP1001: "Python 3.9.", CP2001: "Python 3.11.", CP3001: "Python 3.13."}
+# Came with strongSwan, and apt keeps it since: libsystemd-shared suggests it
+STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
+# What a host sees by either back end, without what grows or only vici tells
+BOTH = """
+import json, sys
+sys.path.insert(0, "/usr/local/lib/hostipsec")
+from hostipsec.charon.stroke import StrokeBackend
+from hostipsec.charon.vicisession import ViciBackend
+
+def sa(ike):
+    children = [(one.name, one.uniqueid, one.state, one.mode, one.spi_in, one.spi_out, one.proposal,
+                 one.packets_in, one.packets_out, one.local_ts, one.remote_ts) for one in ike.children]
+    said = (ike.local_id, ike.remote_id, ike.initiator, ike.proposal)
+    return (ike.name, ike.uniqueid, ike.state, said, children)
+
+def seen(back_end):
+    found = back_end.observe(timeout=20)
+    return [found.version, found.plugins, found.connections, found.routed, sorted(map(sa, found.ike_sas))]
+
+print(json.dumps([seen(ViciBackend()), seen(StrokeBackend())], default=repr))
+"""
+
+
+@dataclass
+class Fleet:
+    """A host of each release, after its first run of the state, and what it was before."""
+
+    lab: Lab
+    pristine: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    """New hosts, and the state on all of them at once."""
+    name = f"{os.environ.get('LAB_NAME', 'test')[:6]}each"
+    Lab(name).down()
+    lab = Lab(name, LAB / "fleets/releases.sls")
+    try:
+        lab.up()
+        pristine = {host: footprint(lab.host(host)) for host in STRONGSWAN}
+        lab.apply("*")
+        lab.wait_one_each()
+        yield Fleet(lab, pristine)
+    finally:
+        lab.down()
+
+
+@pytest.mark.parametrize("host", STRONGSWAN)
+def test_a_host_has_its_release_and_one_charon_in_its_unit(fleet, host):
+    machine = fleet.lab.host(host)
+    said = machine.run(["sh", "-c", "ipsec --version; /usr/bin/python3 --version"]).stdout
+    assert STRONGSWAN[host] in said
+    assert PYTHON[host] in said
+    assert len(machine.run(["pgrep", "-x", "charon"]).stdout.split()) == 1
+    units = ["strongswan-starter", "hostipsec-keeper"]
+    assert machine.run(["systemctl", "is-active", *units]).stdout.split() == ["active", "active"]
+    assert machine.run(["systemctl", "is-enabled", *units]).stdout.split() == ["enabled", "enabled"]
+    assert machine.run(["ls", "/etc/init.d/ipsec"], check=False).returncode == 2
+
+
+def test_the_main_job(fleet):
+    """Both families of three pairs, encrypted on the wire; a second run changes and starts nothing."""
+    before = fleet.lab.ids()
+    assert len(before) == 12
+    demo.prove_encrypted(fleet.lab)
+    changed = {
+        host: [one["__id__"] for one in states if one["changes"]]
+        for host, states in fleet.lab.apply("*").items()
+    }
+    assert changed == {host: [] for host in STRONGSWAN}
+    assert fleet.lab.ids() == before
+
+
+@pytest.mark.parametrize("host", STRONGSWAN)
+def test_both_back_ends_see_the_same(fleet, host):
+    by_vici, by_stroke = json.loads(fleet.lab.host(host).run(["python3", "-c", BOTH]).stdout)
+    assert len(by_vici[-1]) == 4
+    assert by_vici == by_stroke
+
+
+def test_what_operators_type(fleet):
+    """Status, plan, verify; down, which is held against the state, and up."""
+    master = Master(fleet.lab)
+    assert "6 connections of 3 pairs: 6 up" in master.run("status")[1]
+    settled = "nothing to do: 3 hosts run what the pillar says, 6 connections of 3 pairs"
+    assert master.run("plan") == (0, [settled])
+    assert "3 of 3 hosts are as asked: every connection encrypted both ways" in master.run("verify")[1]
+    assert "3 of 3 hosts are as asked: down, and proven" in master.run("down", "reason=T195365")[1]
+    fleet.lab.apply("*")
+    assert master.data("status")[1]["counts"] == {"held": 6}
+    assert "3 of 3 hosts are as asked: every connection up" in master.run("up")[1]
+    assert master.data("status")[1]["counts"] == {"up": 6}
+
+
+def test_clean_leaves_no_trace(fleet):
+    """The last one: strongSwan goes, and what it was diverted around."""
+    for host, states in fleet.lab.salt("*", "state.apply", "ipsec.clean", timeout=300).items():
+        (did,) = states.values()
+        assert did["result"] is True, (host, did)
+        assert "package strongswan-starter" in did["changes"], host
+        left = different(fleet.pristine[host], footprint(fleet.lab.host(host)))
+        assert left == STAYS.get(host, {}), host
