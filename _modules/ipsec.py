@@ -5,8 +5,9 @@ The engine is the package ``hostipsec`` in ``_utils``; ``saltutil.sync_all`` bri
 
 Verbs answer with ``ok`` (everything is as asked), ``sentence`` (a summary), ``connections`` (by name),
 ``problems`` (what is not as asked) and ``notes`` (what else is worth knowing), both sentences; what these
-mean beyond that, and further keys, stand with each. The exit status is 0 where ``ok``, else 1. Arguments
-that cannot be, and what cannot be done at all, give an answer with ``error``, and exit status 2.
+mean beyond that, and further keys, stand with each (``edition`` with :py:func:`version`). The exit status is
+0 where ``ok``, else 1. Arguments that cannot be, and what cannot be done at all, give an answer with
+``error``, and exit status 2.
 """
 
 import datetime
@@ -23,6 +24,7 @@ try:
     from hostipsec.emergency import orders, reauthentication, strangers, verbs
     from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
+    from hostipsec.faces import firewall
     from hostipsec.faces import status as face
     from hostipsec.fleet import fleetplan
     from hostipsec.kernel import overhead, routing
@@ -30,14 +32,14 @@ try:
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
     from hostipsec.strongswan import sections
-    from hostipsec.system import platforms, sysctls
+    from hostipsec.system import platforms
 
     HAS_ENGINE = True
 except ImportError:
     HAS_ENGINE = False
 
 __virtualname__ = "ipsec"
-__func_alias__ = {"overhead_": "overhead", "rollback_": "rollback"}
+__func_alias__ = {"firewall_": "firewall", "overhead_": "overhead", "rollback_": "rollback"}
 _TOLD = ("check", "down", "loglevel", "plan", "reauthenticate", "rollback_", "status", "up", "verify")
 __outputter__ = dict.fromkeys(_TOLD, "ipsec")  # _output/ipsec.py; Salt goes by the names of here
 
@@ -154,10 +156,8 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
     ``connections``
         by name, what the pillar gives this host, each a dictionary:
 
-        ``peer``, ``family``, ``stage``
-            minion id of the peer, ``v4`` or ``v6``, ``passive``, ``start`` or ``require``
-        ``initiator``
-            whether this host is the one that starts the connection
+        ``peer``, ``family``, ``stage``, ``initiator``
+            as :py:func:`connections` says them
         ``state``
             ``established``, ``connecting``, ``down``, ``no child`` (an IKE SA without a CHILD SA),
             ``no xfrm`` (charon has SAs that the kernel lacks), ``no address`` (this host lacks its own),
@@ -197,8 +197,6 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
         how charon was asked, ``vici`` or ``stroke``; None where it does not answer
     ``strongswan``
         version of the charon that runs, None where it does not answer
-    ``edition``
-        version of hostipsec, and a mark of its very sources
 
     Where charon does not answer, every connection is ``down``. The exit status is 1 where anything shown is
     not ``ok``. With an invalid pillar it is 2: shown is what was configured last, with the pillar's errors in
@@ -332,6 +330,30 @@ def routes():
     return {row.name: row.as_dict() for row in rows}
 
 
+def firewall_(form="nftables"):
+    """
+    What a firewall of this host has to let through so that charon and its peers meet. Changes nothing.
+
+    Peers in maintenance are among them. See docs/firewall.md.
+
+    form
+        ``nftables`` or ``ferm``
+
+    Returns a text: chains for the firewall that is there to include, and to jump to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=newline_values_only ipsec.firewall >/etc/nftables/ipsec.nft
+    """
+    try:
+        write, member = firewall.FORMS[arguments.one_of("form", form, firewall.FORMS)], _member()
+        return write((*member.connections, *member.resting))
+    except HostIPsecError as error:
+        return _no_data(error)
+
+
 def down(
     reason="",
     deadline=None,
@@ -359,10 +381,8 @@ def down(
         seconds, 0.1 to 3600 (default: 10); one more is used for force and proof
     hold
         ``False``: peers and the keeper may bring the connections back at once
-    peer
-        only connections with peers whose minion id matches this shell pattern
-    connection
-        only connections whose name matches this shell pattern
+    peer, connection
+        as for :py:func:`status`
     who
         who wants it; by default the user of the Salt job
     expires
@@ -394,8 +414,6 @@ def down(
         what is left of it in words, empty for nothing
     ``cleared``
         ``states`` and ``policies`` that were deleted from the kernel, as charon had left them there
-    ``edition``
-        version of hostipsec, and a mark of its very sources
 
     CLI Example:
 
@@ -404,9 +422,8 @@ def down(
         salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
     """
     named = {"reason": reason, "hold": hold, "expires": expires, "deadline": deadline, "wait": wait}
-    return _order(
-        verbs.down, {**named, "peer": peer, "connection": connection, "asked": asked}, who, known, kwargs
-    )
+    scope = {"peer": peer, "connection": connection, "asked": asked}
+    return _order(verbs.down, {**named, **scope}, who, known, kwargs)
 
 
 def up(
@@ -425,10 +442,8 @@ def up(
 
     deadline
         seconds to wait until all are up, 0.1 to 3600 (default: 30)
-    peer
-        only connections with peers whose minion id matches this shell pattern
-    connection
-        only connections whose name matches this shell pattern
+    peer, connection
+        as for :py:func:`status`
     who
         who wants it; by default the user of the Salt job
     wait
@@ -455,8 +470,6 @@ def up(
         by name: ``peer``, ``family``, ``stage``, ``state`` as :py:func:`status` says it, ``up`` and
         ``reason``; for one that is not up, why: what charon or the peer said; ``cause`` of it, where the
         other end knows more: ``waits`` (the peer is to start it), ``refused`` (it took none of the proposals)
-    ``edition``
-        version of hostipsec, and a mark of its very sources
 
     CLI Example:
 
@@ -583,14 +596,11 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
             None, or ``done``, ``proposal`` of the new SA, ``seconds`` it took, ``sent`` and ``lost`` echo
             requests
     ``skipped``
-        by minion id, why a host that was asked for was not probed: no peer, in maintenance
+        by minion id, why a host that was asked for was not probed: no peer, in maintenance; not ``ok`` then
     ``plane``
         whose counters were read, ``kernel`` or ``charon``
     ``summary``
         as ``sentence``
-
-    The exit status is 1 unless every connection is ``ok``, every host asked for by name was probed, and
-    there is no problem.
 
     CLI Example:
 
@@ -658,8 +668,6 @@ def previous():
         names of the connections of before
     ``running``
         whether a state run is under way on this host
-    ``edition``
-        as of :py:func:`version`
 
     CLI Example:
 
@@ -758,7 +766,8 @@ def plan(stage="require"):
         found = hostplan.look(fleet, __grains__["id"], _now(), stage)
         found["pillar"] = digest.of(data)
         if found["standing"] in fleetplan.SERVING:
-            found["changes"].update(_system_changes(fleet.settings))
+            packages = calls.Calls(__salt__)["pkg.list_pkgs"]()
+            found["changes"].update(hostplan.system(fleet.settings, platforms.of(__grains__), packages))
     except HostIPsecError as error:
         nothing = fleetplan.answer("", (), (), {}, [str(error)])
         return _failed(error, **nothing, lines=str(error).splitlines())
@@ -787,9 +796,3 @@ def _compiled_pillar():
     env, pillarenv = __opts__.get("saltenv"), __opts__.get("pillarenv")
     compiler = salt.pillar.get_pillar(__opts__, dict(__grains__), __opts__["id"], env, pillarenv=pillarenv)
     return compiler.compile_pillar()
-
-
-def _system_changes(settings):
-    """Return the sysctls and packages that differ, by the state that is to settle them."""
-    live = {key: sysctls.live(key) or "" for key in hostplan.sysctls(settings)}
-    return hostplan.system(settings, platforms.of(__grains__), live, calls.Calls(__salt__)["pkg.list_pkgs"]())

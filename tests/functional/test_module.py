@@ -391,6 +391,15 @@ def list_pkgs(*_, **__):
 """
 
 
+def test_what_a_firewall_lets_through(minion):
+    assert "ip saddr { 10.20.0.11, 10.20.0.12, 10.192.0.11 } meta l4proto esp accept" in minion.call(
+        "ipsec.firewall"
+    )
+    assert "domain ip6 table filter {" in minion.call("ipsec.firewall", "ferm")
+    wrong = minion.call("ipsec.firewall", "pf")
+    assert (wrong["error"].count("nftables, ferm"), minion.retcode) == (1, 2)
+
+
 @AS_ROOT
 @pytest.mark.parametrize("verb", ["check", "connections", "status", "plan", "overhead", "routes", "verify"])
 @pytest.mark.parametrize("module", ["mine", "pkg"])

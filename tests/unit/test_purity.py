@@ -30,6 +30,7 @@ PURE = (
     "emergency.stopped",
     "errors",
     "faces.exposition",
+    "faces.firewall",
     "faces.measures",
     "faces.metrics",
     "faces.page",

@@ -56,13 +56,13 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
 
 
 def system(
-    settings: Settings, platform: Platform, live: Mapping[str, str], installed: Collection[str]
+    settings: Settings, platform: Platform, installed: Collection[str]
 ) -> dict[str, Mapping[str, object]]:
     """Return the sysctls and packages that differ, by the state that is to settle them.
 
-    ``live``       the values that the kernel has, by name: of all that :func:`sysctls` names
-    ``installed``  names of the packages that the host has
+    ``installed`` are the names of the packages that the host has.
     """
+    live = {key: sysctls_of_kernel.live(key) or "" for key in sysctls(settings)}
     sysctl = {
         key: {"old": live[key], "new": value}
         for key, value in sysctls(settings).items()
