@@ -1,5 +1,6 @@
 # make demo   a mesh of real hosts on this machine, by Salt
 # make test   all checks and tests; make test-unit and so on for one layer
+# make dist   the archive of a release
 # make test-all   the same, with what is seldom needed: the whole walk of roll-outs, a soak, the tests of the lab itself
 SHELL := /bin/bash
 PYTHON := /usr/bin/python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PLANE ?= auto
 
 .PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-kernel \
-    test-rollout test-walk test-rig test-soak test-salts salts bench clean
+    test-rollout test-walk test-rig test-soak test-salts salts bench dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -59,6 +60,10 @@ lint test-unit test-functional test-scenarios test-kernel test-rollout test-walk
 
 bench: setup
 	@$(BIN)/python tests/bench/bench.py
+
+## The archive of a release, of what is committed; below .build/dist
+dist: setup
+	@$(BIN)/python tests/dist.py
 
 clean: setup
 	@lab/lab down
