@@ -138,6 +138,5 @@ def _warnings(answer: Answer) -> Sequence[str]:
 
 
 def _plain(row: Joined) -> dict[str, object]:
-    names = ("one", "other", "family", "stage", "state", "severity", "reason", "ok", "anew", "post_quantum")
-    names = (*names, "unmanaged")
-    return {**{name: getattr(row, name) for name in names}, "sites": list(row.sites)}
+    names = "one other family stage state severity reason ok anew post_quantum unmanaged"
+    return {**{name: getattr(row, name) for name in names.split()}, "sites": list(row.sites)}
