@@ -588,7 +588,7 @@ def test_the_other_end_knocks_after_a_change_that_its_initiator_cannot_see(refus
     def look():
         return Look((answers,), datetime.now(timezone.utc), machine.charon, Kernel())
 
-    assert attempts(part, look, clock, 100) == []  # the keeper's own start is no change
+    assert 9 <= min(attempts(part, look, clock, 100)) <= 14  # a keeper that starts is news as well
     machine.here.hold.write_text("")
     changed = clock[0]
     found = attempts(part, look, clock, 1000)

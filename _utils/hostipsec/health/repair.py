@@ -82,7 +82,7 @@ class Patience:
 
     def __init__(self) -> None:
         self._mark: object = None
-        self._changed: Optional[float] = None  # when the mark did, as far as anybody saw that
+        self._changed = 0.0  # when the mark did, or somebody began to look at it
         self._next: dict[str, float] = {}  # connection -> when to start it again
         self._pause: dict[str, float] = {}
         self._begun: dict[str, float] = {}
@@ -90,8 +90,7 @@ class Patience:
     def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
         """Take in a look at charon."""
         if mark != self._mark:
-            self._changed = None if self._mark is None else now
-            self._mark, self._next, self._pause = mark, {}, {}
+            self._changed, self._mark, self._next, self._pause = now, mark, {}, {}
         signs = owner.present(connections, filter(_is_sign, observed.ike_sas))
         waiting = owner.present(connections, observed.ike_sas) - signs
         # nobody answers, which is no refusal: charon itself asks such a peer ever more seldom
@@ -99,9 +98,12 @@ class Patience:
             self._next.pop(name, None)
             self._pause.pop(name, None)
 
-    def changed(self, now: float) -> Optional[float]:
-        """Return for how many seconds the mark is what it is; None where nobody saw it change."""
-        return None if self._changed is None else now - self._changed
+    def changed(self, now: float) -> float:
+        """Return for how many seconds the mark is what it is, as far as anybody looked at it.
+
+        A keeper that starts may be the last thing that a host gets: its initiators were refused meanwhile.
+        """
+        return now - self._changed
 
     def ripe(self, names: Iterable[str], now: float) -> tuple[str, ...]:
         """Return those that are to be started again by now."""
