@@ -1,8 +1,8 @@
 """The part of the fleet's pillar that one host is given: itself, its peers, and what holds for all.
 
 A part is a pillar again, so that a host reads it as it reads the whole. Of the fleet's hosts it has those
-that rules pair it with, and in place of their labels the name of the rule that decides; of such a rule it has
-all but whom it fits. What has to hold of the whole was checked there; key ``part`` says what came of it.
+that rules pair it with, and in place of their labels the number of the rule that decides; of such a rule it
+has all but whom it fits. What has to hold of the whole was checked there; key ``part`` says what came of it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ class Whole:
             return {}
         deciding = dict(self._peers.get(minion_id, ()))
         numbers = sorted({*deciding.values()})
-        names = {number: self.fleet.rules[number].name for number in numbers}
-        members = [(host, ""), *((self._hosts[peer], names[rule]) for peer, rule in deciding.items())]
+        members = [(host, ""), *((self._hosts[peer], str(rule)) for peer, rule in deciding.items())]
         return _sealed(
             minion_id,
             {
@@ -72,7 +71,7 @@ class Whole:
 
     def _rule(self, number: int, minion_id: str) -> dict[str, Any]:
         name, said = self.fleet.rules[number].name, self.data["rules"][number]
-        sides = {"name": name, "between": {"id": minion_id}, "and": {_RULE: name}}
+        sides = {"name": name, "between": {"id": minion_id}, "and": {_RULE: str(number)}}
         return {**sides, **{key: value for key, value in said.items() if key not in _WHOM}}
 
     def _warnings(self, host: Host) -> list[str]:
