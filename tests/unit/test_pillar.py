@@ -181,7 +181,7 @@ CASES = [
             ("addr", "cp1001.mgmt.example", "did you mean 'addresses'?"),
             ("clutser", "text", "did you mean 'cluster'?"),  # codespell:ignore
             ("labels", ["rack"], "'labels' is a key below 'ipsec'"),
-            ("mtu", 1400, "'mtu' is a key below 'ipsec'"),
+            ("mtu", 1400, "'mtu' is a key of rules and below 'ipsec'"),
             ("stage", "require", "'stage' is a key of rules"),
             ("rack", "a", "a label that no rule uses is declared, 'labels: [rack]' below 'ipsec'"),
         )

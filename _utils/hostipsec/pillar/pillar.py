@@ -46,7 +46,11 @@ _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to ha
 _NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
-_ELSEWHERE = {**dict.fromkeys(RULE_KEYS, "a key of rules"), **dict.fromkeys(TOP_KEYS, "a key below 'ipsec'")}
+_PLACES = ((RULE_KEYS, "of rules"), (TOP_KEYS, "below 'ipsec'"))
+_ELSEWHERE = {
+    key: f"a key {' and '.join(where for keys, where in _PLACES if key in keys)}"
+    for key in (*RULE_KEYS, *TOP_KEYS)
+}
 
 Resolved = Mapping[str, Found]
 

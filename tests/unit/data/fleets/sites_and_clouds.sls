@@ -1,4 +1,4 @@
-# Three data centres and two regions of a cloud: kafka everywhere, redis by shard, web caches by cluster.
+# Three data centres, two regions of a cloud, a partner: kafka everywhere, redis by shard, caches by cluster.
 ipsec:
   certificates:
     source: files
@@ -27,6 +27,14 @@ ipsec:
     app-eu2.example.org: {site: cloud-eu, role: app, ipv4: 198.18.0.8, local_ipv4: 10.0.0.8, nat: vpc-eu}
     app-us1.example.org: {site: cloud-us, role: app, ipv4: 198.18.1.7}
 
+    # not ours: the partner's own machine, with the partner's CA
+    gw.partner.example:
+      managed: false
+      role: partner
+      ipv4: 203.0.113.200
+      subject: "@gw.partner.example"
+      ca: /etc/ssl/hosts/partner-ca.pem
+
     bastion-ams1.example.org: {site: ams, role: bastion, ipv4: 192.0.2.99, alone: true}
 
   rules:
@@ -53,6 +61,9 @@ ipsec:
       and: {role: app}
       different: site
       encapsulation: udp
+    - name: partner
+      between: {role: partner}
+      and: {role: kafka, site: ams}
 
   expect:
     - {host: redis-ams1.example.org, peers: 3}
