@@ -146,6 +146,25 @@ def test_scalars_are_what_salt_reads():
     assert found.data == {"a": "2020-01-01", "b": 10, "c": 0, "d": 16, "e": 0}
 
 
+@pytest.mark.parametrize("number", ["01", "0x10", "1_000", "1:20", "000000", "+5", "0b1"])
+def test_a_number_that_yaml_makes_another_of_is_a_warning_with_its_line(number):
+    text = without(fleets.EXAMPLE.read_text(), "  rules:", "  labels: [rack]\n  rules:")
+    text = without(text, "ipv4: 10.64.0.12", f"rack: {number}, ipv4: 10.64.0.12")
+    found = of(text)
+    assert found.errors == ()
+    (line,) = told(found)
+    path = "ipsec:hosts:cp1002.eqiad.example:rack"
+    assert line.startswith(f"{FILE}:6: warning: {path}: found {number}, of which YAML makes another number")
+    assert "in quotes" in line
+
+
+@pytest.mark.parametrize("number", ["0", "7", "-1", "10", '"01"', "'0x10'", "08", "0x1g", "B3"])
+def test_a_number_that_stays_what_it_is_is_none(number):
+    text = without(fleets.EXAMPLE.read_text(), "  rules:", "  labels: [rack]\n  rules:")
+    assert told(of(without(text, "ipv4: 10.64.0.12", f"rack: {number}, ipv4: 10.64.0.12"))) == []
+    assert told(of(f"other: {{a: 010}}\n{text}")) == []
+
+
 # Jinja ---------------------------------------------------------------------------------------
 
 GENERATED = """\

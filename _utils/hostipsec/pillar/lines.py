@@ -6,6 +6,7 @@ zeros.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from ..strongswan.kinds import word
 
 TOP = "ipsec"
 _ALLOWED = "a file that YAML can read"
+_QUOTED = "a plain decimal number; or, where the text is meant, in quotes"
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 _MOST, _DEEPEST = 1_000_000, 30  # keys that get a line: aliases of aliases would have them without end
 
 
@@ -74,9 +77,10 @@ def read(text: str, file: str, origin: Sequence[int] = ()) -> Source:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        odd = tuple(_rewritten(node, place))  # while numbers are as they were written
         twice = tuple(_twice(loader, node, place))
         data = None if node is None else loader.construct_document(node)
-        return Source(data, dict(_places(loader, node, place)), twice)
+        return Source(data, dict(_places(loader, node, place)), twice, odd)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = place(mark.line) if mark else Place(file)
@@ -96,6 +100,33 @@ def _said(error: yaml.MarkedYAMLError, mark: Any, text: str) -> str:
     ):
         said = "found a tab, and YAML takes blanks alone"
     return f"{said} (column {mark.column + 1})" if mark else said
+
+
+def _rewritten(top: Any, place: Any) -> Iterator[Finding]:
+    """Find whole numbers that YAML makes others of: ``01``, ``0x10``, ``1_000``, ``1:20``."""
+    for path, node in _scalars(top):
+        whole = node.tag == "tag:yaml.org,2002:int" and f"{path}:".startswith(f"{TOP}:")
+        if whole and not _DECIMAL.match(node.value):
+            problem = Problem(path, f"found {node.value}, of which YAML makes another number", _QUOTED)
+            yield Finding(problem, place(node.start_mark.line))
+
+
+def _scalars(top: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all that is no mapping and no list, keys too, with the path of what it stands at."""
+    seen: set[int] = set()
+    todo = [("", top)]
+    while todo:
+        path, node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += [(path, one) for one in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            below = ((_below(path, str(key.value)), key, value) for key, value in node.value)
+            todo += [(here, one) for here, key, value in below for one in (key, value)]
+        elif node is not None:
+            yield path, node
 
 
 def _twice(loader: Any, top: Any, place: Any) -> Iterator[Finding]:

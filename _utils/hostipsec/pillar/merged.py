@@ -48,7 +48,8 @@ def _checked(source: Source, file: str) -> Source:
         return unread(file, 1, "found no mapping", f"key '{TOP}' with the fleet below it")
     others = [key for key in ("include", "exclude") if key in source.data]
     odd = (Problem(key, "is not followed here", "each file of it on the command line") for key in others)
-    return source._replace(warnings=tuple(lines.placed(one, source.places) for one in odd))
+    told = (lines.placed(one, source.places) for one in odd)
+    return source._replace(warnings=(*source.warnings, *told))
 
 
 def merge(sources: Iterable[Source]) -> Source:
