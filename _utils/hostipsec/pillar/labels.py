@@ -11,7 +11,7 @@ from ..errors import Problem, close
 from ..model import Rule
 from .reader import Reader
 
-SHOWN = ("site", "cluster")  # by status and others, and so known without a rule that uses them
+ALWAYS = ("site", "cluster")  # known without a rule that uses them: status shows hosts by site
 _LEADING = re.compile(r"0[0-9]+\Z")
 _Entries = Mapping[str, Mapping[str, object]]  # what stands below each host
 
@@ -33,7 +33,7 @@ def known(
     for path, names in (("ipsec:labels", {*declared}), *used):
         for name in sorted(names & {*keys}):
             reader.wrong(path, f"found the label {name!r}", f"any other name: {name!r} is a key of hosts")
-    return {*SHOWN, *declared, *of_rules(rules)} - {"id", *keys}
+    return {*ALWAYS, *declared, *of_rules(rules)} - {"id", *keys}
 
 
 def read(
