@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 import fleets
@@ -182,6 +184,30 @@ def test_numbers_and_texts_without_a_nought_are_what_they_were():
     for host, value in zip(data.values(), (7, "8", [9, "10"])):
         host["rack"] = value
     assert pillar.read({**fleets.example(), "hosts": data, "labels": "rack"})
+
+
+class Several(Sequence):
+    """A list as Salt has one that nobody can change."""
+
+    def __init__(self, *items: object) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_a_list_of_salts_own_kind_is_one():
+    data = hosts()
+    data["cp1001.eqiad.example"]["rack"] = Several("x", "y")
+    fleet = pillar.read({**fleets.example(), "hosts": data, "labels": Several("rack")})
+    assert fleet.host("cp1001.eqiad.example").labels["rack"] == ("x", "y")
+    data["cp1001.eqiad.example"]["rack"] = Several()
+    assert any("an empty list" in one for one in refused(hosts=data, labels=Several("rack")))
+    data["cp1001.eqiad.example"]["rack"] = Several(7, "08")
+    assert any("beside numbers" in one for one in refused(hosts=data, labels=Several("rack")))
 
 
 def test_a_key_that_is_a_number_and_a_text_is_told_with_the_key():

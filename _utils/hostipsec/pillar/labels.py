@@ -9,7 +9,7 @@ from typing import Optional
 from .. import unicast
 from ..errors import Problem, close
 from ..model import Rule
-from .reader import Reader
+from .reader import Reader, is_several
 
 ALWAYS = ("site", "cluster")  # known without a rule that uses them: status shows hosts by site
 _LEADING = re.compile(r"0[0-9]+\Z")
@@ -42,7 +42,7 @@ def read(
     """Return the labels that stand at a host, each with its values."""
     found = {key: reader.words(entry[key], f"{path}:{key}") for key in sorted(entry) if key in labels}
     for key, values in found.items():
-        if not values and isinstance(entry[key], (list, tuple)):
+        if not values and is_several(entry[key]):
             reader.wrong(f"{path}:{key}", "found an empty list", "a value, or a list of them")
     if len(found.get("site", ())) > 1:
         reader.wrong(
@@ -109,5 +109,5 @@ def _values(entries: _Entries, labels: Collection[str]) -> Iterator[tuple[str, s
     for host, entry in entries.items():
         for key, value in entry.items():
             if key in labels:
-                several = value if isinstance(value, (list, tuple)) else (value,)
+                several = value if isinstance(value, Sequence) and is_several(value) else (value,)
                 yield from ((host, key, one) for one in several)

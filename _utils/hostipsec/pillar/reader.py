@@ -20,6 +20,11 @@ def _from(value: object) -> str:
     return f", as YAML reads {value}0 too" if isinstance(value, float) else ""
 
 
+def is_several(value: object) -> bool:
+    """Say whether a value holds others; Salt has lists and mappings of its own."""
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes))
+
+
 class Reader:
     """Collects problems while it reads; one instance a pillar.
 
@@ -88,8 +93,7 @@ class Reader:
 
     def words(self, value: object, path: str) -> tuple[str, ...]:
         """Return the labels of a list, or the only one, sorted."""
-        several = value is None or (isinstance(value, (Collection, Mapping)) and not isinstance(value, str))
-        items = self.items(value, path) if several else [value]
+        items = self.items(value, path) if value is None or is_several(value) else [value]
         return tuple(sorted({self.label(item, path) for item in items}))
 
     def one_of(self, value: object, path: str, allowed: Sequence[str]) -> str:
