@@ -505,8 +505,9 @@ def guarded(name):
     Between this host and each peer of stage ``require``, the kernel drops what is in the clear.
 
     Its policies are below charon's and stay when charon goes: nothing leaks while it is stopped, killed or
-    started anew. No other peer has such policies. ``hostipsec-guard.service`` sets them at boot, before the
-    network is up; ``hostipsec-keeper`` brings them back.
+    started anew. No other peer has such policies. What a rule leaves in the clear (``clear``) passes, at any
+    stage. ``hostipsec-guard.service`` sets them at boot, before the network is up; the keeper brings them
+    back.
 
     .. code-block:: yaml
 
@@ -526,4 +527,6 @@ def guarded(name):
         return _failed(name, error)
     peers = {one.peer for one in guarded_ if one.stage == "require"}
     comment = f"nothing in the clear with {len(peers)} peers" if peers else "no peer has stage 'require'"
+    if clear := sorted({text for one in guarded_ for text in one.clear}):
+        comment += f"; {', '.join(clear)} passes where a rule says so"
     return _result(name, changes, comment)

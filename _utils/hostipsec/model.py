@@ -82,6 +82,7 @@ class Rule(NamedTuple):
     stage: str = START
     options: Options = ()  # of the connections of its pairs, over those of all
     mtu: Optional[int] = None  # that routes between the two lock, in place of that of all
+    clear: tuple[str, ...] = ()  # what stays in the clear between the two: tcp/22
 
 
 class Expectation(NamedTuple):
@@ -190,6 +191,7 @@ class Connection(NamedTuple):
     stage: str
     options: Options = ()  # of its rule, over those of all connections
     mtu: Optional[int] = None  # of its rule, in place of that of all
+    clear: tuple[str, ...] = ()  # of its rule: what stays in the clear
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values, without its name, and without what its rule does not say."""

@@ -224,7 +224,7 @@ def test_what_else_changes_is_grouped_by_what_it_is(data):
             fleetplan.SYSCTL: {"net.core.xfrm_larval_drop": {"old": "1", "new": "0"}},
         }
     assert lines(data, said=said)[1:-1] == [
-        "2 policies of stage require added on 2 hosts: cp[1001-1002].eqiad.example",
+        "2 policies of the guard added on 2 hosts: cp[1001-1002].eqiad.example",
         "SAs ended: a_v4: 2 hosts: cp[1001-1002].eqiad.example",
         "certificate read anew, renewed: valid until 2027-01-01: 2 hosts: cp[1001-1002].eqiad.example",
         "ipsec.secrets rewritten: 2 hosts: cp[1001-1002].eqiad.example",

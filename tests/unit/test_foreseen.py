@@ -96,7 +96,7 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
         (leaves, f"1 host leaves: {GONE}; 6 connections of ours stay there until ipsec.clean is applied"),
         (joins, "1 host enters: cp3003.esams.example"),
         (host(GONE, maintenance=True), f"1 host in maintenance, kept as configured: {GONE}"),
-        (rules(stage="require"), "48 policies of stage require added on 3 hosts"),
+        (rules(stage="require"), "48 policies of the guard added on 3 hosts"),
         (
             lambda data: data.update(connection={"margintime": "5m"}),
             "all connections: margintime 13m -> 5m: 16 connections, 5 hosts",

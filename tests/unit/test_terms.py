@@ -14,9 +14,11 @@ from test_judge import KERNEL, SA, WEST_V4, charon, row
 import fleets
 from hostipsec.errors import PillarError
 from hostipsec.health.judge import evaluate
-from hostipsec.kernel import routes
+from hostipsec.kernel import cleartext, guard, routes
+from hostipsec.model import KernelPolicy
 from hostipsec.pillar import membership as memberships
 from hostipsec.pillar import pillar, selection, topology
+from hostipsec.proof import packets
 from hostipsec.store import record
 from hostipsec.strongswan import difference, parse, render, sections
 from hostipsec.strongswan.sections import Secret
@@ -56,9 +58,29 @@ def written(data, host):
 # Read --------------------------------------------------------------------------------------------
 
 
-def manual():
+def manual(number=0):
+    """Return one of the examples of the manual."""
     text = MANUAL.partition("## options of a rule\n")[2].partition("\n## ")[0]
-    return yaml.safe_load("\n".join(line[4:] for line in text.splitlines() if line.startswith("    ")))
+    some = "\n".join(line[4:] if line.startswith("    ") else "---" for line in text.splitlines() if line)
+    return [one for one in yaml.safe_load_all(some) if one][number]
+
+
+def test_the_example_of_an_exception():
+    roles = ("database", "database", "application")
+    hosts = {f"h{n}": {"role": role, "ipv4": f"10.0.0.{n}"} for n, role in enumerate(roles, 1)}
+    (rule,) = manual(1)["rules"]
+    fleet = pillar.read({"hosts": hosts, "rules": [rule]})
+    found = topology.connections(fleet, "h1")
+    assert [(one.peer, one.stage, one.clear) for one in found] == [
+        ("h2", "require", ("tcp/22",)),
+        ("h3", "require", ("tcp/22",)),
+    ]
+
+
+def test_a_pair_with_exceptions_is_not_counted():
+    nothing = cleartext.Table()
+    assert str(WEST_V4.right) in cleartext.changes([WEST_V4], nothing)
+    assert str(WEST_V4.right) not in cleartext.changes([WEST_V4._replace(clear=("tcp/22",))], nothing)
 
 
 def test_the_example_of_the_manual():
@@ -105,6 +127,11 @@ def connections(data, host):
         ({"encapsulation": True}, "encapsulation", "udp"),
         ({"mtu": 100}, "mtu", "1280 to 65535"),
         ({"mtu": True}, "mtu", "1280 to 65535"),
+        ({"clear": "tcp/0"}, "clear", "'tcp/0'; allowed: a protocol and a port, as tcp/22"),
+        ({"clear": ["tcp/22", "tcp/65536"]}, "clear", "tcp/65536"),
+        ({"clear": ["icmp"]}, "clear", "icmp"),
+        ({"clear": [22]}, "clear", "22"),
+        ({"clear": {"tcp": 22}}, "clear", "a list"),
         ({"epsilon": 1}, "epsilon", "unknown key"),
         ({"rightsubnet": "10.0.0.0/8"}, "rightsubnet", "unknown key"),
     ],
@@ -255,3 +282,101 @@ ENTRY = (
     routes.ipaddress.ip_network("0.0.0.0/0"),
     *("unicast", "static", 0, 1, routes.Way((routes.Hop("eth0", "10.0.0.254"),)), None),
 )
+
+
+# Exceptions --------------------------------------------------------------------------------------
+
+
+CLEAR = WEST_V4._replace(clear=("tcp/22",))
+NEAR, FAR = f"{WEST_V4.left}/32", f"{WEST_V4.right}/32"
+LET_BY = {  # the port of either end, both ways
+    guard.Policy(*ends, ports=f"proto 6 {side} 22")
+    for side in ("sport", "dport")
+    for ends in ((NEAR, FAR, "out"), (FAR, NEAR, "in"))
+}
+
+
+def listed(policies):
+    """Return policies as the kernel shows them, by names or by numbers of protocols."""
+    return [
+        KernelPolicy(one.src, one.dst, one.direction, guard.PASS, narrow=one.ports.replace("proto 6", name))
+        for one, name in zip(sorted(policies), ("proto tcp", "proto 6") * len(policies))
+    ]
+
+
+def test_exceptions_are_the_same_at_both_ends_and_on_record():
+    one = connection(pair(clear=["udp/53", "tcp/22", "tcp/22"]))
+    assert one.clear == ("tcp/22", "udp/53")
+    assert connection(pair(clear="tcp/22")).clear == ("tcp/22",)
+    (other,) = (item for item in connections(pair(clear="tcp/22"), "hub.core.example") if item.family == "v4")
+    assert other.clear == ("tcp/22",)
+    text = record.render(record.Record((one,)))
+    assert record.parse(text).connections == (one,)
+    assert {"clear": ["tcp/22", "udp/53"]}.items() <= json.loads(text)["connections"][0].items()
+
+
+@pytest.mark.parametrize("damage", ["tcp/22", ["tcp/99999"], [22], 5, {"tcp/22\nx": 1}])
+def test_exceptions_of_a_damaged_record_are_not_believed(damage):
+    entry = {"name": "a_v4", **connection(pair(clear="tcp/22")).as_dict(), "clear": damage}
+    with pytest.raises(record.HostIPsecError):
+        record.parse(json.dumps({"connections": [entry]}) + "\n")
+
+
+def test_exceptions_are_refused_where_charon_does_esp():
+    own = {"charon": {"plugins": {"kernel-libipsec": {"load": True}}}}
+    assert set(wrong({**pair(clear="tcp/22"), **own})) == {"ipsec:rules:0:clear"}
+
+
+def test_the_guard_lets_exceptions_by_at_any_stage():
+    assert guard.wanted([CLEAR]) == LET_BY
+    required = CLEAR._replace(stage="require")
+    assert guard.wanted([required]) - guard.wanted([required._replace(clear=())]) == LET_BY
+    lines = guard.batch(LET_BY, ()).splitlines()
+    wanted = f"xfrm policy update src {NEAR} dst {FAR} proto 6 dport 22 dir out action allow priority 73"
+    assert wanted in lines
+    assert len(lines) == 4
+
+
+def test_exceptions_are_found_again_in_the_kernel():
+    there = listed(LET_BY)
+    assert guard.present(there) == LET_BY
+    assert guard.difference([CLEAR], there) == (frozenset(), frozenset())
+    assert guard.difference([WEST_V4], there) == (frozenset(), LET_BY)
+    others = [one._replace(priority=74) for one in there] + [one._replace(action="block") for one in there]
+    assert guard.present(others) == frozenset()
+
+
+def test_a_barred_address_keeps_its_exceptions_whatever_address_this_host_has():
+    barred = CLEAR._replace(left=ip_address("0.0.0.0"))
+    assert {one.src for one in guard.wanted([barred]) if one.direction == "out"} == {"0.0.0.0/0"}
+
+
+def excepted(one, policies, **more):
+    seen = KERNEL._replace(policies=(*KERNEL.policies, *policies))
+    return row(evaluate((one,), charon(SA), seen, meant=MEANT, **more))
+
+
+def test_a_pair_is_well_with_the_exceptions_of_its_rule_and_says_so():
+    found = excepted(CLEAR, listed(LET_BY))
+    assert (found.state, found.severity) == ("established", "ok")
+    assert found.reason.endswith("; in the clear by its rule: tcp/22")
+
+
+def test_an_exception_that_no_rule_has_is_not_encrypted():
+    assert excepted(WEST_V4, listed(LET_BY)).state == "not encrypted"
+    other = CLEAR._replace(clear=("tcp/23",))
+    assert excepted(other, listed(LET_BY)).state == "not encrypted"
+    wide = [one._replace(narrow="proto tcp") for one in listed(LET_BY)]
+    assert excepted(CLEAR, wide).state == "not encrypted"
+
+
+def test_an_exception_that_the_kernel_lacks_is_a_warning():
+    found = excepted(CLEAR, listed(LET_BY)[1:])
+    assert (found.state, found.severity) == ("established", "warning")
+    assert found.reason.endswith("no policy that leaves tcp/22 in the clear")
+
+
+def test_a_captured_packet_tells_its_ports():
+    head = bytes.fromhex("450000280001000040060000") + CLEAR.left.packed + CLEAR.right.packed
+    packet = packets.parse(head + (22).to_bytes(2, "big") + (51234).to_bytes(2, "big") + bytes(16))
+    assert (packet.kind, packet.ports) == ("clear", ("tcp/22", "tcp/51234"))

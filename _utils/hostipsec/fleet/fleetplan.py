@@ -28,7 +28,7 @@ ADDED, REMOVED, RENAMED, CHANGED = "added", "removed", "renamed", "changed"
 NOTHING, FAILED, SOMETHING = 0, 1, 3  # exit status; 2 is for a pillar that is wrong
 GONE, RESTING = "no longer in the pillar", "in maintenance"
 _NO_SITE, _GONE_SITE = "no site", "gone"
-_ALIKE = ("stage", "options", "mtu")
+_ALIKE = ("stage", "options", "mtu", "clear")
 _MIRRORED = {
     "left": "right",
     "right": "left",

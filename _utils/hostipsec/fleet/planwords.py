@@ -129,7 +129,7 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
 
 
 def _kernel(plan: FleetPlan) -> Iterable[str]:
-    for state, noun in ((GUARD, "policy of stage require"), (ROUTES, "route with a locked MTU")):
+    for state, noun in ((GUARD, "policy of the guard"), (ROUTES, "route with a locked MTU")):
         counts: dict[str, int] = {}
         hosts = [host for host, found in plan.answers.items() if state in found["changes"]]
         for host in hosts:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 
 from .. import owner
 from .. import plane as planes
+from ..kernel import guardpolicies
 from ..model import Address, Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
 from ..strongswan import strength
 from .winning import WAYS, Policies
@@ -44,6 +45,7 @@ class Found(NamedTuple):
     states: tuple[tuple[KernelState, ...], tuple[KernelState, ...]]  # the kernel's SAs, out and in
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
     meant: Meant = Meant()  # what its SAs are to be like
+    unexcepted: bool = False  # not all policies are there for what stays in the clear
     mode: str = ""  # in which charon has loaded it
     up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
     children: tuple[ChildSA, ...] = ()  # of these, that carry packets
@@ -98,6 +100,8 @@ def find(connection: Connection, tables: Tables) -> Found:
     ike_sas = tuple(sa for sa in tables.by_remote.get(right, ()) if owner.belongs(sa, connection))
     up = tuple(sa for sa in ike_sas if sa.state in IKE_UP)
     meant = meant_of(connection, tables.meant)
+    every = {way: tables.policies.of(connection, way) for way in WAYS}
+    policies, unexcepted = _policies(connection, every) if connection.clear else (every, False)
     carry = (child for sa in up for child in sa.children if child.state in CHILD_UP)
     return Found(
         connection,
@@ -105,7 +109,8 @@ def find(connection: Connection, tables: Tables) -> Found:
         loaded=connection.name in tables.loaded,
         routed=tables.charon is not None and connection.name in tables.charon.routed,
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
-        policies={way: tables.policies.of(connection, way) for way in WAYS},
+        policies=policies,
+        unexcepted=unexcepted,
         # charon's own ESP has no transport mode
         meant=meant if tables.plane == planes.KERNEL else meant._replace(mode="tunnel"),
         mode=tables.modes.get(connection.name, ""),
@@ -126,3 +131,15 @@ def meant_of(connection: Connection, every: Meant) -> Meant:
     weak = (*every.weak, *strength.words(esp, ike))
     mode = own.get("type", every.mode)
     return every._replace(mode=mode, esp=esp or every.esp, ike=ike or every.ike, weak=weak)
+
+
+def _policies(
+    connection: Connection, every: Mapping[str, Sequence[KernelPolicy]]
+) -> tuple[Mapping[str, Sequence[KernelPolicy]], bool]:
+    """Return the policies but those of the connection's exceptions, and whether some of those are missing."""
+    meant = guardpolicies.excepted(connection)
+    there = guardpolicies.present(one for some in every.values() for one in some)
+    rest = {
+        way: [one for one in some if not guardpolicies.present([one]) & meant] for way, some in every.items()
+    }
+    return rest, not meant <= there

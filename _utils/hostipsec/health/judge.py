@@ -135,11 +135,9 @@ def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
     if len(ikes) > 1 or len(installed) > 1:
         ids = ", ".join(str(sa.uniqueid) for sa in found.up)
         return "duplicate", f"{len(installed)} CHILD SAs in {len(ikes)} IKE SAs ({ids}), one is meant"
-    child = found.children[0]
-    return (
-        "established",
-        f"{child.mode}, {child.proposal}" if child.proposal else f"{child.mode}, {child.state}",
-    )
+    child, clear = found.children[0], ", ".join(found.connection.clear)
+    left = f"; in the clear by its rule: {clear}" if clear else ""
+    return "established", f"{child.mode}, {child.proposal or child.state}{left}"
 
 
 def _one_way(found: Found, tables: Tables) -> str:
@@ -226,6 +224,8 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
         yield "charon has not loaded this connection: once its SAs end, nothing brings it back"
     if stage == REQUIRE and found.loaded and not found.routed:
         yield "no trap: without an SA its traffic goes in the clear"
+    if found.unexcepted and tables.kernel_read:
+        yield f"no policy that leaves {', '.join(found.connection.clear)} in the clear"
     if stage == REQUIRE and tables.kernel_read:
         ways = [way for way in winning.WAYS if winning.unguarded(found.policies[way])]
         if ways:

@@ -90,9 +90,10 @@ def _counts(found: Mapping[str, Any]) -> Counts:
 def changes(connections: Iterable[Connection], there: Table) -> str:
     """Return the lines for ``nft -f`` that make the table count the connections' peers; empty for none.
 
+    A pair of which its rule leaves something in the clear is not counted: that would be alarmed at.
     What is counted stays counted; a table that is not whole is made anew, and begins at 0.
     """
-    peers = {one.right for one in connections}
+    peers = {one.right for one in connections if not one.clear}
     wanted = {
         name: {peer for peer in peers if peer.version == version} for name, (_, version) in SETS.items()
     }

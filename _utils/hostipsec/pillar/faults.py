@@ -41,6 +41,12 @@ def _unguarded(fleet: Fleet) -> Iterator[Problem]:
     if plane.chosen(fleet.settings) == plane.KERNEL:
         return
     for index, rule in enumerate(fleet.rules):
+        if rule.clear:
+            yield Problem(
+                f"ipsec:rules:{index}:clear",
+                f"found {', '.join(rule.clear)}, while charon does ESP itself (kernel-libipsec)",
+                "no exception",
+            )
         if rule.stage == REQUIRE:
             yield Problem(
                 f"ipsec:rules:{index}:stage",

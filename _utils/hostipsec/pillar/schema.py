@@ -105,6 +105,11 @@ WEAK = Type(
     {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
 )
 OPTION = Type("as below `connection`", {"type": ["string", "number", "boolean"]})
+_EXCEPTION = {"type": "string", "pattern": "^(tcp|udp)/[1-9][0-9]{0,4}$"}
+EXCEPTIONS = Type(
+    "protocol and port, one or a list",
+    {"anyOf": [_EXCEPTION, {"type": "array", "items": _EXCEPTION}, {"type": "null"}]},
+)
 HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
 
 KEYS = (
@@ -182,6 +187,7 @@ KEYS = (
         "`udp`: ESP goes in UDP, for a network that drops it.",
         "udp",
     ),
+    Key("rules:*:clear", EXCEPTIONS, "What stays in the clear between the two.", "[tcp/22]", "nothing"),
     Key("rules:*:mtu", _or_null(_whole(*MTU, " (bytes)")), "Locked for the routes between the two.", "1400"),
     # an assertion
     Key("expect:*:host", HOST_ID, "The host that it is about.", "cp3001.esams.example"),

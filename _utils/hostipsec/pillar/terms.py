@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 from ..model import Options, Settings
-from ..strongswan import sections, shared
+from ..strongswan import exceptions, sections, shared
+from ..strongswan.kinds import shown
 from . import schema
 from . import settings as every
 from .reader import Reader
@@ -24,6 +25,7 @@ class Terms(NamedTuple):
 
     options: Options = ()
     mtu: Optional[int] = None
+    clear: tuple[str, ...] = ()
 
 
 def read(reader: Reader, rule: Mapping[str, object], path: str, settings: Settings) -> Terms:
@@ -31,7 +33,16 @@ def read(reader: Reader, rule: Mapping[str, object], path: str, settings: Settin
     return Terms(
         options=_options(reader, rule, path, settings),
         mtu=every.mtu(reader, rule.get("mtu"), f"{path}:mtu"),
+        clear=_clear(reader, rule.get("clear"), f"{path}:clear"),
     )
+
+
+def _clear(reader: Reader, value: object, path: str) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else reader.items(value, path)
+    for one in given:
+        if exceptions.parse(one) is None:
+            reader.wrong(path, f"found {shown(one)}", exceptions.ALLOWED)
+    return tuple(sorted({one for one in given if isinstance(one, str) and exceptions.parse(one)}))
 
 
 def _options(reader: Reader, rule: Mapping[str, object], path: str, settings: Settings) -> Options:

@@ -137,6 +137,7 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         stage=rule.stage,
         options=rule.options,
         mtu=rule.mtu,
+        clear=rule.clear,
     )
 
 

@@ -68,6 +68,7 @@ class Packet(NamedTuple):
     destination: Address
     spi: str = ""  # eight hexadecimal digits, of ESP where the packet has it
     echo: bytes = b""  # identifier and payload of an echo request in the clear
+    ports: tuple[str, ...] = ()  # of both ends, of TCP and UDP in the clear: tcp/22
 
 
 def parse(data: bytes) -> Optional[Packet]:
@@ -107,7 +108,12 @@ def _packet(protocol: int, body: bytes, later: bool, destination: Address) -> Pa
     requests = (ICMP, ECHO_REQUEST[4]), (ICMP6, ECHO_REQUEST[6])
     if len(body) >= 8 and (protocol, body[0]) in requests:
         return Packet("clear", destination, echo=body[4:6] + body[8:])
-    return Packet("clear", destination)
+    return Packet("clear", destination, ports=_ports("tcp", body) if protocol == TCP else ())
+
+
+def _ports(protocol: str, body: bytes) -> tuple[str, ...]:
+    ports = struct.unpack_from("!HH", body) if len(body) >= 4 else ()
+    return tuple(f"{protocol}/{port}" for port in ports)
 
 
 def _udp(body: bytes, destination: Address) -> Packet:
@@ -118,7 +124,7 @@ def _udp(body: bytes, destination: Address) -> Packet:
     if IKE_NATT_PORT in ports:
         marked = data[:4] == b"\0\0\0\0" or data == b"\xff"
         return Packet("ike", destination) if marked else Packet("esp", destination, data[:4].hex())
-    return Packet("clear", destination)
+    return Packet("clear", destination, ports=_ports("udp", body))
 
 
 # Filter --------------------------------------------------------------------------------------

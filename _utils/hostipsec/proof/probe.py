@@ -14,9 +14,10 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from ..errors import HostIPsecError
 from ..model import Address, Connection
@@ -31,6 +32,7 @@ _ETH_P_ALL = 0x0003
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _TOKEN = 8
+_NOTHING: Mapping[Address, Collection[str]] = MappingProxyType({})
 _AT_ONCE = 4096  # packets taken from one socket before the others have their turn
 
 
@@ -202,9 +204,15 @@ class Capture:
     A capture shows what came in after it was decrypted as well, so it proves nothing there.
     """
 
-    def __init__(self, interface: str, destinations: Sequence[Address], mark: bytes) -> None:
-        """Begin; ``mark`` is that of the prober. Raises NoRightError."""
-        self.interface = interface
+    def __init__(
+        self,
+        interface: str,
+        destinations: Sequence[Address],
+        mark: bytes,
+        excepted: Mapping[Address, Collection[str]] = _NOTHING,
+    ) -> None:
+        """Begin; ``mark`` is the prober's, ``excepted`` what may go in the clear. Raises NoRightError."""
+        self.interface, self._excepted = interface, excepted
         self._mark = mark
         self._seen = {one: _Seen() for one in destinations}
         self._dropped = 0
@@ -234,7 +242,7 @@ class Capture:
     def _count(self, seen: _Seen, packet: packets.Packet) -> None:
         if packet.kind == "esp":
             seen.esp[packet.spi] += 1
-        elif packet.kind == "clear":
+        elif packet.kind == "clear" and not {*packet.ports} & {*self._excepted.get(packet.destination, ())}:
             seen.clear += 1
             seen.probes += packet.echo.startswith(self._mark)
 

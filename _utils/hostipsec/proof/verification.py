@@ -249,7 +249,7 @@ def _captures(
     for device in sorted({name for names in devices.values() for name in names}):
         rights = [one.right for one, names in devices.items() if device in names]
         try:
-            made = probe.Capture(device, rights, mark)
+            made = probe.Capture(device, rights, mark, {one.right: one.clear for one in devices})
         except HostIPsecError as error:
             problems.append(f"not captured: {error}")
         else:

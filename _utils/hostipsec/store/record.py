@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Optional
 from .. import paths, unicast
 from ..errors import HostIPsecError
 from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, START, Connection
-from ..strongswan import defaults, shared
+from ..strongswan import defaults, exceptions, shared
 from ..strongswan import parse as strongswan
 from ..system import files
 
@@ -225,7 +225,10 @@ def _connection(entry: Mapping[str, Any]) -> Connection:
         raise ValueError(f"no stage of {found.name}")
     if found.mtu is not None:
         _number(found.mtu)
-    return found
+    clear = tuple(found.clear)
+    if None in map(exceptions.parse, clear):
+        raise ValueError(f"{found.name}: no exceptions: {clear!r:.50}")
+    return found._replace(clear=clear)
 
 
 # From ipsec.conf -----------------------------------------------------------------------------
