@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PLANE ?= auto
 
 .PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-kernel \
-    test-rollout test-walk test-rig test-soak test-salts salts bench dist clean
+    test-rollout test-walk test-rig test-soak test-salts salts bench scale dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -58,8 +58,12 @@ test-salts: salts
 lint test-unit test-functional test-scenarios test-kernel test-rollout test-walk test-rig test-soak: setup
 	@$(BIN)/python tests/run $(@:test-%=%)
 
+## All figures; `make bench scale` those of a fleet of thousands
 bench: setup
-	@$(BIN)/python tests/bench/bench.py
+	@$(BIN)/python tests/bench/bench.py $(filter scale,$(MAKECMDGOALS))
+
+scale:
+	@:
 
 ## The archive of a release, of what is committed; below .build/dist
 dist: setup

@@ -54,27 +54,34 @@ class _Taming:
 
     def of(self, value: object, depth: int) -> Plain:
         """Return a value inside ``depth`` others."""
-        self._things += 1
-        if self._things > THINGS or depth > DEPTH:
-            raise ValueError(f"more than {THINGS} values" if depth <= DEPTH else "values inside values")
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
-            return {self._key(key): self.of(one, depth + 1) for key, one in value.items()}
+            self._inside(len(value), depth)
+            return {
+                self._text(key) if isinstance(key, str) else key: self.of(one, depth + 1)
+                for key, one in value.items()
+            }
         if isinstance(value, (list, tuple)):
+            self._inside(len(value), depth)
             return [self.of(one, depth + 1) for one in value]
         if value is None or (isinstance(value, (bool, int, float)) and _is_number(value)):
             return value
         raise ValueError("a number out of bounds" if isinstance(value, (int, float)) else found(value))
 
-    def _key(self, key: object) -> object:
-        return self._text(key) if isinstance(key, str) else key
+    def _inside(self, number: int, depth: int) -> None:
+        """Count what is inside a value."""
+        self._things += number
+        if self._things > THINGS:
+            raise ValueError(f"more than {THINGS} values")
+        if number and depth >= DEPTH:
+            raise ValueError("values inside values")
 
     def _text(self, text: str) -> str:
         self._characters += len(text)
         if self._characters > CHARACTERS:
             raise ValueError(f"more than {CHARACTERS} characters")
-        return printable(text)
+        return text if text.isprintable() and len(text) <= TEXT else printable(text)
 
 
 def _is_number(value: float) -> bool:
