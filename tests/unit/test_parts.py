@@ -60,10 +60,10 @@ def comparable(found: dict) -> dict:
 def same(data, resolved=None, before=()) -> None:
     fleet = pillar.read(data, resolved)
     for host in fleet.hosts:
-        if host.lost:
-            with pytest.raises(PillarError) as whole:
+        if host.lost or not host.managed:
+            with pytest.raises(HostIPsecError) as whole:
                 membership.of(fleet, host.id)
-            with pytest.raises(PillarError) as part:
+            with pytest.raises(HostIPsecError) as part:
                 of_part(data, host.id, resolved)
             assert str(part.value) == str(whole.value)
             continue
@@ -89,6 +89,54 @@ def test_any_host_takes_the_same_from_its_part_as_from_the_whole(data):
 )
 def test_real_fleets_give_the_same(data):
     same(data)
+
+
+RICH = {
+    "labels": ["rack"],
+    "hosts": {
+        "rdb1.eqiad.example": {"site": "eqiad", "shard": ["s1", "s2"], "ipv4": "10.1.0.1", "rack": "a1"},
+        "rdb2.codfw.example": {"site": "codfw", "shard": ["s2"], "ipv4": "10.2.0.2", "name": "second"},
+        "rdb3.codfw.example": {"site": "codfw", "shard": "s1", "ipv4": "10.2.0.3", "ipv6": "2001:db8::3"},
+        "rdb4.eqiad.example": {
+            "site": "eqiad",
+            "shard": "s1",
+            "ipv4": "10.1.0.4",
+            "ipv6": "2001:db8::4",
+            "subject": "O=Example, CN=rdb4",
+            "maintenance": "in-the-clear",
+        },
+        "cloud1.example": {"site": "cloud", "ipv4": "192.0.2.5", "local_ipv4": "10.9.0.5"},
+        "gate.partner.example": {
+            "site": "partner",
+            "ipv4": "192.0.2.6",
+            "managed": False,
+            "subject": "CN=gate",
+            "ca": "/etc/ssl/partner.pem",
+        },
+        "alone.example": {"site": "eqiad", "ipv4": "10.1.0.9", "alone": True},
+    },
+    "rules": [
+        {
+            "name": "redis",
+            "between": {"id": "rdb*"},
+            "and": {"shard": ["s1", "s2"]},
+            "same": ["shard"],
+            "different": ["site"],
+            "stage": "require",
+            "mtu": 1400,
+            "ike": "aes256gcm16-prfsha384-ecp384bp!",
+            "margintime": "5m",
+        },
+        {"name": "never", "between": {"site": "cloud"}, "and": {"id": "rdb2.*"}, "stage": "off"},
+        {"name": "cloud", "between": {"site": "cloud"}, "and": {"site": {"not": ["partner", "eqiad"]}}},
+        {"name": "partner", "between": {"site": "partner"}, "and": {"site": "cloud"}},
+        {"name": "inside", "between": {"site": "cloud"}, "and": {"id": "rdb[14]*"}, "encapsulation": "udp"},
+    ],
+}
+
+
+def test_every_key_of_a_host_and_of_a_rule_gives_the_same():
+    same(RICH)
 
 
 def looked_up(data, host, *addresses, wrong=()):

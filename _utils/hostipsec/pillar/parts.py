@@ -17,7 +17,7 @@ from . import digest, pillar, topology
 from .found import Found
 
 KEY = "part"
-_OF_ALL = ("hosts", "rules", "expect", "addresses")  # what a part has not, or otherwise
+_OF_ALL = ("hosts", "rules", "labels", "expect", "addresses")  # what a part has not, or otherwise
 _WHOM = ("name", "between", "and", "same", "different")  # what a rule of a part has otherwise
 _SHOWN = "site"  # the label that hosts show of each other
 _RULE = "rule"  # the label that stands for all others
