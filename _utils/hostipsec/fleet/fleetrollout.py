@@ -214,11 +214,13 @@ class Rollout:
         answers, _ = self.hands.ask(
             "status", sorted({*serving} & {*hosts}) if hosts else serving, stage=stage
         )
-        return self._joined(answers)
+        return self._joined(answers, hosts)
 
-    def _joined(self, answers: Answers) -> joined.View:
+    def _joined(self, answers: Answers, hosts: Collection[str] = ()) -> joined.View:
+        """Bring both ends together; of some hosts alone it takes as long as these are many."""
+        some = tuple(one for one in self.fleet.hosts if not hosts or one.id in hosts)
         connections = {host: found["connections"] for host, found in answers.items()}
-        return joined.join(self.fleet, connections, told=authentication.of(answers))
+        return joined.join(self.fleet._replace(hosts=some), connections, told=authentication.of(answers))
 
     def _apply(self, stage: str, hosts: Sequence[str]) -> None:
         """Have hosts change; whatever ends it, it is known who did, and who may have."""
