@@ -10,7 +10,7 @@ import authorities
 from hostipsec.answer import Answer
 from hostipsec.certificates import binding, partners
 from hostipsec.errors import HostIPsecError, PillarError
-from hostipsec.fleet import broken, fleetplan, fleetstatus, joined, targets
+from hostipsec.fleet import broken, fleetplan, fleetstatus, foreseen, joined, targets
 from hostipsec.fleet.asking import Heard
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import membership, pillar, topology
@@ -165,6 +165,16 @@ def test_a_plan_has_them_and_misses_nobody():
     plan = fleetplan.join(FLEET, plans)
     assert len(plan.of("added")) == 6 and plan.misfits == () and plan.missing == () and plan.strangers == ()
     assert {one.why for one in plan.rows} == {"rule all"}
+
+
+def test_what_an_edit_means_is_foreseen_for_members_alone():
+    plan = foreseen.plan(pillar.read(data(**{GW: None})), FLEET)
+    assert plan.hosts_to_change == (ONE, TWO) and plan.misfits == () and plan.strangers == ()
+    assert {(one.one, one.other, one.ends) for one in plan.of("added")} == {
+        (GW, ONE, (ONE,)),
+        (GW, TWO, (TWO,)),
+    }
+    assert topology.connections(FLEET, GW) == topology.barred(pillar.read(data("require")), GW) == ()
 
 
 # Their CA ------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ _Given = tuple[Connection, ...]
 def plan(old: Fleet, new: Fleet) -> FleetPlan:
     """Return what would change in a fleet that runs the one, if it were given the other."""
     before, after = _Fleet(old), _Fleet(new)
-    hosts = sorted({host.id for fleet in (old, new) for host in fleet.hosts})
+    hosts = sorted({host.id for fleet in (old, new) for host in fleet.hosts if host.managed})
     return fleetplan.join(new, {host: _host(before, after, host) for host in hosts})
 
 

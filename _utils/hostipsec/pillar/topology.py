@@ -109,7 +109,7 @@ def fill(template: str, minion_id: str, **more: str) -> str:
 def connections(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
     """Return the connections of one host, sorted by name; none for a host that is in no pair."""
     host = fleet.host(minion_id)
-    if host is None:
+    if host is None or not host.managed:
         return ()
     called = names(fleet)
     result = [
@@ -149,7 +149,12 @@ def barred(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
     and the public address of one behind the same NAT.
     """
     host = fleet.host(minion_id)
-    if host is None or host.maintenance or all(rule.stage != REQUIRE for rule in fleet.rules):
+    if (
+        host is None
+        or not host.managed
+        or host.maintenance
+        or all(rule.stage != REQUIRE for rule in fleet.rules)
+    ):
         return ()
     called = names(fleet)
     required = [
