@@ -112,6 +112,8 @@ class Hosts:
 
     def is_up(self, host, one):
         mine = next((x for x in self.has.get(host, ()) if x.name == one.name), None)
+        if mine and not self.fleet.host(one.peer).managed:
+            return mine.stage != "passive" and host not in self.held
         theirs = [x for x in self.has.get(one.peer, ()) if (x.peer, x.family) == (host, one.family)]
         if not mine or not theirs or {host, one.peer} & (self.lame | {*self.held}):
             return False
@@ -618,3 +620,27 @@ def test_a_ca_that_is_changed_at_all_hosts_at_once_is_said():
 
 def test_who_does_not_tell_stops_nothing():
     assert roll(moved(tells={CANARY: of_ca("1" * 64)})).stopped == []
+
+
+GATEWAY = {
+    "managed": False,
+    "site": "eqiad",
+    "cluster": "text",
+    "ipv4": "203.0.113.1",
+    "subject": "@gw.example",
+}
+
+
+@pytest.mark.parametrize("stage", ["start", "require"])
+def test_a_peer_that_salt_does_not_manage_is_passed_over(stage):
+    """It is asked nothing and changed by nobody; what its peers say of it counts, and they prove it."""
+    data = fleets.example()
+    data["hosts"]["agw.partner.example"], data["expect"] = GATEWAY, []
+    for rule in data["rules"]:
+        rule["stage"] = stage
+    hosts = Hosts(pillar.read(data), dead={"agw.partner.example"})
+    rolling = roll(hosts)
+    assert rolling.stopped == [] and sorted(rolling.changed) == EVERY
+    known = {one.peer for host in EVERY for one in hosts.has[host]}
+    assert "agw.partner.example" in known
+    assert not any("agw" in host for _, told in hosts.done for host in told)

@@ -67,6 +67,8 @@ def same(data, resolved=None, before=()) -> None:
                 of_part(data, host.id, resolved)
             assert str(part.value) == str(whole.value)
             continue
+        if not host.managed:
+            continue
         there = of_part(data, host.id, resolved)
         assert comparable(said(there, before)) == comparable(said(membership.of(fleet, host.id), before))
         assert {one.id for one in there.fleet.hosts} <= {host.id, *others(fleet, host)}
@@ -82,6 +84,28 @@ def others(fleet, host):
 def test_any_host_takes_the_same_from_its_part_as_from_the_whole(data):
     """Also in a roll-out that has come to any stage, over what the pillar gave before that."""
     same(data)
+
+
+def peers_of_all_kinds(stage: str) -> dict:
+    """Return a pillar with hosts behind a NAT, one with a subject of its own, and one that is not managed."""
+    behind = {"nat": "vpc", "site": "cloud"}
+    hosts = {
+        "dc.example": {"site": "dc", "ipv4": "192.0.2.1", "subject": "@dc.example.org"},
+        "one.example": {**behind, "ipv4": "198.51.100.1", "local_ipv4": "10.0.0.1"},
+        "two.example": {**behind, "ipv4": "198.51.100.2", "local_ipv4": "10.0.0.2"},
+        "gw.example": {
+            "managed": False, "site": "partner", "ipv4": "203.0.113.1", "subject": "@gw.example",
+            "ca": "/etc/ssl/partner.pem",
+        },
+    }
+    every = {"id": sorted(hosts)}
+    rules = [{"name": "all", "between": every, "and": every, "stage": stage}]
+    return {"hosts": hosts, "rules": rules, "labels": ["site"], "certificates": {"subject": "ip:{ipv4}"}}
+
+
+@pytest.mark.parametrize("stage", ["start", "require"])
+def test_peers_of_all_kinds_give_the_same(stage):
+    same(peers_of_all_kinds(stage))
 
 
 @pytest.mark.parametrize(
