@@ -110,6 +110,7 @@ def host(here, monkeypatch):
     here.starter.parent.mkdir(parents=True)
     here.starter.touch()
     here.plugins.mkdir()
+    (here.strongswan_d / "charon").mkdir(parents=True)
     here.charon_pid.touch()
     found = SimpleNamespace(running=LISTED, new=LISTED, tried=0, here=here)
 
@@ -168,6 +169,15 @@ def test_one_that_starts_now_is_asked_where_plugins_came_later(host, running):
     host.new = LISTED
     assert able.limited(want(), "cp1.example").configuration == value(f"{CLASSIC}!")
     assert host.tried == 2
+
+
+def test_one_that_starts_now_is_asked_where_what_loads_plugins_came_later(host):
+    """dpkg had unpacked all plugins, and put openssl.conf below /etc in place 0.1 s after charon's start."""
+    host.running, host.new = frozenset({"AES_CBC"}), QUANTUM
+    second = host.here.charon_pid.stat().st_mtime + 0.1
+    os.utime(host.here.strongswan_d / "charon", (second, second))
+    assert able.limited(want(), "cp1.example") == want()
+    assert host.tried == 1
 
 
 @pytest.mark.parametrize("new", [None, frozenset(), ConfigError("charon does not start")])

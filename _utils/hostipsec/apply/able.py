@@ -78,9 +78,13 @@ def _of_running() -> frozenset[str]:
 
 
 def _came_later() -> bool:
-    """Say whether plugins came since charon started; where it is not known, they may have."""
+    """Say whether plugins came since charon started, or what loads them; it may be where nothing says it.
+
+    dpkg puts files below /etc in place when all packages are unpacked: charon may have started in between.
+    """
     try:
-        plugins, started = paths.here.plugins.stat(), paths.here.charon_pid.stat()
+        places = [place.stat() for place in (paths.here.plugins, paths.here.strongswan_d / "charon")]
+        started = paths.here.charon_pid.stat().st_mtime
     except OSError:
         return True
-    return max(plugins.st_mtime, plugins.st_ctime) >= started.st_mtime
+    return max(max(place.st_mtime, place.st_ctime) for place in places) >= started
