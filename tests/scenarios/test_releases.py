@@ -21,6 +21,10 @@ from fleetlab.paths import LAB
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 STRONGSWAN = {CP1001: "U5.9.1/", CP2001: "U5.9.8/", CP3001: "U6.0.1/"}
 PYTHON = {CP1001: "Python 3.9.", CP2001: "Python 3.11.", CP3001: "Python 3.13."}
+PACKAGES = (
+    *("libstrongswan-standard-plugins", "libcharon-extra-plugins"),
+    *("strongswan-charon", "strongswan-starter", "strongswan-swanctl"),
+)
 # Came with strongSwan, and apt keeps it since: libsystemd-shared suggests it
 STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
 # What a host sees by either back end, without what grows or only vici tells
@@ -123,3 +127,28 @@ def test_clean_leaves_no_trace(fleet):
         assert "package strongswan-starter" in did["changes"], host
         left = different(fleet.pristine[host], footprint(fleet.lab.host(host)))
         assert left == STAYS.get(host, {}), host
+
+
+@pytest.mark.whole
+def test_strongswan_was_installed_by_hand(fleet):
+    """charon starts before its plugins are all there: 12 goes on without openssl, 11 gives up in silence.
+
+    The state has each run with all that the pillar needs. After `clean`, in the test before, hosts are new.
+    """
+    install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *PACKAGES]
+    state, loaded = ["systemctl", "is-active", "strongswan-starter"], {}
+    for host in STRONGSWAN:
+        machine = fleet.lab.host(host)
+        machine.run(["env", "DEBIAN_FRONTEND=noninteractive", *install])
+        loaded[host] = machine.run(["ipsec", "statusall"], check=False).stdout
+    assert fleet.lab.host(CP1001).run(state, check=False).stdout.strip() == "inactive"
+    assert loaded[CP1001] == ""
+    assert " stroke vici " in loaded[CP2001]
+    assert " openssl " not in loaded[CP2001]
+    fleet.lab.apply("*")
+    fleet.lab.wait_one_each()
+    for host in STRONGSWAN:
+        plugins = fleet.lab.host(host).run(["ipsec", "statusall"]).stdout
+        assert " openssl " in plugins, host
+        assert " gcm " in plugins, host
+        assert fleet.lab.host(host).run(state).stdout.strip() == "active"
