@@ -180,7 +180,7 @@ def _root(root: Root) -> None:
                 f"--customize-hook={fetch}",
                 f"--customize-hook={older}",
             ),
-            *(root.suite, str(root.image), *_sources(root)),
+            *(root.suite, str(root.image), *sources_of(root, root.place)),
         ],
         root.log,
         f"making the Debian {root.suite} root",
@@ -192,11 +192,11 @@ def _root(root: Root) -> None:
     say(f"the root and the packages of Debian {root.suite} are there")
 
 
-def _sources(root: Root) -> list[str]:
+def sources_of(root: Root, place: Path) -> list[str]:
     """Return the file of the machine's package sources, as they are for this release; or nothing."""
     for path in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")):
         if path.exists() and SUITE in path.read_text():
-            made = root.place / path.name
+            made = place / path.name
             made.write_text(sources(path.read_text(), root.suite))
             return [str(made)]
     return []

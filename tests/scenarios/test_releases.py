@@ -15,12 +15,17 @@ from conftest import footprint
 from operators import Master
 from test_clean import different
 
-from fleetlab import Lab, demo
+from fleetlab import Lab, demo, upgrade
 from fleetlab.paths import LAB
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 STRONGSWAN = {CP1001: "U5.9.1/", CP2001: "U5.9.8/", CP3001: "U6.0.1/"}
 PYTHON = {CP1001: "Python 3.9.", CP2001: "Python 3.11.", CP3001: "Python 3.13."}
+ENDS = {
+    CP1001: {"v4": "10.64.0.11", "v6": "2001:db8:1::11"},
+    CP2001: {"v4": "10.192.0.11", "v6": "2001:db8:2::11"},
+    CP3001: {"v4": "10.20.0.11", "v6": "2001:db8:3::11"},
+}
 PACKAGES = (
     *("libstrongswan-standard-plugins", "libcharon-extra-plugins"),
     *("strongswan-charon", "strongswan-starter", "strongswan-swanctl"),
@@ -152,3 +157,36 @@ def test_strongswan_was_installed_by_hand(fleet):
         assert " openssl " in plugins, host
         assert " gcm " in plugins, host
         assert fleet.lab.host(host).run(state).stdout.strip() == "active"
+
+
+UPGRADE = """
+ln -sfn /usr/bin/python3.11 /opt/saltstack/salt/bin/python3  # as in Salt's own packages it does not change
+echo 'deb [trusted=yes] file:%s ./' >/etc/apt/sources.list
+apt-get -qq update
+apt-get -qq full-upgrade --yes -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold
+"""
+
+
+@pytest.mark.whole
+def test_a_host_becomes_one_of_the_next_release(fleet, record_property):
+    """Debian 12 to 13 in place: tunnels come back by themselves, also after a reboot; nothing is to apply."""
+    lab, host = fleet.lab, fleet.lab.host(CP2001)
+    repository = upgrade.ready()
+    before = lab.ids()
+    with lab.traffic({CP2001: ENDS[CP3001], CP1001: ENDS[CP2001], CP3001: ENDS[CP2001]}) as traffic:
+        environment = ["env", "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1"]
+        host.run([*environment, "sh", "-ec", UPGRADE % repository], timeout=600)
+        traffic.wait_flows()
+        lab.wait_one_each()
+    record_property("lost", {way: str(found) for way, found in traffic.figures.items()})
+    assert "U6.0.1/" in host.run(["ipsec", "--version"]).stdout
+    assert host.run(["systemctl", "is-enabled", "strongswan-starter"]).stdout.strip() == "enabled"
+    assert host.run(["ls", "/etc/init.d/ipsec"], check=False).returncode == 2
+    after = lab.ids()
+    others = [(CP1001, "cp3001_v4"), (CP1001, "cp3001_v6")]
+    assert {key: after[key] for key in others} == {key: before[key] for key in others}
+    lab.reboot(CP2001)
+    lab.wait_one_each()
+    lab.wait_minions()
+    changed = [one["__id__"] for one in lab.apply(CP2001)[CP2001] if one["changes"]]
+    assert changed == []
