@@ -14,6 +14,7 @@ from hostipsec.certificates import source
 from hostipsec.errors import HostIPsecError
 from hostipsec.kernel import addresses
 from hostipsec.pillar import pillar
+from hostipsec.system import platforms
 
 HOST = "cp1001.eqiad.example"
 NOW = datetime.now(timezone.utc)
@@ -138,6 +139,21 @@ def test_check_of_a_release_that_is_not_known(reading):
     assert (found.ok, found.sentence) == (False, "1 problem")
     assert found.problems[0].startswith("Debian 9 is not a release this package knows; ")
     assert run.facts(reading, {**DEBIAN, "osmajorrelease": 9}) == {"member": False}
+
+
+def test_check_of_a_release_whose_python_is_too_old(reading):
+    """ipsec-global, keeper and guard do not start there: the state refuses before it changes anything."""
+    said = run.check(reading, {"os": "Ubuntu", "osmajorrelease": 20, "init": "systemd"}).problems[0]
+    assert said == (
+        "Ubuntu 20 is not a release this package knows; its Python is 3.8, and ipsec-global, keeper and "
+        "guard need 3.9; known: Debian 11, Debian 12, Debian 13, Ubuntu 22, Ubuntu 24, Ubuntu 26"
+    )
+
+
+@pytest.mark.parametrize("release", [("Debian", 11), ("Debian", 13), ("Ubuntu", 22), ("Ubuntu", 26)])
+def test_the_service_is_the_unit_or_the_init_script(release):
+    assert platforms.platform(*release, systemd=True).service == "strongswan-starter"
+    assert platforms.platform(*release, systemd=False).service == "ipsec"
 
 
 def test_check_of_an_address_that_the_host_does_not_have(reading, monkeypatch):

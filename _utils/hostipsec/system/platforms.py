@@ -12,23 +12,17 @@ from ..errors import HostIPsecError
 # without which charon does neither AES-GCM in IKE nor ECP groups, and is only recommended by Debian.
 PACKAGES = ("libstrongswan-standard-plugins", "strongswan-charon", "strongswan-starter", "strongswan-swanctl")
 
-# Debian's and Ubuntu's init script that stands beside the unit, and where it is put out of the way
-
-# release -> unit. Debian 10 and Ubuntu 18.04 still called it strongswan.service.
+# release -> unit. It is called so since strongSwan 5.8.0
 UNITS: Mapping[str, Mapping[int, str]] = {
-    "Debian": {
-        10: "strongswan",
-        11: "strongswan-starter",
-        12: "strongswan-starter",
-        13: "strongswan-starter",
-    },
-    "Ubuntu": {
-        18: "strongswan",
-        20: "strongswan-starter",
-        22: "strongswan-starter",
-        24: "strongswan-starter",
-    },
+    "Debian": {11: "strongswan-starter", 12: "strongswan-starter", 13: "strongswan-starter"},
+    "Ubuntu": {22: "strongswan-starter", 24: "strongswan-starter", 26: "strongswan-starter"},
 }
+# release -> its Python, by which ipsec-global, keeper and guard cannot run
+TOO_OLD: Mapping[str, Mapping[int, str]] = {
+    "Debian": {9: "3.5", 10: "3.7"},
+    "Ubuntu": {16: "3.5", 18: "3.6", 20: "3.8"},
+}
+PYTHON = "3.9"
 
 
 @dataclass(frozen=True)
@@ -50,8 +44,10 @@ def platform(os: str, release: int, systemd: bool) -> Platform:
 
     Raises :class:`~hostipsec.errors.HostIPsecError` for a release that is not known.
     """
-    units = UNITS.get(os)
-    if units is None or release not in units:
+    units = UNITS.get(os, {})
+    if release not in units:
+        python = TOO_OLD.get(os, {}).get(release)
+        why = f"; its Python is {python}, and ipsec-global, keeper and guard need {PYTHON}" if python else ""
         known = ", ".join(f"{name} {number}" for name in sorted(UNITS) for number in sorted(UNITS[name]))
-        raise HostIPsecError(f"{os} {release} is not a release this package knows; known: {known}")
+        raise HostIPsecError(f"{os} {release} is not a release this package knows{why}; known: {known}")
     return Platform(PACKAGES, units[release] if systemd else "ipsec", systemd)
