@@ -10,6 +10,7 @@ from strongswan import Host, unpacked, wait_for
 
 import authorities
 import fleets
+from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.pillar import pillar, topology
 from hostipsec.strongswan import render, sections, swanctl
 from hostipsec.strongswan.sections import Secret
@@ -55,6 +56,9 @@ class Charon:
                 self.host.write(f"/etc/{directory}/{minion}.pem", issued.pem.decode())
             for directory in ("ipsec.d", "swanctl"):
                 self.host.write(f"/etc/{directory}/private/{minion}.pem", issued.key_pem().decode())
+        self.files = {swanctl.authority_file(PRINT): ca.pem}
+        for minion in (MINION, HUB):
+            self.files[f"{minion}.pem"] = (self.host.root / f"etc/swanctl/x509/{minion}.pem").read_bytes()
         self.host.start(EMPTY, "".join(f': ECDSA "{minion}.pem"\n' for minion in (MINION, HUB)))
 
     def listed(self):
@@ -78,6 +82,14 @@ class Charon:
         found = self.listed()
         self.load("")
         assert self.listed() == {}
+        return found
+
+    def by_vici(self, value):
+        backend, names = ViciBackend(self.host.vici), sorted(value.names)
+        sections = {name: swanctl.section(value, name, self.files) for name in names}
+        assert backend.load(sections) == {}
+        found = self.listed()
+        assert backend.unload(names) == {}
         return found
 
     def load(self, text):
@@ -108,10 +120,10 @@ def value_of(data, options, stage, held=()):
 
 
 def plain(found):
-    """Return it without what IKEv1 alone has, which vici leaves at another default."""
-    return {
-        name: {key: item for key, item in one.items() if key != "dpd_timeout"} for name, one in found.items()
-    }
+    """Return it in no order, and without what IKEv1 alone has, which vici leaves at another default."""
+    if not isinstance(found, dict):
+        return found
+    return {key: plain(item) for key, item in found.items() if key != "dpd_timeout"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -120,6 +132,7 @@ def test_charon_has_the_same_options_of_both(charon, name):
     told = charon.by_ipsec_conf(value)
     assert {*told} == {*value.names}
     assert plain(charon.by_swanctl(value)) == plain(told)
+    assert plain(charon.by_vici(value)) == plain(told)
 
 
 def test_charon_has_the_same_connections_of_both(charon):

@@ -165,6 +165,23 @@ def test_a_hold_takes_connections_aside(stage):
     assert changed == {"cp3001_v4": {"auto": (sections.AUTO[stage], "ignore")}}
 
 
+def test_a_connection_as_vici_takes_it():
+    one = value({"leftcertpolicy": "1.2.3, 1.2.4"}, stage="require")
+    files = {"cp1001-abc.pem": b"certificate", "hostipsec-01234567.pem": b"CA"}
+    found = swanctl.section(one, "cp3001_v4", files)
+    assert found["remote_addrs"] == ["10.20.0.11"]
+    assert found["proposals"] == ["aes128gcm16-prfsha384-ecp384bp"]
+    assert found["local"] == {
+        "auth": "pubkey",
+        "cert_policy": ["1.2.3", "1.2.4"],
+        "certs": [b"certificate"],
+        "id": "CN=cp1001.eqiad.example",
+    }
+    assert found["remote"]["cacerts"] == [b"CA"]
+    assert {*found["children"]} == {"cp3001_v4"}
+    assert found["children"]["cp3001_v4"]["start_action"] == "trap"
+
+
 def test_levels_go_to_the_log_of_charon_systemd():
     one = value(charondebug={"cfg": 2, "ike": 1}, setup={"cachecrls": "yes"})
     text = swanctl.strongswan_conf(one)

@@ -130,7 +130,7 @@ class Requests:
         self._transport = session.transport
         self._library = _library()
 
-    def ask(self, command: str, message: Mapping[str, str] = _NOTHING, event: str = "") -> None:
+    def ask(self, command: str, message: Mapping[str, Any] = _NOTHING, event: str = "") -> None:
         """Send a request; a command that lists gives an event for each."""
         packet, serialize = self._library.protocol.Packet, self._library.protocol.Message.serialize
         if event:
@@ -252,6 +252,20 @@ class ViciBackend:
         requests = {number: {"ike-id": str(number), "reauth": "yes"} for number in ike_ids}
         return self._each("rekey", requests, timeout)
 
+    def load(
+        self, sections: Mapping[str, Mapping[str, Any]], timeout: float = paths.CALL_DEADLINE
+    ) -> Mapping[str, str]:
+        """Load connections by name, each in place of its namesake; returns ``{name: why charon refused}``.
+
+        What charon refuses stays as it was. SAs stay too, and go on with the options of before, but for those
+        of a connection with ``start_action`` start: they end. A charon that starts anew has none of these.
+        """
+        return self._each("load-conn", {name: {name: sections[name]} for name in sections}, timeout)
+
+    def unload(self, names: Iterable[str], timeout: float = paths.CALL_DEADLINE) -> Mapping[str, str]:
+        """Take connections from charon by name; their SAs stay. Returns ``{name: why charon refused}``."""
+        return self._each("unload-conn", {name: {"name": name} for name in names}, timeout)
+
     def reload_settings(self, timeout: float = paths.CALL_DEADLINE) -> None:
         """Have charon read strongswan.conf again."""
         with self._session("reload-settings", timeout) as session:
@@ -259,7 +273,7 @@ class ViciBackend:
             session.answer()
 
     def _each(
-        self, command: str, requests: Mapping[Any, Mapping[str, str]], timeout: float
+        self, command: str, requests: Mapping[Any, Mapping[str, Any]], timeout: float
     ) -> dict[Any, str]:
         """Send the requests in a few sessions, one a thread of charon; collect what it refuses."""
         keys = list(requests)

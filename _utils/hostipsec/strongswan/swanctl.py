@@ -9,7 +9,7 @@ others: so what is read back is a value that means the same, see :func:`settled`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
@@ -22,6 +22,11 @@ DEFAULTS, CHILD = "hostipsec-conn", "hostipsec-child"  # what all connections, a
 LOADED, ASIDE = "connections", "hostipsec-held"  # swanctl loads what is below the first, and no other
 JOURNAL = "charon-systemd"  # below it are the levels of what charon-systemd tells the journal
 KEY = "private"  # section of the secrets that names the key's file; swanctl needs none to load it
+_FILES = ("local.certs", "remote.cacerts")
+_LISTS = (
+    *("local_addrs", "remote_addrs", "proposals", "child.esp_proposals"),
+    *("local.cert_policy", "remote.cert_policy"),
+)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -41,6 +46,7 @@ def _same(words: str) -> dict[str, str]:
 
 
 _BOOL = _same("yes no")
+_ASKED = {**dict.fromkeys(("ifasked", "always", "yes"), "yes"), **dict.fromkeys(("never", "no"), "no")}
 _DPD = {"none": "none", "clear": "clear", "hold": "trap", "restart": "restart"}
 OPTIONS: Mapping[str, _Option] = {
     "auto": _Option("child.start_action", "", {HELD: "", "add": "none", "route": "trap", "start": "start"}),
@@ -71,11 +77,7 @@ OPTIONS: Mapping[str, _Option] = {
     "rightcertpolicy": _Option("remote.cert_policy"),
     "rightid": _Option("remote.id"),
     "rightikeport": _Option("remote_port"),
-    "rightsendcert": _Option(
-        "send_certreq",
-        "ifasked",
-        {"ifasked": "yes", "always": "yes", "yes": "yes", "never": "no", "no": "no"},
-    ),
+    "rightsendcert": _Option("send_certreq", "ifasked", _ASKED),
     "sha256_96": _Option("child.sha256_96", "no", _BOOL),
     "tfc": _Option("child.tfc_padding", "0", {"%mtu": "mtu"}),
     "type": _Option(
@@ -92,23 +94,10 @@ _PROPOSALS = {"ike": "proposals", "esp": "child.esp_proposals"}
 _TIMES = {"ikelifetime": "3h", "lifetime": "1h", "margintime": "9m", "rekeyfuzz": "100%", "reauth": "yes"}
 _AMOUNTS = {"lifebytes": "bytes", "lifepackets": "packets"}
 _MARGINS = {"lifebytes": "marginbytes", "lifepackets": "marginpackets"}
-_CA, _CA_PRINT = (
-    "rightca",
-    "rightca2",
-)  # the name of the CA of all peers, and the beginning of its fingerprint
+_CA, _CA_PRINT = "rightca", "rightca2"  # name, and beginning of the fingerprint, of the CA of all peers
 # of these the package takes the one value that is also swanctl's way
-WITHOUT = frozenset(
-    (
-        "aggressive",
-        "authby",
-        "dpdtimeout",
-        "leftallowany",
-        "mediation",
-        "modeconfig",
-        "rekey",
-        "rightallowany",
-    )
-)
+_ALONE = "aggressive authby dpdtimeout leftallowany mediation modeconfig rekey rightallowany"
+WITHOUT = frozenset(_ALONE.split())
 KNOWN = frozenset((*OPTIONS, *_PROPOSALS, *_TIMES, *_AMOUNTS, *_MARGINS.values(), *WITHOUT, _CA, _CA_PRINT))
 
 
@@ -125,16 +114,33 @@ def conf(value: Configuration) -> str:
     loaded: dict[str, object] = {}
     held: dict[str, object] = {}
     sections: dict[str, object] = {
-        DEFAULTS: _nested({name: text for name, text in shared.items() if not _of_child(name)}),
-        CHILD: _nested({name.removeprefix("child."): shared[name] for name in shared if _of_child(name)}),
+        DEFAULTS: _nested({name: text for name, text in shared.items() if not name.startswith("child.")}),
+        CHILD: _nested(
+            {name.removeprefix("child."): shared[name] for name in shared if name.startswith("child.")}
+        ),
         LOADED: loaded,
         ASIDE: held,
         "secrets": {KEY: {"file": value.secret.key}} if value.secret else {},
     }
     for name, own in value.connections.items():
         place = held if own.get("auto") == HELD else loaded
-        place[f"{name} : {DEFAULTS}"] = _connection(name, _less(every(value, name), shared))
+        place[f"{name} : {DEFAULTS}"] = _connection(f"{name} : {CHILD}", _less(every(value, name), shared))
     return f"{HEADER}\n{render.tree(sections)}"
+
+
+def section(value: Configuration, name: str, files: Mapping[str, bytes]) -> dict[str, object]:
+    """Return a connection as vici takes it, by itself: lists are lists, and files are their contents.
+
+    ``files`` are the certificates and CAs that the configuration names, by file name.
+    """
+    flat = every(value, name)
+    lists: dict[str, Sequence[object]] = {key: _listed(flat[key]) for key in _LISTS if key in flat}
+    contents = {key: [files[file] for file in _listed(flat[key])] for key in _FILES if key in flat}
+    return _connection(name, {**flat, **lists, **contents})
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")]
 
 
 def every(value: Configuration, name: str) -> dict[str, str]:
@@ -146,19 +152,15 @@ def _less(found: Mapping[str, str], shared: Mapping[str, str]) -> dict[str, str]
     return {name: text for name, text in found.items() if shared.get(name) != text}
 
 
-def _of_child(name: str) -> bool:
-    return name.startswith("child.")
+def _connection(child_title: str, flat: Mapping[str, object]) -> dict[str, object]:
+    child = _nested({key.removeprefix("child."): flat[key] for key in flat if key.startswith("child.")})
+    own = _nested({key: text for key, text in flat.items() if not key.startswith("child.")})
+    return {**own, "children": {child_title: child}}
 
 
-def _connection(name: str, flat: Mapping[str, str]) -> dict[str, object]:
-    child = _nested({key.removeprefix("child."): flat[key] for key in flat if _of_child(key)})
-    own = _nested({key: text for key, text in flat.items() if not _of_child(key)})
-    return {**own, "children": {f"{name} : {CHILD}": child}}
-
-
-def _nested(flat: Mapping[str, str]) -> dict[str, object]:
+def _nested(flat: Mapping[str, object]) -> dict[str, object]:
     """Return sections of dotted names, one in the other at most once."""
-    inner: dict[str, dict[str, str]] = {}
+    inner: dict[str, dict[str, object]] = {}
     for name, text in flat.items():
         section, _, key = name.rpartition(".")
         inner.setdefault(section, {})[key] = text
