@@ -98,7 +98,8 @@ def status(
         a list of dictionaries: ``one`` and ``other`` (minion ids, the initiator first), ``family``,
         ``stage``, ``state``, ``severity`` (``ok``, ``warning`` or ``critical``: the worse of both ends', or
         more), ``reason``, ``sites``, ``ok``, ``anew`` (whether the two could authenticate anew now, by their
-        certificates and CAs: ``yes``, ``no``, ``not known``)
+        certificates and CAs: ``yes``, ``no``, ``not known``), ``post_quantum`` (whether its keys are, or
+        ``None`` where no end has an SA)
     ``counts``
         connections by state
     ``certificates``
