@@ -28,7 +28,8 @@ QUANTUM = LISTED | {*NONE}
 
 
 def value(ike=BOTH, esp="aes128gcm16-ecp384-noesn!", **connections):
-    return Configuration(defaults={"ike": ike, "esp": esp, "type": "transport"}, connections=connections)
+    common = {"ike": ike, "esp": esp, "type": "transport"}
+    return Configuration(defaults=common, connections={"z_v4": {"left": "10.0.0.2"}, **connections})
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,16 @@ def test_connections_of_their_own_options_are_limited_as_well():
     )
     assert found == value(f"{CLASSIC}!", a_v4={"ike": f"{CLASSIC}!"}, b_v4={"left": "10.0.0.1"})
     assert [str(one) for one in left] == [f"ike {PQ} (no ML_KEM_768, additional key exchanges)"]
+
+
+def test_what_no_connection_has_is_no_obstacle():
+    """Every connection has proposals of a rule: that nothing is left of those of all says nothing."""
+    found = Configuration(defaults={"ike": f"{PQ}!"}, connections={"a_v4": {"ike": BOTH}})
+    assert abilities.impossible(found, LISTED) == ()
+    limited, left = abilities.limited(found, LISTED)
+    assert limited.connections == {"a_v4": {"ike": f"{CLASSIC}!"}}
+    assert [str(one) for one in left] == [f"ike {PQ} (no ML_KEM_768, additional key exchanges)"]
+    assert abilities.needed(Configuration(defaults={"ike": BOTH})) == frozenset()
 
 
 def test_nothing_left_of_an_option_is_told_with_what_is_lacking():

@@ -27,7 +27,8 @@ def limited(want: Wanted, host: str) -> Wanted:
     Where it cannot be told what charon can do, nothing is left out: what runs is tried before it is swapped
     in. Raises ConfigError, which names the host, where an option has no proposal that it can do.
     """
-    listed = _listed(abilities.needed(want.configuration))
+    needed = abilities.needed(want.configuration)
+    listed = _listed(needed) if needed else None
     if listed is None:
         return want
     if none := abilities.impossible(want.configuration, listed):

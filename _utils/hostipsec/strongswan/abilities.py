@@ -30,15 +30,9 @@ class Left(NamedTuple):
 
 
 def needed(value: Configuration) -> frozenset[str]:
-    """Return the names of the algorithms that all proposals of a configuration ask of charon."""
-    texts = [(key, options[key]) for options in _sections(value) for key in KEYS if key in options]
-    return frozenset(
-        name
-        for key, text in texts
-        for words in _singles(text)
-        for word in words
-        for name in _names(key, words, word)
-    )
+    """Return the names of the algorithms that the proposals of all connections ask of charon."""
+    singles = [(key, words) for key, text in _used(value) for words in _singles(text)]
+    return frozenset(name for key, words in singles for word in words for name in _names(key, words, word))
 
 
 def limited(value: Configuration, listed: Collection[str]) -> tuple[Configuration, tuple[Left, ...]]:
@@ -46,23 +40,20 @@ def limited(value: Configuration, listed: Collection[str]) -> tuple[Configuratio
 
     An option of which nothing is left stays as it is: see :func:`impossible`.
     """
-    left: dict[Left, None] = {}
 
     def rest(options: Mapping[str, str]) -> Mapping[str, str]:
-        found = {key: possible(key, options[key], listed) for key in KEYS if key in options}
-        left.update({one: None for _, several in found.values() for one in several})
-        return {**options, **{key: text for key, (text, _) in found.items() if text}}
+        found = {key: possible(key, options[key], listed)[0] for key in KEYS if key in options}
+        return {**options, **{key: text for key, text in found.items() if text}}
 
     connections = {name: rest(options) for name, options in value.connections.items()}
     able = value._replace(defaults=rest(value.defaults), connections=connections)
+    left = {one for key, text in _used(value) for one in possible(key, text, listed)[1]}
     return able, tuple(sorted(left))
 
 
 def impossible(value: Configuration, listed: Collection[str]) -> tuple[Left, ...]:
     """Return the proposals of options of which nothing is left; none where each option has something left."""
-    found = [
-        possible(key, options[key], listed) for options in _sections(value) for key in KEYS if key in options
-    ]
+    found = [possible(key, text, listed) for key, text in _used(value)]
     return tuple(sorted({one for text, left in found if not text for one in left}))
 
 
@@ -84,8 +75,10 @@ def possible(key: str, text: str, listed: Collection[str]) -> tuple[str, tuple[L
     return (f"{','.join(kept)}{own}" if kept else "", tuple(left))
 
 
-def _sections(value: Configuration) -> list[Mapping[str, str]]:
-    return [value.defaults, *value.connections.values()]
+def _used(value: Configuration) -> frozenset[tuple[str, str]]:
+    """Return the options that connections have, their own or that of all; what none of them has is nothing."""
+    found = [{**value.defaults, **options} for options in value.connections.values()]
+    return frozenset((key, options[key]) for options in found for key in KEYS if key in options)
 
 
 def _singles(text: str) -> list[list[str]]:
