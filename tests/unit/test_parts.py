@@ -94,7 +94,10 @@ def peers_of_all_kinds(stage: str) -> dict:
         "one.example": {**behind, "ipv4": "198.51.100.1", "local_ipv4": "10.0.0.1"},
         "two.example": {**behind, "ipv4": "198.51.100.2", "local_ipv4": "10.0.0.2"},
         "gw.example": {
-            "managed": False, "site": "partner", "ipv4": "203.0.113.1", "subject": "@gw.example",
+            "managed": False,
+            "site": "partner",
+            "ipv4": "203.0.113.1",
+            "subject": "@gw.example",
             "ca": "/etc/ssl/partner.pem",
         },
     }

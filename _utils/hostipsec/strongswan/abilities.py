@@ -76,7 +76,7 @@ def possible(key: str, text: str, listed: Collection[str]) -> tuple[str, tuple[L
 
 
 def _used(value: Configuration) -> frozenset[tuple[str, str]]:
-    """Return the options that connections have, their own or that of all; what none of them has is nothing."""
+    """Return the options that connections have, their own or that of all."""
     found = [{**value.defaults, **options} for options in value.connections.values()]
     return frozenset((key, options[key]) for options in found for key in KEYS if key in options)
 
