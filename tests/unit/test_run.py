@@ -13,7 +13,7 @@ from hostipsec.apply import hostplan, run
 from hostipsec.certificates import source
 from hostipsec.errors import HostIPsecError
 from hostipsec.kernel import addresses
-from hostipsec.pillar import pillar
+from hostipsec.pillar import membership, pillar
 from hostipsec.system import platforms
 
 HOST = "cp1001.eqiad.example"
@@ -167,6 +167,18 @@ def test_check_of_an_address_that_the_host_does_not_have(reading, monkeypatch):
         "correct it, or give the address to the host first"
     ]
     assert run.facts(reading, DEBIAN) == {"member": False}
+
+
+def test_of_a_host_behind_a_nat_the_local_address_is_the_one_that_it_has_to_have(monkeypatch):
+    data = fleets.example()
+    data["hosts"]["cp1001.eqiad.example"]["local_ipv4"] = "192.0.2.9"
+    member = membership.read(data, "cp1001.eqiad.example")
+    monkeypatch.setattr(addresses, "absent", lambda wanted: dict.fromkeys({*wanted}, "it has none"))
+    found = hostplan.absent(member)
+    assert sorted(found) == ["192.0.2.9", "2001:db8:1::11"]
+    assert found["192.0.2.9"].startswith(
+        "ipsec:hosts:cp1001.eqiad.example:local_ipv4: found 192.0.2.9; it has"
+    )
 
 
 def test_a_sysctl_that_the_kernel_does_not_have_is_an_error_by_name_and_changes_nothing(here):

@@ -160,8 +160,10 @@ def destination(member: membership.Membership, directory: str) -> copies.Destina
 def absent(member: membership.Membership) -> dict[str, str]:
     """Return the addresses that the pillar gives this host and that it does not have, and what to do."""
     cure = "correct it, or give the address to the host first"
+    local = "local_" if member.host.local_ipv4 else ""
+    keys = {4: f"{local}ipv4", 6: "ipv6"}
     return {
-        str(one): f"ipsec:hosts:{member.host.id}:ipv{one.version}: found {one}; {why}; {cure}"
+        str(one): f"ipsec:hosts:{member.host.id}:{keys[one.version]}: found {one}; {why}; {cure}"
         for one, why in addresses.absent(one.left for one in member.connections).items()
     }
 
