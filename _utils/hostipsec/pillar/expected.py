@@ -16,7 +16,7 @@ from .reader import Reader
 _OF_HOST = ("host", "pairs_with", "not_pairs_with", "peers")
 _OF_RULE = ("rule", "pairs")
 _RANGES = {"peers": schema.PEERS, "pairs": schema.PAIRS}
-KEYS = (*_OF_HOST, *_OF_RULE)
+KEYS = schema.below("expect:*")
 _ALLOWED = "'host', with 'pairs_with', 'not_pairs_with' or 'peers'; or 'rule', with 'pairs'"
 
 

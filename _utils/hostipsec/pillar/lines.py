@@ -93,11 +93,7 @@ def read(text: str, file: str, origin: Sequence[int] = ()) -> Source:
 def _said(error: yaml.MarkedYAMLError, mark: Any, text: str) -> str:
     problem = str(error.problem or error.context)
     said = f"{error.context} {problem}" if problem.startswith("but ") else problem
-    if (
-        mark
-        and "start any token" in said
-        and text.split("\n")[mark.line][mark.column : mark.column + 1] == "\t"
-    ):
+    if mark and "start any token" in said and text[mark.index : mark.index + 1] == "\t":
         said = "found a tab, and YAML takes blanks alone"
     return f"{said} (column {mark.column + 1})" if mark else said
 

@@ -75,7 +75,9 @@ def joined(sources: Mapping[str, Source], join: Callable[[Mapping[str, Any]], Ma
         return Source(None, {}, errors)
     places = _joined_places(alone.values())
     try:
-        return Source({TOP: join({file: source.data[TOP] for file, source in alone.items()})}, places)
+        data = join({file: source.data[TOP] for file, source in alone.items()})
+        odd = tuple(one for source in alone.values() for one in source.warnings)
+        return Source({TOP: data}, places, warnings=odd)
     except PillarError as error:
         return Source(None, places, tuple(lines.placed(one, places) for one in error.problems))
 

@@ -28,19 +28,10 @@ from . import (
 from .found import SOURCES, Found
 from .reader import Reader
 
-TOP_KEYS = ("hosts", "rules", "labels", "expect", "addresses", *settings.KEYS)
+TOP_KEYS = schema.below()
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 ADDRESS_KEYS = ("ipv4", "ipv6")
-HOST_KEYS = (
-    *ADDRESS_KEYS,
-    "maintenance",
-    "addresses",
-    "name",
-    "subject",
-    *translated.KEYS,
-    "alone",
-    *unmanaged.KEYS,
-)
+HOST_KEYS = schema.below("hosts:*")
 RULE_KEYS = schema.below("rules:*")
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
 _NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"

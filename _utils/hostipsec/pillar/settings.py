@@ -12,7 +12,6 @@ from ..strongswan.kinds import shown
 from . import identity, metrics, schema, system
 from .reader import Reader
 
-KEYS = tuple(key for key in schema.below() if key not in ("hosts", "rules", "expect", "addresses"))
 CERTIFICATE_KEYS = {source: schema.below("certificates", source) for source in schema.CERTIFICATES}
 _OF_FILES = ("certificate", "key", "ca", "crl")
 _NO_CERTIFICATES = Certificates("files", "", "", "", "")
