@@ -104,12 +104,10 @@ UNMANAGED = {"managed": False, "subject": "@gw.example"}
 BESIDE = {"hosts:*:nat": {"local_ipv4": "10.0.0.7"}, "hosts:*:managed": UNMANAGED, "hosts:*:ca": UNMANAGED}
 
 
-@pytest.mark.parametrize("key", [key for key in schema.KEYS if key.example], ids=lambda key: key.path)
-def test_each_example_is_taken(key):
+def with_value(key: schema.Key, value: object) -> dict:
+    """Return the example with a value at a key, and with it what the key needs."""
     data = copy.deepcopy(fleets.example())
     data.pop("expect")
-    if key.path == "metrics:textfile":
-        data["metrics"] = {}
     if key.above == "certificates":
         data["certificates"] = copy.deepcopy(FILES) if key.of != schema.PUPPET else {"source": "puppet"}
     if key.above == "expect:*":
@@ -120,7 +118,13 @@ def test_each_example_is_taken(key):
     if key.name == "addresses" and key.above:
         data["hosts"][CP].pop("ipv4")
         data["hosts"][CP].pop("ipv6")
-    below(data, key.above).update(BESIDE.get(key.path, {}), **{key.name: yaml.safe_load(key.example)})
+    below(data, key.above).update(BESIDE.get(key.path, {}), **{key.name: value})
+    return data
+
+
+@pytest.mark.parametrize("key", [key for key in schema.KEYS if key.example], ids=lambda key: key.path)
+def test_each_example_is_taken(key):
+    data = with_value(key, yaml.safe_load(key.example))
     assert is_valid(data)
     found = pillar.unaddressed(data)
     assert found == ({CP: ("mine", "dns")} if key.path == "hosts:*:addresses" else {})
@@ -142,6 +146,15 @@ def test_what_the_schema_refuses_the_reader_refuses_too(way):
     for number in range(120):
         data = mutilated(way, number)
         assert is_valid(data) or not reads(data), (number, data)
+
+
+JUNK = (None, True, False, 0, 7, 1.5, "", "x", "/x", "7", [], ["x"], [7], {}, {"x": 1}, {"not": "x"})
+
+
+@pytest.mark.parametrize("key", schema.KEYS, ids=lambda key: key.path)
+def test_what_the_schema_refuses_at_a_key_the_reader_refuses_there_too(key):
+    taken = [value for value in JUNK if reads(with_value(key, value))]
+    assert [value for value in taken if not is_valid(with_value(key, value))] == []
 
 
 def test_the_schema_refuses_much_of_what_is_mutilated():

@@ -76,6 +76,7 @@ ADDRESS = Type("a unicast address", {"type": "string"})
 TEXT = Type("a text", {"type": "string"})
 _TEXT = Type("a text", {"type": ["string", "null"]})
 PATH = Type("an absolute path", {"type": "string", "pattern": "^/"})
+LABEL = Type("a word or a whole number", _LABEL)
 TEMPLATE = Type("an absolute path; `{id}` and `{short}` are filled in", {"type": "string", "pattern": "^/"})
 _ALL_BUT = {
     "type": "object",
@@ -146,7 +147,7 @@ KEYS = (
     Key("hosts:*:subject", _TEXT, "By what its peers know it.", "'@cp3001.example'", "that of all hosts"),
     Key("hosts:*:alone", BOOLEAN, "Whether no rule is to fit it.", "true", "false"),
     Key("hosts:*:local_ipv4", ADDRESS, "The address that it has itself, behind a NAT.", "10.0.0.7"),
-    Key("hosts:*:nat", _TEXT, "A word for the network behind that NAT; a label as well.", "vpc-1"),
+    Key("hosts:*:nat", LABEL, "A word for the network behind that NAT; a label as well.", "vpc-1"),
     Key("hosts:*:managed", BOOLEAN, "Whether Salt manages it.", "false", "true"),
     Key(
         "hosts:*:ca",
