@@ -102,7 +102,7 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
             "all connections: margintime 13m -> 5m: 16 connections, 5 hosts",
         ),
         (lambda data: data.update(charon={"threads": 40}), "its tunnels end and come back"),
-        (lambda data: data.update(mtu=1400), "ipsec:mtu unset -> 1400: 5 hosts"),
+        (lambda data: data.update(mtu=1400), "32 routes with a locked MTU added on 5 hosts"),
         (lambda data: data.update(existing="keep"), "ipsec:existing unset -> keep: 5 hosts"),
         (
             lambda data: data.update(certificates={"source": "puppet", "warn_days": 9}),
@@ -118,6 +118,30 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
 def test_it_is_said_as_a_plan_says_it(change, line):
     lines = planwords.lines(plan(change))
     assert any(line in one for one in lines), lines
+
+
+def test_the_mtu_of_a_rule_is_that_of_its_pairs():
+    (line,) = [one for one in planwords.lines(plan(rules(mtu=1400))) if "MTU" in one]
+    assert line.startswith("8 routes with a locked MTU added on 3 hosts")
+
+
+def test_an_option_of_a_rule_changes_its_pairs_at_both_ends():
+    found = plan(rules(lifetime="50m", margintime="5m"))
+    assert {(row.change, row.disagree, len(row.ends)) for row in found.rows} == {("changed", "", 2)}
+    assert len(found.rows) == 4
+
+
+def test_what_salt_does_not_manage_has_no_plan():
+    gateway = {"ipv4": "198.51.100.1", "subject": "@gw.example", "managed": False, "cluster": "text"}
+
+    def partner(data: dict) -> None:
+        data["hosts"]["gw.example"] = {**gateway, "site": "esams"}
+
+    found = plan(partner)
+    assert "gw.example" not in found.answers
+    assert {row.one for row in found.rows} | {row.other for row in found.rows} > {"gw.example"}
+    assert [row.disagree for row in found.rows if row.disagree] == []
+    assert found.missing == ()
 
 
 def test_the_program_says_it_of_files(tmp_path, capsys):

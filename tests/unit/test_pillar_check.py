@@ -368,6 +368,26 @@ def test_sequence_numbers_that_run_out_are_a_warning():
     assert [one.problem.path for one in found.warnings] == ["ipsec:connection:lifetime"]
 
 
+def test_sequence_numbers_of_a_rule_that_run_out_are_a_warning():
+    data = fleets.example()
+    data["rules"][1].update(lifetime="8h", ikelifetime="8h")
+    assert [one.problem.path for one in of(dumped(data)).warnings] == ["ipsec:rules:1:lifetime"]
+
+
+def test_a_pair_begins_with_the_end_that_starts_it():
+    data = fleets.example()
+    data["hosts"]["a.example"] = {
+        "managed": False,
+        "ipv4": "198.51.100.1",
+        "subject": "@a",
+        "site": "esams",
+        "cluster": "text",
+    }
+    assert {one.other for one in of(dumped({**data, "expect": []})).pairs if "a.example" in one[:2]} == {
+        "a.example"
+    }
+
+
 def test_pairs_are_those_of_the_fleet():
     found, fleet = of(fleets.EXAMPLE.read_text()), reader.read(fleets.example())
     assert {(one.one, one.other): one.rule for one in found.pairs} == {

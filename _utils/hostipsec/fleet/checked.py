@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 from ..answer import counted
 from ..errors import PillarError, Problem
 from ..model import FAMILIES, STAGES, START, Fleet, Host, Rule
-from ..pillar import doubts, lines, pillar, topology
+from ..pillar import doubts, lines, pillar, topology, unmanaged
 from ..pillar.found import Found
 from ..pillar.lines import TOP, Finding, Place, Source
 from ..strongswan import sections, sequence
@@ -126,8 +126,8 @@ def of(fleet: Fleet) -> Checked:
     """Return what is to be said of a fleet whose pillar reads well."""
     hosts = {host.id: host for host in fleet.hosts}
     pairs = tuple(
-        Pair(*pair, rule.name, _families(*(hosts[one] for one in pair)))
-        for pair, rule in topology.pairs(fleet).items()
+        Pair(*_ordered(hosts[one], hosts[other]), rule.name, _families(hosts[one], hosts[other]))
+        for (one, other), rule in topology.pairs(fleet).items()
     )
     return Checked((), tuple(Finding(one, _NOWHERE) for one in warnings(fleet)), pairs, fleet)
 
@@ -146,6 +146,10 @@ def wrong(error: PillarError) -> Checked:
     return Checked(errors=tuple(Finding(one, _NOWHERE) for one in error.problems))
 
 
+def _ordered(one: Host, other: Host) -> tuple[str, str]:
+    return (one.id, other.id) if unmanaged.starts(one, other) else (other.id, one.id)
+
+
 def _families(one: Host, other: Host) -> tuple[str, ...]:
     return tuple(family for family in FAMILIES if one.address(family) and other.address(family))
 
@@ -160,10 +164,19 @@ def warnings(fleet: Fleet) -> Iterator[Problem]:
     yield from _overruled(fleet)
     for host in fleet.hosts:
         yield from host.lost
-    if said := sequence.warning(sections.common_options(fleet.settings)):
+    yield from _exhausting(fleet)
+
+
+def _exhausting(fleet: Fleet) -> Iterator[Problem]:
+    """Find where sequence numbers can run out before a rekeying."""
+    common = sections.common_options(fleet.settings)
+    own = [(f"ipsec:rules:{index}", dict(rule.options)) for index, rule in enumerate(fleet.rules)]
+    for above, options in [("ipsec:connection", {}), *((path, said) for path, said in own if said)]:
+        said = sequence.warning({**common, **options}, above)
         path, _, rest = said.partition(": ")
         found, _, cure = rest.partition("; set ")
-        yield Problem(path, found, cure)
+        if said:
+            yield Problem(path, found, cure)
 
 
 def _overruled(fleet: Fleet) -> Iterator[Problem]:

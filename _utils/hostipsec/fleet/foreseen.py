@@ -19,7 +19,7 @@ from . import fleetplan
 from .fleetplan import FleetPlan, HostPlan
 
 _FILE = "host.pem"  # of certificate and key: the same before and after
-_PLAIN = ("certificates", "existing", "metrics", "mtu", "vici", "weak")  # settings that are said by their key
+_PLAIN = ("certificates", "existing", "metrics", "vici", "weak")  # settings that are said by their key
 _Given = tuple[Connection, ...]
 
 
@@ -67,6 +67,7 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
         return fleetplan.answer(standing, (), old, {}, configured=len(old))
     changes: dict[str, Mapping[str, object]] = {
         fleetplan.CONFIGURED: _configured(before.settings, old, after.settings, new),
+        fleetplan.ROUTES: _routes(_sizes(old, before.settings), _sizes(new, after.settings)),
         fleetplan.GUARD: _guard(before.guarded(host), after.guarded(host)),
         **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
     }
@@ -100,6 +101,21 @@ def _arrow(old: object, new: object) -> str:
 
 def _configuration(connections: _Given, settings: Settings) -> Configuration:
     return sections.configuration(connections, settings, _FILE, Secret("RSA", _FILE))
+
+
+def _sizes(connections: _Given, settings: Settings) -> dict[str, int]:
+    """Return the MTU that is locked for the routes to peers, by their address; of those that have one."""
+    found = {str(one.right): one.mtu or settings.mtu for one in connections}
+    return {address: mtu for address, mtu in found.items() if mtu is not None}
+
+
+def _routes(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, object]:
+    parts = {
+        "added": {*new} - {*old},
+        "replaced": {one for one in {*new} & {*old} if new[one] != old[one]},
+        "deleted": {*old} - {*new},
+    }
+    return {verb: sorted(found) for verb, found in parts.items() if found}
 
 
 def _guard(old: frozenset[guard.Policy], new: frozenset[guard.Policy]) -> dict[str, object]:
