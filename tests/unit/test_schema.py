@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import textwrap
 from collections.abc import Mapping
 
 import jsonschema
@@ -69,6 +71,49 @@ def test_the_json_schema_is_that_of_the_engine():
 def test_each_key_stands_once():
     paths = [key.path for key in schema.KEYS]
     assert len(paths) == len({*paths})
+
+
+def examples() -> list[dict]:
+    """Return the examples of the page; of two that give a key twice, as either or, both."""
+    written = pillar_reference.FILE.read_text()
+    found = []
+    for block in re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", written, re.MULTILINE):
+        text = textwrap.dedent(block)
+        for one in re.split(r"^(?=certificates:)", text, flags=re.MULTILINE):
+            if re.match(r"#.*\s*\Z|salt|PYTHON|[0-9]+ error", one) is None and one.strip():
+                found.append(yaml.safe_load(one))
+    return found
+
+
+def applied(example: dict) -> dict:
+    """Return the example fleet with a part of a pillar over it, and what hosts that needs."""
+    top = {*schema.below()}
+    said = example if {*example} <= top else {"hosts": example}
+    data = copy.deepcopy(fleets.example())
+    data["hosts"]["db1001.eqiad.example"].pop("alone")
+    for number, site in enumerate(("ulsfo", "cloud")):
+        data["hosts"][f"{site}1.{site}.example"] = {
+            "site": site,
+            "ipv4": f"10.9.0.{number + 1}",
+            "cluster": "text",
+        }
+    data.pop("expect")
+    if "rules" in said and "hosts" in said:
+        return {**data, **said}
+    return {**data, **said, "hosts": {**data["hosts"], **said.get("hosts", {})}}
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda one: next(iter(one)))
+def test_each_example_of_the_page_can_be_applied(example):
+    data = applied(example)
+    assert pillar.read(copy.deepcopy(data))
+    assert is_valid(data)
+
+
+def test_what_fleets_say_has_a_place_in_the_page():
+    written = pillar_reference.FILE.read_text()
+    headings = {line[3:].lower().replace(" ", "-") for line in written.split("\n") if line.startswith("## ")}
+    assert {*re.findall(r"\]\(#([\w-]+)\)", written)} <= headings
 
 
 # The reader ----------------------------------------------------------------------------------
