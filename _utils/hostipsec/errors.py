@@ -18,14 +18,14 @@ class Problem(NamedTuple):
     allowed: str
 
     def __str__(self) -> str:
-        return _printable(f"{_short(self.path)}: {_short(self.found)}; allowed: {_short(self.allowed)}")
+        return printable(f"{_short(self.path)}: {_short(self.found)}; allowed: {_short(self.allowed)}")
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text that acts on no terminal and can be written anywhere, whatever keys a pillar has."""
     if text.isprintable():
         return text

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
+import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import jinja2
+import jsonschema
 import pytest
 import yaml
 from test_pillar import CASES, mutate
 
 import fleets
+import mutations
 from hostipsec.fleet import checked
 from hostipsec.pillar import lines, merged, topology
 from hostipsec.pillar import pillar as reader
 from hostipsec.programs import pillarcheck
+from mutilated import WAYS, mutilated
 
 ROOT = Path(__file__).parents[2]
 FILE = "pillar/ipsec.sls"
@@ -402,6 +407,37 @@ def test_pairs_are_those_of_the_fleet():
             for other in {pair.one, pair.other} - {host.id}
             for family in pair.families
         }
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_whatever_a_file_holds_there_is_no_traceback(seed):
+    chance = random.Random(seed)
+    whole = fleets.EXAMPLE.read_text() if seed % 2 else GENERATED.replace("BAD", "0")
+    found = of(mutations.changed(whole.encode(), chance).decode("latin-1"))
+    assert found.lines
+    assert json.dumps(found.as_dict())
+    assert (found.fleet is None) == bool(found.errors)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_a_pillar_is_there_is_no_traceback(way):
+    texts = []
+    for number in range(8):
+        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):  # what YAML cannot write
+            texts.append(dumped(mutilated(way, number)))
+    assert texts
+    for found in map(of, texts):
+        assert (found.fleet is None) == bool(found.errors)
+
+
+def test_every_pillar_of_the_tests_that_reads_well_is_taken_by_the_json_schema():
+    schema = json.loads((ROOT / "docs/ipsec.schema.json").read_text())
+    files = [*ROOT.glob("pillar/*.sls"), *ROOT.glob("tests/**/*.sls")]
+    assert fleets.EXAMPLE in files
+    for file in files:
+        source = merged.read(str(file), file.read_text())
+        if checked.source(merged.merge([source])).fleet is not None:
+            jsonschema.validate(json.loads(json.dumps(source.data)), schema)
 
 
 # The program ---------------------------------------------------------------------------------

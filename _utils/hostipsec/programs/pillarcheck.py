@@ -16,6 +16,7 @@ from typing import NamedTuple, Optional
 
 import jinja2
 
+from ..errors import printable
 from ..fleet import checked, foreseen, planwords
 from ..fleet.checked import Checked
 from ..pillar import fleetfiles, lines, merged
@@ -64,7 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     given = parser().parse_args(argv)
     found = read(given.files, given.ext_pillar)
     edit = _edit(read(given.against, given.ext_pillar), found) if given.against else _NO_EDIT
-    text = "\n".join([*found.lines, *edit.lines])
+    text = "\n".join(map(printable, [*found.lines, *edit.lines]))
     _tell(json.dumps({**found.as_dict(), **edit.data}, indent=2) if given.json else text)
     return found.status
 
