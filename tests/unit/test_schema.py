@@ -91,12 +91,12 @@ def applied(example: dict) -> dict:
     said = example if {*example} <= top else {"hosts": example}
     data = copy.deepcopy(fleets.example())
     data["hosts"]["db1001.eqiad.example"].pop("alone")
-    for number, site in enumerate(("ulsfo", "cloud")):
-        data["hosts"][f"{site}1.{site}.example"] = {
-            "site": site,
-            "ipv4": f"10.9.0.{number + 1}",
-            "cluster": "text",
-        }
+    for number, rule in enumerate(said.get("rules", ())):
+        for side, site in (("between", "esams"), ("and", "eqiad")):
+            labels = {key: value for key, value in rule[side].items() if key != "id" and "not" not in value}
+            host = {"ipv4": f"10.9.{len(side)}.{number + 1}", "site": site, "cluster": "text"}
+            first = {key: value[0] if isinstance(value, list) else value for key, value in labels.items()}
+            data["hosts"][f"{side}{number}.example"] = {**host, **first}
     data.pop("expect")
     if "rules" in said and "hosts" in said:
         return {**data, **said}
