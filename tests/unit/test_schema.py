@@ -188,7 +188,7 @@ def test_a_pillar_that_reads_well_is_valid(data):
 
 @pytest.mark.parametrize("way", [*WAYS, "chosen"])
 def test_what_the_schema_refuses_the_reader_refuses_too(way):
-    for number in range(120):
+    for number in range(60):
         data = mutilated(way, number)
         assert is_valid(data) or not reads(data), (number, data)
 
