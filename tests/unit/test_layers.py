@@ -44,7 +44,7 @@ def test_what_takes_long_is_in_everything_and_in_its_second_run():
 def test_another_salt_runs_what_knows_salt():
     functional, fleet = layers.commands(layers.SALTS[0], "python", "cache")
     assert functional[0] == fleet[0] == ".build/venv-3006/bin/python"
-    assert functional[-2:] == ["tests/functional/test_one_reading.py", "tests/functional/test_sls.py"]
+    assert functional[-2:] == ["loadfile", "tests/functional/test_one_reading.py"]
     assert fleet[-2:] == ["--edge-salt=.build/venv", "tests/integration/test_fleet.py"]
     whole, fleet = layers.commands(layers.SALTS[0].whole, "python", "cache")
     assert {"--whole", "tests/functional/test_runner.py"} < {*whole}
