@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
 FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
@@ -16,11 +17,9 @@ STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, 
 # whole files, two at a time: their tests wait for daemons, or use one processor
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 ALL = "--whole"
-# Of the functional layer what knows Salt: its loaders, renderer, compiler of states
-KNOWS_SALT = (
-    *("beacon_salt", "configured", "ext_pillar", "faces", "module"),
-    *("one_reading", "output", "runner", "sls", "states"),
-)
+FUNCTIONAL_FILES = Path(__file__).resolve().parent / "functional"
+# Files of the functional layer that know Salt, and are more of the host
+OF_THE_HOST = ("minimal", "routes_kernel", "verify_charons")
 QUICK = ("one_reading",)  # and of the integration layer, what tells whether it works at all
 WORKS = "salt_that or not_synced or every_part or check or mirror or test_mode or table"
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
@@ -92,9 +91,16 @@ def _pytest(python: str, cache: str) -> list[str]:
     return [python, "-m", "pytest", "-q", *DURATIONS, "-o", f"cache_dir={cache}"]
 
 
+def knows_salt() -> tuple[str, ...]:
+    """Return the names of functional files that know Salt: its loaders, renderer or compiler of states."""
+    files = {one.stem.removeprefix("test_"): one.read_text() for one in FUNCTIONAL_FILES.glob("test_*.py")}
+    found = {name for name, text in files.items() if "import salt" in text or "from minions import" in text}
+    return tuple(sorted(found.difference(OF_THE_HOST)))
+
+
 def _of_salt(layer: Layer, cache: str) -> list[list[str]]:
     """Return what runs tests by another Salt: the quick ones, or all that know Salt."""
-    names = KNOWS_SALT if ALL in layer.options else QUICK
+    names = knows_salt() if ALL in layer.options else QUICK
     pytest = [*_pytest(f".build/venv-{layer.salt}/bin/python", cache), *layer.options]
     functional = [*pytest, *SIDE_BY_SIDE, *(f"tests/functional/test_{name}.py" for name in names)]
     some = [] if ALL in layer.options else ["-k", WORKS]

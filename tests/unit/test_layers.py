@@ -53,11 +53,10 @@ def test_another_salt_runs_what_knows_salt():
     assert (again[0], again[-1]) == (".build/venv-3006/bin/python", ONE)
 
 
-def test_no_file_that_knows_salt_is_forgotten():
-    files = {one.stem.removeprefix("test_"): one.read_text() for one in TESTS.glob("functional/test_*.py")}
-    found = {name for name, text in files.items() if "import salt" in text or "from minions import" in text}
-    ours = {"minimal", "routes_kernel", "verify_charons"}  # more of the host than of Salt
-    assert sorted(found - ours) == [*layers.KNOWS_SALT]
+def test_every_file_that_knows_salt_is_run_by_the_others():
+    found = layers.knows_salt()
+    assert {"module", "sls", "states", *layers.QUICK} < {*found}
+    assert not {"probe", "overhead_kernel", *layers.OF_THE_HOST} & {*found}
 
 
 @pytest.mark.parametrize("layer", [one for one in layers.WHOLE if layers.ALL in one.options and not one.salt])
