@@ -16,6 +16,10 @@ import salt.loader
 import salt.utils.network
 import salt.utils.yaml
 
+# What importing a package raises that is not there, or half synced: if this module raised it, Salt would give
+# an empty pillar, and no error
+NOT_WHOLE = (ImportError, AttributeError, NameError, OSError, SyntaxError, TypeError, ValueError)
+
 
 def _parts():
     """Return the engine's module; None where the master has no engine.
@@ -23,18 +27,24 @@ def _parts():
     The master's processes run for long: where they have an engine of before the last sync, it is read anew.
     """
     try:
-        from hostipsec import edition
-
-        if edition.is_stale():
-            raise ImportError
-        from hostipsec.pillar import fleetfiles
-    except (ImportError, AttributeError):
+        return _imported()
+    except NOT_WHOLE:
         for name in [one for one in sys.modules if one.partition(".")[0] == "hostipsec"]:
             del sys.modules[name]
-        try:
-            from hostipsec.pillar import fleetfiles
-        except ImportError:
-            return None
+    try:
+        return _imported()
+    except NOT_WHOLE:
+        return None
+
+
+def _imported():
+    """Return the engine's module; of which edition it is counts from before it is read."""
+    from hostipsec import edition
+
+    if edition.is_stale():
+        raise ImportError("an engine of before the last sync")
+    from hostipsec.pillar import fleetfiles
+
     return fleetfiles
 
 
@@ -52,7 +62,9 @@ def ext_pillar(minion_id, pillar, *files):
         paths of the fleet's pillar
     """
     if PARTS is None:
-        raise RuntimeError("package hostipsec is not on this master; run: salt-run saltutil.sync_all")
+        raise RuntimeError(
+            "package hostipsec is not on this master, or not whole; run: salt-run saltutil.sync_all"
+        )
     found = PARTS.part(minion_id, files, salt.utils.yaml.safe_load, _mine, _addresses)
     if found and "ipsec" in pillar:
         raise RuntimeError("another pillar has 'ipsec', too: take it out of that one, or of ext_pillar")

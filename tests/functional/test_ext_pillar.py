@@ -15,6 +15,7 @@ from hostipsec.pillar import addressed, membership
 
 ROOT = Path(__file__).parents[2]
 HUB, SPOKE = "cp1001.eqiad.example", "cp3001.esams.example"
+SYNC = "package hostipsec is not on this master, or not whole; run: salt-run saltutil.sync_all"
 # Compiles pillars in a process of its own, as a master's worker: one command a line, one pillar each
 WORKER = """
 import json, sys, time
@@ -108,7 +109,21 @@ def test_a_master_without_the_engine_gives_an_error_and_not_an_empty_pillar(mast
     master.write(fleets.example())
     found = master.ask()
     assert "ipsec" not in found
-    assert "package hostipsec is not on this master; run: salt-run saltutil.sync_all" in str(found["_errors"])
+    assert SYNC in str(found["_errors"])
+    master.sync()
+    assert master.member().connections
+
+
+@pytest.mark.parametrize("text", ["def half(", ""])
+def test_an_engine_that_is_half_synced_gives_an_error_too(master, text):
+    master.write(fleets.example())
+    assert master.member().connections
+    (master.modules / "utils/hostipsec/pillar/parts.py").write_text(text)
+    found = master.ask()
+    assert found["_errors"]
+    assert "ipsec" not in found
+    master.sync()
+    assert master.member().connections
 
 
 def test_a_plain_pillar_beside_it_is_an_error(master):

@@ -246,3 +246,21 @@ def test_why_there_is_no_part_is_told_to_the_host():
     assert "10 errors more" in str(told.value)
     with pytest.raises(PillarError, match="the mine is gone"):
         addressed.member(parts.refused(HostIPsecError("the mine is gone"), SPOKE), SPOKE, no_mine)
+
+
+def test_an_address_that_goes_to_a_host_that_is_no_peer_stays_blocked_on_the_way():
+    """A part knows no address of others: the safe side, told in docs/large-fleets.md."""
+    data = fleets.example()
+    data["rules"] = [{**rule, "stage": "require"} for rule in data["rules"]]
+    before = membership.read(data, SPOKE).connections
+    old = data["hosts"][HUB]["ipv4"]
+    moved = {**data["hosts"], HUB: {**data["hosts"][HUB], "ipv4": "10.64.0.99"}}
+    gone = addressed.member(part_of({**data, "hosts": moved}, SPOKE), SPOKE, no_mine)
+    same({**data, "hosts": moved}, before=before)
+    assert old in [str(one.right) for one in gone.limited("start", before).barred]
+    taken = {**moved, "new.eqiad.example": {"site": "eqiad", "ipv4": old, "alone": True}}
+    part = addressed.member(part_of({**data, "hosts": taken}, SPOKE), SPOKE, no_mine)
+    whole = membership.read({**data, "hosts": taken}, SPOKE)
+    assert old in [str(one.right) for one in part.limited("start", before).barred]
+    assert old not in [str(one.right) for one in whole.limited("start", before).barred]
+    assert part.limited("require", before).barred == whole.limited("require", before).barred
