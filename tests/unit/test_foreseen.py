@@ -96,6 +96,7 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
         (leaves, f"1 host leaves: {GONE}; 6 connections of ours stay there until ipsec.clean is applied"),
         (joins, "1 host enters: cp3003.esams.example"),
         (host(GONE, maintenance=True), f"1 host in maintenance, kept as configured: {GONE}"),
+        (rules(clear=["tcp/6379"]), "tcp/6379 will be in the clear on 3 hosts: "),
         (rules(stage="require"), "48 policies of the guard added on 3 hosts"),
         (
             lambda data: data.update(connection={"margintime": "5m"}),
@@ -166,5 +167,8 @@ def test_against_a_pillar_that_is_wrong_the_new_one_counts(tmp_path, capsys):
     new.write_text(yaml.safe_dump({"ipsec": edited(lambda _: None)}))
     assert pillarcheck.main([str(new), "--against", str(old)]) == 0
     assert "since the old pillar has 2 errors" in capsys.readouterr().out
+    assert pillarcheck.main([str(new), "--against", str(new), str(tmp_path / "gone.sls")]) == 0
+    assert "since the old pillar has 1 error:" in (said := capsys.readouterr().out)
+    assert "gone.sls: error: ipsec: cannot be opened" in said
     assert pillarcheck.main([str(old), "--against", str(new)]) == 2
     assert "what it changes" not in capsys.readouterr().out

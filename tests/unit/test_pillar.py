@@ -39,7 +39,10 @@ def mutate(path: str, value: object) -> dict:
 
 
 # path of the mutation, value put there, path of the error, words the error must have
+EMPTY = ("same", "different", "clear", "mtu")  # nothing behind them dropped what was meant in silence
 CASES = [
+    *((f"rules/0/{key}", None, f"ipsec:rules:0:{key}", ["found nothing"]) for key in EMPTY),
+    (f"hosts/{CP}/cluster", None, f"ipsec:hosts:{CP}:cluster", ["found nothing"]),
     ("hostz", {}, "ipsec:hostz", ["unknown key 'hostz'", "hosts"]),
     ("rules/0/betweenn", {}, "ipsec:rules:0:betweenn", ["unknown key 'betweenn'", "between"]),
     ("expect/0/pairs_wit", "x", "ipsec:expect:0:pairs_wit", ["unknown key 'pairs_wit'", "pairs_with"]),

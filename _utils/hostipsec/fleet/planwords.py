@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..answer import counted
-from ..strongswan import difference
+from ..strongswan import difference, exceptions
 from . import authentication, fleetplan
 from .fleetplan import (
     ADDED,
@@ -128,7 +129,24 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
         yield f"charon {said} on {counted(len(hosts), 'host')}: {ranges(hosts)}; {after}"
 
 
+_PORT = re.compile(r" proto (\d{1,3}) [sd]port (\d{1,5}) ")  # in a policy for what stays in the clear
+_CLEAR = {"added": "will be in the clear", "removed": "will be in the clear no more"}
+
+
+def _ports(plan: FleetPlan) -> Iterable[str]:
+    """Yield which ports rules leave in the clear from now on, and which no more."""
+    hosts: dict[tuple[str, str], set[str]] = {}
+    for host, found in plan.answers.items():
+        for verb, policies in found["changes"].get(GUARD, {}).items():
+            for one in filter(None, (_PORT.search(str(policy)) for policy in policies)):
+                name = exceptions.NAMES.get(int(one[1]), one[1])
+                hosts.setdefault((verb, f"{name}/{one[2]}"), set()).add(host)
+    for (verb, port), some in sorted(hosts.items()):
+        yield f"{port} {_CLEAR.get(verb, verb)} on {counted(len(some), 'host')}: {ranges(sorted(some))}"
+
+
 def _kernel(plan: FleetPlan) -> Iterable[str]:
+    yield from _ports(plan)
     for state, noun in ((GUARD, "policy of the guard"), (ROUTES, "route with a locked MTU")):
         counts: dict[str, int] = {}
         hosts = [host for host, found in plan.answers.items() if state in found["changes"]]

@@ -40,6 +40,7 @@ def read(
     reader: Reader, entry: Mapping[str, object], path: str, labels: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return the labels that stand at a host, each with its values."""
+    reader.given(entry, path, sorted({*entry} & {*labels}))
     found = {key: reader.words(entry[key], f"{path}:{key}") for key in sorted(entry) if key in labels}
     for key, values in found.items():
         if not values and is_several(entry[key]):

@@ -66,6 +66,12 @@ class Reader:
                 self.wrong(f"{path}:{key}", f"unknown key {key!r}", nearest(key, known or ()))
         return result
 
+    def given(self, entry: Mapping[str, object], path: str, keys: Iterable[str]) -> None:
+        """Refuse keys behind which nothing stands: whoever wrote them meant something."""
+        for key in keys:
+            if key in entry and entry[key] is None:
+                self.wrong(f"{path}:{key}", "found nothing", "a value, or no such key")
+
     def items(self, value: object, path: str) -> Sequence[object]:
         """Return the items of a list; none where there is nothing."""
         if value is None:

@@ -31,6 +31,7 @@ Salt makes of it.
 exit status:
   0  the pillar can be applied; there may be warnings
   2  there are errors, or a file cannot be read
+What is wrong with OLD is told, and does not count: an edit may be what mends it.
 """
 
 
@@ -64,7 +65,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check the files that the command line names; return the exit status."""
     given = parser().parse_args(argv)
     found = read(given.files, given.ext_pillar)
-    edit = _edit(read(given.against, given.ext_pillar), found) if given.against else _NO_EDIT
+    old = read(given.against, given.ext_pillar) if given.against else None
+    edit = _edit(old, found) if old else _NO_EDIT
     text = "\n".join(map(printable, [*found.lines, *edit.lines]))
     _tell(json.dumps({**found.as_dict(), **edit.data}, indent=2) if given.json else text)
     return found.status
@@ -83,9 +85,9 @@ _NO_EDIT = _Edit((), {})
 def _edit(old: Checked, new: Checked) -> _Edit:
     if new.fleet is None:
         return _Edit((), {"plan": None})
-    if old.fleet is None:
+    if old.fleet is None or old.errors:
         why = f"what it changes is not known, since the old pillar has {old.sentence}"
-        return _Edit([f"{why}:", *old.lines[1:]], {"plan": None})
+        return _Edit([f"{why}:", *old.lines[1:]], {"plan": None, "old": old.lines[1:]})
     plan = foreseen.plan(old.fleet, new.fleet)
     said = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
     told = ["what it changes:", *(f"  {line}" for line in said)]

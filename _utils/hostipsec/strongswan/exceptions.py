@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple, Optional
 
 PROTOCOLS = {"tcp": 6, "udp": 17}  # numbers, since a host without the package netbase has no names
+NAMES = {number: name for name, number in PROTOCOLS.items()}
 ALLOWED = "a protocol and a port, as tcp/22: tcp or udp, and 1 to 65535"
 _TEXT = re.compile("(tcp|udp)/([1-9][0-9]{0,4})", re.ASCII)
 
