@@ -35,6 +35,16 @@ def test_the_example_leaves_no_doubt():
     assert warned() == []
 
 
+def test_a_value_of_a_host_one_slip_from_what_rules_name_is_a_warning():
+    """By a rule for all but some it may pair otherwise, and out of stage require, without a word."""
+    odd = hosts(cp1009={"site": "eqiat", "cluster": "text", "ipv4": "10.64.0.19"})
+    every = [*fleets.example()["rules"], rule("others", {"not": "esams"}, "esams", same="cluster")]
+    (said,) = [one for one in warned(hosts=odd, rules=every) if "cp1009" in one]
+    assert said == (
+        "ipsec:hosts:cp1009.example:site: found eqiat, which no rule names; allowed: did you mean 'eqiad'?"
+    )
+
+
 # Rules that fit nobody ------------------------------------------------------------------------
 
 

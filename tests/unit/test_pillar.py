@@ -53,6 +53,10 @@ CASES = [
         f"ipsec:hosts:{CP}:maintenanse",
         ["unknown key 'maintenanse'", "maintenance"],
     ),
+    *(
+        (f"hosts/{CP}/{key}", value, f"ipsec:hosts:{CP}:{key}", ["local_ipv4"])
+        for key, value in (("local_ip", "10.0.0.1"), ("local_ipv6", "2001:db8::7"))
+    ),
     (f"hosts/{CP}/ipv44", "10.0.0.1", f"ipsec:hosts:{CP}:ipv44", ["unknown key 'ipv44'", "ipv4"]),
     (f"hosts/{CP}/maintenance", "yes", f"ipsec:hosts:{CP}:maintenance", ["'yes'", "true or false"]),
     (f"hosts/{CP}/ipv4", "2001:db8::1", f"ipsec:hosts:{CP}:ipv4", ["2001:db8::1", "IPv4"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from ..errors import Problem, close, nearest
 from ..model import Choice, Fleet, Rule
@@ -27,11 +27,11 @@ class Lack(NamedTuple):
 
 
 def warnings(fleet: Fleet) -> tuple[Problem, ...]:
-    """Return what may not be meant: rules that fit no pair, values no host has, hosts that no rule fits.
+    """Return what may not be meant: rules that fit no pair, values no host has or no rule names, hosts alone.
 
     Of a host's part of a pillar there is nothing to say: the whole was looked at where it is.
     """
-    return () if fleet.part else (*of_rules(fleet), *_unpaired(fleet))
+    return () if fleet.part else (*of_rules(fleet), *_misspelt(fleet), *_unpaired(fleet))
 
 
 def of_rules(fleet: Fleet) -> tuple[Problem, ...]:
@@ -98,6 +98,26 @@ def _why(rule: Rule, lacks: Sequence[Lack]) -> str:
         return f": {lacks[0].problem.found}"
     joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
     return f" with {' and '.join(joins)}" if joins else ""
+
+
+def _misspelt(fleet: Fleet) -> Iterator[Problem]:
+    """Find values of hosts that no rule names and that are a slip away from one that a rule does.
+
+    Such a host loses pairs, or gets others at an earlier stage, by a rule that is for all but some.
+    """
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for rule in fleet.rules:
+        for label, choice in (*rule.between, *rule.and_):
+            named[label].update(choice.values)
+    seen: dict[tuple[str, str], Optional[str]] = {}
+    for host in fleet.hosts:
+        for label in named.keys() & host.labels.keys() - {"id"}:
+            for value in {*host.labels[label]} - named[label]:
+                if (label, value) not in seen:
+                    seen[label, value] = spelling.meant(value, named[label])
+                if meant := seen[label, value]:
+                    path = f"ipsec:hosts:{host.id}:{label}"
+                    yield Problem(path, f"found {value}, which no rule names", f"did you mean {meant!r}?")
 
 
 def _unpaired(fleet: Fleet) -> Iterator[Problem]:
