@@ -133,10 +133,10 @@ def clear_between(wire):
     return [one for one in wire.clear() if {one.source, one.destination} <= ends]
 
 
-def with_host(mesh, name, **said):
+def with_host(mesh, host, **said):
     """The hosts of the pillar, with one that is edited or new."""
     hosts = mesh.pillar["ipsec"]["hosts"]
-    return {"hosts": {**hosts, name: {**hosts.get(name, {}), **said}}}
+    return {"hosts": {**hosts, host: {**hosts.get(host, {}), **said}}}
 
 
 def test_a_peer_that_gets_another_name_takes_nothing_down(required):
