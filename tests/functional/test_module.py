@@ -20,6 +20,7 @@ PUBLIC = (
     "check",
     "connections",
     "down",
+    "firewall",
     "loglevel",
     "overhead",
     "plan",

@@ -68,7 +68,8 @@ def ways(ends, patience=30.0, blocked=PATIENCE):
         for port, waits in ((OPEN, patience), (OTHER, blocked)):
             wires = [Sent(one.space, "eth0") for one in ends]
             said = spoken(source, target, port, waits)
-            sent = sorted({kind for wire in wires for kind in wire.seen()} - {"ike"})
+            late = {OPEN, OTHER} - {port}  # the end of what was said before
+            sent = sorted({kind for wire in wires for kind in wire.seen(late)} - {"ike"})
             found[f"{source.host[:4]} {port}"] = [said, sent]
     return found
 

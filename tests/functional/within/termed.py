@@ -99,6 +99,15 @@ def routes(hub):
     return {"mtus": dict(re.findall(r"unicast (\S+) .*? mtu lock (\d+)", shown)), "again": again.as_changes()}
 
 
+def ports(packet):
+    """Return the ports of a TCP packet of IPv4 in the clear; none of another."""
+    begin = (packet[0] & 15) * 4
+    ends = (
+        (packet[begin : begin + 2], packet[begin + 2 : begin + 4]) if packet[9] == socket.IPPROTO_TCP else ()
+    )
+    return {int.from_bytes(one, "big") for one in ends}
+
+
 class Sent:
     """What leaves by a device; what comes in is shown a second time once tunnel mode is off it."""
 
@@ -108,15 +117,16 @@ class Sent:
             self.socket.bind((device, 0))
         self.socket.setblocking(False)
 
-    def seen(self):
-        """Return how many packets of IPv4 of each kind have left."""
+    def seen(self, but=()):
+        """Return how many packets of IPv4 of each kind have left to a host, without those of TCP ports."""
         found = Counter()
         while True:
             try:
                 packet, (_, protocol, which, *_) = self.socket.recvfrom(1 << 16)
             except BlockingIOError:
                 return dict(found)
-            if protocol == 0x0800 and which == OUTGOING:
+            multicast = packet[:1] and packet[16] >= 224  # IGMP: who is in a group of this line
+            if protocol == 0x0800 and which == OUTGOING and not multicast and not ports(packet) & {*but}:
                 found[kind(packet)] += 1
 
 
