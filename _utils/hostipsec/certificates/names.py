@@ -134,3 +134,14 @@ def render(name: Name) -> str:
     separator = "/" if any("," in value for _, value in name) else ", "
     text = separator.join(f"{attribute}={value}" for attribute, value in name)
     return f"/{text}" if separator == "/" else text or "(empty)"
+
+
+def differing(found: Name, wanted: Name) -> str:
+    """Say in what two names differ that look alike; nothing where they are others."""
+    if found == wanted:
+        return " (they read the same and are encoded otherwise: issue it with UTF8String or PrintableString)"
+    if sorted(found) == sorted(wanted):
+        return " (the same parts in another order, which strongSwan tells apart)"
+    if render(found).lower() == render(wanted).lower():
+        return " (upper and lower case differ)"
+    return ""

@@ -164,7 +164,7 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
     if facts.certificate is None or facts.certificate.confirms(wanted):
         return
     found = facts.certificate.subject
-    differ = _how_names_differ(found, wanted)
+    differ = names.differing(found, wanted)
     yield _error(
         "wrong-subject",
         found=f"certificate {facts.certificate_path} has the subject '{names.render(found)}'",
@@ -172,16 +172,6 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
         action="issue a certificate with that subject, or set ipsec:certificates:subject for the fleet, "
         "'subject' for a host",
     )
-
-
-def _how_names_differ(found: names.Name, wanted: names.Name) -> str:
-    if found == wanted:
-        return " (they read the same and are encoded otherwise: issue it with UTF8String or PrintableString)"
-    if sorted(found) == sorted(wanted):
-        return " (the same parts in another order, which strongSwan tells apart)"
-    if names.render(found).lower() == names.render(wanted).lower():
-        return " (upper and lower case differ)"
-    return ""
 
 
 # Key -----------------------------------------------------------------------------------------
