@@ -45,6 +45,14 @@ def test_a_value_of_a_host_one_slip_from_what_rules_name_is_a_warning():
     )
 
 
+def test_a_short_name_is_no_id():
+    """Beside one that fits it took a host's pairs away, without a word."""
+    ids = {"id": ["cp1001.eqiad.example", "cp1002"]}
+    every = [*fleets.example()["rules"], {"name": "some", "between": ids, "and": {"site": "esams"}}]
+    told = "ipsec:rules:2:between:id: no host has id cp1002; allowed: did you mean 'cp1002.eqiad.example'?"
+    assert told in refused(rules=every)
+
+
 # Rules that fit nobody ------------------------------------------------------------------------
 
 

@@ -74,12 +74,17 @@ def _values(path: str, label: str, choice: Choice, known: Collection[str]) -> It
     """Yield the values that no host has; one that stands beside it in the rule is not what is meant by it."""
     others = {*known} - choice.values
     for value in sorted(choice.values - {*known}):
-        meant = spelling.meant(value, others)
+        meant = spelling.meant(value, others) or (_whole(value, others) if label == "id" else None)
         allowed = f"did you mean {meant!r}?" if meant else nearest(value, known)
         yield Lack(Problem(path, f"no host has {label} {value}", allowed), meant is not None)
     for pattern in choice.patterns:
         if not any(fnmatchcase(one, pattern) for one in known):
             yield Lack(Problem(path, f"no host has {label} {pattern}", nearest(pattern, known)), False)
+
+
+def _whole(short: str, ids: Collection[str]) -> Optional[str]:
+    """Return the minion id of which this is the short name."""
+    return next((one for one in sorted(ids) if one.partition(".")[0] == short), None)
 
 
 def empty(fleet: Fleet, found: Mapping[int, Sequence[Lack]]) -> Iterator[Problem]:
