@@ -163,6 +163,14 @@ def test_a_number_that_yaml_makes_another_of_is_a_warning_with_its_line(number):
     assert "in quotes" in line
 
 
+def test_a_number_of_a_rule_is_told_with_the_rule_s():
+    text = without(
+        fleets.EXAMPLE.read_text(), "- name: core-to-core", "- mtu: 01400\n      name: core-to-core"
+    )
+    (found,) = [one for one in of(text).warnings if "01400" in str(one.problem)]
+    assert found.problem.path == "ipsec:rules:1:mtu"
+
+
 @pytest.mark.parametrize("number", ["0", "7", "-1", "10", '"01"', "'0x10'", "08", "0x1g", "B3"])
 def test_a_number_that_stays_what_it_is_is_none(number):
     text = without(fleets.EXAMPLE.read_text(), "  rules:", "  labels: [rack]\n  rules:")

@@ -7,7 +7,7 @@ zeros.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -19,6 +19,7 @@ TOP = "ipsec"
 _ALLOWED = "a file that YAML can read"
 _QUOTED = "a plain decimal number; or, where the text is meant, in quotes"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\Z")
+_MERGE = "tag:yaml.org,2002:merge"
 _MOST, _DEEPEST = 1_000_000, 30  # keys that get a line: aliases of aliases would have them without end
 
 
@@ -100,56 +101,51 @@ def _said(error: yaml.MarkedYAMLError, mark: Any, text: str) -> str:
 
 def _rewritten(top: Any, place: Any) -> Iterator[Finding]:
     """Find whole numbers that YAML makes others of: ``01``, ``0x10``, ``1_000``, ``1:20``."""
-    for path, node in _scalars(top):
+    for path, node in _nodes(top, lambda key: str(key.value)):
         whole = node.tag == "tag:yaml.org,2002:int" and f"{path}:".startswith(f"{TOP}:")
         if whole and not _DECIMAL.match(node.value):
             problem = Problem(path, f"found {node.value}, of which YAML makes another number", _QUOTED)
             yield Finding(problem, place(node.start_mark.line))
 
 
-def _scalars(top: Any) -> Iterator[tuple[str, Any]]:
-    """Yield all that is no mapping and no list, keys too, with the path of what it stands at."""
+def _nodes(top: Any, name: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
+    """Yield each node once, keys too, with the path of what it stands at; ``name`` tells that of a key."""
     seen: set[int] = set()
-    todo = [("", top)]
+    todo = [] if top is None else [("", top)]
     while todo:
         path, node = todo.pop()
         if id(node) in seen:
             continue
         seen.add(id(node))
+        yield path, node
         if isinstance(node, yaml.SequenceNode):
-            todo += [(path, one) for one in node.value]
+            items = enumerate(node.value)  # a word of a list is told by the key of the list
+            todo += [
+                (path if isinstance(one, yaml.ScalarNode) else _below(path, str(index)), one)
+                for index, one in items
+            ]
         elif isinstance(node, yaml.MappingNode):
-            below = ((_below(path, str(key.value)), key, value) for key, value in node.value)
+            below = ((_below(path, name(key)), key, value) for key, value in node.value)
             todo += [(here, one) for here, key, value in below for one in (key, value)]
-        elif node is not None:
-            yield path, node
 
 
 def _twice(loader: Any, top: Any, place: Any) -> Iterator[Finding]:
     """Find keys that stand twice in one mapping: Salt refuses them, and YAML itself takes the last."""
-    seen: set[int] = set()
-    todo = [("", top)]
-    while todo:
-        path, node = todo.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            todo += [(_below(path, str(index)), one) for index, one in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            lines: dict[object, int] = {}
-            for key, value in node.value:
-                if key.tag == "tag:yaml.org,2002:merge":
-                    continue
-                name = _name(loader, key)
-                here, line = _below(path, word(name)), key.start_mark.line
-                if name in lines:
-                    found = (
-                        f"found it in line {place(lines[name]).line}, and again in line {place(line).line}"
-                    )
-                    yield Finding(Problem(here, found, "each key once"), place(line))
-                lines.setdefault(name, line)
-                todo.append((here, value))
+
+    def name(key: Any) -> str:
+        return str(key.value) if key.tag == _MERGE else word(_name(loader, key))
+
+    for path, node in _nodes(top, name):
+        lines: dict[object, int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == _MERGE:
+                continue
+            known, line = _name(loader, key), key.start_mark.line
+            if known in lines:
+                first = place(lines[known]).line
+                found = f"found it in line {first}, and again in line {place(line).line}"
+                yield Finding(Problem(_below(path, name(key)), found, "each key once"), place(line))
+            lines.setdefault(known, line)
 
 
 def _places(loader: Any, top: Any, place: Any) -> Iterator[tuple[str, Place]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import PillarError, Problem
+from ..strongswan import sections
 from . import lines, rendered
 from .lines import TOP, Finding, Place, Source
 
@@ -62,7 +63,7 @@ def merge(sources: Iterable[Source]) -> Source:
         below = source.data if isinstance(source.data, Mapping) else {}
         errors += source.errors
         warnings += [*source.warnings, *_replaced(data, below, "", places, source.places)]
-        data = _merged(data, below)
+        data = sections.merged(data, below)
         places.update(source.places)
     return Source(data, places, tuple(errors), tuple(warnings))
 
@@ -102,17 +103,6 @@ def _joined_places(sources: Iterable[Source]) -> dict[str, Place]:
         below = source.data[TOP] if isinstance(source.data, Mapping) else {}
         before.update({key: len(value) for key, value in below.items() if isinstance(value, list)})
     return places
-
-
-def _merged(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
-    result = dict(under)
-    for key, value in over.items():
-        beneath = result.get(key)
-        if isinstance(beneath, Mapping) and isinstance(value, Mapping):
-            result[key] = _merged(beneath, value)
-        else:
-            result[key] = value
-    return result
 
 
 def _replaced(
