@@ -8,7 +8,7 @@ VENV := .build/venv
 BIN := $(VENV)/bin
 PLANE ?= auto
 
-.PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-kernel \
+.PHONY: help demo down setup test test-all lint test-unit test-functional test-integration test-scenarios test-releases test-kernel \
     test-rollout test-walk test-rig test-soak test-salts salts bench scale dist clean
 
 help:
@@ -55,7 +55,7 @@ test-integration: salts
 test-salts: salts
 	@$(BIN)/python tests/run $(SALTS:%=salt-%)
 
-lint test-unit test-functional test-scenarios test-kernel test-rollout test-walk test-rig test-soak: setup
+lint test-unit test-functional test-scenarios test-releases test-kernel test-rollout test-walk test-rig test-soak: setup
 	@$(BIN)/python tests/run $(@:test-%=%)
 
 ## All figures; `make bench scale` those of a fleet of thousands

@@ -55,6 +55,7 @@ class Layer:
 
 LINT, UNIT = Layer("lint"), Layer("unit", options=SIDE_BY_SIDE)
 SCENARIOS = Layer("scenarios", lab=True)
+RELEASES = Layer("releases", lab=True)  # of Debian, and of this package
 KERNEL = Layer("kernel", lab=True, inside=True)
 ROLLOUT = Layer("rollout", lab=True, inside=True, walk=True)  # the steps that need the kernel
 WALK = Layer("walk", lab=True, inside=True, walk=True, folder="tests/rollout", options=(ALL,))
@@ -65,9 +66,9 @@ INTEGRATION = Layer("integration", options=("--edge-salt=.build/venv-3006",))
 SALTS = (Layer("salt-3006", salt="3006", edge="venv"), Layer("salt-3007", salt="3007", edge="venv-3006"))
 # Those that are quick come first: where one of them fails, nothing else is run. Then the longest first
 FIRST = (LINT, UNIT)
-USUAL = (*FIRST, SCENARIOS, ROLLOUT, KERNEL, FUNCTIONAL, *SALTS, RIG, INTEGRATION)
+USUAL = (*FIRST, SCENARIOS, FUNCTIONAL, KERNEL, ROLLOUT, RELEASES, *SALTS, RIG, INTEGRATION)
 WHOLE = (
-    *(*FIRST, SCENARIOS.whole, WALK, KERNEL, SOAK, FUNCTIONAL.whole),
+    *(*FIRST, SCENARIOS.whole, FUNCTIONAL.whole, WALK, KERNEL, SOAK, RELEASES.whole),
     *(*[salt.whole for salt in SALTS], RIG, INTEGRATION.whole),
 )
 LAYERS = {layer.name: layer for layer in (*USUAL, WALK, SOAK)}

@@ -7,37 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from operators import Master
 
 from fleetlab import Lab, demo
-from fleetlab.machine import Machine
 from fleetlab.paths import DEFAULT_FLEET
+from footprints import footprint
+from operators import Master
 from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 LAB_NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
 
 
 CLEANED = "cp3002"  # the host whose disk is compared before the first run and after ipsec.clean
-_FOOTPRINT = r"""
-find /etc /opt /run /usr/local /var/lib -path /run/systemd -prune -o -printf '%p\t%y %m %u:%g %l\n'
-find /etc /usr/local -type f -exec sha256sum {} + | awk '{ print "content of " $2 "\t" $1 }'
-dpkg-query -W -f 'package ${Package}\t${Status}\n'
-systemctl list-unit-files --no-legend | awk '{ print "unit " $1 "\t" $2 }'
-{ ip xfrm state; ip xfrm policy; } | sed 's/^/xfrm /; s/$/\t/'
-for family in -4 -6; do
-    ip $family -o route show table all | sed 's/ expires [0-9]*sec//; s/^/route /; s/$/\t/'
-    ip $family rule | sed 's/^/rule /; s/$/\t/'
-done
-ip -o link | awk '{ print "link " $2 "\t" }'
-sysctl net.core.xfrm_larval_drop | sed 's/ = /\t/'
-dpkg-divert --list | sed 's/$/\t/'
-"""
-
-
-def footprint(machine: Machine) -> dict[str, str]:
-    """What a host is: paths, contents, packages, units, IPsec in the kernel, routes, diversions."""
-    lines = machine.run(["sh", "-c", _FOOTPRINT]).stdout.splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
 @dataclass

@@ -4,26 +4,13 @@ import copy
 import re
 
 import yaml
-from conftest import CLEANED, footprint
+from conftest import CLEANED
 
 from fleetlab.process import wait_for
+from footprints import different, footprint
 
 CP3002 = "cp3002.esams.example"
 METRICS = {"textfile": "/srv", "http": "127.0.0.1:9815"}
-# what two looks at a host have that nobody touched, or what tools keep as records of their own
-OTHERS = {
-    "adduser, for the user of the package": r"/run/adduser|/etc/(passwd|shadow|group|gshadow)-$",
-    "apt and dpkg keep records of what they did": r"/var/lib/(apt|dpkg|ucf)(/|$)|/etc/ld\.so\.cache",
-    "Salt's bytecode and caches": r"/opt/.*(__pycache__|\.pyc$)",
-    "systemd's own records": r"/var/lib/systemd/|/run/(log|systemd|user|utmp|sudo|mount|lock)",
-}
-
-
-def different(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple]:
-    """What is not as it was, without what is none of this package's."""
-    names = [name for name in {*before, *after} if before.get(name) != after.get(name)]
-    mine = [name for name in names if not any(re.search(rule, name) for rule in OTHERS.values())]
-    return {name: (before.get(name), after.get(name)) for name in sorted(mine)}
 
 
 def clean(mesh, *arguments) -> dict:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import footprint
-from operators import Master
-from test_clean import different
 
 from fleetlab import Lab, demo, upgrade
 from fleetlab.paths import LAB
+from footprints import different, footprint
+from operators import Master
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 STRONGSWAN = {CP1001: "U5.9.1/", CP2001: "U5.9.8/", CP3001: "U6.0.1/"}
