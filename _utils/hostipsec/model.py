@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from .errors import Problem
 
@@ -67,8 +67,8 @@ class Choice(NamedTuple):
     patterns: tuple[str, ...] = ()  # for shell, of ids
 
 
-Selector = tuple[tuple[str, Choice], ...]  # by label; a host without the label is never meant
-Options = tuple[tuple[str, str], ...]  # of ipsec.conf, by name
+Selector = Tuple[Tuple[str, Choice], ...]  # by label; a host without the label is never meant
+Options = Tuple[Tuple[str, str], ...]  # of ipsec.conf, by name
 
 
 class Rule(NamedTuple):

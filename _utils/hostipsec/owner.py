@@ -36,7 +36,7 @@ other, no marks. Anything else is left alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Union
+from typing import Tuple, Union
 
 from .model import ChildSA, Connection, IkeSA, KernelPolicy, KernelState
 
@@ -57,7 +57,7 @@ PIN = 74  # ours (emergency/pins), before charon's
 # (kernel_netlink_ipsec.c, get_priority); the lower one counts
 GUARD = 2_000_073
 
-Pair = tuple[str, str]
+Pair = Tuple[str, str]
 
 
 class Ours:

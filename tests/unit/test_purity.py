@@ -9,6 +9,7 @@ import pytest
 from engine import MODULES, imports
 
 PURE = (
+    "affixes",
     "answer",
     "arguments",
     "calls",

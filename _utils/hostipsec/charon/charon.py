@@ -6,8 +6,8 @@ own back ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Callable, Optional, Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Callable, Optional, Protocol, Sequence, TypeVar
 
 from .. import paths
 from ..errors import CharonError

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from email.utils import parsedate
-from typing import NamedTuple, Optional
+from typing import FrozenSet, NamedTuple, Optional
 
-Names = frozenset[str]  # of one certificate: by how charon may spell its key
+Names = FrozenSet[str]  # of one certificate: by how charon may spell its key
 _ENTRY = re.compile(r'^  subject:  "', re.MULTILINE)
 _SERIAL = re.compile(r"^  serial:    ([0-9a-f:]+)$", re.MULTILINE)
 _KEY = re.compile(r"^  keyid:     ([0-9a-f:]+)$", re.MULTILINE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import reprlib
+import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Callable, Optional
 
@@ -17,7 +18,7 @@ from ..model import Charon, ChildSA, IkeSA, Load, LoadedConnection
 from ..strongswan import durations
 from .states import CHILD_STATES, IKE_STATES, MODES, allocated
 
-Message = Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
+Message = typing.Mapping[str, Any]  # values are bytes, lists of bytes, or Messages
 _NONE: Message = {}
 _NUMBER = re.compile("-?[0-9]{1,20}", re.ASCII)
 _SHOWN = 20  # characters of what is no number

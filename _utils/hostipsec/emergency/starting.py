@@ -7,8 +7,8 @@ lock from his look until charon shows what he started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Callable, Iterable, NamedTuple
 
 from .. import owner
 from ..model import Charon, Connection

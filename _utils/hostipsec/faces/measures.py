@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Tuple, Union
 
 from ..health.sample import Process, Sample, Sampled
 
 Number = Union[bool, int, float]
-Series = tuple[tuple[str, ...], Number]  # values of the labels, in their order; what is measured
+Series = Tuple[Tuple[str, ...], Number]  # values of the labels, in their order; what is measured
 GAUGE, COUNTER = "gauge", "counter"
 CONNECTION = ("peer", "family", "stage", "sites", "pair")
 DIRECTIONS = ("in", "out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
+from ..affixes import without_suffix
 from ..kernel import ciphers
 from ..model import ChildSA, KernelState, Meant
 from ..strongswan import strength
@@ -116,7 +117,7 @@ def other_than_meant(found: Found) -> Iterator[str]:
 
 
 def _plain(mode: str) -> str:
-    return mode.removesuffix("_PROXY")
+    return without_suffix(mode, "_PROXY")
 
 
 # How old they are ------------------------------------------------------------------------------

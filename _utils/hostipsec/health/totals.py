@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Tuple
 
 from .. import owner
 from .. import plane as planes
@@ -23,7 +23,7 @@ from .sample import Sample, Sampled, Traffic
 
 SCHEMA = 1
 _NONE: Mapping[str, Any] = MappingProxyType({})
-Values = tuple[int, ...]
+Values = Tuple[int, ...]
 COUNTS = ("bytes in", "packets in", "bytes out", "packets out", "replays", "failures")
 _ZEROS: Values = (0,) * len(COUNTS)
 

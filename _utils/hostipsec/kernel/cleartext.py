@@ -15,9 +15,9 @@ Counters belong to elements of sets (nft 0.9.5, Linux 5.7): they stay when peers
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from .. import unicast
 from ..errors import HostIPsecError

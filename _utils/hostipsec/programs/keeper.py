@@ -39,8 +39,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sized
-from typing import Optional, TypeVar, Union
+from collections.abc import Mapping, Sized
+from typing import Callable, Optional, TypeVar, Union
 
 from .. import paths
 from ..errors import HostIPsecError
@@ -108,7 +108,8 @@ class Keeper:
 
     def once(self) -> None:
         """Look once, do each part, and leave a sample of it; one that fails stops no other."""
-        begin, done = time.monotonic(), Counter[str]()
+        begin = time.monotonic()
+        done: Counter[str] = Counter()
         try:
             look = looked()
         except Exception as error:  # whatever it is: ended, this would be started anew to find the same

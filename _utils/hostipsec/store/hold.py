@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Tuple, Union
 
 from ..errors import HostIPsecError
 from ..model import Connection
@@ -107,7 +107,7 @@ class Lift(NamedTuple):
 
 
 Decision = Union[Hold, Lift]
-Decisions = tuple[Decision, ...]  # in the order in which they were made
+Decisions = Tuple[Decision, ...]  # in the order in which they were made
 
 
 class Command(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Optional
 
+from ..affixes import without_suffix
 from . import proposals
 from .proposals import INTEGRITY, KEY_EXCHANGE, PRF, SEQUENCE_NUMBERS
 from .sections import Configuration
@@ -82,7 +83,7 @@ def _used(value: Configuration) -> frozenset[tuple[str, str]]:
 
 
 def _singles(text: str) -> list[list[str]]:
-    return [one.split("-") for one in "".join(text.split()).removesuffix("!").split(",")]
+    return [one.split("-") for one in without_suffix("".join(text.split()), "!").split(",")]
 
 
 def _kinds(words: Iterable[str]) -> frozenset[str]:

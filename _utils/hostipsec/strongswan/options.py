@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Optional, Union
+from typing import Dict, List, Optional, Tuple, Union
 
+from ..affixes import without_suffix
 from ..errors import Problem, nearest
 from . import catalog, durations, proposals, ranges, shared
 from .kinds import TEXT, TIME, Kind, checked, matching, one_of, shown, whole
 from .kinds import word as text_of
 
-Problems = list[Problem]
-Checked = tuple[Optional[str], Problems]
+Problems = List[Problem]
+Checked = Tuple[Optional[str], Problems]
 
 # Words that starter and charon take for one another (confread.c, starterstroke.c)
 _SAME = {
@@ -213,7 +214,7 @@ def _amount(text: str) -> int:
 
 
 _LEVELS = 8  # of sections in strongswan.conf
-Tree = dict[str, Union[Kind, "Tree"]]
+Tree = Dict[str, Union[Kind, "Tree"]]
 _LOAD = matching("yes|no|[0-9]{1,9}", "yes, no, or a priority")
 
 
@@ -283,7 +284,7 @@ _LOGGER += "filelog: {main: {path: /var/log/charon.log, default: 1}}"
 
 
 def _known(tree: Tree, key: str, path: str) -> str:
-    if path.removesuffix(f":{key}").endswith(_LOGGERS):
+    if without_suffix(path, f":{key}").endswith(_LOGGERS):
         return _LOGGER
     if 0 < key.count(".") < _LEVELS:
         return f"one mapping a level, as {{{key.replace('.', ': {')}: ...{'}' * (1 + key.count('.'))}"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
+from ..affixes import without_prefix, without_suffix
 from ..errors import nearest
 from . import algorithms
 
@@ -80,7 +81,7 @@ def is_aead(algorithm: Algorithm) -> bool:
 
 def _words(text: str) -> list[list[str]]:
     """Split at ``,`` and ``-``; charon takes blanks around both."""
-    return [[word.strip() for word in one.split("-")] for one in text.strip().removesuffix("!").split(",")]
+    return [[word.strip() for word in one.split("-")] for one in without_suffix(text.strip(), "!").split(",")]
 
 
 def algorithm(word: str) -> Optional[Algorithm]:
@@ -225,7 +226,7 @@ _SHOWN = {
 def shown(algorithm: Algorithm) -> str:
     """Return charon's name of an algorithm, with its key size: ``AES_GCM_16_128``."""
     plain = re.sub(r"^(ENCR|AUTH)_|_BIT$", "", algorithm.name).replace("_ICV", "_")
-    number = algorithm.kind.removeprefix(KEY_EXCHANGE).strip() if _is_exchange(algorithm) else ""
+    number = without_prefix(algorithm.kind, KEY_EXCHANGE).strip() if _is_exchange(algorithm) else ""
     prefix, suffix = f"KE{number}_" if number else "", f"_{algorithm.bits}" if algorithm.bits else ""
     return f"{prefix}{_SHOWN.get(algorithm.name, plain)}{suffix}"
 

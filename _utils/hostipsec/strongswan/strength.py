@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from ..affixes import without_suffix
 from . import algorithms, proposals
 from .proposals import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, KEYWORDS, PRF, Algorithm, Fault
 
@@ -31,7 +32,7 @@ def faults(text: str, allowed: Collection[str]) -> Iterator[Fault]:
     A single choice of it is one that the peer may take. ``allowed`` are words of the pillar.
     """
     taken = named(allowed)
-    for single in text.strip().removesuffix("!").split(","):
+    for single in without_suffix(text.strip(), "!").split(","):
         for word in (word.strip() for word in single.split("-")):
             known = proposals.algorithm(word)
             if known and known.name in algorithms.WORTHLESS:

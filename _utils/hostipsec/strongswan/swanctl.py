@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
+from ..affixes import without_prefix, without_suffix
 from ..errors import ConfigError
 from . import durations, parse, render
 from .render import HEADER
@@ -116,7 +117,7 @@ def conf(value: Configuration) -> str:
     sections: dict[str, object] = {
         DEFAULTS: _nested({name: text for name, text in shared.items() if not name.startswith("child.")}),
         CHILD: _nested(
-            {name.removeprefix("child."): shared[name] for name in shared if name.startswith("child.")}
+            {without_prefix(name, "child."): shared[name] for name in shared if name.startswith("child.")}
         ),
         LOADED: loaded,
         ASIDE: held,
@@ -153,7 +154,7 @@ def _less(found: Mapping[str, str], shared: Mapping[str, str]) -> dict[str, str]
 
 
 def _connection(child_title: str, flat: Mapping[str, object]) -> dict[str, object]:
-    child = _nested({key.removeprefix("child."): flat[key] for key in flat if key.startswith("child.")})
+    child = _nested({without_prefix(key, "child."): flat[key] for key in flat if key.startswith("child.")})
     own = _nested({key: text for key, text in flat.items() if not key.startswith("child.")})
     return {**own, "children": {child_title: child}}
 
@@ -201,7 +202,7 @@ def _plain(table: Mapping[str, _Option], options: Mapping[str, str]) -> Iterable
 
 def _proposals(text: str) -> str:
     """Return the list of proposals; ``default`` in it are charon's own, which ``!`` leaves out."""
-    singles = [one for one in text.removesuffix("!").split(",") if one]
+    singles = [one for one in without_suffix(text, "!").split(",") if one]
     return ", ".join(singles if text.endswith("!") else [*singles, "default"])
 
 

@@ -16,14 +16,14 @@ import stat
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Optional, TypeVar, Union
+from typing import NamedTuple, Optional, Tuple, TypeVar, Union
 
 from .. import paths
 from ..errors import HostIPsecError
 
 PathLike = Union[str, Path]
 Place = TypeVar("Place", str, Path)
-Change = tuple[Optional[bytes], int]  # content (None: no file) and mode
+Change = Tuple[Optional[bytes], int]  # content (None: no file) and mode
 
 
 class Entry(NamedTuple):
@@ -81,7 +81,7 @@ def look(path: PathLike) -> Optional[Entry]:
         status = os.lstat(path)
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISLNK(status.st_mode):
-            return Entry(b"", mode, status.st_uid, status.st_gid, link=str(Path(path).readlink()))
+            return Entry(b"", mode, status.st_uid, status.st_gid, link=os.readlink(path))
         if stat.S_ISREG(status.st_mode):
             return Entry(Path(path).read_bytes(), mode, status.st_uid, status.st_gid)
     except (FileNotFoundError, NotADirectoryError):

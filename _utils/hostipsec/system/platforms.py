@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,15 @@ from ..errors import HostIPsecError
 # without which charon does neither AES-GCM in IKE nor ECP groups, and is only recommended by Debian.
 PACKAGES = ("libstrongswan-standard-plugins", "strongswan-charon", "strongswan-starter", "strongswan-swanctl")
 
-# release -> unit. It is called so since strongSwan 5.8.0
-UNITS: Mapping[str, Mapping[int, str]] = {
-    "Debian": {11: "strongswan-starter", 12: "strongswan-starter", 13: "strongswan-starter"},
-    "Ubuntu": {22: "strongswan-starter", 24: "strongswan-starter", 26: "strongswan-starter"},
-}
+UNIT = "strongswan-starter"  # so called since strongSwan 5.8.0, which all of these have
+SCRIPT = "ipsec"  # of /etc/init.d: the service where systemd does not run
+KNOWN: Mapping[str, Sequence[int]] = {"Debian": (11, 12, 13), "Ubuntu": (20, 22, 24, 26)}
 # release -> its Python, by which ipsec-global, keeper and guard cannot run
 TOO_OLD: Mapping[str, Mapping[int, str]] = {
-    "Debian": {9: "3.5", 10: "3.7"},
-    "Ubuntu": {16: "3.5", 18: "3.6", 20: "3.8"},
+    "Debian": {8: "3.4", 9: "3.5", 10: "3.7"},
+    "Ubuntu": {12: "3.2", 14: "3.4", 16: "3.5", 18: "3.6"},
 }
-PYTHON = "3.9"
+PYTHON = "3.8"  # the oldest by which they run
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,13 @@ def of(grains: Mapping[str, Any]) -> Platform:
 
 
 def platform(os: str, release: int, systemd: bool) -> Platform:
-    """Return the platform of grains ``os`` and ``osmajorrelease``; on SysV the service is ipsec.
+    """Return the platform of grains ``os`` and ``osmajorrelease``; without systemd the service is the script.
 
     Raises :class:`~hostipsec.errors.HostIPsecError` for a release that is not known.
     """
-    units = UNITS.get(os, {})
-    if release not in units:
+    if release not in KNOWN.get(os, ()):
         python = TOO_OLD.get(os, {}).get(release)
         why = f"; its Python is {python}, and ipsec-global, keeper and guard need {PYTHON}" if python else ""
-        known = ", ".join(f"{name} {number}" for name in sorted(UNITS) for number in sorted(UNITS[name]))
+        known = ", ".join(f"{name} {number}" for name, numbers in sorted(KNOWN.items()) for number in numbers)
         raise HostIPsecError(f"{os} {release} is not a release this package knows{why}; known: {known}")
-    return Platform(PACKAGES, units[release] if systemd else "ipsec", systemd)
+    return Platform(PACKAGES, UNIT if systemd else SCRIPT, systemd)

@@ -77,7 +77,7 @@ def _owners(inodes: Collection[int]) -> Iterator[tuple[int, int]]:
 def _links(directory: os.PathLike[str]) -> list[str]:
     """Return where the descriptors of a process lead; none where it has gone."""
     try:
-        return [os.readlink(one.path) for one in os.scandir(directory)]  # noqa: PTH115  a text, not a path
+        return [os.readlink(one.path) for one in os.scandir(directory)]
     except OSError:
         return []
 
@@ -92,7 +92,7 @@ def _same_root(pid: int) -> bool:
 
 def _program(pid: int) -> str:
     try:
-        return os.readlink(paths.here.proc / str(pid) / "exe").rpartition("/")[2]  # noqa: PTH115  a text
+        return os.readlink(paths.here.proc / str(pid) / "exe").rpartition("/")[2]
     except OSError:
         return ""
 

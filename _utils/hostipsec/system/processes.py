@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Callable, NamedTuple, Optional, Sequence
 
 TIMED_OUT = 124  # as timeout(1) says
 NOT_FOUND = 127  # as a shell says

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 
 from .. import paths
+from ..affixes import without_suffix
 from ..errors import HostIPsecError
 from . import processes
 
@@ -37,7 +38,7 @@ def pids(*names: str) -> tuple[int, ...]:
 def _program(pid: str) -> str:
     """Return the path of what a process runs, also once a package took it away; nothing where none says."""
     try:
-        return os.readlink(paths.here.proc / pid / "exe").removesuffix(" (deleted)")  # noqa: PTH115  a text
+        return without_suffix(os.readlink(paths.here.proc / pid / "exe"), " (deleted)")
     except OSError:
         return ""
 
@@ -71,7 +72,7 @@ def _noted() -> str:
 
 def _namespace(pid: str) -> str:
     try:
-        return os.readlink(paths.here.proc / pid / "ns/net")  # noqa: PTH115  a text, not a path
+        return os.readlink(paths.here.proc / pid / "ns/net")
     except OSError:
         return ""
 
