@@ -12,7 +12,7 @@ from test_generated_fleets import FULL, PILLARS, SOME, masked
 import fleets
 from hostipsec.apply import hostplan
 from hostipsec.errors import HostIPsecError, PillarError
-from hostipsec.pillar import addressed, membership, parts, pillar, topology
+from hostipsec.pillar import addressed, doubts, membership, parts, pillar, topology
 from hostipsec.pillar.found import Found
 from hostipsec.store.record import Place
 from hostipsec.strongswan import sections
@@ -35,6 +35,16 @@ def of_part(data, host, resolved=None):
     return addressed.member(part_of(data, host, resolved), host, no_mine)
 
 
+def overruled(member: membership.Membership) -> tuple[str, ...]:
+    """Return what is told of rules that leave pairs of the host to others."""
+    fleet = member.fleet
+    if fleet.part:
+        return doubts.told(fleet)
+    every = topology.fitting(fleet).items()
+    mine = {pair: rules for pair, rules in every if member.host.id in pair}
+    return (*map(str, doubts.overruled(fleet.rules, mine)),)
+
+
 def said(member: membership.Membership, before=()) -> dict:
     """Return all that a host takes from the pillar."""
     return {
@@ -44,7 +54,7 @@ def said(member: membership.Membership, before=()) -> dict:
         "place": Place(member.site, member.host.id, member.sites),
         "settings": member.fleet.settings,
         "meant": sections.meant(member.fleet.settings),
-        "warnings": (member.lost, member.shadowed, member.lonely),
+        "warnings": (member.lost, overruled(member), member.lonely),
         "subject": member.subject,
         "host": member.host._replace(labels={}),
         "absent": hostplan.absent(member),

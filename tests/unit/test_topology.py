@@ -9,7 +9,7 @@ import pytest
 import fleets
 from hostipsec.errors import PillarError
 from hostipsec.model import Choice
-from hostipsec.pillar import faults, membership, pillar, topology
+from hostipsec.pillar import doubts, faults, membership, pillar, topology
 from hostipsec.store import record
 from hostipsec.store.record import Record
 
@@ -429,15 +429,15 @@ def test_a_rule_that_several_before_it_shadow_is_one_too():
 @pytest.mark.parametrize("stage", ["off", "passive", "start"])
 def test_a_rule_partly_shadowed_by_an_earlier_stage_is_a_warning_that_names_the_pairs(stage):
     data = ruled(("some", stage, 1, 2), ("strict", "require", 2, 3))
-    assert membership.read(data, HUB).shadowed == (
-        f"rule 'strict' (require) does not decide for {HUB} with edge0002.edge.example: "
-        f"rule 'some' ({stage}) comes first",
+    assert doubts.told(pillar.read(data)) == (
+        f"ipsec:rules:1: rule 'strict' (require) does not decide for 1 pair, as "
+        f"edge0002.edge.example with {HUB}: rule 'some' ({stage}) comes first; "
+        "allowed: a place before that rule, where it is to decide",
     )
-    assert membership.read(data, "edge0003.edge.example").shadowed == ()
 
 
 def test_an_exception_with_a_later_stage_before_a_broader_rule_is_no_warning():
-    assert membership.read(ruled(("strict", "require", 2), ("all", "start", 1, 2, 3)), HUB).shadowed == ()
+    assert doubts.told(pillar.read(ruled(("strict", "require", 2), ("all", "start", 1, 2, 3)))) == ()
 
 
 def after_another(fleet):

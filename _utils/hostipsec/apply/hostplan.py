@@ -184,7 +184,7 @@ def _changes(
         **of_kernel,
     }
     later = overruled(sysctls(member.fleet.settings))
-    told = (*inspection.warnings, *member.lost, *member.shadowed, *later, *exhausting(member))
+    told = (*inspection.warnings, *member.lost, *later, *exhausting(member))
     return (*told, *said), changes, want.left
 
 

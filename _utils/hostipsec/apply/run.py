@@ -62,8 +62,8 @@ class Reading:
 
     @functools.cached_property
     def doubts(self) -> Sequence[str]:
-        """Return what in the pillar may not be meant, see :func:`doubts.warnings`. Raises HostIPsecError."""
-        return [*map(str, doubts.warnings(self.member.fleet))]
+        """Return what in the pillar may not be meant, see :func:`doubts.told`. Raises HostIPsecError."""
+        return doubts.told(self.member.fleet)
 
     @property
     def digest(self) -> str:
@@ -148,7 +148,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
             warnings += [later] if later else []
             problems += map(str, hostplan.unknown_sysctls(member.fleet.settings))
             problems += [*existing.obstacles(member), *reading.inspection.errors]
-            warnings += [*reading.inspection.warnings, *member.lost, *member.shadowed]
+            warnings += [*reading.inspection.warnings, *member.lost]
             warnings += sysctls.overruled(hostplan.sysctls(member.fleet.settings))
             warnings += hostplan.exhausting(member)
     except PillarError as error:

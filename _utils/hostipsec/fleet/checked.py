@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..answer import counted
 from ..errors import PillarError, Problem
-from ..model import FAMILIES, STAGES, START, Fleet, Host, Rule
+from ..model import FAMILIES, Fleet, Host
 from ..pillar import doubts, lines, pillar, topology, unmanaged
 from ..pillar.found import Found
 from ..pillar.lines import TOP, Finding, Place, Source
@@ -161,7 +161,6 @@ def _placed(every: Sequence[Finding], places: Mapping[str, Place]) -> Iterator[F
 def warnings(fleet: Fleet) -> Iterator[Problem]:
     """Say what deserves a look but stops nothing."""
     yield from doubts.warnings(fleet)
-    yield from _overruled(fleet)
     for host in fleet.hosts:
         yield from host.lost
     yield from _exhausting(fleet)
@@ -177,19 +176,3 @@ def _exhausting(fleet: Fleet) -> Iterator[Problem]:
         found, _, cure = rest.partition("; set ")
         if said:
             yield Problem(path, found, cure)
-
-
-def _overruled(fleet: Fleet) -> Iterator[Problem]:
-    """Find rules whose place lets a rule of an earlier stage decide for some of their pairs."""
-    first: dict[tuple[str, str], Rule] = {}
-    for index, rule in enumerate(fleet.rules):
-        before: dict[str, list[tuple[str, str]]] = {}
-        alone = fleet._replace(rules=(rule._replace(stage=START),))
-        for pair in topology.pairs(alone, maintenance=True):
-            other = first.setdefault(pair, rule)
-            if STAGES.index(other.stage) < STAGES.index(rule.stage):
-                before.setdefault(f"{other.name!r} ({other.stage})", []).append(pair)
-        for name, pairs in before.items():
-            found = f"rule {rule.name!r} ({rule.stage}) does not decide for {counted(len(pairs), 'pair')}, as"
-            found += f" {' with '.join(pairs[0])}: rule {name} comes first"
-            yield Problem(f"ipsec:rules:{index}", found, "a place before that rule, where it is to decide")

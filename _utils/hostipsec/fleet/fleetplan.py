@@ -239,7 +239,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
         chosen,
         frozenset(sites),
         authentication.refusals(serving, authentication.of(answers)),
-        tuple(map(str, doubts.warnings(fleet))),
+        doubts.told(fleet),
     )
 
 

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
+from ..answer import counted
 from ..errors import Problem, close, nearest
-from ..model import Choice, Fleet, Rule
+from ..model import STAGES, Choice, Fleet, Rule
 from . import spelling, topology
 from .matching import Sides, rule_pairs
 
@@ -27,11 +28,23 @@ class Lack(NamedTuple):
 
 
 def warnings(fleet: Fleet) -> tuple[Problem, ...]:
-    """Return what may not be meant: rules that fit no pair, values no host has or no rule names, hosts alone.
+    """Return what may not be meant.
 
-    Of a host's part of a pillar there is nothing to say: the whole was looked at where it is.
+    That is rules that fit no pair, or leave some to one of an earlier stage, values no host has or no rule
+    names, hosts alone.
     """
-    return () if fleet.part else (*of_rules(fleet), *_misspelt(fleet), *_unpaired(fleet))
+    every = topology.fitting(fleet) if len(fleet.rules) > 1 else {}
+    return (
+        *of_rules(fleet),
+        *overruled(fleet.rules, every),
+        *_misspelt(fleet),
+        *_unpaired(fleet),
+    )
+
+
+def told(fleet: Fleet) -> tuple[str, ...]:
+    """Return the same in words; of a host's part of a pillar, what was found of it where the whole is."""
+    return fleet.part.warnings if fleet.part else (*map(str, warnings(fleet)),)
 
 
 def of_rules(fleet: Fleet) -> tuple[Problem, ...]:
@@ -103,6 +116,27 @@ def _why(rule: Rule, lacks: Sequence[Lack]) -> str:
         return f": {lacks[0].problem.found}"
     joins = [*(f"same {label}" for label in rule.same), *(f"different {label}" for label in rule.different)]
     return f" with {' and '.join(joins)}" if joins else ""
+
+
+def overruled(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Problem]:
+    """Yield the rules whose place lets one of an earlier stage decide for some of these pairs."""
+    found: dict[tuple[int, int], list[tuple[str, str]]] = {}
+    number = {rule.name: index for index, rule in enumerate(rules)}
+    for pair, (first, *others) in fitting.items():
+        for rule in others:
+            if STAGES.index(first.stage) < STAGES.index(rule.stage):
+                found.setdefault((number[rule.name], number[first.name]), []).append(pair)
+    for (late, early), pairs in sorted(found.items()):
+        yield Problem(
+            f"ipsec:rules:{late}",
+            f"rule {_staged(rules[late])} does not decide for {counted(len(pairs), 'pair')}, as "
+            f"{' with '.join(pairs[0])}: rule {_staged(rules[early])} comes first",
+            "a place before that rule, where it is to decide",
+        )
+
+
+def _staged(rule: Rule) -> str:
+    return f"{rule.name!r} ({rule.stage})"
 
 
 def _misspelt(fleet: Fleet) -> Iterator[Problem]:

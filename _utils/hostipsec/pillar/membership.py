@@ -80,13 +80,6 @@ class Membership:
         return tuple(f"{problem}; what stands here stays" for lost in found for problem in lost)
 
     @property
-    def shadowed(self) -> tuple[str, ...]:
-        """Say where a rule of an earlier stage decides though a later one fits, see topology.shadowed."""
-        if self.fleet.part:
-            return self.fleet.part.warnings
-        return topology.shadowed(self.fleet, self.host)
-
-    @property
     def lonely(self) -> str:
         """Say why the host has no peers; empty when it has some."""
         if self.connections:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import HostIPsecError, PillarError, Problem
-from ..model import Address, Fleet, Host, Part
+from ..model import Address, Fleet, Host, Part, Rule
 from ..strongswan.kinds import word
-from . import digest, pillar, topology
+from . import digest, doubts, pillar, topology
 from .found import Found
 
 KEY = "part"
@@ -55,7 +55,7 @@ class Whole:
                 "hosts": {one.id: self._entry(one, rule) for one, rule in members},
                 "rules": [self._rule(number, minion_id) for number in numbers],
             },
-            warnings=self._warnings(host),
+            warnings=self._warnings(minion_id),
             lost={
                 one.id: [[each.found, each.allowed] for each in one.lost] for one, _ in members if one.lost
             },
@@ -74,23 +74,21 @@ class Whole:
         sides = {"name": name, "between": {"id": minion_id}, "and": {_RULE: str(number)}}
         return {**sides, **{key: value for key, value in said.items() if key not in _WHOM}}
 
-    def _warnings(self, host: Host) -> list[str]:
-        others = (self._hosts[other] for other, _ in self._several.get(host.id, ()))
-        return [*topology.shadowed(self.fleet._replace(hosts=(*others,)), host)]
+    def _warnings(self, minion_id: str) -> list[str]:
+        return [*map(str, doubts.overruled(self.fleet.rules, self._several.get(minion_id, {})))]
 
 
-def _partners(fleet: Fleet) -> tuple[Partners, Partners]:
-    """Return by host whom the first rule pairs it with, and for whom there are further rules; by id."""
+def _partners(fleet: Fleet) -> tuple[Partners, Mapping[str, topology.Fitting]]:
+    """Return by host whom the first rule pairs it with, and its pairs that further rules fit; by id."""
     number = {rule.name: index for index, rule in enumerate(fleet.rules)}
     peers: dict[str, list[tuple[str, int]]] = {}
-    several: dict[str, list[tuple[str, int]]] = {}
-    for (one, other), rules in topology.fitting(fleet).items():
-        first = number[rules[0].name]
-        for host, partner in ((one, other), (other, one)):
+    several: dict[str, dict[tuple[str, str], Sequence[Rule]]] = {}
+    for pair, rules in topology.fitting(fleet).items():
+        for host, partner in (pair, pair[::-1]):
             if rules[0].stage != "off":
-                peers.setdefault(host, []).append((partner, first))
+                peers.setdefault(host, []).append((partner, number[rules[0].name]))
             if len(rules) > 1:
-                several.setdefault(host, []).append((partner, first))
+                several.setdefault(host, {})[pair] = rules
     return peers, several
 
 

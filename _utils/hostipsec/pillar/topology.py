@@ -16,6 +16,7 @@ from . import translated, unmanaged
 from .matching import applies, rule_pairs
 
 Pairs = dict[tuple[str, str], Rule]
+Fitting = Mapping[tuple[str, str], Sequence[Rule]]  # by pair all rules that fit it, the deciding one first
 _FEW = 5  # names of hosts that a sentence has
 _ANYWHERE: Mapping[str, Address] = {
     "v4": IPv4Address(0),
@@ -39,7 +40,7 @@ def pairs(fleet: Fleet, maintenance: bool = False) -> Pairs:
     return {pair: rule for pair, rule in sorted(found.items()) if rule.stage != "off"}
 
 
-def fitting(fleet: Fleet) -> Mapping[tuple[str, str], Sequence[Rule]]:
+def fitting(fleet: Fleet) -> Fitting:
     """Return ``{(id, id): rules}`` for all pairs that rules fit, by id; the first of the rules decides."""
     found: dict[tuple[str, str], list[Rule]] = {}
     for rule in fleet.rules:
@@ -230,21 +231,6 @@ def _reached(before: Sequence[Connection]) -> Mapping[object, int]:
 def _identities(one: Connection) -> tuple[object, ...]:
     """Return it as it is, then by its peer and family, and by the peer's address, whoever has that now."""
     return (one.name, one.left, one.right), (one.peer, one.family), one.right
-
-
-def shadowed(fleet: Fleet, host: Host) -> tuple[str, ...]:
-    """Say for which peers of a host a rule of an earlier stage decides, though a later rule asks for more."""
-    found: dict[tuple[Rule, Rule], list[str]] = {}
-    for other in fleet.hosts if len(fleet.rules) > 1 else ():
-        fitting = [rule for rule in fleet.rules if applies(rule, host, other)]
-        most = max(fitting, key=lambda rule: STAGES.index(rule.stage), default=None)
-        if most is not None and most.stage != fitting[0].stage:
-            found.setdefault((fitting[0], most), []).append(other.id)
-    return tuple(
-        f"rule {most.name!r} ({most.stage}) does not decide for {host.id} with {few(others)}: "
-        f"rule {first.name!r} ({first.stage}) comes first"
-        for (first, most), others in found.items()
-    )
 
 
 def few(names: Sequence[str]) -> str:
