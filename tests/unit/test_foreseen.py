@@ -10,7 +10,7 @@ import yaml
 
 import fleets
 from hostipsec.fleet import fleetplan, foreseen, planwords
-from hostipsec.pillar import pillar, topology
+from hostipsec.pillar import pillar, schema, topology
 from hostipsec.programs import pillarcheck
 
 GONE = "cp3002.esams.example"
@@ -34,7 +34,7 @@ def rules(**more):
     return lambda data: data["rules"][1].update(more)
 
 
-def host(name: str, **more):
+def host(name: str, /, **more):
     return lambda data: data["hosts"][name].update(more)
 
 
@@ -107,7 +107,12 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
         (lambda data: data.update(existing="keep"), "ipsec:existing unset -> keep: 5 hosts"),
         (
             lambda data: data.update(certificates={"source": "puppet", "warn_days": 9}),
-            "ipsec:certificates changed: 5 hosts",
+            "ipsec:certificates:warn_days 30 -> 9: 5 hosts",
+        ),
+        (
+            lambda data: data.update(certificates={"source": "puppet", "ssldir": "/etc/ssl/p"}),
+            "ipsec:certificates:ca {ssldir}/certs/ca.pem -> /etc/ssl/p/certs/ca.pem; what is in that file, "
+            "salt-run ipsec.plan asks: 5 hosts",
         ),
         (
             lambda data: data.update(sysctl={"net.core.xfrm_acq_expires": 9}),
@@ -143,6 +148,87 @@ def test_what_salt_does_not_manage_has_no_plan():
     assert {row.one for row in found.rows} | {row.other for row in found.rows} > {"gw.example"}
     assert [row.disagree for row in found.rows if row.disagree] == []
     assert found.missing == ()
+
+
+def test_the_ca_of_a_peer_that_salt_does_not_manage_is_that_of_its_members():
+    gateway = {"ipv4": "198.51.100.1", "subject": "@gw.example", "managed": False, "cluster": "text"}
+
+    def partner(**more):
+        return edited(lambda data: data["hosts"].update({"gw.example": {**gateway, "site": "esams", **more}}))
+
+    old, new = (pillar.read(partner(**more)) for more in ({}, {"ca": "/etc/ssl/gw.pem"}))
+    found = foreseen.plan(old, new)
+    (line,) = [one for one in planwords.lines(found) if "gw.example" in one]
+    assert line.startswith(
+        "ipsec:hosts:gw.example:ca unset -> /etc/ssl/gw.pem; what is in that file, salt-run ipsec.plan asks: "
+    )
+    assert found.hosts_to_change == ("cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example")
+
+
+CORE, EDGE = "cp1001.eqiad.example", "cp3001.esams.example"
+OF_NO_HOST = {"hosts", "rules", "labels", "addresses", "hosts:*:addresses", "hosts:*:alone", "rules:*:name"}
+EACH_KEY = {
+    "certificates": lambda data: data.update(certificates={"source": "puppet", "ssldir": "/etc/p"}),
+    "connection": lambda data: data.update(connection={"lifetime": "2h"}),
+    "weak": lambda data: data.update(weak=["modp1024"]),
+    "setup": lambda data: data.update(setup={"charondebug": {"ike": 2}}),
+    "charon": lambda data: data.update(charon={"retransmit_tries": 10}),
+    "sysctl": lambda data: data.update(sysctl={"net.core.xfrm_acq_expires": 10}),
+    "packages": lambda data: data.update(packages=["tcpdump"]),
+    "vici": lambda data: data.update(vici=False),
+    "mtu": lambda data: data.update(mtu=1450),
+    "existing": lambda data: data.update(existing="keep"),
+    "metrics": lambda data: data.update(metrics={"clear_text": True}),
+    "hosts:*:ipv4": host(CORE, ipv4="10.64.0.99"),
+    "hosts:*:ipv6": host(CORE, ipv6="2001:db8:1::99"),
+    "hosts:*:maintenance": host(CORE, maintenance=True),
+    "hosts:*:name": host(CORE, name="first"),
+    "hosts:*:subject": host(CORE, subject="@cp1001.example"),
+    "hosts:*:local_ipv4": host(CORE, local_ipv4="192.168.0.7"),
+    "hosts:*:nat": lambda data: [
+        data["hosts"][name].update(local_ipv4=f"192.168.0.{number}", nat="vpc")
+        for number, name in enumerate(sorted(data["hosts"]), 1)
+    ],
+    "hosts:*:managed": host(EDGE, managed=False, subject="@cp3001"),
+    "rules:*:between": lambda data: data["rules"][1].update(between={"site": "codfw"}),
+    "rules:*:and": lambda data: data["rules"][0].update({"and": {"site": "eqiad"}}),
+    "rules:*:same": lambda data: data["rules"][0].update(same=["id"]),
+    "rules:*:different": lambda data: data["rules"][0].update(different=["cluster"]),
+    "rules:*:stage": rules(stage="passive"),
+    "rules:*:ike": rules(ike="aes256gcm16-prfsha384-ecp384!"),
+    "rules:*:esp": rules(esp="aes256gcm16-ecp384!"),
+    "rules:*:lifetime": rules(lifetime="4h"),
+    "rules:*:ikelifetime": rules(ikelifetime="9h"),
+    "rules:*:lifebytes": rules(lifebytes=10**9, marginbytes=10**8),
+    "rules:*:lifepackets": rules(lifepackets=10**9, marginpackets=10**8),
+    "rules:*:margintime": rules(margintime="5m"),
+    "rules:*:marginbytes": rules(lifebytes=10**9, marginbytes=10**7),
+    "rules:*:marginpackets": rules(lifepackets=10**9, marginpackets=10**7),
+    "rules:*:rekeyfuzz": rules(rekeyfuzz="50%"),
+    "rules:*:dpddelay": rules(dpddelay="10s"),
+    "rules:*:compress": rules(compress=True),
+    "rules:*:type": rules(type="tunnel"),
+    "rules:*:encapsulation": rules(encapsulation="udp"),
+    "rules:*:clear": rules(clear=["tcp/22"]),
+    "rules:*:mtu": rules(mtu=1400),
+}
+SEEN_ELSEWHERE = {"hosts:*:ca"}  # above
+
+
+def test_every_key_is_looked_at():
+    """Whoever adds a key says here what an edit of it means."""
+    known = {
+        key.path for key in schema.KEYS if not key.path.startswith(("expect", "certificates:", "metrics:"))
+    }
+    assert {*EACH_KEY} | OF_NO_HOST | SEEN_ELSEWHERE == known
+
+
+@pytest.mark.parametrize("key", EACH_KEY)
+def test_an_edit_of_each_key_means_something(key):
+    """An edit of the partner's CA was told as none."""
+    found = plan(EACH_KEY[key])
+    assert found.status == fleetplan.SOMETHING
+    assert [row.disagree for row in found.rows if row.disagree] == []
 
 
 def test_the_program_says_it_of_files(tmp_path, capsys):

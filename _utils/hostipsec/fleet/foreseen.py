@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..kernel import guard
-from ..model import Connection, Fleet, Settings
+from ..model import Certificates, Connection, Fleet, Settings
 from ..pillar import topology
 from ..strongswan import defaults, difference, sections
 from ..strongswan.sections import Configuration, Secret
@@ -19,14 +19,17 @@ from . import fleetplan
 from .fleetplan import FleetPlan, HostPlan
 
 _FILE = "host.pem"  # of certificate and key: the same before and after
-_PLAIN = ("certificates", "existing", "metrics", "vici", "weak")  # settings that are said by their key
+_PLAIN = ("existing", "metrics", "vici", "weak")  # settings that are said by their key
+_FILES = ("certificate", "key", "ca", "crl")  # paths, of which nobody knows here what is there
+_ASK = "what is in that file, salt-run ipsec.plan asks"
 _Given = tuple[Connection, ...]
 
 
 def plan(old: Fleet, new: Fleet) -> FleetPlan:
     """Return what would change in a fleet that runs the one, if it were given the other."""
     before, after = _Fleet(old), _Fleet(new)
-    hosts = sorted({host.id for fleet in (old, new) for host in fleet.hosts if host.managed})
+    managed = {host.id: host.managed for fleet in (old, new) for host in fleet.hosts}  # by the new one
+    hosts = sorted(host for host, is_ours in managed.items() if is_ours)
     return fleetplan.join(new, {host: _host(before, after, host) for host in hosts})
 
 
@@ -54,6 +57,11 @@ class _Fleet:
         around = self._around(host)
         return guard.wanted((*topology.connections(around, host), *topology.barred(around, host)))
 
+    def authorities(self, host: str) -> dict[str, str]:
+        """Return where it has the CAs of its peers that Salt does not manage, by peer."""
+        peers = (self._hosts[one.peer] for one in self.connections(host))
+        return {peer.id: peer.ca for peer in peers if not peer.managed}
+
     def _around(self, host: str) -> Fleet:
         names = [host, *self._partners.get(host, ())]
         return self.fleet._replace(hosts=tuple(self._hosts[one] for one in names if one in self._hosts))
@@ -66,7 +74,10 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
         standing = rests or (fleetplan.LEAVES if old else fleetplan.OUTSIDE)
         return fleetplan.answer(standing, (), old, {}, configured=len(old))
     changes: dict[str, Mapping[str, object]] = {
-        fleetplan.CONFIGURED: _configured(before.settings, old, after.settings, new),
+        fleetplan.CONFIGURED: {
+            **_configured(before.settings, old, after.settings, new),
+            **_authorities(before.authorities(host), after.authorities(host)),
+        },
         fleetplan.ROUTES: _routes(_sizes(old, before.settings), _sizes(new, after.settings)),
         fleetplan.GUARD: _guard(before.guarded(host), after.guarded(host)),
         **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
@@ -87,9 +98,29 @@ def _configured(before: Settings, old: _Given, after: Settings, new: _Given) -> 
     for key in _PLAIN:
         if getattr(before, key) != getattr(after, key):
             changes[f"ipsec:{key}"] = _arrow(getattr(before, key), getattr(after, key))
+    changes.update(_certificates(before.certificates, after.certificates))
     if restart := differs.restart_reasons(difference.chosen(after)):
         changes["charon"] = f"restarted ({'; '.join(restart)})"
     return changes
+
+
+def _certificates(old: Certificates, new: Certificates) -> dict[str, str]:
+    """Return what hosts would prove themselves by from now on, by key of the pillar."""
+    pairs = zip(old._fields, zip(old, new))
+    found = {key: _arrow(*both) for key, both in pairs if both[0] != both[1]}
+    return {
+        f"ipsec:certificates:{key}": f"{said}; {_ASK}" if key in _FILES else said
+        for key, said in found.items()
+    }
+
+
+def _authorities(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Return by which CAs peers that Salt does not manage would prove themselves, of those it had before."""
+    return {
+        f"ipsec:hosts:{peer}:ca": f"{_arrow(old[peer], new[peer])}; {_ASK}"
+        for peer in sorted({*old} & {*new})
+        if old[peer] != new[peer]
+    }
 
 
 def _arrow(old: object, new: object) -> str:
