@@ -33,7 +33,7 @@ OPTIONS = {
     "amounts": {"lifebytes": 10**12, "marginbytes": 10**9, "lifepackets": 10**8, "marginpackets": 10**6},
     "again": {"reauth": "yes", "dpddelay": "7s", "keyingtries": "5", "fragmentation": "force"},
     "tunnel": {"type": "tunnel", "compress": "yes", "forceencaps": "yes", "ikedscp": "101110", "tfc": "%mtu"},
-    "ends": {"leftsendcert": "ifasked", "rightsendcert": "yes", "keyexchange": "ike", "leftikeport": 4500,
+    "ends": {"leftsendcert": "ifasked", "rightsendcert": "yes", "leftikeport": 4500,
              "rightikeport": 4500, "replay_window": 1024, "sha256_96": "yes"},
     "keys": {"leftauth": "ecdsa-384-sha384", "rightauth": "ecdsa-256-sha256", "rightcertpolicy": "1.2.3.4"},
     "charon's own": {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp,aes256gcm16"},

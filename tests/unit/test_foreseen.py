@@ -103,7 +103,7 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
             "all connections: margintime 13m -> 5m: 16 connections, 5 hosts",
         ),
         (lambda data: data.update(charon={"threads": 40}), "its tunnels end and come back"),
-        (lambda data: data.update(mtu=1400), "32 routes with a locked MTU added on 5 hosts"),
+        (lambda data: data.update(mtu=1400), "32 routes with a locked MTU added (mtu 1400) on 5 hosts: "),
         (lambda data: data.update(existing="keep"), "ipsec:existing unset -> keep: 5 hosts"),
         (
             lambda data: data.update(certificates={"source": "puppet", "warn_days": 9}),
@@ -128,7 +128,16 @@ def test_it_is_said_as_a_plan_says_it(change, line):
 
 def test_the_mtu_of_a_rule_is_that_of_its_pairs():
     (line,) = [one for one in planwords.lines(plan(rules(mtu=1400))) if "MTU" in one]
-    assert line.startswith("8 routes with a locked MTU added on 3 hosts")
+    assert line.startswith("8 routes with a locked MTU added (mtu 1400) on 3 hosts")
+
+
+def test_another_mtu_is_told_with_the_one_of_before():
+    """A plan told of routes, and not of their size."""
+    old, new = (pillar.read(edited(lambda data, mtu=mtu: data.update(mtu=mtu))) for mtu in (1400, 1450))
+    lines = planwords.lines(foreseen.plan(old, new))
+    assert any("32 routes with a locked MTU replaced (mtu 1400 -> 1450) on 5 hosts: " in one for one in lines)
+    lines = planwords.lines(foreseen.plan(new, pillar.read(edited(lambda _: None))))
+    assert any("32 routes with a locked MTU deleted (mtu 1450) on 5 hosts: " in one for one in lines)
 
 
 def test_an_option_of_a_rule_changes_its_pairs_at_both_ends():

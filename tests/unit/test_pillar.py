@@ -238,6 +238,32 @@ CASES = [
         ("packages", [name], "ipsec:packages", [repr(name), "an IKE daemon of its own", "no second one"])
         for name in ("charon-systemd", "libreswan", "racoon", "isakmpd", "openswan")  # codespell:ignore
     ),
+    (
+        "packages",
+        ["strongswan"],
+        "ipsec:packages",
+        ["'strongswan'", "charon-systemd on some", "by its own name"],
+    ),
+    ("connection/keyexchange", "ike", "ipsec:connection:keyexchange", ["'ike'", "ikev2; with ike", "IKEv1"]),
+    (
+        "connection/mtu",
+        1400,
+        "ipsec:connection:mtu",
+        ["unknown key", "'mtu' beside 'connection', or at a rule"],
+    ),
+    ("connection/clear", "tcp/22", "ipsec:connection:clear", ["unknown key", "that key at a rule"]),
+    *(
+        (f"rules/0/{key}", value, f"ipsec:rules:0:{key}", [f"unknown key {key!r}", said])
+        for key, value, said in (
+            ("forceencaps", True, "allowed: 'encapsulation: udp'"),
+            ("encap", True, "allowed: 'encapsulation: udp'"),
+            ("keylife", "2h", "allowed: 'lifetime'"),
+            ("mobike", False, "allowed: 'mobike' below 'connection', for all pairs"),
+            ("proposals", "aes256", "allowed: 'ike'"),
+            ("leftsubnet", "10.0.0.0/8", "allowed: and, between"),
+            ("stge", "off", "did you mean 'stage'?"),
+        )
+    ),
     # apt-get would remove it; would take each package whose name fits
     *(
         ("packages", [name], "ipsec:packages", [repr(name)])

@@ -25,7 +25,6 @@ CHOICES = {
     "ike": ("aes256gcm16-prfsha384-ecp384!", "aes128gcm16-prfsha256-x25519"),
     "ikedscp": ("101110", "000000"),
     "ikelifetime": ("1d", "4h"),
-    "keyexchange": ("ike", "ikev2"),
     "keyingtries": ("5", "%forever"),
     "leftauth": ("ecdsa-384-sha384", "pubkey"),
     "leftcertpolicy": ("1.2.3", "1.2.4"),
@@ -80,6 +79,7 @@ def test_every_option_of_the_pillar_is_written_or_refused():
         "closeaction",
         "inactivity",
         "installpolicy",
+        "keyexchange",
         "rightca",
     }
 

@@ -141,12 +141,18 @@ def _sizes(connections: _Given, settings: Settings) -> dict[str, int]:
 
 
 def _routes(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, object]:
-    parts = {
-        "added": {*new} - {*old},
-        "replaced": {one for one in {*new} & {*old} if new[one] != old[one]},
-        "deleted": {*old} - {*new},
+    """Return what state ``ipsec.routes_present`` would report, but for the way that only a host knows."""
+    was, wanted = ({one: f"{one} mtu lock {mtu}" for one, mtu in sizes.items()} for sizes in (old, new))
+    parts: dict[str, dict[str, object]] = {
+        "added": {one: wanted[one] for one in sorted({*new} - {*old})},
+        "replaced": {
+            one: {"old": was[one], "new": wanted[one]}
+            for one in sorted({*new} & {*old})
+            if new[one] != old[one]
+        },
+        "deleted": {one: was[one] for one in sorted({*old} - {*new})},
     }
-    return {verb: sorted(found) for verb, found in parts.items() if found}
+    return {verb: found for verb, found in parts.items() if found}
 
 
 def _guard(old: frozenset[guard.Policy], new: frozenset[guard.Policy]) -> dict[str, object]:

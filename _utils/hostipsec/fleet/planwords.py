@@ -149,12 +149,26 @@ def _kernel(plan: FleetPlan) -> Iterable[str]:
     yield from _ports(plan)
     for state, noun in ((GUARD, "policy of the guard"), (ROUTES, "route with a locked MTU")):
         counts: dict[str, int] = {}
-        hosts = [host for host, found in plan.answers.items() if state in found["changes"]]
-        for host in hosts:
-            for verb, found in plan.answers[host]["changes"][state].items():
-                counts[verb] = counts.get(verb, 0) + len(found)
-        for verb, number in sorted(counts.items()):
-            yield f"{counted(number, noun)} {verb} on {counted(len(hosts), 'host')}: {ranges(sorted(hosts))}"
+        hosts: dict[str, set[str]] = {}
+        for host, found in plan.answers.items():
+            for verb, parts in found["changes"].get(state, {}).items():
+                for one in parts.values() if isinstance(parts, dict) else parts:
+                    said = f"{verb}{_size(one)}"
+                    counts[said] = counts.get(said, 0) + 1
+                    hosts.setdefault(said, set()).add(host)
+        for said, number in sorted(counts.items()):
+            where = f"{counted(len(hosts[said]), 'host')}: {ranges(sorted(hosts[said]))}"
+            yield f"{counted(number, noun)} {said} on {where}"
+
+
+_LOCKED = re.compile(r" mtu lock (\d{1,5})\b")  # in a route as a host tells it
+
+
+def _size(route: object) -> str:
+    """Return the MTU of a route, or the one of before and the new one; empty where it is none."""
+    texts = [str(one) for one in route.values()] if isinstance(route, dict) else [str(route)]
+    sizes = [found[1] for found in map(_LOCKED.search, texts) if found]
+    return f" (mtu {' -> '.join(dict.fromkeys(sizes))})" if sizes else ""
 
 
 def _beside(plan: FleetPlan) -> Iterable[str]:

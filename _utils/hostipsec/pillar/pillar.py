@@ -290,7 +290,7 @@ def _rules(reader: Reader, value: object, settings: Settings) -> tuple[Rule, ...
 
 
 def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
-    entry = reader.mapping(value, path, RULE_KEYS)
+    entry = reader.mapping(value, path, RULE_KEYS, terms.instead)
     if not isinstance(value, Mapping):
         return Rule(path, (), ())
     reader.given(entry, path, ("same", "different", "clear", "mtu"))

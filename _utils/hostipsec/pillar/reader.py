@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Optional
 
 from ..errors import Problem, nearest
@@ -46,8 +46,17 @@ class Reader:
         self._hints -= 1
         return nearest(word, known) if self._hints >= 0 else f"one of the {len(known)} that are there"
 
-    def mapping(self, value: object, path: str, keys: Optional[Iterable[str]] = None) -> dict[str, object]:
-        """Return a mapping with its keys as texts; with ``keys``, others than these are wrong."""
+    def mapping(
+        self,
+        value: object,
+        path: str,
+        keys: Optional[Iterable[str]] = None,
+        instead: Callable[[str], str] = lambda _: "",
+    ) -> dict[str, object]:
+        """Return a mapping with its keys as texts; with ``keys``, others than these are wrong.
+
+        ``instead`` says what is meant by one of the others, where that is known.
+        """
         if not isinstance(value, Mapping):
             self.wrong(path, f"found {shown(value)}", "a mapping")
             return {}
@@ -63,7 +72,8 @@ class Reader:
         known = None if keys is None else (*keys,)
         for key in sorted(result) if known is not None else ():
             if key not in (known or ()):
-                self.wrong(f"{path}:{key}", f"unknown key {key!r}", nearest(key, known or ()))
+                allowed = instead(key) or nearest(key, known or ())
+                self.wrong(f"{path}:{key}", f"unknown key {key!r}", allowed)
         return result
 
     def given(self, entry: Mapping[str, object], path: str, keys: Iterable[str]) -> None:

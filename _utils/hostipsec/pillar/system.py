@@ -23,6 +23,7 @@ _PAST_POLICIES = ("disable_policy", "disable_xfrm")
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,126}[a-z0-9+]\Z")
 _PATTERN = re.compile(r"\.[+]|\+[+.]{2}")  # apt-get takes what is no name for a pattern of names
+_EITHER = "strongswan"  # Debian's and Ubuntu's package of packages
 # packages with a daemon that takes UDP port 500, or charon's control, for itself
 IKE_DAEMONS = frozenset(
     (
@@ -51,6 +52,11 @@ def package(name: object) -> Wrong:
     """Say what is wrong with the name of a package."""
     if not isinstance(name, str) or not _PACKAGE.match(name) or _PATTERN.search(name):
         return f"found {shown(name)}", "names of packages"
+    if name == _EITHER:
+        return (
+            f"found {name!r}, which is charon-systemd on some releases, and starter's charon on others",
+            "what you need beside it by its own name: strongSwan itself is installed without a word",
+        )
     if name in IKE_DAEMONS:
         return (
             f"found {name!r}, an IKE daemon of its own",

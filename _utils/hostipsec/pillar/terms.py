@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 from ..model import Options, Settings
-from ..strongswan import exceptions, sections, shared
+from ..strongswan import catalog, exceptions, options, sections, shared
 from ..strongswan.kinds import shown
 from . import schema
 from . import settings as every
@@ -35,6 +35,17 @@ def read(reader: Reader, rule: Mapping[str, object], path: str, settings: Settin
         mtu=every.mtu(reader, rule.get("mtu"), f"{path}:mtu"),
         clear=_clear(reader, rule.get("clear"), f"{path}:clear"),
     )
+
+
+def instead(key: str) -> str:
+    """Say what a rule has in place of an option of ``connection``; empty for what is none."""
+    main = catalog.SYNONYMS.get(key, key)
+    if main == "forceencaps" or key == "encap":
+        return "'encapsulation: udp'"
+    if main in _AS_THERE:
+        return repr(main)
+    known = main in options.CONNECTION and main not in {*shared.REFUSED, *catalog.COMPUTED}
+    return f"{main!r} below 'connection', for all pairs" if known else catalog.FORMER.get(key, "")
 
 
 def _clear(reader: Reader, value: object, path: str) -> tuple[str, ...]:

@@ -115,6 +115,8 @@ FORMER: Mapping[str, str] = {
     "close_action": "nothing: a rule's 'stage' says when a pair is up",
     **dict.fromkeys(("encap", "encapsulation"), "'forceencaps'"),
     "mode": "'type'",
+    "mtu": "'mtu' beside 'connection', or at a rule: routes lock it",
+    **dict.fromkeys(("clear", "only", "stage"), "that key at a rule"),
     "send_cert": "'leftsendcert'",
     "send_certreq": "'rightsendcert'",
     "unique": "'uniqueids' of 'setup'",

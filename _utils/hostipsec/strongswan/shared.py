@@ -118,7 +118,7 @@ KINDS: Mapping[str, Kind] = {
         ("yes",),
         "without policies nothing is encrypted; stage 'off' or 'passive', or 'maintenance', takes a pair out",
     ),
-    "keyexchange": _only(("ike", "ikev2"), "IKEv1 is not spoken here"),
+    "keyexchange": _only(("ikev2",), "with ike or ikev1 charon answers IKEv1, which is not spoken here"),
     "leftsendcert": _only(("always", "ifasked", "yes"), "no end has certificates of its peers on disk"),
     "lifebytes": _amount(10**6, "bytes"),
     "lifepackets": _amount(10**3, "packets"),
