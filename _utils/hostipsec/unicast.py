@@ -44,6 +44,11 @@ def said(value: object) -> str:
     return ascii(value[:60]) if isinstance(value, str) else ascii(reprlib.repr(value))[1:-1]
 
 
+def is_private(address: ipaddress.IPv4Address) -> bool:
+    """Say whether an address is of a network that anybody may have, as what is behind a NAT."""
+    return any(address in network for network in _PRIVATE)
+
+
 def misfit(address: Address) -> str:
     """Return why no peer can have an address; empty where one can."""
     if isinstance(address, ipaddress.IPv4Address):

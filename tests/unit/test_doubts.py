@@ -157,6 +157,19 @@ def test_a_host_that_no_rule_fits_is_a_warning_unless_it_is_marked():
     assert warned(hosts=hosts(new={**new, "maintenance": True})) == []
 
 
+def test_ids_that_differ_by_case_alone_are_told_at_the_host():
+    """As two identities that are one they are an error, told at the certificates' key before."""
+    new = {"site": "esams", "cluster": "text", "ipv4": "10.20.0.9", "name": "other"}
+    every = {**hosts(), "CP3001.esams.example": new}
+    told = (
+        "ipsec:hosts:cp3001.esams.example: differs from CP3001.esams.example by upper and lower case alone; "
+        "allowed: one entry a host, with the id that the minion has"
+    )
+    assert told in refused(hosts=every)
+    every["CP3001.esams.example"] = {**new, "subject": "@other.example"}
+    assert told in warned(hosts=every, expect=[])
+
+
 def test_a_host_that_a_rule_of_stage_off_fits_is_meant_to_have_no_peers():
     off = rule("not-yet", "drmrs", "eqiad", stage="off")
     new = {"site": "drmrs", "cluster": "text", "ipv4": "10.136.0.9"}

@@ -7,7 +7,7 @@ import pytest
 from hostipsec.errors import PillarError
 from hostipsec.fleet import fleetplan
 from hostipsec.kernel import guard
-from hostipsec.pillar import membership, pillar, topology
+from hostipsec.pillar import doubts, membership, pillar, topology
 
 DC, ONE, TWO, OTHER = "dc1.example", "vpc1.example", "vpc2.example", "west1.example"
 
@@ -103,6 +103,33 @@ WRONG = [
     ({OTHER: {"ipv4": "203.0.113.9", "local_ipv4": "10.0.0.9"}}, OTHER, "nat", "whether behind the same"),
     ({ONE: {"ipv4": "198.51.100.1", "local_ipv4": "10.0.0.1", "nat": "a b"}}, ONE, "nat", "'a b'"),
 ]
+
+
+def test_several_hosts_behind_one_public_address_are_refused_with_the_reason():
+    two = {"ipv4": "198.51.100.1", "local_ipv4": "10.0.0.2", "nat": "east"}
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data(**{TWO: two}))
+    assert [str(one) for one in caught.value.problems] == [
+        f"ipsec:hosts:{TWO}:ipv4: found 198.51.100.1, which {ONE} has too; allowed: a public address of its "
+        "own: several hosts behind one cannot be told apart by peers (1:1 NAT, or IPv6)"
+    ]
+
+
+def test_an_address_of_ipv6_behind_a_nat_is_refused_with_the_reason():
+    with pytest.raises(
+        PillarError, match="A NAT of IPv6 is not done here: 'ipv6' is what the host has itself"
+    ):
+        pillar.read(data(**{ONE: {"ipv6": "2001:db8::1", "local_ipv6": "fd00::1"}}))
+
+
+def test_a_private_address_as_the_public_one_is_a_warning():
+    swapped = {"ipv4": "10.0.0.7", "local_ipv4": "198.51.100.1", "nat": "east"}
+    assert [*map(str, doubts.warnings(pillar.read(data(**{ONE: swapped}))))] == [
+        f"ipsec:hosts:{ONE}:ipv4: found 10.0.0.7, a private address, beside local_ipv4 198.51.100.1, "
+        "which is none; allowed: the public address; 'local_ipv4' is the host's own"
+    ]
+    both = {"ipv4": "10.0.0.7", "local_ipv4": "192.168.0.1", "nat": "east"}  # a NAT between private networks
+    assert doubts.warnings(pillar.read(data(**{ONE: both}))) == ()
 
 
 @pytest.mark.parametrize(("hosts", "host", "key", "said"), WRONG)

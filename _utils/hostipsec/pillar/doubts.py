@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional
 from ..answer import counted
 from ..errors import Problem, close, nearest
 from ..model import STAGES, Choice, Fleet, Rule
-from . import spelling, topology
+from . import identity, spelling, topology, translated
 from .matching import Sides, rule_pairs
 
 _Known = Mapping[str, Collection[str]]  # the values that hosts have, by label
@@ -38,6 +38,8 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
         *of_rules(fleet),
         *overruled(fleet.rules, every),
         *_misspelt(fleet),
+        *_alike(fleet),
+        *translated.doubtful(fleet.hosts),
         *_unpaired(fleet),
     )
 
@@ -157,6 +159,15 @@ def _misspelt(fleet: Fleet) -> Iterator[Problem]:
                 if meant := seen[label, value]:
                     path = f"ipsec:hosts:{host.id}:{label}"
                     yield Problem(path, f"found {value}, which no rule names", f"did you mean {meant!r}?")
+
+
+def _alike(fleet: Fleet) -> Iterator[Problem]:
+    """Find ids that are one but for upper and lower case: to DNS and certificates they are one host."""
+    seen: dict[str, str] = {}
+    for host in fleet.hosts:
+        other = seen.setdefault(host.id.casefold(), host.id)
+        if other != host.id:
+            yield identity.alike(host.id, other)
 
 
 def _unpaired(fleet: Fleet) -> Iterator[Problem]:

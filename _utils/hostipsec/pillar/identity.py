@@ -71,9 +71,19 @@ def problems(fleet: Fleet) -> Iterator[Problem]:
             yield Problem(path, f"{found}{wrong}", f"{_ALLOWED}; 'subject' at a host counts before it")
             continue
         other = owners.setdefault(subject.casefold(), host.id)
-        if other != host.id:
+        if other == host.id:
+            continue
+        if other.casefold() == host.id.casefold():
+            yield alike(host.id, other)
+        else:
             yield Problem(
                 path,
                 f"gives {subject!r} to {other} and {host.id}",
                 "a subject of its own for each host, as 'CN={id}'",
             )
+
+
+def alike(one: str, other: str) -> Problem:
+    """Say that two ids are one but for upper and lower case."""
+    found = f"differs from {other} by upper and lower case alone"
+    return Problem(f"ipsec:hosts:{one}", found, "one entry a host, with the id that the minion has")

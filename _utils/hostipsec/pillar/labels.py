@@ -76,7 +76,7 @@ def _meant(key: str, value: object, words: Sequence[str], elsewhere: Mapping[str
     if key in elsewhere:
         return f"no such key here: {key!r} is {elsewhere[key]}"
     if key.startswith("local"):
-        return "did you mean 'local_ipv4'? There is no NAT of IPv6 here"
+        return "did you mean 'local_ipv4'? A NAT of IPv6 is not done here: 'ipv6' is what the host has itself"
     near = _family(value) or close(key.lower(), words) or _begun(key.lower(), words)
     said = f"did you mean {near!r}?" if near else ", ".join(words)
     return f"{said}; a label that no rule uses is declared, 'labels: [{key}]' below 'ipsec'"

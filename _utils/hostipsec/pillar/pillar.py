@@ -246,13 +246,15 @@ def _of(host: Host) -> Iterator[Address]:
 
 
 def _same_addresses(hosts: Sequence[Host]) -> Iterator[Problem]:
-    owners: dict[Address, str] = {}
+    owners: dict[Address, Host] = {}
     for host in hosts:
         for address in _of(host):
-            other = owners.setdefault(address, host.id)
-            if other != host.id:
+            other = owners.setdefault(address, host)
+            if other is not host:
                 path = f"ipsec:hosts:{host.id}:ipv{address.version}"
-                yield Problem(path, f"found {address}, which {other} has too", "an address of its own")
+                behind = address.version == 4 and (host.local_ipv4 or other.local_ipv4)
+                allowed = translated.EACH if behind else "an address of its own"
+                yield Problem(path, f"found {address}, which {other.id} has too", allowed)
 
 
 def _same_names(hosts: Sequence[Host]) -> Iterator[Problem]:

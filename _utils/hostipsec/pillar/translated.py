@@ -10,12 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple, Optional
 
+from .. import unicast
 from ..errors import Problem
 from ..model import Address, Host
 from .reader import Reader
 
 Pairs = Callable[[tuple[Host, ...]], Collection[tuple[str, str]]]
 LOCAL, NAT = KEYS = ("local_ipv4", "nat")
+EACH = (
+    "a public address of its own: several hosts behind one cannot be told apart by peers (1:1 NAT, or IPv6)"
+)
 
 
 class Translated(NamedTuple):
@@ -88,6 +92,20 @@ def problems(hosts: Sequence[Host], pairs: Pairs) -> Iterator[Problem]:
         for one in (name for name in pair if not behind[name].nat):
             found = f"{' and '.join(pair)} are both behind a NAT, and nothing says whether behind the same"
             yield Problem(f"ipsec:hosts:{one}:{NAT}", found, "a word for the network, as 'nat: vpc-1'")
+
+
+def doubtful(hosts: Iterable[Host]) -> Iterator[Problem]:
+    """Yield hosts of which ``ipv4`` and ``local_ipv4`` look as if they stood in each other's place."""
+    for host in hosts:
+        if host.ipv4 and host.local_ipv4 and _swapped(host.ipv4, host.local_ipv4):
+            found = f"found {host.ipv4}, a private address, beside {LOCAL} {host.local_ipv4}, which is none"
+            yield Problem(
+                f"ipsec:hosts:{host.id}:ipv4", found, f"the public address; {LOCAL!r} is the host's own"
+            )
+
+
+def _swapped(ipv4: IPv4Address, local: IPv4Address) -> bool:
+    return unicast.is_private(ipv4) and not unicast.is_private(local)
 
 
 def _same(hosts: Sequence[Host], behind: Collection[Host]) -> Iterator[Problem]:
