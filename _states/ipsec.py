@@ -19,7 +19,7 @@ try:
     from hostipsec.kernel import capabilities, guard, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed
-    from hostipsec.store import generations, holdfile, present, record
+    from hostipsec.store import applied, generations, holdfile, present, record
     from hostipsec.strongswan import sections
     from hostipsec.system import diversion, libraries, platforms, tools
 
@@ -44,6 +44,9 @@ def _result(name, changes, comment, warnings=()):
 
 
 def _failed(name, error):
+    """Return what a state that failed returns; the keeper's sample tells of it until one passes."""
+    if not __opts__["test"]:
+        applied.fails(f"{name}: {error}")
     return {"name": name, "changes": {}, "result": False, "comment": str(error)}
 
 
@@ -376,6 +379,8 @@ def _configured(name, keeping):
         work = configuration.work(want, host.observe_if_running())
         if not __opts__["test"]:
             generations.sweep()
+            if work.empty:
+                applied.passes()
         if work.empty:
             return _result(
                 name, {}, f"charon runs with exactly {counted(len(want.names))}{_beside(held, want)}"
@@ -389,6 +394,7 @@ def _configured(name, keeping):
         return _failed(name, error)
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
         return _configured(name, lambda *_: contextlib.nullcontext())  # what ran before is kept already
+    applied.passes()
     done = ", ".join(outcome.done)
     if work.later:
         done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"

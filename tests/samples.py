@@ -70,5 +70,6 @@ def sample(number: int, **more: object) -> Sample:
         "actions": dict.fromkeys(("start", "end", "hold", "guard", "route"), 1),
         "applied": NOW - 5000,
         "took": 0.031,
+        "failed": "",
     }
     return Sample(NOW - 3, "cp1001.eqiad.example", **{**told, **more})

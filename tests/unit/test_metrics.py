@@ -85,6 +85,20 @@ def test_all_of_it_is_told_and_read_back():
     assert value(text, "ipsec_info", host="cp1001.eqiad.example", strongswan="5.9.8", plane="kernel") == 1
 
 
+@pytest.mark.parametrize(("failed", "told"), [("", 1), ("no-such.pem: is not there", 0), (None, None)])
+def test_whether_the_last_apply_passed(failed, told):
+    """A keeper of the release before does not say: that is no success."""
+    found = {name: one for (name, _), one in read(text_of(sample(1, failed=failed))).items()}
+    assert found.get("ipsec_apply_success") == told
+
+
+def test_a_charon_outside_of_its_unit():
+    found = [
+        {name: one for (name, _), one in read(text_of(sample(1, dead=dead))).items()} for dead in ((), ("x",))
+    ]
+    assert [one["ipsec_charon_outside_unit"] for one in found] == [0, 1]
+
+
 def test_140_connections_are_bounded():
     """Each rekeying was a series of its own with exporters that label by the SA."""
     assert len(read(text_of(sample(140)))) < 3000

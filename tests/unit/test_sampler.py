@@ -18,10 +18,11 @@ from hostipsec.errors import CharonError, HostIPsecError
 from hostipsec.health import sample as sampled
 from hostipsec.health import sampler
 from hostipsec.health.sampler import APART, Earlier, Sampler
-from hostipsec.model import CertificateInUse, Charon
+from hostipsec.model import CertificateInUse, Charon, LoadedConnection
 from hostipsec.programs.keeper import Keeper
-from hostipsec.store import samples
+from hostipsec.store import applied, samples
 from hostipsec.store.record import Record, render
+from hostipsec.system import service
 
 
 def shown():
@@ -76,6 +77,45 @@ def test_what_cannot_be_read_is_said_instead_of_what_was(machine, broken):  # no
     assert [*found.unread] == [broken.rpartition(" ")[2]]
     assert not any(one.up for one in found.connections if broken != "kernel")
     assert len(found.connections) == (broken in ("charon", "kernel"))
+
+
+def test_a_charon_outside_of_its_unit_is_a_warning_of_the_sample_as_of_the_other_faces(machine, monkeypatch):  # noqa: F811
+    """The keeper's sample said ok, where ``ipsec.status`` and the check warned."""
+    machine.record(ONE._replace(stage="passive"))
+    machine.charon = Charon("5.9.8", "vici", 99, connections=(LoadedConnection(NAME),))
+    keeper = Keeper()
+    keeper.once()
+    before = shown()
+    monkeypatch.setattr(service, "astray", lambda: "charon runs outside of strongswan-starter")
+    keeper.once()
+    assert (before.dead, shown().dead) == ((), ("charon runs outside of strongswan-starter",))
+    assert (before.severity, shown().severity) == ("ok", "warning")
+
+
+def test_what_the_last_apply_failed_by_stays_until_one_passes(machine, monkeypatch):  # noqa: F811
+    machine.record(ONE)
+    told = []
+    for act in (
+        lambda: None,
+        lambda: applied.fails("no-such.pem: is not there"),
+        Keeper().close,
+        applied.passes,
+    ):
+        act()
+        Keeper().once()
+        told.append(shown().failed)
+    assert told == ["", "no-such.pem: is not there", "no-such.pem: is not there", ""]
+    machine.here.failed.write_text("[")
+    assert applied.failed() == "what it failed by cannot be read"
+
+
+def test_where_nothing_is_kept_a_failure_leaves_nothing(here):
+    """A pillar that cannot be applied changes nothing on a new host."""
+    here.state.rmdir()
+    applied.fails("x")
+    applied.passes()
+    assert applied.failed() == ""
+    assert not here.state.exists()
 
 
 def test_a_sample_that_cannot_be_left_is_said_once_and_stops_nothing(machine, told, monkeypatch):  # noqa: F811

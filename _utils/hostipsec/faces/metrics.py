@@ -72,6 +72,10 @@ def _answers(sample: Sample) -> Optional[bool]:
     return None if _blind(sample) else sample.charon is not None
 
 
+def _astray(sample: Sample) -> Optional[bool]:
+    return None if sample.charon is None else bool(sample.dead)
+
+
 def _held_since(sample: Sample) -> Optional[float]:
     if _blind(sample) or "hold" in sample.unread:
         return None
@@ -198,6 +202,11 @@ TABLE = (
     ),
     host("charon_up", "Whether charon answers.", _answers),
     charon("start_time_seconds", "When charon was started.", lambda found: found.started),
+    host(
+        "charon_outside_unit",
+        "Whether charon runs outside of its unit, as after 'ipsec restart': systemd does not know of it.",
+        _astray,
+    ),
     charon("resident_memory_bytes", "Memory of charon.", lambda found: found.resident),
     charon("threads", "Threads of charon.", lambda found: found.threads),
     charon("threads_idle", "Threads of charon that wait for work.", lambda found: found.idle),
@@ -251,6 +260,11 @@ TABLE = (
         "apply_timestamp_seconds",
         "When state.apply last wrote which connections this host has.",
         lambda sample: sample.applied,
+    ),
+    host(
+        "apply_success",
+        "Whether this package's states passed at the last state.apply; 0 until one passes.",
+        lambda sample: None if sample.failed is None else not sample.failed,
     ),
     host("keeper_look_duration_seconds", "How long the keeper's last look took.", lambda sample: sample.took),
     Metric(

@@ -31,6 +31,12 @@ def watched(look: Look) -> Look:
     return look._replace(dead=tuple(filter(None, (keeper, stopped or service.astray()))))
 
 
+def of_unit(look: Look) -> Look:
+    """Return a look that tells of a charon outside of its unit, which costs no process: for the keeper."""
+    astray = service.astray()
+    return look._replace(dead=(*look.dead, astray)) if look.connections and astray else look
+
+
 def by_record(known: record.Found, meant: Optional[Meant] = None) -> Look:
     """Return a look at this host where what shall run here is what is on record."""
     told = known.record

@@ -110,6 +110,8 @@ class Sample(NamedTuple):
         _NONE  # what could not be read -> why: charon, kernel, record, certificate, absent, hold, counters
     )
     took: float = 0.0  # seconds of the look
+    dead: tuple[str, ...] = ()  # who is to run here beside charon, and does not; a charon outside its unit
+    failed: Optional[str] = None  # what the last state.apply failed by, empty where it passed
 
     def stale(self, now: float) -> bool:
         """Whether it is too old to say anything of connections; one of the future counts as old as well."""
@@ -148,6 +150,7 @@ def parse(found: Any) -> Sample:
                 "connections": tuple(map(_sampled, found["connections"])),
                 "charon": found["charon"] and Process(**_known(Process, found["charon"])),
                 "holds": tuple(Decision(**_known(Decision, one)) for one in found["holds"]),
+                "dead": tuple(map(str, found.get("dead", ()))),
             }
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:

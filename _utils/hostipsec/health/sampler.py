@@ -13,7 +13,7 @@ from ..charon import charon, process
 from ..errors import CharonError, HostIPsecError
 from ..kernel import guard
 from ..model import Charon
-from ..store import certificate, samples
+from ..store import applied, certificate, samples
 from . import look as looks
 from . import sample as sampled
 from . import sampling
@@ -82,6 +82,7 @@ class Sampler:
             *(_machine(), seen.started, seen.resident, self._loaded(look), _guard_missing(look), _applied()),
             took=took,
             unread={"counters": wrong} if wrong else {},
+            failed=applied.failed(),
         )
         shown = self._remembered()
         epoch = seen.epoch or self.totals.counters.epoch  # where /proc does not tell, the same charon goes on
@@ -96,7 +97,7 @@ class Sampler:
     def blind(self, why: str, severity: str) -> Sample:
         """Leave one that says that it is not known what shall run here, and nothing of connections."""
         self._acted(self._remembered(), {})
-        facts = Facts(_machine(), applied=_applied())
+        facts = Facts(_machine(), applied=_applied(), failed=applied.failed())
         return self._left(sampling.blind({"record": why}, time.time(), severity, self.totals, facts))
 
     def close(self) -> None:

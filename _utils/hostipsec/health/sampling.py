@@ -30,6 +30,7 @@ class Facts(NamedTuple):
     applied: Optional[float] = None
     took: float = 0.0  # seconds of the look
     unread: Mapping[str, str] = {}
+    failed: Optional[str] = None  # what the last state.apply failed by
 
 
 def sample(
@@ -60,6 +61,8 @@ def sample(
         applied=facts.applied,
         unread=unread,
         took=facts.took,
+        dead=look.dead,
+        failed=facts.failed,
     )
 
 
@@ -76,6 +79,7 @@ def blind(unread: Mapping[str, str], now: float, severity: str, totals: Totals, 
         actions=totals.actions,
         applied=facts.applied,
         unread=unread,
+        failed=facts.failed,
     )
 
 

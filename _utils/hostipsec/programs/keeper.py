@@ -74,7 +74,7 @@ def looked() -> Optional[Look]:
     """
     known = record.found()
     if not known.guessed:
-        return observation.by_record(known)
+        return observation.of_unit(observation.by_record(known))
     if known.wrong:
         guard.add(holdfile.free(known.record.connections))
         raise HostIPsecError(known.wrong)

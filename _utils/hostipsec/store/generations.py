@@ -15,6 +15,8 @@ mesh.json       the record: connections of ours that     programs without the pi
 hold.json       who holds what down (``store.hold``)     down means down                by down and up
 command.json    the last command of the fleet that was   of two commands the later      by down and up of the
                 obeyed (``store.hold``)                  one counts                     fleet
+failed.json     what a state of ours failed by           a metric: did the last         by states; gone with
+                (``store.applied``)                      ``state.apply`` pass?          the next that passes
 counters.json   totals of traffic and losses             counters of faces only grow    by the keeper, each
                 (``health.totals``)                                                     minute and at its end
 ==============  =======================================  =============================  ======================
