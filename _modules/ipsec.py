@@ -168,8 +168,8 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
             why it is in this state, a sentence; empty where it is established and well
         ``held``
             whether an operator holds it down, whatever its state
-        ``since``
-            seconds since its IKE SA was established, None where there is none
+        ``since``, ``last_in``, ``last_out``
+            seconds since its IKE SA was established, and since its SAs carried a packet; None without one
         ``rekey_in``
             seconds until the first of its SAs is due for rekeying, None where not known
         ``bytes_in``, ``bytes_out``, ``packets_in``, ``packets_out``

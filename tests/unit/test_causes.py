@@ -7,14 +7,17 @@ import time
 import fleets
 import reports
 from hostipsec.fleet import causes, joined
-from hostipsec.fleet.causes import DEAD, FAILED, HOST, SAME, SILENT, SITES
+from hostipsec.fleet.causes import DEAD, FAILED, GONE, HOST, SAME, SILENT, SITES
 
 CP3040, CP2002 = reports.DEAD, reports.HOLDER
 
 
 def explained(mesh):
     found, heard = mesh.found(), mesh.heard()
-    told = causes.causes(found.shown, heard.silent, heard.failed)
+    sites = {}
+    for host in mesh.fleet.hosts:
+        sites.setdefault(host.label("site"), []).append(host.id)
+    told = causes.causes(found.shown, heard.silent, heard.failed, sites)
     rows = [row for one in told for row in one.rows]
     assert sorted(map(str, rows)) == sorted(map(str, found.shown.trouble)), "each once, and none left out"
     asked = len({*heard.answers, *heard.silent, *heard.failed})
@@ -113,15 +116,53 @@ def test_a_line_that_is_cut_is_said_once():
     assert sentence.startswith("codfw - esams have nothing up between them (376 connections); else 1,722 of")
 
 
-def test_a_site_that_is_gone_is_said_in_a_few_words():
+def ulsfo(mesh):
+    return [host.id for host in mesh.fleet.hosts if host.label("site") == "ulsfo"]
+
+
+def test_a_site_that_nobody_sees_is_no_number_of_dead_hosts():
+    """Cut off from the master and from every peer its hosts may well live: they were said to be dead."""
     mesh = reports.Mesh()
-    for host in mesh.fleet.hosts:
-        if host.label("site") == "ulsfo":
-            mesh.kill(host.id)
+    for host in ulsfo(mesh):
+        mesh.kill(host)
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.lost, one.severity) == (GONE, tuple(sorted(ulsfo(mesh))), "critical")
+    unseen = "12 hosts of ulsfo do not answer, nor does anybody see them: a line or the site"
+    assert str(one) == f"{unseen}; none of 456 connections is up"
+    assert sentence == f"{unseen} (456 connections); else 1,642 of 1,642 up; 80 of 92 hosts answered"
+
+
+def test_of_a_site_one_of_whose_hosts_is_seen_the_others_are_dead():
+    mesh = reports.Mesh()
+    first, *rest = ulsfo(mesh)
+    for host in rest:
+        mesh.kill(host)
     told, sentence = explained(mesh)
     assert {one.kind for one in told} == {DEAD}
-    dead = "cp[4021-4032].ulsfo.wmnet are dead (456 connections)"
-    assert sentence == f"{dead}; else 1,642 of 1,642 up; 80 of 92 hosts answered"
+    dead = "cp[4022-4032].ulsfo.wmnet are dead (414 connections)"
+    assert sentence == f"{dead}; else 1,684 of 1,684 up; 81 of 92 hosts answered"
+    mesh.silent.add(first)  # its peers have their tunnels with it
+    told, _ = explained(mesh)
+    assert {one.kind for one in told} == {DEAD, SILENT}
+
+
+def test_a_host_of_a_site_that_has_peers_in_it_alone_is_not_told_of_beside_the_site():
+    data = {
+        "hosts": {
+            name: {"site": site, "ipv4": f"10.9.{number}.1"}
+            for number, (name, site) in enumerate([("a", "east"), ("b", "west"), ("c", "west")])
+        },
+        "rules": [
+            {"name": "far", "between": {"site": "east"}, "and": {"id": "b"}},
+            {"name": "near", "between": {"site": "west"}, "and": {"site": "west"}},
+        ],
+    }
+    mesh = reports.Mesh(data)
+    mesh.kill("b")
+    mesh.kill("c")
+    (one,), sentence = explained(mesh)
+    assert (one.kind, one.lost, len(one.rows)) == (GONE, ("b", "c"), 2)
+    assert "nothing else" in sentence
 
 
 def test_one_connection_alone_is_told_in_full():

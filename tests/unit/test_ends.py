@@ -19,7 +19,7 @@ def told(of_pair="start", **row):
 def test_a_verdict_is_taken_over_as_it_is():
     row = {"state": "down", "severity": "ok", "reason": "no traffic yet", "held": True, "stage": "require"}
     found = told(of_pair="start", **row, initiator=True)
-    assert found == (ONE, "ok", True, True, "down", "no traffic yet", True, "require", True, None, None)
+    assert found == (ONE, "ok", True, True, "down", "no traffic yet", True, "require", True, *[None] * 4)
 
 
 @pytest.mark.parametrize("state", report.STATES)

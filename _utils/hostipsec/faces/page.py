@@ -43,7 +43,7 @@ class Made(NamedTuple):
 
 def page(fleet: Fleet, found: FleetStatus, made: Made, before: Strip) -> str:
     """Return the page; ``before`` is the strip of the page before."""
-    explained = _explained(found)
+    explained = _explained(fleet, found)
     sentence = headline(fleet, found)
     content = _Content(fleet, found, made)
     data = {**content.data(explained), "strip": strip.plain(strip.after(before, made.time, found.shown))}
@@ -55,8 +55,13 @@ def severity(found: FleetStatus) -> str:
     return found.shown.severity if found.ok(0) or found.shown.severity == "critical" else "warning"
 
 
-def _explained(found: FleetStatus) -> Sequence[Cause]:
-    return causes.causes(found.shown, found.heard.silent, found.heard.failed)
+def _explained(fleet: Fleet, found: FleetStatus) -> Sequence[Cause]:
+    sites: dict[str, list[str]] = {}
+    for host in fleet.hosts:
+        if not host.maintenance:
+            sites.setdefault(host.label("site"), []).append(host.id)
+    sites.pop("", None)
+    return causes.causes(found.shown, found.heard.silent, found.heard.failed, sites)
 
 
 def headline(fleet: Fleet, found: FleetStatus) -> str:
@@ -71,7 +76,7 @@ def headline(fleet: Fleet, found: FleetStatus) -> str:
     }
     told = [_counted(number, noun) for noun, number in beside.items() if number]
     asked = len({*heard.answers, *heard.silent, *heard.failed})
-    return causes.sentence(found.shown, _explained(found), len(heard.answers), asked, told)
+    return causes.sentence(found.shown, _explained(fleet, found), len(heard.answers), asked, told)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -143,12 +148,13 @@ class _Content:
 
     def _end(self, end: End) -> list[Any]:
         state = end.state if end.known else "does not know it" if end.answered else "does not answer"
-        return [self._words.of(state), SEVERITIES.index(end.severity), self._words.of(end.reason), end.since]
+        known = [self._words.of(state), SEVERITIES.index(end.severity), self._words.of(end.reason)]
+        return [*known, end.since, end.last_in, end.last_out]
 
     def _cause(self, one: Cause, places: Mapping[int, int]) -> list[Any]:
         rows = [places[id(row)] for row in one.rows if id(row) in places]
-        who = self._hosts.get(one.who)
-        return [one.kind, who, self._words.of(one), SEVERITIES.index(one.severity), len(one.rows), rows]
+        lost = [self._hosts[host] for host in one.lost]
+        return [one.kind, lost, self._words.of(one), SEVERITIES.index(one.severity), len(one.rows), rows]
 
     def _host(self, host: str) -> dict[str, Any]:
         answer = self._found.heard.answers.get(host)

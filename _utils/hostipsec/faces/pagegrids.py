@@ -22,20 +22,20 @@ const HOSTS = DATA.hosts.map((one, number) => ({
   held: one.held === undefined ? "" : WORDS[one.held], edition: one.edition === undefined ? "" : WORDS[one.edition],
   strongswan: one.strongswan === undefined ? "" : WORDS[one.strongswan], old: Boolean(one.old),
   days: one.certificate && one.certificate[0], ends: one.certificate ? one.certificate[1] : OK,
-  certificate: one.certificate ? WORDS[one.certificate[2]] : "", dead: false,
+  certificate: one.certificate ? WORDS[one.certificate[2]] : "", dead: "",
 }));
 const ROWS = DATA.rows.map((row) => ({
   one: HOSTS[row[0]], other: HOSTS[row[1]], family: row[2], stage: WORDS[row[3]], state: DATA.states[row[4]],
   severity: row[5], reason: WORDS[row[6]], anew: WORDS[row[7]], sites: [WORDS[row[8]], WORDS[row[9]]],
   ends: row.slice(10).map((end, place) => ({
-    host: HOSTS[row[place]], state: WORDS[end[0]], severity: end[1], reason: WORDS[end[2]], since: end[3],
+    host: HOSTS[row[place]], state: WORDS[end[0]], severity: end[1], reason: WORDS[end[2]], since: end[3], packets: end.slice(4),
   })),
 }));
 const CAUSES = DATA.causes.map((one) => ({
-  kind: one[0], host: one[1] === null ? null : HOSTS[one[1]], text: WORDS[one[2]], severity: one[3], all: one[4],
+  kind: one[0], lost: one[1].map((number) => HOSTS[number]), text: WORDS[one[2]], severity: one[3], all: one[4],
   rows: one[5].map((number) => ROWS[number]),
 }));
-for (const cause of CAUSES) if (cause.kind === "dead" && cause.host) cause.host.dead = true;
+for (const cause of CAUSES) for (const host of cause.lost) host.dead = cause.kind === "dead" ? `${host.id} is dead` : cause.text;
 const SHORTS = new Map();
 for (const host of HOSTS) {
   const short = host.id.split(".")[0];
@@ -219,12 +219,14 @@ function hostGrid(rows, sites, open) {
     el("thead", {}, head), el("tbody", {}, ...lines, ...stripes)));
 }
 
-// one line for each host that is dead
+// one line for each host that is dead, or site of which nobody sees any
 function dead(rows) {
-  const found = HOSTS.filter((host) => host.dead).map((host) => ({
-    host, number: rows.filter((row) => row.one === host || row.other === host).length }));
-  return found.filter((one) => one.number)
-    .map((one) => `\u2715 ${one.host.id} is dead: ${counted(one.number, "connection")}, not counted above`);
+  const numbers = new Map(HOSTS.filter((host) => host.dead).map((host) => [host.dead, 0]));
+  for (const row of rows) {
+    for (const one of new Set([row.one.dead, row.other.dead])) if (one) numbers.set(one, numbers.get(one) + 1);
+  }
+  return [...numbers].filter(([, number]) => number)
+    .map(([one, number]) => `\u2715 ${one}: ${counted(number, "connection")}, not counted above`);
 }
 
 function stripe(rows, columns) {

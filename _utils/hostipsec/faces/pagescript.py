@@ -84,15 +84,21 @@ function show(rows) {
   close.focus();
 }
 
+// in and out, as its SAs carried them: seconds before the host looked
+function packets(end) {
+  const ways = ["in", "out"].map((way, place) => [way, end.packets[place]]).filter((one) => Number.isFinite(one[1]));
+  return ways.length ? ways.map(([way, seconds]) => `${way} ${span(seconds)} ago`).join(", ") : "\u2013";
+}
+
 function connection(row) {
   const line = (end) => el("tr", {}, el("th", {scope: "row"}, short(end.host)),
     el("td", {class: level(end.severity)}, end.state), el("td", {}, end.reason),
-    el("td", {}, Number.isFinite(end.since) ? span(end.since) : "\u2013"));
+    el("td", {}, Number.isFinite(end.since) ? span(end.since) : "\u2013"), el("td", {}, packets(end)));
   return el("section", {},
     el("h3", {}, el("span", {class: `badge ${level(row.severity)}`}, `${PAIR_SIGN[row.state]} ${row.state}`),
       ` IP${row.family}, stage ${row.stage}`),
     row.reason ? el("p", {}, row.reason) : "",
-    el("table", {class: "ends"}, el("thead", {}, el("tr", {}, ...["End", "Says", "Why", "SA since"].map(
+    el("table", {class: "ends"}, el("thead", {}, el("tr", {}, ...["End", "Says", "Why", "SA since", "Last packet"].map(
       (text) => el("th", {scope: "col"}, text)))), el("tbody", {}, ...row.ends.map(line))),
     row.anew && row.anew !== "yes" ? el("p", {}, `Could authenticate anew now: ${row.anew}`) : "");
 }

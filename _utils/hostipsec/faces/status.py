@@ -205,4 +205,6 @@ def _row(row: ConnectionHealth) -> dict[str, object]:
         "mode": row.mode,
         "proposal": row.proposal,
         "ike_proposal": row.ike_proposal,
+        "last_in": row.last_in,
+        "last_out": row.last_out,
     }

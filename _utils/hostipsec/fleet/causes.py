@@ -15,8 +15,11 @@ from .hostnames import few, ranges
 from .joined import Joined, View
 
 # kinds of causes
-DEAD, SILENT, FAILED, HOST, SITES, SAME = "dead", "silent", "failed", "host", "sites", "same"
+GONE, DEAD, SILENT, FAILED = "gone", "dead", "silent", "failed"
+HOST, SITES, SAME = "host", "sites", "same"
+_UNSEEN = "do not answer, nor does anybody see them: a line or the site"
 _BRIEF = {  # of one, and of many
+    GONE: (_UNSEEN, _UNSEEN),
     DEAD: ("is dead", "are dead"),
     SILENT: ("does not answer", "do not answer"),
     FAILED: ("gave no status", "gave no status"),
@@ -25,6 +28,7 @@ _BRIEF = {  # of one, and of many
 }
 _MOST = 0.9  # of the connections of a host, or between two sites: more of them in trouble is all of them
 _MANY = 3  # more connections than that, or it is theirs
+_SEVERAL = 2  # hosts that make a site: of one alone it is the host
 _NAMED = 2  # causes of a kind that the sentence names one by one
 
 
@@ -32,10 +36,11 @@ class Cause(NamedTuple):
     """Connections in trouble that one thing explains."""
 
     kind: str  # one of the above
-    who: str  # a host, or two sites; empty for what is the same of many (SAME)
+    who: str  # a host, hosts of a site, or two sites; empty for what is the same of many (SAME)
     what: str  # what follows that, in words
     severity: str  # the worst
     rows: tuple[Joined, ...]
+    lost: tuple[str, ...] = ()  # the hosts that are dead, or cut off
 
     def __str__(self) -> str:
         """Say it on a line."""
@@ -81,14 +86,23 @@ def _key(row: Joined) -> tuple[str, str, str]:
 
 
 def causes(
-    view: View, silent: Collection[str] = (), failed: Mapping[str, str] = MappingProxyType({})
+    view: View,
+    silent: Collection[str] = (),
+    failed: Mapping[str, str] = MappingProxyType({}),
+    sites: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> tuple[Cause, ...]:
     """Return what explains the trouble of a view, the worst and the largest first; each connection is in one.
 
-    ``silent`` are hosts that did not answer, ``failed`` what others said instead of an answer.
+    ``silent`` are hosts that did not answer, ``failed`` what others said instead of an answer, ``sites`` are
+    the hosts of each site that are to serve.
     """
     left = _Left(view)
-    found = [*_lost(left, silent, failed), *_cut(left), *_hosts(left), *_same(left)]
+    found = [
+        *_by_site([*_lost(left, silent, failed)], silent, sites),
+        *_cut(left),
+        *_hosts(left),
+        *_same(left),
+    ]
     return tuple(sorted(found, key=_rank))
 
 
@@ -96,8 +110,8 @@ def _rank(one: Cause) -> tuple[int, bool, int, str]:
     return -SEVERITIES.index(one.severity), one.kind == SAME, -len(one.rows), str(one)
 
 
-def _cause(kind: str, who: str, what: str, rows: tuple[Joined, ...]) -> Cause:
-    return Cause(kind, who, what, worst(*(row.severity for row in rows)), rows)
+def _cause(kind: str, who: str, what: str, rows: tuple[Joined, ...], lost: tuple[str, ...] = ()) -> Cause:
+    return Cause(kind, who, what, worst(*(row.severity for row in rows)), rows, lost)
 
 
 # Hosts that gave no answer ---------------------------------------------------------------------
@@ -115,11 +129,35 @@ def _lost(left: _Left, silent: Collection[str], failed: Mapping[str, str]) -> It
             yield _cause(FAILED, host, f"gave no status: {failed[host]}", rows)
         elif _gone(peers):
             number_of = counted(len(rows))
-            yield _cause(DEAD, host, f"is dead: it does not answer, and none of {number_of} is up", rows)
+            what = f"is dead: it does not answer, and none of {number_of} is up"
+            yield _cause(DEAD, host, what, rows, (host,))
         else:
             up = sum(end.up for end in peers)
             what = f"does not answer; its peers have {up} of {counted(len(rows))} up"
             yield _cause(SILENT, host, what, rows)
+
+
+def _by_site(
+    found: Sequence[Cause], silent: Collection[str], sites: Mapping[str, Collection[str]]
+) -> Iterator[Cause]:
+    """Yield the same; where nobody sees any host of a site, that is one cause: no host tells which it is."""
+    by_host = {one.who: one for one in found}
+    told: set[str] = set()
+    for site, hosts in sorted(sites.items()):
+        some = [by_host[host] for host in sorted(hosts) if host in by_host]
+        unseen = {*hosts} <= {*silent} and all(one.kind == DEAD or _untold(one) for one in some)
+        if len(hosts) < _SEVERAL or not unseen or not any(one.kind == DEAD for one in some):
+            continue
+        rows = tuple(row for one in some for row in one.rows)
+        told.update(hosts)
+        what = f"{_UNSEEN}; none of {counted(len(rows))} is up"
+        yield _cause(GONE, f"{len(hosts)} hosts of {site}", what, rows, tuple(sorted(hosts)))
+    yield from (one for one in found if one.who not in told)
+
+
+def _untold(one: Cause) -> bool:
+    """Whether no end of any connection answered: nobody could have seen one that is up."""
+    return one.kind == SILENT and not any(end.answered for row in one.rows for end in row.ends)
 
 
 def _unanswered(row: Joined) -> list[End]:

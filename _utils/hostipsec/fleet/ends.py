@@ -27,6 +27,8 @@ class End(NamedTuple):
     initiator: Optional[bool] = None  # None where the host does not say
     since: Optional[int] = None  # seconds that its IKE SA was up when the host looked
     post_quantum: Optional[bool] = None  # whether the keys of its IKE SA are; None where it has none
+    last_in: Optional[int] = None  # seconds since its SAs carried a packet
+    last_out: Optional[int] = None
 
     @property
     def ok(self) -> bool:
@@ -61,7 +63,7 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
     row = rows.get(name)
     if row is None or "state" not in row:
         return End(host, "critical", known=False)
-    state, initiator, since = str(row["state"]), row.get("initiator"), row.get("since")
+    state, initiator = str(row["state"]), row.get("initiator")
     return End(
         host,
         _severity(row.get("severity"), state, stage),
@@ -70,9 +72,15 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
         held=state == "held" or row.get("held") is True,
         stage=str(row.get("stage", "")),
         initiator=initiator if isinstance(initiator, bool) else None,
-        since=since if isinstance(since, int) and not isinstance(since, bool) else None,
+        since=_seconds(row.get("since")),
         post_quantum=abilities.post_quantum(str(row.get("ike_proposal") or "")),
+        last_in=_seconds(row.get("last_in")),
+        last_out=_seconds(row.get("last_out")),
     )
+
+
+def _seconds(told: object) -> Optional[int]:
+    return told if isinstance(told, int) and not isinstance(told, bool) else None
 
 
 def _severity(told: object, state: str, stage: str) -> str:

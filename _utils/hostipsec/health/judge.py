@@ -262,6 +262,8 @@ def _measured(
         proposal="".join(child.proposal for child in newest),
         ike_proposal="".join(sa.proposal for sa in ike_sas[-1:]),
         mode="".join(child.mode for child in newest),
+        last_in=min((one.use_in for one in children if one.use_in is not None), default=None),
+        last_out=min((one.use_out for one in children if one.use_out is not None), default=None),
     )
 
 

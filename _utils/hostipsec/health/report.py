@@ -71,6 +71,8 @@ class ConnectionHealth(NamedTuple):
     mode: str = ""
     held: bool = False  # by an operator's decision, whatever its state
     cause: str = ""  # WAITS, REFUSED, or nothing of the kind
+    last_in: Optional[int] = None  # since its SAs carried a packet
+    last_out: Optional[int] = None
 
     @property
     def ok(self) -> bool:
