@@ -10,6 +10,7 @@ from hostipsec.fleet import asking, commands, outcome, underway
 from hostipsec.fleet.asking import Asking, Heard, MasterError
 from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.marks import Last
+from hostipsec.fleet.minions import Minions
 from hostipsec.fleet.targets import Meant
 
 HOSTS = ("a", "b", "c", "d")
@@ -21,10 +22,11 @@ class Client:
 
     def __init__(self, **says):
         self.says, self.asked, self.printed, self.end, self.time = says, [], [], None, 0.0
+        self.strangers = ()
 
     def returns(self, hosts, function, arguments):
         self.asked.append((function, [*hosts], dict(arguments)))
-        for host in hosts:
+        for host in (*hosts, *self.strangers):
             said = self.says.get(host, well)
             value = said(function, arguments) if callable(said) else said
             if isinstance(value, BaseException):
@@ -108,6 +110,26 @@ def test_an_interruption_tells_those_without_an_answer_from_those_that_were_not_
     assert heard.interrupted
     assert (heard.silent, heard.unanswered, heard.unasked) == ((), ("b",), ("c", "d"))
     assert outcome.status(True, heard.interrupted) == 130
+
+
+def test_who_was_not_asked_does_not_count_for_one_that_failed():
+    """Each minion hears of each job, and Salt passes on what any of them sends for it."""
+    client = Client(a={**well("", {}), "ok": False}, b=SILENT)
+    client.strangers = ("x", "y")
+    for found in (
+        commands.command(Asking(client), "down", Meant(HOSTS), {}),
+        commands.verify(Asking(client), HOSTS, {}, None),
+    ):
+        assert (found.ok, [*found.heard.answers]) == (False, ["a", "c", "d"])
+        assert found.lines[0].startswith("2 of 4 hosts are as asked")
+    assert not [line for line in client.printed if line[0] in "xy"]
+
+
+def test_who_was_not_told_is_none_that_a_roll_out_changed():
+    client = Client()
+    client.strangers = ("x",)
+    hands = Minions(client, Last("m1"), str, lambda _: None)
+    assert {host for host, _ in hands.apply(HOSTS, "start", {})} == {*HOSTS}
 
 
 def test_what_the_master_says_counts_for_those_that_are_not_heard():

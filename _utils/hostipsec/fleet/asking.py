@@ -5,7 +5,7 @@ How hosts are reached is given (:class:`Client`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol, Union
@@ -104,6 +104,14 @@ def sentence(said: Union[Answer, Instead]) -> str:
     return said.text if isinstance(said, Instead) else said.sentence
 
 
+def returns(
+    client: Client, hosts: Collection[str], function: str, arguments: Arguments
+) -> Iterator[tuple[str, object]]:
+    """Yield what each of these hosts returned; Salt passes on what any other minion sends for the job, too."""
+    meant = {*hosts}
+    return ((host, one) for host, one in client.returns([*hosts], function, arguments) if host in meant)
+
+
 class Asking:
     """Asks hosts, in batches, each in the words that it knows."""
 
@@ -156,7 +164,7 @@ class Asking:
         """Yield what hosts say; those with older modules are asked again, without what these do not know."""
         newer = NEWER.get(function, frozenset()) & {*arguments}
         older: dict[frozenset[str], list[str]] = {}
-        for host, value in self.client.returns(hosts, function, arguments):
+        for host, value in returns(self.client, hosts, function, arguments):
             one = answers.read(function, value)
             if isinstance(one, Instead) and one.unknown and one.unknown <= newer:
                 older.setdefault(one.unknown, []).append(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import answers, outcome
+from . import answers, asking, outcome
 from .asking import Asking, Client, MasterError
 from .batches import Done
 from .marks import Last
@@ -46,7 +46,7 @@ class Minions:
         told = {"stage": stage, "mark": self.mark, **({"pillars": dict(pillars)} if pillars else {})}
         arguments, heard = {"mods": "ipsec", "pillar": {"ipsec_rollout": told}}, set()
         try:
-            for host, states in self._client.returns(hosts, "state.apply", arguments):
+            for host, states in asking.returns(self._client, hosts, "state.apply", arguments):
                 heard.add(host)
                 done = Done(tuple(answers.wrong_states(states)), answers.changed_states(states))
                 yield host, done
