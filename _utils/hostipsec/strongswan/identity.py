@@ -44,7 +44,10 @@ def wrong(subject: str) -> Optional[str]:
     """Return what is to be said of a subject of the pillar that is no identity; None for one that is."""
     if "*" in subject:
         return ", whose * fits whatever stands there"
-    if _is_address(subject) or kind(subject) == NAME:
+    if _is_address(subject):  # to strongSwan 0.0.0.0 and :: are whoever comes (identification.c)
+        why = unicast.misfit(unicast.parse(subject[len(_IP) :]))
+        return f", {why}" if why else None
+    if kind(subject) == NAME:
         return None
     if kind(subject) != DN or subject.startswith(_IP):
         return ""
