@@ -223,6 +223,68 @@ def test_a_name_that_is_ours_as_well(host):
     assert said == f"{host.conf} has connections with names that ours have: {name}; rename them"
 
 
+GATEWAY = {
+    "site": "edge",
+    "managed": False,
+    "ca": "/etc/ssl/partner.pem",
+    "subject": "@gw.partner.example",
+    "ipv4": "198.51.100.7",
+}
+
+
+def with_a_partner(choice, **gateway):
+    pillar = {**fleets.star(1), **({"existing": choice} if choice else {})}
+    pillar["hosts"]["gw.partner.example"] = {**GATEWAY, **gateway}
+    return read(pillar, HOST)
+
+
+@pytest.mark.parametrize("when", ["before ours", "by a pillar that says nothing later", "added by hand"])
+def test_what_is_kept_must_not_take_whom_a_partner_vouches_for(host, when):
+    """charon takes a certificate of any CA that it has for a connection that is bound to none."""
+    host.conf.write_text(CONF if when != "added by hand" else "")
+    if when != "before ours":
+        ours(host, "keep", add=f"\n{VPN}" if when == "added by hand" else "")
+    choice = "" if when == "by a pillar that says nothing later" else "keep"
+    (said,) = existing.obstacles(with_a_partner(choice))
+    assert said.startswith("bound to no CA, of what 'existing: keep' keeps: vpn; ")
+    assert "gw.partner.example" in said and "'rightca'" in said
+    assert existing.obstacles(member(choice)) == []
+    assert existing.obstacles(with_a_partner("replace")) == []
+    assert existing.obstacles(with_a_partner(choice, maintenance=True)) == []
+
+
+def test_which_connections_of_others_are_bound_to_no_ca():
+    text = """\
+conn %default
+    keyexchange=ikev2
+conn base
+    rightca="CN=x"
+conn a
+    right=1.2.3.4
+conn b
+    also=base
+    right=1.2.3.4
+conn psk
+    authby=secret
+conn eap
+    rightauth=eap-mschapv2
+conn tls
+    rightauth=eap-tls
+conn shunt
+    type=passthrough
+conn off
+    auto=ignore
+conn comment
+    rightca=
+    right=%any # rightca=CN=y
+conn loop
+    also=loop
+"""
+    assert kept.unbound(kept.sections(text)) == ("a", "comment", "loop", "tls")
+    assert kept.unbound(kept.sections(text.replace("keyexchange=ikev2", "rightca=CN=z"))) == ("comment",)
+    assert kept.unbound(kept.sections(text.replace("keyexchange=ikev2", "authby=psk"))) == ("tls",)
+
+
 def test_a_change_that_fails_leaves_no_file_of_it(host):
     host.conf.write_text(CONF)
     with pytest.raises(HostIPsecError, match=r"^no$"), existing.settled("keep", member().connections):

@@ -59,7 +59,20 @@ def obstacles(member: Membership) -> list[str]:
     numbers = (charon.get("port", 500), charon.get("port_nat_t", 4500))
     wanted = {int(one) for one in map(str, numbers) if one.isdecimal() and one != "0"}
     found = [f"{one}; {_ONE}" for one in ports.strangers(wanted)]
-    return [*found, *_undecided(member)]
+    return [*found, *_undecided(member), *_open(member)]
+
+
+def _open(member: Membership) -> Iterator[str]:
+    """Say which connections of others would take whomever the CA of a peer of ours vouches for."""
+    partners = sorted(host.id for host in member.fleet.hosts if host.ca and host.id in member.peers)
+    if not partners or not is_kept(member):
+        return
+    there = (*kept.sections(_read(paths.here.kept_conf)), *look(member.connections).sections)
+    if names := kept.unbound(there):
+        yield (
+            f"bound to no CA, of what 'existing: keep' keeps: {', '.join(names)}; whoever has a certificate "
+            f"of the CA of {', '.join(partners)} could use it; expected 'rightca' in each of them"
+        )
 
 
 def refuse(member: Membership) -> None:

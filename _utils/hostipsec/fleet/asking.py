@@ -107,7 +107,7 @@ def sentence(said: Union[Answer, Instead]) -> str:
 def returns(
     client: Client, hosts: Collection[str], function: str, arguments: Arguments
 ) -> Iterator[tuple[str, object]]:
-    """Yield what each of these hosts returned; Salt passes on what any other minion sends for the job, too."""
+    """Yield what these hosts returned; Salt passes on what any other minion sends for the job, too."""
     meant = {*hosts}
     return ((host, one) for host, one in client.returns([*hosts], function, arguments) if host in meant)
 

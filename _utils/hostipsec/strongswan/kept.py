@@ -8,7 +8,7 @@ nobody had set it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, Optional
 
 from . import catalog, render
@@ -19,6 +19,16 @@ HEADER = (
 )
 _BEGIN = re.compile(r"(conn|ca|config)\s+(\S+)\s*(?:#.*)?\Z")
 _INCLUDE = re.compile(r"include\s+(\S+)\s*\Z")
+_BY_KEY = (
+    "pubkey",
+    "rsa",
+    "ecdsa",
+    "ed25519",
+    "ed448",
+    "bliss",
+    "ike:",
+    "eap-tls",
+)  # what a certificate can prove
 _RESET = (
     *catalog.ENUMS,
     *catalog.TIMES,
@@ -78,6 +88,36 @@ def conf(found: Collection[Section]) -> str:
         also = [f"    also={BASE}"] if one.kind == "conn" else []  # first: what comes later counts more
         lines += ["", f"{one.kind} {one.name}", *also, *one.lines]
     return "".join(f"{line}\n" for line in lines)
+
+
+def unbound(found: Collection[Section]) -> tuple[str, ...]:
+    """Return the connections that take a peer whichever CA of those that charon has vouches for it."""
+    named = {one.name: one for one in found if one.kind == "conn"}
+    every = [one for one in named.values() if not one.says_nothing and one.name != BASE]
+    above = named.get("%default", Section("conn", "%default"))
+    told = ((one.name, {**_options(above, named, ()), **_options(one, named, ())}) for one in every)
+    return tuple(sorted(name for name, options in told if _takes_any(options)))
+
+
+def _options(one: Section, named: Mapping[str, Section], above: tuple[str, ...]) -> dict[str, str]:
+    """Return what a section says, with what it takes from others."""
+    said: dict[str, str] = {}
+    for line in one.lines:
+        key, _, value = (part.strip() for part in line.partition("#")[0].partition("="))
+        if key != "also":
+            said[key] = value.strip('"')
+        elif value in named and value not in above:
+            said.update(_options(named[value], named, (*above, one.name)))
+    return said
+
+
+def _takes_any(options: Mapping[str, str]) -> bool:
+    by_key = options.get("rightauth") or options.get("authby") or "pubkey"
+    shunt = (
+        options.get("type") in ("pass", "passthrough", "drop", "reject") or options.get("auto") == "ignore"
+    )
+    named = any(options.get(key) for key in ("rightca", "rightcert", "rightsigkey", "rightrsasigkey"))
+    return not (named or shunt) and by_key.startswith(_BY_KEY)
 
 
 def raw(found: Iterable[Section]) -> str:
