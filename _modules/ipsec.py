@@ -355,6 +355,7 @@ def firewall_(form="nftables"):
 
 
 def down(
+    *more,
     reason="",
     deadline=None,
     hold=True,
@@ -422,7 +423,7 @@ def down(
         salt cp1001.eqiad.example ipsec.down reason='T195365' peer='cp3*' expires=2h
     """
     named = {"reason": reason, "hold": hold, "expires": expires, "deadline": deadline, "wait": wait}
-    scope = {"peer": peer, "connection": connection, "asked": asked}
+    scope = {"more": more, "peer": peer, "connection": connection, "asked": asked}
     return _order(verbs.down, {**named, **scope}, who, known, kwargs)
 
 

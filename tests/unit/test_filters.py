@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from hostipsec.emergency import comeback, stop
+from hostipsec.emergency import comeback, stop, verbs
 from hostipsec.emergency.host import Host
-from hostipsec.errors import NothingMeantError
+from hostipsec.errors import HostIPsecError, NothingMeantError
 from hostipsec.model import Charon, Connection, IkeSA, Kernel, KernelState
 from hostipsec.programs import ipsec_global
 from hostipsec.store import hold, holdfile, record
@@ -65,6 +65,37 @@ def machine(here, monkeypatch):
         monkeypatch.setattr(module, "Host", lambda: found)
     monkeypatch.setattr(ipsec_global.os, "geteuid", lambda: 0)
     return found
+
+
+def order(*more, reason="", peer=None):
+    named = {"peer": peer, "connection": None, "who": "ada", "expires": None, "wait": True, "asked": None}
+    return verbs.down(more, reason, None, hold=True, now=NOW, **named)
+
+
+@pytest.mark.parametrize("word", ["cp3001.esams.example", "cp3*", "cp3001", "cp3001_v4", "*_v4"])
+def test_a_word_without_a_name_that_peers_are_called_ends_nothing(machine, here, word):
+    """It was taken for the reason: whoever typed ipsec.down 'cp3*' had every connection of the host ended."""
+    with pytest.raises(HostIPsecError, match="peers or connections here are called so; say peer="):
+        order(word)
+    assert not here.hold.exists()
+    assert order(reason=word).held  # named it is one
+
+
+@pytest.mark.parametrize("word", ["T195365", "*", "cp4001", 5])
+def test_any_other_word_without_a_name_is_the_reason(machine, here, word):
+    assert f"because {word}" in order(word).held
+
+
+def test_two_words_without_names_end_nothing(machine, here):
+    for more, named in ((("T1", 5), ""), (("T1",), "T2")):
+        with pytest.raises(HostIPsecError, match="which argument is it"):
+            order(*more, reason=named)
+    assert not here.hold.exists()
+
+
+def test_a_damaged_record_is_no_obstacle_to_a_reason_without_a_name(machine, here):
+    here.record.write_text("{")
+    assert holdfile.read() == () and "because T1" in order("T1").held
 
 
 def test_a_stop_of_a_peer_that_there_is_not_is_an_error(machine, here):

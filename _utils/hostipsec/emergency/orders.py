@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Optional
 
 from .. import arguments
-from ..errors import NothingMeantError
+from ..errors import HostIPsecError, NothingMeantError
 from ..model import Connection
 from ..store.hold import EVERY, NO_REASON, Command, Decisions, Hold, Obeyed, Scope, counted
 from ..strongswan import durations
@@ -32,6 +33,30 @@ def something(meant: Scope, connections: Sequence[Connection], decisions: Decisi
     if not connections:
         raise NothingMeantError(f"no connection has {meant}: {UNRECORDED}; nothing was done")
     raise arguments.nothing_has(meant, (one.peer for one in connections), (one.name for one in connections))
+
+
+def reason(more: Sequence[object], named: object, connections: Sequence[Connection]) -> object:
+    """Return why a stop is ordered: what is named so, or the one word ``more`` that has no name.
+
+    Raises HostIPsecError where that word is what peers or connections here are called: whoever means these
+    would end every connection.
+    """
+    if not more:
+        return named
+    word = str(more[0])
+    if len(more) > 1 or named:
+        raise HostIPsecError(f"{_listed(more)}: which argument is it? say it as NAME=VALUE; nothing was done")
+    called = {name for one in connections for name in (one.peer, one.peer.partition(".")[0], one.name)}
+    if word != EVERY and any(fnmatchcase(name, word) for name in called):
+        raise HostIPsecError(
+            f"{word}: peers or connections here are called so; say peer= or connection=: without a name it "
+            "is the reason why all are to end (reason=); nothing was done"
+        )
+    return word
+
+
+def _listed(words: Sequence[object]) -> str:
+    return ", ".join(map(str, words))
 
 
 def hold(reason: object, who: object, meant: Scope, expires: Optional[object], now: datetime) -> Hold:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Optional
 
 from .. import arguments, paths
+from ..errors import HostIPsecError
+from ..model import Connection
 from ..store import record
 from . import comeback, orders, stop
 from .comeback import Up
@@ -15,6 +18,7 @@ from .stopped import Down
 
 
 def down(
+    more: Sequence[object],
     reason: object,
     deadline: Optional[object],
     hold: bool,
@@ -27,10 +31,18 @@ def down(
     now: datetime,
 ) -> Down:
     """Do what ``ipsec.down`` says. Raises HostIPsecError for arguments that cannot be."""
-    meant = orders.scope(peer, connection)
-    taking = orders.hold(reason, who, meant, expires, now) if hold else None
+    meant, why = orders.scope(peer, connection), orders.reason(more, reason, _recorded())
+    taking = orders.hold(why, who, meant, expires, now) if hold else None
     seconds = arguments.deadline(deadline, paths.DOWN_DEADLINE)
     return stop.down_host(meant, taking, seconds, wait, orders.command("down", asked, who))
+
+
+def _recorded() -> tuple[Connection, ...]:
+    """Return what is on record here; a record that is damaged keeps nobody from a stop."""
+    try:
+        return record.read().connections
+    except HostIPsecError:
+        return ()
 
 
 def up(
