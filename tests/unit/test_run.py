@@ -145,8 +145,8 @@ def test_check_of_a_release_whose_python_is_too_old(reading):
     """ipsec-global, keeper and guard do not start there: the state refuses before it changes anything."""
     said = run.check(reading, {"os": "Ubuntu", "osmajorrelease": 18, "init": "systemd"}).problems[0]
     assert said == (
-        "Ubuntu 18 is not a release this package knows; its Python is 3.6, and ipsec-global, keeper and guard "
-        "need 3.8; known: Debian 11, Debian 12, Debian 13, Ubuntu 20, Ubuntu 22, Ubuntu 24, Ubuntu 26"
+        "Ubuntu 18 is not a release this package knows; its Python is 3.6, and ipsec-global, keeper and "
+        "guard need 3.8; known: Debian 11, Debian 12, Debian 13, Ubuntu 20, Ubuntu 22, Ubuntu 24, Ubuntu 26"
     )
 
 
