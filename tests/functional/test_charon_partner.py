@@ -36,7 +36,6 @@ class Both:
             authorities.authority(f"CN={one} CA", self.now) for one in ("Fleet", "Partner")
         )
         self.east, self.other, self.place = east, other, place
-        (place / "partner.pem").write_bytes(self.partner.pem)
 
     def issued(self, subject, ca):
         """Return a certificate of one of both CAs."""
@@ -45,14 +44,19 @@ class Both:
         beside = authorities.x509.SubjectAlternativeName([authorities.x509.DNSName(subject[1:])])
         return authorities.host("", self.now, ca, extensions=((beside, True),))
 
-    def start(self, of_east, who, ca):
+    def start(self, of_east, who, ca, revoked=False):
         """Start east, and the other with an identity by a certificate of a CA; the other takes east's."""
+        theirs = self.issued(who, ca)
+        out = [theirs.certificate] if revoked else []
+        (self.place / "partner.pem").write_bytes(
+            self.partner.pem + authorities.crl(self.partner, self.now, *out)
+        )
         here = Member(self.east, of_east, EAST, self.place)
         found = here.inspect(self.issued(f"CN={EAST}", self.fleet), self.fleet.pem)
         assert found.findings == ()
         here.start(found, STRONGSWAN_CONF)
         there = Member(self.other, pillar(**{WEST: {**THERE, "subject": who}}), WEST, self.place)
-        mine = there.inspect(self.issued(who, ca), self.fleet.pem)
+        mine = there.inspect(theirs, self.fleet.pem)
         there.start(replace(mine, findings=()), STRONGSWAN_CONF)
         return here, there
 
@@ -70,6 +74,7 @@ def comes_up(member, name):
 GW = {**THERE, "managed": False, "subject": "@gw.partner.example"}
 CASES = {
     "the partner by its own CA": (GATEWAY, "@gw.partner.example", "partner", True),
+    "the partner by its own CA, which has revoked it": (GATEWAY, "@gw.partner.example", "partner", False),
     "the partner by the fleet's": (GATEWAY, "@gw.partner.example", "fleet", False),
     "a host of the fleet by the partner's": (WEST, f"CN={WEST}", "partner", False),
     "a host of the fleet by the fleet's": (WEST, f"CN={WEST}", "fleet", True),
@@ -86,7 +91,8 @@ def test_each_ca_vouches_for_its_own_alone_whoever_starts(tmp_path, case):
         out = {WEST: THERE, GATEWAY: {**gateway, **ELSEWHERE}}
         if peer == GATEWAY:
             out = {WEST: ELSEWHERE, GATEWAY: gateway}
-        here, there = both.start(pillar(**out), who, {"fleet": both.fleet, "partner": both.partner}[ca])
+        cas = {"fleet": both.fleet, "partner": both.partner}
+        here, there = both.start(pillar(**out), who, cas[ca], revoked="revoked" in case)
         name = "gw_v4" if peer == GATEWAY else "west_v4"
         assert comes_up(there, "east_v4") is well
         assert [sa.name for sa in here.backend.observe().ike_sas if sa.state == "ESTABLISHED"] == [

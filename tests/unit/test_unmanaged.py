@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 import authorities
 from hostipsec.answer import Answer
-from hostipsec.certificates import binding, partners
+from hostipsec.certificates import binding, partners, source
 from hostipsec.errors import HostIPsecError, PillarError
 from hostipsec.fleet import broken, fleetplan, fleetstatus, foreseen, joined, targets
 from hostipsec.fleet.asking import Heard
@@ -226,6 +226,48 @@ def test_a_ca_file_that_is_of_no_use_is_an_error(tmp_path, own):
     for said, peer in cases.items():
         _, (wrong,) = partners.read([peer], [fleet_ca], NOW)
         assert said in str(wrong) and wrong.severity == "error", wrong
+
+
+@pytest.fixture
+def inspected(tmp_path, own):
+    """Return what a member finds where the file of its partner's CA holds something beside it."""
+    mine = authorities.host(f"CN={ONE}", NOW, own)
+    where = authorities.write(tmp_path / "own", mine.pem, mine.key_pem(), own.pem)
+
+    def inspect(content):
+        (tmp_path / "p.pem").write_bytes(content)
+        hosts = tuple(
+            host._replace(ca=str(tmp_path / "p.pem")) if host.id == GW else host for host in FLEET.hosts
+        )
+        member = membership.of(FLEET._replace(hosts=hosts), ONE)
+        return source.with_partners(source.inspect(where, member.subject, NOW), member, NOW)
+
+    return inspect
+
+
+def test_its_revocation_lists_stand_beside_its_ca_and_the_newest_counts(inspected):
+    theirs = authorities.authority("CN=Partner CA", NOW)
+    old = authorities.crl(theirs, NOW - timedelta(days=1), number=1)
+    new = authorities.crl(theirs, NOW, number=2)
+    found = inspected(theirs.pem + old + new)
+    assert found.findings == ()
+    (crl,) = found.usable().crls
+    assert (crl.issuer, crl.pem) == ("CN=Partner CA", new)
+    assert found.usable().expected.crls == ((crl.issuer, crl.listed),)
+    assert inspected(theirs.pem).usable().crls == ()
+
+
+def test_lists_of_others_and_old_ones_beside_its_ca_are_told(inspected, own):
+    """The fleet's CA revokes by its own file, and a partner nobody of the fleet."""
+    theirs, other = (authorities.authority(f"CN={one}", NOW) for one in ("Partner CA", "Other CA"))
+    for ca in (other, own):
+        found = inspected(theirs.pem + authorities.crl(ca, NOW))
+        assert found.usable().crls == ()
+        assert "is signed by no CA of" in found.warnings[0]
+    late = authorities.crl(theirs, NOW - timedelta(days=30))
+    assert "was to be renewed by" in inspected(theirs.pem + late).warnings[0]
+    broken = b"-----BEGIN X509 CRL-----\nQUJD\n-----END X509 CRL-----\n"
+    assert "holds a list that cannot be parsed" in inspected(theirs.pem + broken).warnings[0]
 
 
 def test_a_fleet_whose_hosts_are_bound_to_no_ca_takes_no_other(tmp_path, own):

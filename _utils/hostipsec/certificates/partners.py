@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives import serialization
 
 from ..model import Host
 from . import binding, names, pem, x509facts
-from .facts import Authority, CertificateFacts, when
+from .facts import Authority, CertificateFacts, Facts, when
 from .rules import ERROR, Finding
 
+Lists = tuple[Facts, tuple[x509.CertificateRevocationList, ...]]
 Found = tuple[Mapping[str, Authority], tuple[Finding, ...]]  # by path; and what is wrong
 
 
@@ -34,6 +35,23 @@ def read(peers: Iterable[Host], own: Sequence[Authority], now: datetime) -> Foun
         else:
             found[path] = _authority(certificates.certificates[0])
     return found, (*wrong, *_judge(found, own))
+
+
+def lists(path: str, enforce_critical: bool) -> Lists:
+    """Return the revocation lists that stand beside a CA in its file, and all that is known of both."""
+    cas, found = pem.read_certificates(path).certificates, pem.read_crls(path)
+    facts = Facts(
+        certificate_path="",
+        key_path="",
+        ca_path=path,
+        cas=tuple(_facts(ca) for ca in cas),
+        skipped=tuple(f"{path}: {one}" for one in found.skipped),
+        crl_path=path,
+        crls=tuple(x509facts.crl_facts(crl, cas, None) for crl in found.crls),
+        crl_fault="" if found.fault == pem.NO_LIST else found.fault,
+        enforce_critical=enforce_critical,
+    )
+    return facts, found.crls
 
 
 def options(authority: Authority) -> dict[str, str]:

@@ -29,6 +29,7 @@ from .facts import MISSING, KeyFacts
 
 MOST_CERTIFICATES = 256  # in a file; the bundle of a system has some 150
 LARGEST, LARGEST_CRL = 1 << 20, 1 << 26  # bytes of a file
+NO_LIST = "holds no list in PEM ('-----BEGIN X509 CRL-----')"
 _SAID = 200  # characters of what the library says
 _MARK = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----")
 _SHARED = re.compile(r"hostipsec-[0-9a-f]{8}\.pem\Z")
@@ -129,7 +130,7 @@ def read_crls(path: str) -> CrlFile:
         return CrlFile(fault=fault)
     blocks = [block for block in _blocks(content) if block.label == b"X509 CRL"]
     if not blocks:
-        return CrlFile(fault="holds no list in PEM ('-----BEGIN X509 CRL-----')")
+        return CrlFile(fault=NO_LIST)
     found, wrong = _parsed(blocks, _crl)
     if not found:
         return CrlFile(fault=f"holds a list that cannot be parsed: {wrong[0]}")

@@ -42,8 +42,7 @@ def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
         *_judge_key(facts),
         *_judge_cas(facts, now),
         *_judge_chain(facts, now),
-        *_judge_crls(facts, now),
-        *_judge_skipped(facts),
+        *judge_lists(facts, now),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.severity))
 
@@ -341,6 +340,12 @@ def _judge_names(facts: Facts, now: datetime) -> Iterator[Finding]:
 
 
 # CRLs ----------------------------------------------------------------------------------------
+
+
+def judge_lists(facts: Facts, now: datetime) -> Iterator[Finding]:
+    """Yield what is wrong with revocation lists, and what of any file cannot be read."""
+    yield from _judge_crls(facts, now)
+    yield from _judge_skipped(facts)
 
 
 def _judge_crls(facts: Facts, now: datetime) -> Iterator[Finding]:

@@ -164,8 +164,12 @@ def with_partners(found: Inspection, member: Membership, now: datetime) -> Inspe
         return found
     peers = (host for host in member.fleet.hosts if host.id in member.peers)
     others, wrong = partners.read(peers, found.credentials.authorities, now)
-    complete = replace(found.credentials, partners=others)
-    return replace(found, findings=(*found.findings, *wrong), credentials=complete)
+    enforced = _enforces_critical(member.fleet.settings.charon)
+    lists = [partners.lists(path, enforced) for path in others]
+    crls = (one for facts, crls in lists for one in _newest(facts, crls, now))
+    odd = (one for facts, _ in lists for one in rules.judge_lists(facts, now))
+    complete = replace(found.credentials, partners=others, crls=(*found.credentials.crls, *crls))
+    return replace(found, findings=(*found.findings, *wrong, *odd), credentials=complete)
 
 
 def _enforces_critical(charon: Mapping[str, object]) -> bool:
