@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
+from test_foreseen import EACH_KEY, edited
 from test_generated_fleets import FULL, PILLARS, SOME, masked
 
 import fleets
@@ -174,6 +175,23 @@ RICH = {
 
 def test_every_key_of_a_host_and_of_a_rule_gives_the_same():
     same(RICH)
+
+
+@pytest.mark.parametrize("key", EACH_KEY)
+def test_an_edit_of_each_key_gives_the_same(key):
+    same(edited(EACH_KEY[key]))
+
+
+def test_the_part_of_a_host_is_the_same_however_many_hosts_are_no_peers_of_its():
+    """So what a host does with its part takes no longer in a fleet of thousands."""
+    data = fleets.example()
+    others = {
+        f"x{number}.other.example": {"site": "other", "cluster": f"x{number}", "ipv4": f"10.99.0.{number}"}
+        for number in range(1, 200)
+    }
+    more = {**data, "hosts": {**data["hosts"], **others}}
+    for host in data["hosts"]:
+        assert part_of(more, host) == part_of(data, host)
 
 
 def looked_up(data, host, *addresses, wrong=()):
