@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -144,6 +145,20 @@ def test_an_option_of_a_rule_changes_its_pairs_at_both_ends():
     found = plan(rules(lifetime="50m", margintime="5m"))
     assert {(row.change, row.disagree, len(row.ends)) for row in found.rows} == {("changed", "", 2)}
     assert len(found.rows) == 4
+
+
+MANUAL = (Path(__file__).parents[2] / "docs/changing-the-fleet.md").read_text()
+
+
+def test_ciphers_are_changed_pair_by_pair_as_the_manual_has_it():
+    """The rule before the others changes its own pairs, and at both ends alike."""
+    (rule,) = yaml.safe_load(MANUAL.partition("```yaml\n")[2].partition("```")[0])["rules"]
+    found = plan(lambda data: data["rules"].insert(0, rule))
+    assert {(row.one, row.other, row.change) for row in found.rows} == {
+        ("cp1001.eqiad.example", f"cp300{number}.esams.example", "changed") for number in (1, 2)
+    }
+    assert [row.disagree for row in found.rows if row.disagree] == []
+    assert {option for row in found.rows for of in row.options.values() for option in of} == {"esp", "ike"}
 
 
 def test_what_salt_does_not_manage_has_no_plan():
