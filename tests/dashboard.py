@@ -60,10 +60,17 @@ def number(title: str, said: str, expr: str, levels: dashboard.ThresholdsConfig,
 
 def listed(title: str, said: str, expr: str, nothing: str, unit: str = "none") -> Any:
     """Return a table of what there is now."""
-    hidden = DataTransformerConfig(
-        "organize", {"excludeByName": dict.fromkeys(ABSENT, True), "indexByName": {}, "renameByName": {}}
+    shown = {"excludeByName": dict.fromkeys(ABSENT, True), "indexByName": {}, "renameByName": {}}
+    hidden = DataTransformerConfig("organize", options=shown)
+    made = (
+        table.Panel()
+        .show_header(True)
+        .title(title)
+        .description(said)
+        .unit(unit)
+        .no_value(nothing)
+        .datasource(SOURCE)
     )
-    made = table.Panel().title(title).description(said).unit(unit).no_value(nothing).datasource(SOURCE)
     return made.with_target(query(expr, now=True)).with_transformation(hidden)
 
 
@@ -79,7 +86,11 @@ def graph(title: str, said: str, unit: str, *lines: tuple[str, str]) -> Any:
 def timeline() -> Any:
     """Return since when less than all is up, by pair of sites."""
     made = (
-        statetimeline.Panel().title("Up, of what must be up, by sites").unit("percentunit").datasource(SOURCE)
+        statetimeline.Panel()
+        .row_height(0.9)
+        .title("Up, of what must be up, by sites")
+        .unit("percentunit")
+        .datasource(SOURCE)
     )
     made = made.description("Tunnels to dead hosts are left out: those are in the table above.")
     made = made.thresholds(steps((None, RED), (0.6, YELLOW), (1, GREEN)))
