@@ -584,7 +584,7 @@ def test_where_nobody_has_connections_on_record_that_is_an_error(master):
     master.client.hosts = dict.fromkeys(HOSTS, lambda *_: OUTSIDE)
     for verb in ("down", "up", "status"):
         found = master.run(verb)
-        assert (master.retcode, found["lines"][-1]) == (2, "none of them has connections on record")
+        assert (master.retcode, found["lines"][-1]) == (2, "none of them tells of connections on record")
 
 
 def test_who_is_silent_counts_where_the_pillar_cannot_be_used(master):

@@ -200,6 +200,22 @@ def test_a_command_counts_those_that_say_ok():
     assert not commands.command(Asking(client), "down", Meant(HOSTS), {}, threshold=2).ok
 
 
+def test_of_whom_nothing_is_known_is_said_where_all_minions_are_asked():
+    """A host with tunnels whose modules are not there was passed over, and the rest was all that there is."""
+    client = Client(a="'ipsec.down' is not available.", b={**well("", {}), "unrecorded": True})
+    found = commands.command(Asking(client), "down", Meant(HOSTS, why="a bracket is missing"), {})
+    assert (found.ok, [*found.heard.answers], dict(found.heard.failed)) == (True, ["c", "d"], {})
+    lines = found.as_dict("1")["lines"]
+    assert "2 of 2 hosts are as asked: down, and proven" in lines
+    assert lines[-1] == "not known, and not counted, as they have older modules or none: a"
+    client.says["a"] = "'ipsec.up' is not available."
+    again = commands.up(Asking(client), Meant(HOSTS, why="a bracket is missing"), {}, 0, 0, 0, HOSTS)
+    assert again.as_dict("1")["lines"][-1] == lines[-1]
+    client.says = dict.fromkeys(HOSTS, "'ipsec.down' is not available.")
+    with pytest.raises(HostIPsecError, match=r"(?s)none of them tells.*older modules or none: a, b, c, d"):
+        commands.command(Asking(client), "down", Meant(HOSTS, why="a bracket is missing"), {})
+
+
 def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_host_twice():
     client = Client(
         b=SILENT, d=lambda function, told: SILENT if told.get("wait", True) else well(function, told)

@@ -60,7 +60,7 @@ class Heard:
     unanswered: tuple[str, ...] = ()  # asked before the interruption, and finishing what they have begun
     unasked: tuple[str, ...] = ()
     interrupted: bool = False
-    outdated: frozenset[str] = frozenset()  # of those that failed, who does not have the function at all
+    outdated: frozenset[str] = frozenset()  # who does not have the function at all: of these nothing is known
 
     def __add__(self, other: Heard) -> Heard:
         """Return what came of asking the one, then the other hosts."""

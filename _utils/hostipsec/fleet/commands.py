@@ -83,7 +83,8 @@ def up(
     there = [one for one in hosts if one not in {*started.silent, *meant.unknown}]
     heard = asking.ask(there, "ipsec.up", arguments, sentence) + _unknown(meant)
     silent = {*started.silent, *heard.silent}
-    heard = replace(heard, silent=tuple(one for one in hosts if one in silent))
+    lost = tuple(one for one in hosts if one in silent)
+    heard = replace(heard, silent=lost, outdated=started.outdated | heard.outdated)
     others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
     ends = asking.ask(others, "ipsec.status", line=trouble)
     return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold, meant.lines)
@@ -115,8 +116,11 @@ def _ask(
     strangers |= heard.outdated
     hosts = [host for host in meant.hosts if host not in strangers]
     if not hosts:
-        raise HostIPsecError("\n".join([*meant.lines, "none of them has connections on record"]))
-    return hosts, heard.without(strangers)
+        untold = outcome.lost(Heard(outdated=heard.outdated))
+        raise HostIPsecError(
+            "\n".join([*meant.lines, "none of them tells of connections on record", *untold])
+        )
+    return hosts, replace(heard.without(strangers), outdated=heard.outdated)
 
 
 def outside(said: Union[Answer, Instead]) -> bool:

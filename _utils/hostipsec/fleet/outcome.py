@@ -241,6 +241,8 @@ def _because(host: str, row: Mapping[str, object], known: Mapping[str, Answer]) 
 def lost(heard: Heard) -> list[str]:
     """Return sentences about hosts that gave no answer."""
     lines = [f"{host}: {text}" for host, text in sorted(heard.failed.items())]
+    if untold := sorted(heard.outdated - {*heard.failed}):
+        lines.append(f"not known, and not counted, as they have older modules or none: {few(untold)}")
     for text, hosts in (("did not answer", heard.silent), ("not asked", heard.unasked)):
         lines += [f"{text}: {', '.join(hosts)}"] if hosts else []
     if heard.interrupted:
