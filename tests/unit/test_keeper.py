@@ -553,6 +553,23 @@ def test_who_does_not_answer_does_not_refuse(refused, machine):
     assert part(look()) == (NAME,)
 
 
+def test_whoever_calls_by_a_peer_s_address_keeps_nobody_from_starting_it(refused, machine):
+    """One packet with a forged source, every half minute, and the connection was never started again."""
+    part, clock, look = refused
+    call = IkeSA("(unnamed)", 9, "CONNECTING", "10.0.0.1", "10.0.0.2")
+    machine.charon = charon()._replace(ike_sas=(call,))
+    begun = attempts(part, look, clock, 600)
+    assert begun[0] == 20  # a peer that does call has its name by then
+    named = machine.charon._replace(ike_sas=(call, call._replace(uniqueid=8, name=NAME, state="CONNECTING")))
+    assert absent([ONE], named, vain=[NAME]) == ()  # it got further meanwhile
+    assert len(begun) < 10  # and it is no sign: what refuses is asked as seldom as ever
+    machine.charon = charon()
+    part(look())
+    machine.charon = charon()._replace(ike_sas=(call._replace(uniqueid=10),))
+    clock[0] += 400
+    assert part(look()) == ()
+
+
 def test_half_an_sa_of_ours_is_no_sign(refused, machine):
     part, clock, look = refused
     clock[0] = attempts(part, look, clock, 3600)[-1] + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Optional
 
 from .. import owner
@@ -14,6 +14,7 @@ INITIATORS_TURN = 9  # seconds of charon's life, or after a change on this host,
 WINDOW = 40  # of these seconds, after which a responder no longer acts
 STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends into an SA of before
 LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
+KNOCKS = 15.0  # seconds for which somebody who calls by a peer's address, and may not be it, is waited for
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 _NO_SPI = "0" * 16  # of a responder that has not answered
 SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
@@ -35,13 +36,13 @@ def verdicts(look: Look, report: Report) -> tuple[ConnectionHealth, ...]:
     return tuple(row for row in report.managed if row.name not in held)
 
 
-def due(look: Look, changed: Optional[float] = None) -> tuple[str, ...]:
+def due(look: Look, changed: Optional[float] = None, vain: Collection[str] = ()) -> tuple[str, ...]:
     """Return the connections that this host should start now; none where charon does not answer.
 
     ``changed`` is for how many seconds configuration, holds and certificates are what they are; None where
-    nobody saw them change.
+    nobody saw them change. ``vain`` are connections by whose peer's address somebody calls, in vain.
     """
-    return absent(look.connections, look.charon, look.held, changed) if look.charon else ()
+    return absent(look.connections, look.charon, look.held, changed, vain) if look.charon else ()
 
 
 def absent(
@@ -49,6 +50,7 @@ def absent(
     observed: Charon,
     held: Collection[str] = (),
     changed: Optional[float] = None,
+    vain: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Return the connections that this host should start now.
 
@@ -56,7 +58,8 @@ def absent(
     not see and to them is the sign that they wait for: where both ends start while neither reaches the
     other, there are two IKE SAs once they do, of which one end may forget one without a word.
     """
-    there = owner.present(connections, observed.ike_sas)
+    called = owner.present(connections, observed.ike_sas)
+    there = owner.present(connections, _named(observed)) | (called - {*vain})
     loaded = {connection.name for connection in observed.connections}
     ages = [age for age in (observed.uptime, changed) if age is not None]
     knocks = any(INITIATORS_TURN <= age <= WINDOW for age in ages)
@@ -86,17 +89,28 @@ class Patience:
         self._next: dict[str, float] = {}  # connection -> when to start it again
         self._pause: dict[str, float] = {}
         self._begun: dict[str, float] = {}
+        self._called: dict[str, float] = {}  # connection -> since when there is a call by its peer's address
 
     def watch(self, connections: Sequence[Connection], observed: Charon, mark: object, now: float) -> None:
         """Take in a look at charon."""
         if mark != self._mark:
             self._changed, self._mark, self._next, self._pause = now, mark, {}, {}
         signs = owner.present(connections, filter(_is_sign, observed.ike_sas))
-        waiting = owner.present(connections, observed.ike_sas) - signs
+        there = owner.present(connections, observed.ike_sas)
+        named = owner.present(connections, _named(observed))
+        self._called = {name: self._called.get(name, now) for name in there - named}
+        waiting = named - signs
         # nobody answers, which is no refusal: charon itself asks such a peer ever more seldom
         for name in (*signs, *(one for one in waiting if now - self._begun.get(one, now) > LASTS)):
             self._next.pop(name, None)
             self._pause.pop(name, None)
+
+    def vain(self, now: float) -> frozenset[str]:
+        """Return the connections of which a call by the peer's address gets no further.
+
+        Anybody can send that, again and again: it keeps nobody from starting them.
+        """
+        return frozenset(name for name, since in self._called.items() if now - since > KNOCKS)
 
     def changed(self, now: float) -> float:
         """Return for how many seconds the mark is what it is, as far as anybody looked at it.
@@ -138,8 +152,12 @@ def overtaken(connections: Sequence[Connection], observed: Charon) -> tuple[int,
     return tuple(sorted(number for ids in waiting.values() for number in ids))
 
 
+def _named(observed: Charon) -> Iterator[IkeSA]:
+    return (sa for sa in observed.ike_sas if sa.name != owner.UNNAMED)
+
+
 def _is_sign(sa: IkeSA) -> bool:
-    return not sa.initiator or _carries(sa)
+    return (not sa.initiator and sa.name != owner.UNNAMED) or _carries(sa)
 
 
 def useless(

@@ -22,8 +22,9 @@ follow another gateway by now: nothing in the kernel keeps them over a reboot or
 
 Of each look it leaves a sample, for whoever watches the host, and totals that only grow.
 
-A peer that refuses is asked ever more seldom, up to a minute apart, and at once on a sign of it or of an
-operator.
+A peer that refuses is asked ever more seldom, up to five minutes apart, and at once on a sign of it or of an
+operator. What calls by a peer's address and gets no further is no sign, and holds nothing up for long:
+anybody can send that.
 
 It looks once a pass, and each part of the pass acts on that look. A hold counts at once, though: where
 something is to be started or blocked, the holds are read once more. Where they cannot be read it changes

@@ -158,7 +158,8 @@ class Start:
         return found.names
 
     def _due(self, look: Look, now: float) -> tuple[str, ...]:
-        return self.patience.ripe(repair.due(look, self.patience.changed(now)), now)
+        found = repair.due(look, self.patience.changed(now), self.patience.vain(now))
+        return self.patience.ripe(found, now)
 
     def _free(self, look: Look, now: float) -> tuple[str, ...]:
         free = {one.name for one in holdfile.free(look.connections)}
