@@ -526,13 +526,10 @@ def guarded(name):
         guarded_, later = _member().guarded, tools.later()
         if later and __opts__["test"]:
             return _result(name, {}, later)
-        changes = guard.changes(holdfile.free(guarded_))
+        free = holdfile.free(guarded_)
+        changes = guard.changes(free)
         if changes and not __opts__["test"]:
             guard.apply(holdfile.free(guarded_))
     except HostIPsecError as error:
         return _failed(name, error)
-    peers = {one.peer for one in guarded_ if one.stage == "require"}
-    comment = f"nothing in the clear with {len(peers)} peers" if peers else "no peer has stage 'require'"
-    if clear := sorted({text for one in guarded_ for text in one.clear}):
-        comment += f"; {', '.join(clear)} passes where a rule says so"
-    return _result(name, changes, comment)
+    return _result(name, changes, guard.said(guarded_, free))

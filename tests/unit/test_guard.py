@@ -56,6 +56,25 @@ def connection(stage="require"):
     return Connection("cp3001_v4", "cp3001", "v4", *ends, True, stage)
 
 
+def test_what_is_held_is_in_the_clear_and_said_so():
+    """state.apply said "nothing in the clear with 1 peers" while an emergency stop held all of them."""
+    one, start = connection(), connection("start")._replace(peer="cp3002", clear=("tcp/22",))
+    other = one._replace(peer="cp3003")
+    assert guard.said((start,), (start,)) == (
+        "no peer has stage 'require'; tcp/22 passes where a rule says so"
+    )
+    assert guard.said((one, start), (one, start)) == (
+        "nothing in the clear with 1 peer; tcp/22 passes where a rule says so"
+    )
+    assert (
+        guard.said((one, other), (one,)) == "nothing in the clear with 1 peer; held, and in the clear: 1 peer"
+    )
+    v6 = one._replace(name="cp3001_v6", family="v6")
+    assert (
+        guard.said((one, v6), (one,)) == "nothing in the clear with 0 peers; held, and in the clear: 1 peer"
+    )
+
+
 def test_its_policies_are_told_from_those_of_others():
     assert guard.present(xfrm.parse_policies(LISTED)) == OURS
 

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from .. import paths
 from ..model import Connection, KernelPolicy
 from . import kernel
-from .guardpolicies import BLOCK, PASS, Policy, batch, difference, present, wanted
+from .guardpolicies import BLOCK, PASS, Policy, batch, difference, present, said, wanted
 
-__all__ = ("BLOCK", "PASS", "Policy", "batch", "difference", "present", "wanted")
+__all__ = ("BLOCK", "PASS", "Policy", "batch", "difference", "present", "said", "wanted")
 
 
 def changes(free: Sequence[Connection]) -> dict[str, list[str]]:

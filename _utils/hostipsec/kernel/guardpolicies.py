@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from .. import owner
+from ..answer import counted
 from ..model import REQUIRE, Address, Connection, KernelPolicy
 from ..strongswan import exceptions
 
@@ -115,6 +116,17 @@ def batch(add: Iterable[Policy], remove: Iterable[Policy]) -> str:
     lines = [policy.line for policy in sorted(add)]
     lines += [f"xfrm policy delete {policy.selector}" for policy in sorted(remove)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def said(guarded: Collection[Connection], free: Collection[Connection]) -> str:
+    """Say with how many peers nothing goes in the clear; ``free`` are the connections that are not held."""
+    required = {one.peer for one in guarded if one.stage == REQUIRE}
+    held = {one.peer for one in guarded if one.stage == REQUIRE and one not in free}
+    parts = [f"nothing in the clear with {counted(len(required - held), 'peer')}"] if required else []
+    parts += [f"held, and in the clear: {counted(len(held), 'peer')}"] if held else []
+    if clear := sorted({text for one in free for text in one.clear}):
+        parts.append(f"{', '.join(clear)} passes where a rule says so")
+    return "; ".join(parts if required else ["no peer has stage 'require'", *parts])
 
 
 def difference(
