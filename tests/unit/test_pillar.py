@@ -502,6 +502,47 @@ def test_an_address_that_another_host_has_is_an_error_at_the_host_that_says_so(h
     assert fleet.host(hosts) == theirs
 
 
+HUB = "hub.example"
+
+
+def looked_up(address: str, template: str = "", **hub: object):
+    """Return a fleet of two, of whom one's address is looked up."""
+    data = {
+        "hosts": {HUB: hub, CP: {"addresses": "mine"}},
+        "rules": [{"name": "all", "between": {"id": HUB}, "and": {"id": CP}}],
+        **({"certificates": {"source": "puppet", "subject": template}} if template else {}),
+    }
+    return pillar.read(data, {CP: Found((ipaddress.ip_address(address),))})
+
+
+@pytest.mark.parametrize(
+    ("fleet", "said"),
+    [
+        (lambda: looked_up("2001:db8::7", ipv4="10.0.0.1"), f"no address family in common with {HUB}"),
+        (lambda: looked_up("10.0.0.7", ipv6="2001:db8::1"), f"no address family in common with {HUB}"),
+        (
+            lambda: looked_up("10.0.0.7", ipv4="192.0.2.1", local_ipv4="10.0.0.7", nat="east"),
+            f"found 10.0.0.7, which {HUB} has too",
+        ),
+        (
+            lambda: looked_up("10.0.0.7", "ip:{ipv6}", ipv4="10.0.0.1", ipv6="2001:db8::1"),
+            f"gives 'ip:' to {CP}",
+        ),
+        (
+            lambda: looked_up("10.0.0.7", "ip:{ipv4}", ipv4="10.0.0.1", subject="ip:10.0.0.7"),
+            f"gives '10.0.0.7' to {HUB} and {CP}",
+        ),
+    ],
+)
+def test_whatever_a_mine_says_of_one_host_the_pillar_of_the_others_is_good(fleet, said):
+    """A minion that left out a family, or gave a peer's inner address, made the pillar of all hosts wrong."""
+    found = fleet()
+    (host,) = (host for host in found.hosts if host.lost)
+    assert host.id == CP and said in str(host.lost[0])
+    assert (host.ipv4, host.ipv6) == (None, None)
+    assert membership.of(found, HUB).lost
+
+
 def test_of_two_hosts_to_which_the_mine_gives_one_address_none_is_believed():
     data = bare()
     other = "cp1002.eqiad.example"

@@ -93,6 +93,7 @@ PURE = (
     "pillar.identity",
     "pillar.labels",
     "pillar.lines",
+    "pillar.lost",
     "pillar.matching",
     "pillar.membership",
     "pillar.merged",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .. import plane
 from ..errors import Problem
-from ..model import FAMILIES, REQUIRE, Fleet
+from ..model import FAMILIES, REQUIRE, Fleet, Rule
 from . import doubts, expected, topology, translated
 from .matching import rule_pairs
 
@@ -90,6 +90,17 @@ def _idle_rules(fleet: Fleet) -> Iterator[Problem]:
 
 def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
     """Find pairs that could not be encrypted at all, since they share no address family."""
+    return (no_family(*pair, rule) for pair, rule in familyless(fleet))
+
+
+def no_family(host: str, other: str, rule: Rule) -> Problem:
+    """Return the problem that a host shares no address family with a peer by a rule."""
+    found = f"no address family in common with {other}, its peer by rule {rule.name!r}"
+    return Problem(f"ipsec:hosts:{host}", found, "'ipv4' at both hosts or 'ipv6' at both")
+
+
+def familyless(fleet: Fleet) -> Iterator[tuple[tuple[str, str], Rule]]:
+    """Yield pairs that share no address family, by the ids of both in order."""
     lacking = [
         [host for host in fleet.hosts if host.address(family) is None and not host.lost]
         for family in FAMILIES
@@ -99,10 +110,5 @@ def _familyless_pairs(fleet: Fleet) -> Iterator[Problem]:
         for sides in (lacking, lacking[::-1]):
             for one, other in rule_pairs(rule, *sides):
                 found.setdefault((min(one.id, other.id), max(one.id, other.id)), rule)
-    for (one_id, other_id), rule in sorted(found.items(), key=lambda item: item[0]):
-        if rule.stage != "off":
-            yield Problem(
-                f"ipsec:hosts:{one_id}",
-                f"no address family in common with {other_id}, its peer by rule {rule.name!r}",
-                "'ipv4' at both hosts or 'ipv6' at both",
-            )
+    decided = sorted(found.items(), key=lambda item: item[0])
+    return ((pair, rule) for pair, rule in decided if rule.stage != "off")

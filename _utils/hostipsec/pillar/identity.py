@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..errors import Problem
 from ..model import Fleet
@@ -59,8 +59,13 @@ def of_host(reader: Reader, value: object, path: str) -> str:
 
 def problems(fleet: Fleet) -> Iterator[Problem]:
     """Yield what is wrong with the identities that hosts are given; no two of them may have one."""
+    return (problem for _, problem in faults(fleet))
+
+
+def faults(fleet: Fleet, last: Collection[str] = ()) -> Iterator[tuple[str, Problem]]:
+    """Yield the same by the id of the host whose it is; of two hosts that of one in ``last``."""
     owners: dict[str, str] = {}
-    for host in fleet.hosts:
+    for host in sorted(fleet.hosts, key=lambda one: one.id in last):
         if host.lost:  # its addresses are not known
             continue
         path = f"ipsec:hosts:{host.id}:subject" if host.subject else "ipsec:certificates:subject"
@@ -68,19 +73,20 @@ def problems(fleet: Fleet) -> Iterator[Problem]:
         subject = "" if wrong is not None else topology.subject(fleet, host)
         if wrong is not None:
             found = f"gives {shown(topology.filled(fleet, host))} to {host.id}"
-            yield Problem(path, f"{found}{wrong}", f"{_ALLOWED}; 'subject' at a host counts before it")
+            allowed = f"{_ALLOWED}; 'subject' at a host counts before it"
+            yield host.id, Problem(path, f"{found}{wrong}", allowed)
             continue
         other = owners.setdefault(subject.casefold(), host.id)
         if other == host.id:
             continue
         if other.casefold() == host.id.casefold():
-            yield alike(host.id, other)
+            yield host.id, alike(host.id, other)
         else:
-            yield Problem(
-                path,
+            found, allowed = (
                 f"gives {subject!r} to {other} and {host.id}",
-                "a subject of its own for each host, as 'CN={id}'",
+                "a subject of its own for each host",
             )
+            yield host.id, Problem(path, found, f"{allowed}, as 'CN={{id}}'")
 
 
 def alike(one: str, other: str) -> Problem:

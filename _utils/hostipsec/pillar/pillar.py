@@ -17,6 +17,7 @@ from . import (
     faults,
     identity,
     labels,
+    lost,
     schema,
     selectors,
     settings,
@@ -56,6 +57,8 @@ def read(data: object, resolved: Optional[Resolved] = None, part: Optional[Part]
     """
     reader = Reader()
     fleet = _fleet(reader, data, resolved or {}, part)
+    if resolved and not (reader.problems or part):
+        fleet = lost.misfits(fleet, _looked_up(resolved))
     unmet = [] if reader.problems or part else faults.problems(fleet) or _unexpected(fleet)
     problems = reader.problems or [*identity.problems(fleet), *unmet]
     if problems:
@@ -74,6 +77,10 @@ def unaddressed(data: object) -> dict[str, tuple[str, ...]]:
         if _ID.match(word(host)) and _is_bare(entry)
     }
     return {host: sources for host, sources in sorted(found.items()) if sources}
+
+
+def _looked_up(resolved: Resolved) -> Collection[str]:
+    return frozenset(name for name, found in resolved.items() if found.addresses)
 
 
 def _is_bare(entry: object) -> bool:
@@ -129,7 +136,7 @@ def _hosts(reader: Reader, value: object, known: Collection[str], resolved: Reso
         if isinstance(one, Mapping)
     }
     reader.problems += [*labels.unknown(texts, known, HOST_KEYS, _ELSEWHERE), *labels.mixed(texts, known)]
-    hosts = _lost_to_others(hosts, {name for name, found in resolved.items() if found.addresses})
+    hosts = lost.to_others(hosts, _looked_up(resolved))
     reader.problems += _same_addresses(hosts)
     reader.problems += _same_names(hosts)
     return hosts
@@ -212,33 +219,6 @@ def _address(reader: Reader, entry: Mapping[str, object], key: str, path: str) -
     else:
         return address
     return None
-
-
-def _lost_to_others(hosts: tuple[Host, ...], looked_up: Collection[str]) -> tuple[Host, ...]:
-    """Take an address away from each host for which it was looked up, if another host has it, too.
-
-    The pillar's word counts before that of a mine; of two that a mine gives it to, either may lie.
-    """
-    owners: dict[Address, list[str]] = {}
-    for host in hosts:
-        for address in _of(host):
-            owners.setdefault(address, []).append(host.id)
-    return tuple(
-        _without(host, owners)
-        if host.id in looked_up and any(len(owners[one]) > 1 for one in _of(host))
-        else host
-        for host in hosts
-    )
-
-
-def _without(host: Host, owners: Mapping[Address, Sequence[str]]) -> Host:
-    lost = tuple(
-        Problem(f"ipsec:hosts:{host.id}", f"found {address}, which {other} has too", "an address of its own")
-        for address in _of(host)
-        for other in owners[address]
-        if other != host.id
-    )
-    return host._replace(ipv4=None, ipv6=None, lost=lost)
 
 
 def _of(host: Host) -> Iterator[Address]:
