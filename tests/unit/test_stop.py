@@ -163,6 +163,30 @@ def test_charon_pays_with_its_life_where_nothing_can_force():
     assert found.notes[0].startswith("charon did not do it within the deadline and was killed")
 
 
+def test_whoever_forges_a_peer_s_address_has_charon_killed_no_more():
+    """Each look found another half-open SA, and a stop of one peer ended all tunnels of the host."""
+    machine, scope = Machine(sa(2), sa(3)), Scope(peer="cp2")
+    plain, numbers = machine.observe, iter(range(10, 10_000))
+
+    def flooded(timeout):
+        machine.sas.append(sa(2, "(unnamed)")._replace(uniqueid=next(numbers), state="CONNECTING"))
+        return plain(timeout)
+
+    machine.observe = machine.glance = flooded
+    found = down(machine, HOLD._replace(scope=scope))
+    assert (found.ok, found.charon, found.left) == (True, "runs", ())
+    assert hows(found)["cp2_v4"][0] == "ended"
+    assert "kill" not in machine.did and "cp3_v4" in [one.name for one in machine.sas]
+    assert found.seconds < DEADLINE
+
+
+def test_half_an_sa_counts_as_long_as_charon_has_the_connection():
+    """The next message of its peer would make it one."""
+    machine = Machine(sa(2, "(unnamed)")._replace(state="CONNECTING"), deaf=[2], forces=False)
+    machine.update = lambda timeout: None  # the starter is told, and charon has not forgotten yet
+    assert down(machine).charon == "killed"
+
+
 def test_or_where_it_does_not_answer():
     machine = Machine(sa(2), answers=False)
     found = down(machine)

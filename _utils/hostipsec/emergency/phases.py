@@ -153,6 +153,7 @@ class Ending:
         self.killed = False
         self.last: Optional[Charon] = None  # charon as last seen; None where it does not run
         self._newest: Optional[int] = None  # without a hold: of the SAs that are meant
+        self._shut = False  # whether charon was seen to have forgotten the connections: no peer can bring one
 
     def ask(self) -> None:
         """Ask all to end, once."""
@@ -174,11 +175,16 @@ class Ending:
             pause = min(_SLOWER * pause, _POLL_MOST)
 
     def there(self, look: Charon) -> tuple[IkeSA, ...]:
-        """Return the SAs that are meant; without a hold those that peers bring back meanwhile are not."""
+        """Return the SAs that are meant; without a hold those that peers bring back meanwhile are not.
+
+        Nor is half of one, once charon has forgotten the connections: it becomes none, and anybody can send
+        it.
+        """
         if self._newest is None and self.order.hold is None:
             self._newest = max((sa.uniqueid for sa in look.ike_sas), default=0)
         sas = (sa for sa in look.ike_sas if owner.claimed(sa, self.course.ours))
-        return tuple(sa for sa in sas if self._newest is None or sa.uniqueid <= self._newest)
+        meant = (sa for sa in sas if not (self._shut and sa.name == owner.UNNAMED))
+        return tuple(sa for sa in meant if self._newest is None or sa.uniqueid <= self._newest)
 
     def loaded(self, look: Charon) -> frozenset[str]:
         """Return what charon should have forgotten by now."""
@@ -190,7 +196,9 @@ class Ending:
         """Look, and ask what is there to end; return whether nothing was there any more."""
         try:
             self.last = self._glance()
-            if self._ask(self.there(self.last)):
+            there = self.there(self.last)
+            self._ask(there)
+            if any(sa.name != owner.UNNAMED for sa in there):
                 return False
             return self._none_in(self._observe(self.order.deadline))
         except CharonError:
@@ -203,20 +211,22 @@ class Ending:
         finally:
             self.keeping_out.finish()
 
-    def _ask(self, sas: Sequence[IkeSA]) -> bool:
-        """Ask what was not asked yet; return whether there was anything at all."""
+    def _ask(self, sas: Sequence[IkeSA]) -> None:
+        """Ask what was not asked yet."""
         new = [sa.uniqueid for sa in sas if sa.uniqueid not in self.asked]
         self.asked.update((sa.uniqueid, sa) for sa in sas)
         if sas:
             self.host.terminate(new, False, self.order.until(self.order.deadline))
-        return bool(sas)
 
     def _observe(self, end: float) -> Charon:
         self.last = self.host.observe(self.order.until(end))
         return self.last
 
     def _none_in(self, look: Charon) -> bool:
-        return not self.there(look) and not self.loaded(look)
+        none = not self.there(look) and not self.loaded(look)
+        # from the next look on: of this one the SAs may have been listed before the connections
+        self._shut = self.keeping_out.unloading and not self.loaded(look)
+        return none
 
     def _force(self) -> bool:
         """End by force what is left; return whether nothing is left then."""
