@@ -1,7 +1,8 @@
 # Pillar, certificate, key and CA are right, and the kernel has what ESP needs, or nothing is touched. Only the programs
 # that look at the host come before: a minimal one has none of them.
 {%- from 'ipsec/host.jinja' import host with context %}
-{%- if 'ipsec_host.facts' in salt %}
+{%- from 'ipsec/synced.jinja' import synced, lacking with context %}
+{%- if synced %}
 ipsec-check-input:
   ipsec.checked: []
 {%- if host.member %}
@@ -20,5 +21,5 @@ ipsec-check-esp:
 {%- else %}
 ipsec-check-synced:
   test.fail_without_changes:
-    - comment: "This minion does not have the modules of this version yet. Run: salt '{{ grains.id }}' saltutil.sync_all"
+    - comment: {{ lacking | tojson }}
 {%- endif %}

@@ -1,9 +1,10 @@
 # Take this package off a host: never included, always asked for (state.apply ipsec.clean). Needs no pillar.
-{%- if 'ipsec_host.facts' in salt %}
+{%- from 'ipsec/synced.jinja' import synced, lacking with context %}
+{%- if synced %}
 ipsec-clean-host:
   ipsec.cleaned: []
 {%- else %}
 ipsec-clean-synced:
   test.fail_without_changes:
-    - comment: "This minion does not have the modules of this version. Run: salt '{{ grains.id }}' saltutil.sync_all"
+    - comment: {{ lacking | tojson }}
 {%- endif %}

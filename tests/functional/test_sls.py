@@ -226,6 +226,15 @@ def test_a_host_with_modules_of_before_says_what_to_run(tmp_path, data):
         assert found["comment"].endswith(f" Run: salt '{HOST}' saltutil.sync_all")
 
 
+@pytest.mark.parametrize("sls", ["ipsec", "ipsec.clean"])
+def test_salt_ssh_is_refused_in_a_sentence(minion, monkeypatch, sls):
+    """It finds whatever function it is asked for, and brings no package of _utils: a traceback of Jinja's."""
+    monkeypatch.setitem(minion.opts, "_ssh_version", (9, 2))
+    (found,) = minion.apply(sls).values()
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"].startswith("salt-ssh is not supported: it does not bring the engine. ")
+
+
 def test_only_the_modules_were_synced(tmp_path, data, minion):
     """saltutil.sync_modules alone: Salt cannot find the state, and says what the state module says."""
     half = Minion(tmp_path / "half", HOST, missing=["_states"])
