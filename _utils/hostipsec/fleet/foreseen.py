@@ -57,9 +57,9 @@ class _Fleet:
         around = self._around(host)
         return guard.wanted((*topology.connections(around, host), *topology.barred(around, host)))
 
-    def authorities(self, host: str) -> dict[str, str]:
-        """Return where it has the CAs of its peers that Salt does not manage, by peer."""
-        peers = (self._hosts[one.peer] for one in self.connections(host))
+    def authorities(self, connections: _Given) -> dict[str, str]:
+        """Return where their host has the CAs of peers that Salt does not manage, by peer."""
+        peers = (self._hosts[one.peer] for one in connections)
         return {peer.id: peer.ca for peer in peers if not peer.managed}
 
     def _around(self, host: str) -> Fleet:
@@ -76,7 +76,7 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
     changes: dict[str, Mapping[str, object]] = {
         fleetplan.CONFIGURED: {
             **_configured(before.settings, old, after.settings, new),
-            **_authorities(before.authorities(host), after.authorities(host)),
+            **_authorities(before.authorities(old), after.authorities(new)),
         },
         fleetplan.ROUTES: _routes(_sizes(old, before.settings), _sizes(new, after.settings)),
         fleetplan.GUARD: _guard(before.guarded(host), after.guarded(host)),
