@@ -14,7 +14,7 @@ from hostipsec.pillar import pillar, topology
 
 EDITION = "1.0-abcdef01"
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
-UP = {"state": "established", "severity": "ok", "reason": "", "since": 11520}
+UP = {"state": "established", "severity": "ok", "reason": "", "since": 11520, "last_in": 5, "last_out": 65}
 DOWN = {
     "state": "down",
     "severity": "critical",

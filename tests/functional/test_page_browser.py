@@ -110,6 +110,7 @@ def test_from_sites_to_hosts_to_both_ends(show, file):
     dialog = page.locator("dialog")
     expect(dialog).to_contain_text("its SA is not in the kernel")
     expect(dialog).to_contain_text("3 h 12 min")
+    expect(dialog).to_contain_text("in 5 s ago, out 1 min 5 s ago")
     expect(dialog.locator("code").first).to_have_text(
         "salt -L 'cp1050.eqiad.wmnet,cp4021.ulsfo.wmnet' ipsec.status"
     )
@@ -123,6 +124,23 @@ def test_dead_hosts_are_a_stripe_in_the_grid_of_hosts(show, file):
     page = show().open(file, "one=codfw&two=esams")
     expect(page.locator("table.hosts .stripe")).to_contain_text("cp3040.esams.wmnet is dead: 16 connections")
     expect(page.locator("table.hosts thead")).not_to_contain_text("cp3040")
+
+
+def test_a_site_that_nobody_sees_is_one_stripe(show, tmp_path):
+    mesh = reports.Mesh()
+    for host in mesh.fleet.hosts:
+        if host.label("site") == "ulsfo":
+            mesh.kill(host.id)
+    path = tmp_path / "report.html"
+    path.write_text(page_of(mesh, time.time()))
+    for width, stripe in ((WIDE, "#sites .stripe"), (PHONE, "#sites li.dead")):
+        page = show(width).open(path)
+        expect(page.locator(stripe)).to_have_count(1)
+        expect(page.locator(stripe)).to_contain_text(
+            "12 hosts of ulsfo do not answer, nor does anybody see them"
+        )
+        expect(page.locator(stripe)).to_contain_text("or the site: 456 connections, not counted above")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_filters_are_the_address(show, file):

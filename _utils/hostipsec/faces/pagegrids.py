@@ -35,7 +35,7 @@ const CAUSES = DATA.causes.map((one) => ({
   kind: one[0], lost: one[1].map((number) => HOSTS[number]), text: WORDS[one[2]], severity: one[3], all: one[4],
   rows: one[5].map((number) => ROWS[number]),
 }));
-for (const cause of CAUSES) for (const host of cause.lost) host.dead = cause.kind === "dead" ? `${host.id} is dead` : cause.text;
+for (const cause of CAUSES) for (const host of cause.lost) host.dead = cause.kind === "dead" ? `${host.id} is dead` : cause.text.split(";")[0];
 const SHORTS = new Map();
 for (const host of HOSTS) {
   const short = host.id.split(".")[0];

@@ -122,7 +122,7 @@ function trouble(rows) {
   const shown = new Set(rows);
   const parts = CAUSES.map((cause) => ({cause, rows: cause.rows.filter((row) => shown.has(row))}))
     .filter((one) => one.rows.length);
-  const groups = parts.map((one) => el("details", {class: level(one.cause.severity), open: parts.length === 1},
+  const groups = parts.map((one) => el("details", {class: level(one.cause.severity), open: parts.length === 1 && one.rows.length <= 20},
     el("summary", {}, el("span", {class: "sign", "aria-hidden": "true"}, SIGN[one.cause.severity]), one.cause.text,
     one.rows.length < one.cause.rows.length ? ` (${one.rows.length} of these are chosen)` : ""),
     list(one.rows, one.cause.all - one.cause.rows.length)));
