@@ -224,13 +224,20 @@ def test_an_ike_sa_without_child():
     assert judge(SA._replace(children=(CHILD._replace(state="CREATED"),)))[0] == "connecting"
 
 
-def test_connecting_also_before_charon_knows_who_calls():
+def test_connecting():
     assert judge(SA._replace(state="CONNECTING", children=())) == (
         "connecting",
         "warning",
         "IKE SA 1 is CONNECTING: no answer of the peer yet",
     )
-    assert judge(SA._replace(name="(unnamed)", state="CONNECTING", children=()))[0] == "connecting"
+
+
+def test_whoever_calls_by_a_peer_s_address_makes_no_verdict_milder():
+    """One packet with a forged source, every half minute, made a warning of what is critical."""
+    call = SA._replace(name="(unnamed)", state="CONNECTING", children=())
+    state, severity, reason = judge(call)
+    assert (state, severity) == ("down", "critical")
+    assert "somebody calls from its address" in reason
 
 
 def test_ending():

@@ -111,7 +111,8 @@ def _from_nowhere(found: Found, why: str) -> str:
 def _waits(found: Found) -> bool:
     """Whether all is ready here, and it is the peer that has to start it."""
     one = found.connection
-    ready = found.loaded and not (found.routed or found.ike_sas or found.kernel_sas)
+    named = any(sa.name != owner.UNNAMED for sa in found.ike_sas)
+    ready = found.loaded and not (found.routed or named or found.kernel_sas)
     return ready and one.stage == START and not one.initiator
 
 
@@ -166,7 +167,7 @@ def _one_way(found: Found, tables: Tables) -> str:
 
 
 def _not_carrying(found: Found, unrouted: str) -> tuple[str, str]:
-    coming = [sa for sa in found.ike_sas if sa.state in _IKE_COMING]
+    coming = [sa for sa in found.ike_sas if sa.state in _IKE_COMING and sa.name != owner.UNNAMED]
     going = [sa for sa in found.ike_sas if sa.state not in (*IKE_UP, *_IKE_COMING)]
     if found.up:
         return _childless(found.up[0])
@@ -181,7 +182,11 @@ def _not_carrying(found: Found, unrouted: str) -> tuple[str, str]:
         return "down", "no traffic yet: the trap waits for the first packet"
     starter = "this host starts it" if found.connection.initiator else "the peer starts it"
     way = f"; {unrouted}" if unrouted else ""
-    return "down", f"loaded, but no SA; {starter}{way}" + _left_in_kernel(found)
+    # half of an SA that anybody can send is no reason for a milder verdict
+    call = (
+        "; somebody calls from its address" if any(sa.name == owner.UNNAMED for sa in found.ike_sas) else ""
+    )
+    return "down", f"loaded, but no SA; {starter}{way}{call}" + _left_in_kernel(found)
 
 
 def _childless(sa: IkeSA) -> tuple[str, str]:
