@@ -35,6 +35,8 @@ def facts():
         whether there is something to set up here: the checks of ``ipsec.check`` pass and the host has peers
     ``systemd``
         whether systemd runs here
+    ``scripts``
+        whether, without it, an init runs scripts of /etc/init.d
     ``tools``, ``packages``, ``service``
         what to install before this host is looked at, what after that, and what to run, by release
     ``init_script``, ``init_script_diverted``

@@ -22,6 +22,7 @@ try:
     from hostipsec.store import applied, generations, holdfile, present, record
     from hostipsec.strongswan import sections
     from hostipsec.system import diversion, libraries, platforms, tools
+    from hostipsec.system import service as services
 
     HAS_ENGINE = True
 except ImportError:
@@ -427,7 +428,7 @@ def _restart(service):
     """Start or restart the service through the service manager."""
     act = "restart" if _salt("service.status", service) else "start"
     if not _salt(f"service.{act}", service):
-        raise HostIPsecError(f"service {service} cannot be {act}ed; see: journalctl -u {service}")
+        raise HostIPsecError(f"service {service} cannot be {act}ed; see: {services.log(service)}")
 
 
 def _would(differs):

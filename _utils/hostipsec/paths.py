@@ -37,8 +37,9 @@ class Paths:
         self.kept_conf = self.ipsec_d / "hostipsec-existing.conf"  # of others, which ours include
         self.kept_secrets = self.ipsec_d / "hostipsec-existing.secrets"
         self.strongswan = self.strongswan_d / "hostipsec.conf"
-        self.init_script = etc / "init.d/ipsec"
-        self.init_script_diverted = etc / "init.d/ipsec-disabled"
+        self.scripts = etc / "init.d"  # strongSwan's, and ours where no systemd runs units
+        self.init_script = self.scripts / "ipsec"
+        self.init_script_diverted = self.scripts / "ipsec-disabled"
         self.run = run  # of charon's sockets and pid file
         self.charon_pid = run / "charon.pid"
         self.charon_vici = run / "charon.vici"

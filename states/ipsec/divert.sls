@@ -1,4 +1,5 @@
-# systemd runs strongswan-starter; the init script beside it would start a second one outside the unit.
+# systemd runs strongswan-starter; the init script beside it would start a second one outside the unit. Without
+# systemd the script is the service, and stays.
 {%- from 'ipsec/host.jinja' import host with context %}
 include:
   - ipsec.check

@@ -26,5 +26,20 @@ ipsec-guard-enabled:
     - require:
       - file: ipsec-guard-unit
       - sls: ipsec.engine
+{%- elif host.scripts %}
+ipsec-guard-script:
+  file.managed:
+    - name: /etc/init.d/hostipsec-guard
+    - source: salt://ipsec/files/hostipsec-guard
+    - mode: '0755'
+    - require:
+      - sls: ipsec.check
+
+ipsec-guard-enabled:
+  service.enabled:
+    - name: hostipsec-guard
+    - require:
+      - file: ipsec-guard-script
+      - sls: ipsec.engine
 {%- endif %}
 {%- endif %}

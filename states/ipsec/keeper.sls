@@ -5,12 +5,25 @@ include:
   - ipsec.engine
   - ipsec.service
 
-{%- if host.member and host.systemd %}
+{%- if host.member and (host.systemd or host.scripts) %}
 ipsec-keeper-unit:
   file.managed:
+{%- if host.systemd %}
     - name: /etc/systemd/system/hostipsec-keeper.service
     - source: salt://ipsec/files/hostipsec-keeper.service
     - mode: '0644'
+{%- else %}
+    - name: /etc/init.d/hostipsec-keeper
+    - source: salt://ipsec/files/hostipsec-daemon
+    - template: jinja
+    - context:
+        name: hostipsec-keeper
+        description: Start connections of the IPsec mesh that should be up and are not
+        program: keeper
+        after: ipsec
+        arguments: ''
+    - mode: '0755'
+{%- endif %}
     - require:
       - sls: ipsec.check
 

@@ -1,12 +1,12 @@
 # Metrics for node_exporter, Prometheus or Graphite, where pillar ipsec:metrics asks for them; docs/monitoring.md
 {%- from 'ipsec/host.jinja' import host with context %}
-{%- set unit = '/etc/systemd/system/hostipsec-metrics.service' %}
+{%- set unit = '/etc/init.d/hostipsec-metrics' if host.scripts else '/etc/systemd/system/hostipsec-metrics.service' %}
 include:
   - ipsec.check
   - ipsec.engine
   - ipsec.keeper
 
-{%- if host.member and host.systemd and host.metrics.arguments %}
+{%- if host.member and (host.systemd or host.scripts) and host.metrics.arguments %}
 {%- if host.metrics.textfile %}
 ipsec-metrics-directory:
   file.directory:
@@ -19,11 +19,22 @@ ipsec-metrics-directory:
 ipsec-metrics-unit:
   file.managed:
     - name: {{ unit }}
-    - source: salt://ipsec/files/hostipsec-metrics.service
     - template: jinja
+{%- if host.systemd %}
+    - source: salt://ipsec/files/hostipsec-metrics.service
     - context:
         metrics: {{ host.metrics | tojson }}
     - mode: '0644'
+{%- else %}
+    - source: salt://ipsec/files/hostipsec-daemon
+    - context:
+        name: hostipsec-metrics
+        description: Serve metrics of the IPsec mesh
+        program: metrics
+        after: hostipsec-keeper
+        arguments: {{ host.metrics.arguments | join(' ') | tojson }}
+    - mode: '0755'
+{%- endif %}
     - require:
       - sls: ipsec.check
       {%- if host.metrics.textfile %}

@@ -51,10 +51,23 @@ def salted(made: strongswan.Host, argv: Sequence[str]) -> list[str]:
 
 
 def _make(packages: Sequence[str], debs: Path, made: Path) -> None:
+    make(made)
+
+
+def make(made: Path, *beside: str) -> None:
+    """Make a root of Debian's minimal set and packages beside it, with the repository and Salt's Python."""
     sources = Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")
     known = [str(one) for one in sources if one.exists() and SUITE in one.read_text()]
     shutil.rmtree(made, ignore_errors=True)
-    make = ["mmdebstrap", "--variant=minbase", f"--customize-hook={FETCH}", SUITE, str(made), *known[:1]]
+    make = [
+        "mmdebstrap",
+        "--variant=minbase",
+        *[f"--include={one}" for one in beside],
+        f"--customize-hook={FETCH}",
+        SUITE,
+        str(made),
+        *known[:1],
+    ]
     strongswan.run(make, 600)
     offered = made / "srv/packages"
     index = subprocess.run(["apt-ftparchive", "packages", "."], cwd=offered, check=True, capture_output=True)

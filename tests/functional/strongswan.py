@@ -199,10 +199,10 @@ def line(left: Host, right: Host, left_addresses: Iterable[str], right_addresses
     veth = ["ip", "link", "add", "eth0", "netns", str(left.pid), "type", "veth"]
     run([*veth, "peer", "name", "eth0", "netns", str(right.pid)])
     for host, addresses in ((left, left_addresses), (right, right_addresses)):
-        host.run("ip", "link", "set", "eth0", "up")
+        host.network("link", "set", "eth0", "up")
         for address in addresses:
             nodad = ["nodad"] if ":" in address else []
-            host.run("ip", "address", "add", address, "dev", "eth0", *nodad)
+            host.network("address", "add", address, "dev", "eth0", *nodad)
 
 
 def wait_for(happened: Callable[[], bool], what: str, timeout: float = 60.0) -> None:

@@ -16,7 +16,7 @@ from hostipsec.pillar.membership import read
 from hostipsec.store import generations, holdfile
 from hostipsec.store.hold import Hold, Scope
 from hostipsec.strongswan import render, sections
-from hostipsec.system import sysctlconf, sysctls
+from hostipsec.system import processes, sysctlconf, sysctls
 
 NOW = datetime(2026, 11, 24, 20, 0, tzinfo=timezone.utc)
 TWO = read(fleets.star(1), "hub.core.example").connections
@@ -87,7 +87,7 @@ def quiet(here, monkeypatch):
     found.update(installed=frozenset, removal=lambda *_: clean.packages.Removal(), owned=lambda _: False)
     for name, function in found.items():
         monkeypatch.setattr(clean.packages, name, function)
-    monkeypatch.setattr(clean.processes, "run", lambda *_, **__: clean.processes.Result(0, "", ""))
+    monkeypatch.setattr(processes, "run", lambda *_, **__: processes.Result(0, "", ""))
     monkeypatch.setattr(clean.kernel, "observe", Kernel)
     monkeypatch.setattr(clean.kernel, "policies", tuple)
     return here

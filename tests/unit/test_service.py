@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from hostipsec.system import service
+from hostipsec.errors import HostIPsecError
+from hostipsec.system import heartbeat, manager, service
 
 HERE, CONTAINER = "net:[4026531840]", "net:[4026532999]"
 
@@ -123,3 +124,97 @@ def test_where_there_is_no_unit_or_no_charon_nothing_is_said(unit, lacks):
     else:
         unit.charon_pid.write_text("99\n")
     assert service.astray() == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "systemd", "scripts"),
+    [
+        ("/usr/lib/systemd/systemd", True, False),
+        ("/usr/sbin/init", False, True),  # of sysvinit-core
+        ("/usr/sbin/init", True, False),
+        ("/usr/bin/dumb-init", False, False),  # a container
+        ("/usr/bin/sleep", False, False),
+    ],
+)
+def test_what_starts_services_here(processes, program, systemd, scripts):
+    processes.add(1, program)
+    if systemd:
+        processes.here.systemd.mkdir(parents=True)
+    assert (service.systemd_runs(), service.scripts_run()) == (systemd, scripts)
+    assert service.keeper_runs() == (systemd or scripts)
+
+
+@pytest.fixture
+def scripts(processes):
+    """A host whose init runs scripts; what they are told."""
+    processes.add(1, "/usr/sbin/init")
+    processes.here.scripts.mkdir(parents=True)
+    return processes.here.scripts
+
+
+def script(place, name, body="exit 0"):
+    path = place / name
+    path.write_text(f'#!/bin/sh\necho "${{0##*/}} $*" >>{place}/told\n{body}\n')
+    path.chmod(0o755)
+    return path
+
+
+def told(place):
+    return (place / "told").read_text().splitlines() if (place / "told").exists() else []
+
+
+def test_a_keeper_is_asked_for_by_its_script(scripts):
+    assert service.lacking("hostipsec-keeper.service", 5).endswith(" is not there; apply state ipsec")
+    found = script(scripts, "hostipsec-keeper")
+    assert service.lacking("hostipsec-keeper.service", 5) == ""
+    script(scripts, "hostipsec-keeper", "exit 3")
+    assert service.lacking("hostipsec-keeper.service", 5) == (
+        "hostipsec-keeper does not run (status 3); type: service hostipsec-keeper start; "
+        "see: grep hostipsec-keeper /var/log/syslog"
+    )
+    assert told(scripts) == ["hostipsec-keeper status"] * 2
+    assert heartbeat.missing() == ""  # it began a moment ago
+    os.utime(found, (0, 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heartbeat, "_since_boot", lambda: 1000.0)
+        patch.setattr(heartbeat, "_started", lambda: 10.0)
+        assert heartbeat.missing().startswith("the keeper has not looked for 990 s: ")
+        assert heartbeat.missing().endswith("see: grep hostipsec-keeper /var/log/syslog")
+
+
+def test_the_service_is_started_by_its_script(scripts):
+    with pytest.raises(HostIPsecError, match="it has no service on this host"):
+        service.start(5)
+    script(scripts, "ipsec")
+    service.restart(5)
+    assert told(scripts) == ["ipsec restart"]
+    script(scripts, "ipsec", "echo no; exit 1")
+    with pytest.raises(HostIPsecError, match=r"init.d/ipsec stop: no; see: grep ipsec /var/log/syslog"):
+        service.stop(5)
+
+
+def test_scripts_of_ours_go_and_that_of_strongswan_stays(scripts, monkeypatch):
+    links = scripts.parent / "rc2.d"
+    links.mkdir()
+    script(scripts, "ipsec")
+    for name in ("hostipsec-guard", "hostipsec-keeper"):
+        script(scripts, name)
+    assert [path.name for path in manager.ours()] == ["hostipsec-guard", "hostipsec-keeper"]
+    assert not manager.enabled("ipsec")
+    (links / "S02ipsec").symlink_to("../init.d/ipsec")
+    assert manager.enabled("ipsec")
+    (scripts.parent / "bin").mkdir()
+    script(scripts.parent / "bin", "update-rc.d").write_text(
+        f'#!/bin/sh\necho "update-rc.d $*" >>{scripts}/told\n'
+    )
+    monkeypatch.setenv("PATH", f"{scripts.parent}/bin:{os.environ['PATH']}")
+    for path in manager.ours():
+        manager.remove(path)
+    manager.disable("ipsec")
+    manager.reread()
+    assert manager.ours() == []
+    assert told(scripts) == [
+        *("hostipsec-guard stop", "update-rc.d hostipsec-guard remove"),
+        *("hostipsec-keeper stop", "update-rc.d hostipsec-keeper remove"),
+        *("ipsec stop", "update-rc.d ipsec disable"),
+    ]

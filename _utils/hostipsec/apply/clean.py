@@ -28,13 +28,11 @@ from ..store import generations, hold, holdfile, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults
-from ..system import diversion, files, packages, processes, service, sysctlconf, sysctls
+from ..system import diversion, files, manager, packages, service, sysctlconf, sysctls
 from . import remains
 
 WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
-_UNITS = "hostipsec-*.*"  # services, timers, sockets of ours, as systemd names them
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
-_DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,8 @@ def _tunnels() -> Part:
         said = {"what a charon that was killed left": f"{left} deleted"}
 
     def remove() -> None:
-        for path in _own_units():
-            _systemctl("stop", path.name)
+        for path in manager.ours():
+            manager.stop(path.name)
         now = datetime.now(timezone.utc)
         done = stop.down_host(Scope(), Hold(WHO, now, "this package is removed", None, Scope()))
         if not done.ok:
@@ -186,18 +184,13 @@ def _counters() -> Part:
 # Files ---------------------------------------------------------------------------------------
 
 
-def _own_units() -> list[Path]:
-    return sorted(path for path in paths.here.units.glob(_UNITS) if not path.is_dir())
-
-
 def _units() -> Part:
-    there = _own_units()
+    there = manager.ours()
 
     def remove() -> None:
         for path in there:
-            _systemctl("disable", "--now", path.name)
-            files.remove(path)
-        _systemctl("daemon-reload")
+            manager.remove(path)
+        manager.reread()
 
     return Part({str(path): "stopped, disabled and removed" for path in there}, remove)
 
@@ -323,23 +316,22 @@ def _empty(directory: Path) -> None:
 def _service(name: str, removal: packages.Removal, kept: Optional[Before]) -> Part:
     """Where the package stays and did not run before us, its service is stopped and disabled."""
     running = bool(service.pids(service.CHARON, service.STARTER))
-    enabled = processes.run(["systemctl", "is-enabled", name], _DEADLINE).stdout.strip() == "enabled"
-    ours = paths.here.record.exists()
+    enabled, ours = manager.enabled(name), paths.here.record.exists()
     if removal.purge or (kept and kept.ran) or not (ours and (running or enabled)):
         return Part({}, lambda: None)
-    return Part({f"service {name}": "stopped and disabled"}, lambda: _systemctl("disable", "--now", name))
+    return Part({f"service {name}": "stopped and disabled"}, lambda: manager.disable(name))
 
 
 def _service_of_before(name: str, kept: Optional[Before]) -> Part:
     """Where strongSwan ran before us it runs what it ran: once its files and packages are those of before."""
     if not (kept and kept.ran and paths.here.record.exists()):
         return Part({}, lambda: None)
-    return Part({f"service {name}": "runs what it ran before"}, lambda: _systemctl("restart", name))
+    return Part({f"service {name}": "runs what it ran before"}, lambda: manager.restart(name))
 
 
 def _packages(host: Minion, removal: packages.Removal, kept: Optional[Before]) -> Part:
     def remove() -> None:
-        _systemctl("stop", host.service)
+        manager.stop(host.service)
         stays = remains.others(kept)
         host.purge(removal.purge)
         remains.bring_back(stays, remains.modes(kept))
@@ -375,7 +367,7 @@ def _diversion() -> Part:
 
     def remove() -> None:
         diversion.undivert(str(paths.here.init_script))
-        _systemctl("daemon-reload")  # systemd makes a unit of an init script by its name
+        manager.reread()
 
     return Part({f"diversion of {paths.here.init_script}": "taken back"}, remove)
 
@@ -384,11 +376,6 @@ def _vici(host: Minion, kept: Optional[Before]) -> Part:
     if kept is None or kept.vici or not host.vici():
         return Part({}, lambda: None)
     return Part({"vici in Salt's Python": "removed"}, host.remove_vici)
-
-
-def _systemctl(*arguments: str) -> None:
-    """Ask systemd; what is not there needs nothing."""
-    processes.run(["systemctl", *arguments], _DEADLINE)
 
 
 def _ignored(_: object) -> None:

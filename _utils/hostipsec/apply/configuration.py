@@ -137,7 +137,7 @@ def wanted(
     others that go on; None where there are none of others to be included. ``expected`` is what charon is to
     have of certificates. ``partners`` are by peer the options that bind it to a CA of its own.
     """
-    keeper = service.systemd_runs()
+    keeper = service.keeper_runs()
     named = (certificate, secret, held, keeper, binding, kept is not None, partners)
     value = sections.configuration(connections, settings, *named)
     warn_days = settings.certificates.warn_days

@@ -163,7 +163,7 @@ def wanted(previous: Previous, held: Collection[str] = ()) -> Wanted:
     The files are those of before, as they were; only what is held may differ by now.
     """
     recorded = previous.record
-    autos = sections.autos(recorded.connections, held, service.systemd_runs())
+    autos = sections.autos(recorded.connections, held, service.keeper_runs())
     absent = present.of_contents(configuration.rendered(previous.configuration, recorded))
     contents = {**absent, **previous.contents}
     contents[paths.here.conf] = parse.with_autos(contents[paths.here.conf], autos)

@@ -23,7 +23,7 @@ from ..model import Connection
 from ..pillar import addressed, digest, doubts
 from ..pillar.membership import Membership
 from ..store import record
-from ..system import platforms, sysctls, tools
+from ..system import platforms, service, sysctls, tools
 from . import existing, hostplan
 
 RUN = "fileclient"  # what Salt's State puts into the context of each run: an object of that run
@@ -184,6 +184,7 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
         "packages": hostplan.packages(settings, platform),
         "service": platform.service,
         "systemd": platform.systemd,
+        "scripts": not platform.systemd and service.scripts_run(),
         "init_script": str(paths.here.init_script) if platform.systemd else None,
         "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
         "sysctl": hostplan.sysctls(settings),

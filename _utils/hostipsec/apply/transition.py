@@ -49,7 +49,7 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     except HostIPsecError as error:
         raise ConfigError(f"{error}; {_bring_back(undo, work, host)}") from None
     ended = _end_outdated(want, work, host)
-    started = _start_absent(want, host) if service.systemd_runs() else ()
+    started = _start_absent(want, host) if service.keeper_runs() else ()
     return Outcome(work.as_changes(), (*done, *ended, *started), (*warnings, *_finish_record(want)))
 
 

@@ -181,7 +181,7 @@ def _conf(decisions: Decisions, connections: Sequence[Connection], now: datetime
     if conf is None:
         return {}
     held = hold.held_names(decisions, connections, now)
-    autos = sections.autos(connections, held, service.systemd_runs())
+    autos = sections.autos(connections, held, service.keeper_runs())
     return {paths.here.conf: (_with_autos(conf, autos), 0o644)}
 
 

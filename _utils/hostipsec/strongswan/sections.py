@@ -18,7 +18,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 AUTO = {PASSIVE: "add", START: "add", REQUIRE: "route"}  # stage -> auto=, at both ends
 # The starter initiates an auto=start connection each time that it loads it: an option or a certificate that
 # changes would give the pair a second IKE SA, so hostipsec-keeper starts connections. Where it cannot run
-# (no systemd), the starter has to.
+# (a container whose process 1 is no init), the starter has to.
 STARTER = "start"
 HELD = "ignore"  # the starter does not load such a connection, and unloads it at an update
 

@@ -11,12 +11,15 @@ import contextlib
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Optional
 
 from .. import paths
+from . import service
 
 LATE = 60.0  # seconds without a look: the keeper looks every 5, and a look at a busy host takes some
 ALIVE = "WATCHDOG=1"
+_NAME = paths.KEEPER_UNIT.rpartition(".")[0]
 _WATCHED = b"WatchdogSec="  # in the unit: its keeper leaves traces, that of the release before does not
 
 
@@ -43,17 +46,17 @@ def missing() -> str:
         return ""
     return (
         f"the keeper has not looked for {silent:.0f} s: nothing is brought back, and no hold is lifted or "
-        f"kept; see: systemctl status {paths.KEEPER_UNIT}"
+        f"kept; see: {service.log(_NAME)}"
     )
 
 
 def _silent() -> Optional[float]:
     """Return the seconds since the keeper's last look, or since it should have begun; None where unknown."""
-    unit = paths.here.units / paths.KEEPER_UNIT
     try:
-        if not paths.here.systemd.is_dir() or _WATCHED not in unit.read_bytes():
+        brought = _brought()
+        if brought is None:
             return None
-        written = time.time() - unit.stat().st_mtime
+        written = time.time() - brought.stat().st_mtime
         since = _since_boot()
         begun = min(since - _started(), written if written >= 0 else since)
     except (OSError, ValueError, IndexError):
@@ -62,6 +65,15 @@ def _silent() -> Optional[float]:
         return min(begun, max(0.0, since - float(paths.here.keeper_beat.read_text())))
     except (OSError, ValueError):
         return begun
+
+
+def _brought() -> Optional[Path]:
+    """Return the unit or the script of a keeper that leaves traces; None where nothing runs one."""
+    if service.scripts_run():
+        script = paths.here.scripts / _NAME
+        return script if script.exists() else None
+    unit = paths.here.units / paths.KEEPER_UNIT
+    return unit if service.systemd_runs() and _WATCHED in unit.read_bytes() else None
 
 
 def _since_boot() -> float:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from .. import paths
 from ..affixes import without_suffix
@@ -18,8 +19,21 @@ _POLL = 0.02
 
 
 def systemd_runs() -> bool:
-    """Say whether systemd is process 1: then a unit of ours, the keeper, starts this host's connections."""
+    """Say whether systemd is process 1."""
     return paths.here.systemd.is_dir()
+
+
+def scripts_run() -> bool:
+    """Say whether process 1 is an init that runs scripts of /etc/init.d, as that of sysvinit-core."""
+    return not systemd_runs() and Path(_program("1")).name == "init"
+
+
+def keeper_runs() -> bool:
+    """Say whether something runs the keeper here: then that starts this host's connections, else the starter.
+
+    In a container that runs a program as its process 1, nothing does.
+    """
+    return systemd_runs() or scripts_run()
 
 
 def pids(*names: str) -> tuple[int, ...]:
@@ -104,12 +118,29 @@ def unit() -> str:
 
 
 def lacking(name: str, timeout: float) -> str:
-    """Say that a unit of ours does not run; empty where it does, and where there is no systemd to run it."""
+    """Say that a unit of ours, or its script, does not run; empty where it does, or nothing here runs it."""
+    if scripts_run():
+        return _unscripted(name.rpartition(".")[0], timeout)
     if not systemd_runs():
         return ""
     found = processes.run(["systemctl", "is-active", name], timeout)
     state = " ".join(found.text.split()) or f"status {found.status}"
     return "" if state == "active" else f"{name} does not run ({state}); see: journalctl -u {name}"
+
+
+def _unscripted(name: str, timeout: float) -> str:
+    script = paths.here.scripts / name
+    if not script.exists():
+        return f"{name} does not run: {script} is not there; apply state ipsec"
+    found = processes.run([str(script), "status"], timeout)
+    if found.status == 0:
+        return ""
+    return f"{name} does not run (status {found.status}); type: service {name} start; see: {log(name)}"
+
+
+def log(name: str) -> str:
+    """Return what shows the log of a service here: ``journalctl -u strongswan-starter``."""
+    return f"journalctl -u {name}" if systemd_runs() else f"grep {name} /var/log/syslog"
 
 
 def stopped(timeout: float) -> str:
@@ -167,7 +198,7 @@ def _act(verb: str, timeout: float) -> None:
     done = processes.run(argv, timeout)
     if done.status != 0:
         said = " ".join(done.text.split()) or f"status {done.status}"
-        raise HostIPsecError(f"{' '.join(argv)}: {said}; see: journalctl -u {name or 'ipsec'}")
+        raise HostIPsecError(f"{' '.join(argv)}: {said}; see: {log(name or 'ipsec')}")
 
 
 _DONE = {"start": "started", "restart": "restarted", "stop": "stopped"}
