@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from prometheus import promtool
+import yaml
+from prometheus import promtool, unpacked
 
 import alarms
 from alarms import FAULT, HOSTS, between, change, charon_dead, cut, dead, frozen, own, state, to
 from hostipsec.health.sample import Decision
+from hostipsec.system import processes
 
-RULES = Path(__file__).parents[2] / "docs/monitoring/ipsec.rules.yml"
+PAGE = Path(__file__).parents[2] / "docs/monitoring.md"
+RULES = PAGE.parent / "monitoring/ipsec.rules.yml"
 AFTER = (1, 4, 7, 9, 13, 18, 24)  # minutes after the fault at which it is asked what fires
 LABELS = "alertname, sites, peer, host, instance, error, source"
 FIRING = f'group by ({LABELS}) (ALERTS{{alertstate="firing"}})'
@@ -291,6 +295,23 @@ def test_one_fault_is_one_alarm(name, tmp_path):
     (tmp_path / "tests.yml").write_text(json.dumps({"rule_files": [str(RULES)], "tests": [test]}))
     found = promtool("test", "rules", str(tmp_path / "tests.yml"))
     assert found.status == 0, found.text
+
+
+def test_what_the_page_has_typed_is_what_prometheus_takes(tmp_path):
+    """It said how prometheus.yml looks afterwards, and a newcomer had to find out how that is done."""
+    (typed,) = [one for one in PAGE.read_text().split("```") if "promtool check config" in one]
+    there = tmp_path / "prometheus"
+    shutil.copytree(unpacked() / "etc/prometheus", there)
+    script = typed.replace("/etc/prometheus", str(there)).replace(
+        "systemctl reload prometheus", "echo reloaded"
+    )
+    path = f"PATH={unpacked()}/usr/bin:/usr/bin:/bin"
+    done = processes.run(["env", "-C", str(RULES.parent), path, "sh", "-e", "-c", script], 60)
+    assert (done.status, done.stdout.splitlines()[-1:]) == (0, ["reloaded"]), done.text
+    found = yaml.safe_load((there / "prometheus.yml").read_text())
+    assert found["rule_files"] == [str(there / "ipsec.rules.yml")]
+    assert [one["job_name"] for one in found["scrape_configs"]] == ["prometheus", "node", "ipsec"]
+    assert "git.example" not in (there / "ipsec.rules.yml").read_text()
 
 
 def test_the_rules_are_sound():
