@@ -18,14 +18,15 @@ FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 
 def unpacked() -> Path:
     """Return the tree with Chromium."""
-    return tree("chromium", PACKAGES, _fonts, _fetch)
+    return tree("chromium", PACKAGES, _fonts, fetch)
 
 
 def _fonts(root: Path) -> None:
     (root / "fonts.conf").write_text(FONTS.format(root=root))
 
 
-def _fetch(packages: Sequence[str], debs: Path, root: Path) -> None:
+def fetch(packages: Sequence[str], debs: Path, root: Path) -> None:
+    """Unpack packages with what this machine lacks for them below a root."""
     (debs / "partial").mkdir(parents=True, exist_ok=True)
     options = ["-y", "-d", "--no-install-recommends", "--reinstall", "-o", f"Dir::Cache::archives={debs}"]
     # as it installs nothing it needs no lock, which another apt may have
