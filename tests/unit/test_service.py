@@ -114,6 +114,16 @@ def test_a_charon_that_somebody_started_at_a_shell_is_told_with_what_to_type(uni
     )
 
 
+@pytest.mark.parametrize(("name", "told"), [("charon", True), ("sh", False), (None, False)])
+def test_whoever_is_not_shown_what_a_process_runs_goes_by_its_name(unit, name, told):
+    """The keeper may look at no program of another's, and saw no charon at all."""
+    (unit.proc / "8/cgroup").write_text("0::/user.slice/user-0.slice/session-3.scope\n")
+    (unit.proc / "8/exe").unlink()
+    if name:
+        (unit.proc / "8/comm").write_text(f"{name}\n")
+    assert service.astray().startswith("charon runs outside of strongswan-starter") is told
+
+
 @pytest.mark.parametrize("lacks", ["systemd", "unit", "charon"])
 def test_where_there_is_no_unit_or_no_charon_nothing_is_said(unit, lacks):
     (unit.proc / "8/cgroup").write_text("0::/user.slice\n")
