@@ -185,7 +185,8 @@ def down(
     Traffic goes in the clear then.
 
     tgt
-        which hosts; by default every host of the pillar that has peers. With a target the pillar is not read.
+        which hosts; by default every host of the pillar that has peers, and of those whose rules are ``off``
+        by now each that has connections on record. With a target the pillar is not read.
         Where the pillar cannot be used, all accepted minions are asked, and those count that have connections
         on record; with ``site``, that are there by their records
     reason
@@ -715,7 +716,7 @@ def _meant(ask, tgt, tgt_type, site):
     fleet, why = _fleet_or_why()
     if fleet is None:
         return _recorded(ask, why, site)
-    return targets.Meant(targets.paired(fleet) if site is None else targets.at_sites(fleet, site))
+    return targets.of_fleet(fleet, site)
 
 
 def _recorded(ask, why, site):

@@ -216,6 +216,17 @@ def test_of_whom_nothing_is_known_is_said_where_all_minions_are_asked():
         commands.command(Asking(client), "down", Meant(HOSTS, why="a bracket is missing"), {})
 
 
+def test_of_hosts_whose_rules_are_off_those_count_that_have_connections_on_record():
+    client = Client(c={**well("", {}), "unrecorded": True}, d={**well("", {}), "ok": False})
+    found = commands.command(Asking(client), "down", Meant(["a"], former=["b", "c", "d"]), {"who": "ada"})
+    assert [(hosts, told) for _, hosts, told in client.asked] == [
+        (["a"], {"who": "ada"}),
+        (["b", "c", "d"], {"who": "ada", "known": True}),
+    ]
+    assert (found.ok, [*found.heard.answers]) == (False, ["a", "b", "d"])
+    assert found.lines[0] == "2 of 3 hosts are as asked: down, and proven"
+
+
 def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_host_twice():
     client = Client(
         b=SILENT, d=lambda function, told: SILENT if told.get("wait", True) else well(function, told)

@@ -33,6 +33,27 @@ def test_hosts_in_maintenance_have_peers_and_do_not_serve():
     assert "db1001.eqiad.example" in targets.serving(fleet())
 
 
+def switched_off():
+    data = fleets.example()
+    del data["expect"]
+    for rule in data["rules"]:
+        rule["stage"] = "off"
+    return pillar.read(data)
+
+
+def test_who_had_peers_by_rules_that_are_off_may_have_tunnels_yet():
+    """With all rules off `down` asked nobody, and all was down, and proven."""
+    found = targets.of_fleet(switched_off(), None)
+    assert (found.hosts, found.former) == ([], sorted([*EQIAD, *CODFW, *ESAMS]))
+    assert targets.of_fleet(fleet(), None).former == []
+    assert targets.of_fleet(fleet(), None).hosts == targets.paired(fleet())
+
+
+def test_a_pillar_that_gives_nobody_a_peer_asks_nobody():
+    nobody = pillar.read(fleets.example())._replace(rules=())
+    assert "gives no host a peer; nothing was asked" in refused(targets.of_fleet, nobody, None)
+
+
 def test_hosts_by_site():
     assert targets.by_site(fleet()) == {"eqiad": EQIAD, "codfw": CODFW, "esams": ESAMS}
     assert targets.at_sites(fleet(), "esams") == ESAMS

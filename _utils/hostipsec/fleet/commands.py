@@ -102,24 +102,41 @@ def _ask(
     """Ask the hosts that are meant; return who counts, and what they said.
 
     Where all minions are asked, those without connections on record do nothing, and do not count; nor do
-    those that do not have our modules. A name that no minion has counts as a host that said so.
+    those that do not have our modules. So it is with hosts whose rules are off. A name that no minion has
+    counts as a host that said so.
     """
     if meant.sites or not meant.why:
         heard = asking.ask(meant.hosts, function, arguments, line, batch) + _unknown(meant)
-        return [*meant.hosts, *meant.unknown], heard
-
-    def told(said: Union[Answer, Instead]) -> str:
-        return "" if outside(said) else line(said)
-
-    heard = asking.ask(meant.hosts, function, {**arguments, "known": True}, told, batch)
-    strangers = {host for host, one in heard.answers.items() if outside(one)}
-    strangers |= heard.outdated
-    hosts = [host for host in meant.hosts if host not in strangers]
+        there, more = _recorded(asking, meant.former, function, arguments, line, batch, heard.interrupted)
+        return [*meant.hosts, *meant.unknown, *there], heard + more
+    hosts, heard = _recorded(asking, meant.hosts, function, arguments, line, batch)
     if not hosts:
         untold = outcome.lost(Heard(outdated=heard.outdated))
         raise HostIPsecError(
             "\n".join([*meant.lines, "none of them tells of connections on record", *untold])
         )
+    return hosts, heard
+
+
+def _recorded(
+    asking: Asking,
+    some: Sequence[str],
+    function: str,
+    arguments: Arguments,
+    line: Line,
+    batch: int,
+    interrupted: bool = False,
+) -> tuple[Sequence[str], Heard]:
+    """Ask hosts of which those count that have connections on record; nobody after an interruption."""
+
+    def told(said: Union[Answer, Instead]) -> str:
+        return "" if outside(said) else line(said)
+
+    if interrupted:
+        return some, Heard(unasked=tuple(some))
+    heard = asking.ask(some, function, {**arguments, "known": True}, told, batch)
+    strangers = {host for host, one in heard.answers.items() if outside(one)} | heard.outdated
+    hosts = [host for host in some if host not in strangers]
     return hosts, replace(heard.without(strangers), outdated=heard.outdated)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 
 from .. import arguments
 from ..errors import HostIPsecError
-from ..model import Fleet
+from ..model import OFF, Fleet
 from ..pillar import topology
 from . import joined
 from .fleetstatus import Filter
@@ -29,6 +29,7 @@ class Meant(NamedTuple):
     unknown: Mapping[str, str] = _NOBODY  # others, and why nothing can be asked of them
     why: str = ""  # why the pillar does not tell; then `hosts` are all minions: those with a record count
     sites: Sequence[str] = ()  # with `why`: `hosts` are those that are there by their records
+    former: Sequence[str] = ()  # others whose rules are off: they may have connections of before that edit
 
     @property
     def lines(self) -> Sequence[str]:
@@ -98,6 +99,24 @@ def at_recorded(
         raise HostIPsecError("\n".join([*lines, "nothing was done; a target of hosts needs no pillar"]))
     hosts = [host for host in sorted(said) if said[host] in sites]
     return Meant(hosts, unknown, everybody.why, sites)
+
+
+def of_fleet(fleet: Fleet, site: object) -> Meant:
+    """Return the hosts of a pillar that have peers, or had some by rules that are off by now.
+
+    With a ``site``, or several, those that are there. No host at all is an error.
+    """
+    hosts = paired(fleet) if site is None else at_sites(fleet, site)
+    places = None if site is None else {*arguments.listed("site", site)}
+    there = {one.id for one in fleet.hosts if one.managed and (places is None or one.label("site") in places)}
+    off = any(rule.stage == OFF for rule in fleet.rules)
+    fitted = {host for pair in (topology.fitting(fleet) if off else ()) for host in pair}
+    former = sorted((fitted & there) - {*hosts})
+    if not hosts and not former:
+        raise HostIPsecError(
+            "the pillar gives no host a peer; nothing was asked of any host; name hosts (tgt) to ask them"
+        )
+    return Meant(hosts, former=former)
 
 
 def paired(fleet: Fleet) -> list[str]:
