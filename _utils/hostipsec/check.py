@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from .programs.pillarcheck import main
+try:
+    from .programs.pillarcheck import main
+except ModuleNotFoundError as error:
+    if error.name not in ("jinja2", "yaml"):
+        raise
+    print(f"hostipsec.check needs PyYAML and Jinja2: {sys.executable}: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

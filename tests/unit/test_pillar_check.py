@@ -525,6 +525,24 @@ def test_a_file_of_another_encoding_is_a_sentence(tmp_path, capsys):
     assert "is no UTF-8" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("module", ["jinja2", "yaml"])
+def test_a_python_without_what_it_needs_is_a_sentence(tmp_path, module):
+    """A hook on a host without Jinja2 showed a traceback."""
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')\n")
+    places = f"{tmp_path}:{ROOT / '_utils'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "hostipsec.check", "pillar/ipsec.sls"],
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hostipsec.check needs PyYAML and Jinja2: ")
+    assert done.stderr.endswith(f"no {module}\n")
+
+
 def test_nothing_of_salt_is_needed():
     code = "import sys; import hostipsec.check; sys.exit('salt' in sys.modules)"
     done = subprocess.run(
