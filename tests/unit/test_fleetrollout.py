@@ -9,7 +9,7 @@ import pytest
 
 import fleets
 from hostipsec.errors import HostIPsecError, Problem
-from hostipsec.fleet import batches, fleetplan, fleetrollout
+from hostipsec.fleet import batches, fleetplan, fleetrollout, targets
 from hostipsec.model import STAGES
 from hostipsec.pillar import membership, pillar, topology
 
@@ -210,6 +210,21 @@ def test_a_fleet_at_rest_is_left_alone():
     hosts = settled()
     assert list(roll(hosts).lines()) == ["nothing to do: every host is as the pillar says"]
     assert hosts.done == []
+
+
+def test_hosts_whose_rules_are_off_are_said_to_be_none_that_were_asked():
+    """All that the sentence says of every host was asked of those that have peers."""
+    data = fleets.example()
+    del data["expect"]
+    two = {"name": "two", "between": {"id": ESAMS[0]}, "and": {"id": EQIAD[0]}}
+    data["rules"] = [two, {**data["rules"][0], "name": "gone", "stage": "off"}]
+    found = pillar.read(data)
+    off = targets.resting(found)
+    assert off and not {*off} & {*targets.paired(found)}
+    hosts = Hosts(found)
+    rolling = fleetrollout.Rollout(found, targets.paired(found), "site", 0, 30.0, hosts)
+    rolling.run(batches.stages(found, ""))
+    assert list(rolling.lines())[-1].startswith(f"not asked, as rules are off: {', '.join(off)}")
 
 
 def test_hosts_are_not_asked_again_where_a_stage_does_all_of_an_edit():

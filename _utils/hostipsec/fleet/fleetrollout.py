@@ -15,6 +15,7 @@ from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
 from . import authentication, batches, fleetplan, joined, targets
 from .batches import Done
+from .hostnames import few
 from .joined import Joined
 
 ASK_AGAIN = 2.0  # seconds, between two questions about connections that are coming up
@@ -278,6 +279,8 @@ class Rollout:
         yield from self.said
         if not self.stopped:
             yield self._well() + (f"; left out: {', '.join(self.left)}" if self.left else "")
+            if off := sorted({*targets.resting(self.fleet)} - {*self.hosts}):
+                yield f"not asked, as rules are off: {few(off)}; what is there, salt-run ipsec.plan says"
             return
         yield f"STOPPED; hosts changed so far: {', '.join(self.changed) or 'none'}"
         if self.unknown:

@@ -19,6 +19,7 @@ KINDS = (
     *("pillar", "pillar_pcre", "pillar_exact"),
 )
 _NO_SITE = "no site"
+NOBODY = "the pillar gives no host a peer; nothing was asked of any host"
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -53,6 +54,8 @@ class Meant(NamedTuple):
             raise HostIPsecError(
                 f"tgt={tgt}: no accepted minion is called {names}; nothing was asked of any host"
             )
+        if not self.hosts:
+            raise HostIPsecError(f"{NOBODY}; of hosts whose rules are off salt-run ipsec.plan tells")
         return self.hosts
 
 
@@ -108,15 +111,19 @@ def of_fleet(fleet: Fleet, site: object) -> Meant:
     """
     hosts = paired(fleet) if site is None else at_sites(fleet, site)
     places = None if site is None else {*arguments.listed("site", site)}
-    there = {one.id for one in fleet.hosts if one.managed and (places is None or one.label("site") in places)}
-    off = any(rule.stage == OFF for rule in fleet.rules)
-    fitted = {host for pair in (topology.fitting(fleet) if off else ()) for host in pair}
-    former = sorted((fitted & there) - {*hosts})
+    there = {one.id for one in fleet.hosts if places is None or one.label("site") in places}
+    former = [host for host in resting(fleet) if host in there]
     if not hosts and not former:
-        raise HostIPsecError(
-            "the pillar gives no host a peer; nothing was asked of any host; name hosts (tgt) to ask them"
-        )
+        raise HostIPsecError(f"{NOBODY}; name hosts (tgt) to ask them")
     return Meant(hosts, former=former)
+
+
+def resting(fleet: Fleet) -> list[str]:
+    """Return the ids of the hosts that have no peers, as all rules that fit them are off."""
+    if all(rule.stage != OFF for rule in fleet.rules):
+        return []
+    fitted = {host for pair in topology.fitting(fleet) for host in pair}
+    return sorted((fitted & {*managed(fleet)}) - {*paired(fleet)})
 
 
 def paired(fleet: Fleet) -> list[str]:
