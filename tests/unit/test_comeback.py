@@ -108,6 +108,16 @@ def test_what_this_host_is_to_start_goes_on():
     assert machine.done == [("start", 0)]
 
 
+def test_whoever_calls_by_the_peer_s_address_and_gets_no_further_holds_nothing_up():
+    """Anybody can send that: `up` waited for it until its deadline."""
+    machine = Machine()
+    call = IkeSA("(unnamed)", 99, "CONNECTING", "10.0.0.1", "10.0.0.2")
+    plain = machine.observe
+    machine.observe = machine.glance = lambda timeout=0: plain()._replace(ike_sas=(*plain().ike_sas, call))
+    up(machine, True)
+    assert machine.done == [("start", KNOCK)]
+
+
 @pytest.mark.parametrize("command", [None, COMMAND])
 def test_in_the_stead_of_a_peer_it_knocks_and_leaves_nothing_half_open(command):
     """Left half open, it came up beside the SA of the peer once both reached each other."""

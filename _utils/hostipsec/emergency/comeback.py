@@ -134,6 +134,7 @@ class _Comeback:
         self.fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
         self.loaded_at: dict[str, float] = {}  # connection -> when it was seen loaded first
         self.started: dict[str, float] = {}  # connection -> when it was started last
+        self.called: dict[str, float] = {}  # connection -> since when somebody calls by its peer's address
         self.turned: set[str] = set()  # of what was started, that which the peer should have
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -241,7 +242,7 @@ class _Comeback:
         for name in loaded:
             self.loaded_at.setdefault(name, self.elapsed)
         turn = TURN < self.elapsed < self.deadline - KNOCK  # so that it can be ended in time
-        there = owner.present(self.wanted, look.ike_sas)
+        there = self._there(look)
         return tuple(
             one.name
             for one in self.wanted
@@ -252,6 +253,13 @@ class _Comeback:
             and one.name not in there
             and self.elapsed - self.started.get(one.name, -TURN) >= (AGAIN if one.initiator else TURN)
         )
+
+    def _there(self, look: Charon) -> frozenset[str]:
+        """Return the connections that have an SA; half of one that gets no further anybody can send."""
+        named = owner.present(self.wanted, (sa for sa in look.ike_sas if sa.name != owner.UNNAMED))
+        called = owner.present(self.wanted, look.ike_sas) - named
+        self.called = {name: self.called.get(name, self.elapsed) for name in called}
+        return named | {name for name, since in self.called.items() if self.elapsed - since < KNOCK}
 
     def _rows(self, kernel: Optional[Kernel]) -> tuple[ConnectionHealth, ...]:
         self.absent = self.host.absent(self.wanted) if self.absent else {}  # it may have come since
