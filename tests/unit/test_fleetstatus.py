@@ -26,6 +26,7 @@ class Fleet:
         self.time, self.asked = 0.0, 0
         self.silent, self.warnings, self.proves, self.tells = set(), {}, {}, {}
         self.proposals = {}  # host -> of its IKE SAs
+        self.stages = {}  # host -> by its own pillar
 
     def returns(self, hosts, function, arguments):
         self.asked += 1
@@ -47,6 +48,7 @@ class Fleet:
         for row in rows.values():
             ends = {host.partition(".")[0], row["peer"].partition(".")[0]}
             row.update(DOWN if any(self.time < self.down.get(end, 0) for end in ends) else UP)
+            row["stage"] = self.stages.get(host, row["stage"])
             if host in self.proposals:
                 row["ike_proposal"] = self.proposals[host]
         return {
@@ -71,6 +73,22 @@ class Fleet:
 
 def status(hosts, patience=0.0, **chosen):
     return commands.status(Asking(hosts), FLEET, Filter(**chosen), patience)
+
+
+@pytest.mark.parametrize("who", [(SPOKE,), tuple(host.id for host in FLEET.hosts)])
+def test_a_pillar_that_hosts_have_yet_to_get_is_no_fleet_at_rest(who):
+    """The pillar was edited to `require` and not applied: all was well, and at stage require."""
+    hosts = Fleet()
+    hosts.stages = dict.fromkeys(who, "passive")
+    found = status(hosts)
+    rows = [row for row in found.shown.rows if {row.one, row.other} & {*who}]
+    assert rows and {row.severity for row in rows} == {"warning"}
+    assert all(
+        f"{SPOKE} has stage passive yet, the pillar says start" in row.reason for row in rows if SPOKE in row
+    )
+    assert not found.ok(0)
+    hosts.stages = dict.fromkeys(who, "")  # of a release before
+    assert status(hosts).ok(0)
 
 
 def test_all_is_well():

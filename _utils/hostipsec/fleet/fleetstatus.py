@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, cast
 
 from ..answer import Answer, counted
+from ..health.report import worst
 from ..model import Fleet
 from . import authentication, joined, outcome
 from .asking import Heard
@@ -116,6 +117,7 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
         {host: sorted(cast("dict[str, object]", one.own["unmanaged"])) for host, one in answers.items()},
         _told(answers),
     )
+    view = replace(view, rows=tuple(map(_behind, view.rows)))
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
     # of the whole only
     lost = [host for host in fleet.hosts if host.lost and shown == view]
@@ -126,6 +128,15 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
     bad = frozenset(silent | {*warned} | {host for host, _ in joined.culprits(shown.trouble)})
     problems = tuple(str(problem) for host in lost for problem in host.lost)
     return FleetStatus(heard, shown, bad, problems, warned)
+
+
+def _behind(row: Joined) -> Joined:
+    """Return a row that says of which hosts the pillar has another stage than the fleet's: an old one."""
+    ends = [end for end in row.ends if end.stage not in ("", row.stage) and end.host != row.unmanaged]
+    if not ends or row.state == "maintenance":
+        return row
+    said = tuple((end.host, f"has stage {end.stage} yet, the pillar says {row.stage}") for end in ends)
+    return row._replace(severity=worst(row.severity, "warning"), said=(*row.said, *said))
 
 
 def _told(answers: Mapping[str, Answer]) -> Mapping[str, Told]:
