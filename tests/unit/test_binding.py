@@ -11,7 +11,7 @@ import authorities
 import fleets
 from hostipsec import paths
 from hostipsec.apply import configuration
-from hostipsec.certificates import binding, rules, source
+from hostipsec.certificates import binding, findings, rules, source
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import membership, pillar
 from hostipsec.strongswan import sections
@@ -60,7 +60,7 @@ def test_a_foreign_ca_is_a_warning_that_names_it(found, form):
     _, beside = found(
         CA, **{"partner.pem": content, "junk": b"x", "empty": b"", "hostipsec-0a1b2c3d.pem": content}
     )
-    assert codes(beside) == [(rules.WARNING, "ca-foreign")]
+    assert codes(beside) == [(findings.WARNING, "ca-foreign")]
     assert "partner.pem is a CA that the pillar does not name, CN=Partner CA" in str(beside[0])
     assert "peers are bound to 'CN=Fleet CA, O=Example'" in str(beside[0])
 
@@ -74,15 +74,15 @@ def test_the_pillar_s_own_ca_under_another_name_and_certificates_of_hosts_are_no
 def test_a_foreign_ca_of_the_same_name_is_an_error(found, name):
     """charon takes the first CA of the name that it finds."""
     _, beside = found(CA, **{"twin.pem": authorities.authority(name, NOW).pem})
-    assert codes(beside) == [(rules.ERROR, "ca-alike")]
+    assert codes(beside) == [(findings.ERROR, "ca-alike")]
 
 
 def test_while_there_are_two_cas_nothing_else_may_be_there(found):
     new = authorities.authority("CN=New CA", NOW)
     inspection, beside = found(CA, new)
     assert (inspection.usable().binding, beside) == ({}, ())
-    assert codes(inspection.findings) == [(rules.WARNING, "ca-several")]
-    assert codes(found(CA, new, **{"partner.pem": PARTNER.pem})[1]) == [(rules.ERROR, "ca-unbound")]
+    assert codes(inspection.findings) == [(findings.WARNING, "ca-several")]
+    assert codes(found(CA, new, **{"partner.pem": PARTNER.pem})[1]) == [(findings.ERROR, "ca-unbound")]
 
 
 def test_two_certificates_of_one_ca_bind_to_none(found):
@@ -123,7 +123,7 @@ def test_a_member_is_inspected_with_what_charon_has_beside(found, tmp_path, monk
     (cacerts / "partner.pem").write_bytes(PARTNER.pem)
     monkeypatch.setattr(source, "locate", lambda *_: where)
     member = membership.of(pillar.read(fleets.example()), "cp1001.eqiad.example")
-    assert codes(source.inspect_member(member, NOW).findings) == [(rules.WARNING, "ca-foreign")]
+    assert codes(source.inspect_member(member, NOW).findings) == [(findings.WARNING, "ca-foreign")]
     (cacerts / "partner.pem").write_bytes(authorities.authority("CN=Fleet CA, O=Example", NOW).pem)
     assert "cannot tell them apart" in source.inspect_member(member, NOW).errors[0]
 

@@ -19,7 +19,7 @@ from ..strongswan.kinds import is_safe
 from ..system import files
 from . import names, pem, x509facts
 from .facts import Authority, CertificateFacts
-from .rules import ERROR, WARNING, Finding
+from .findings import ERROR, WARNING, Finding
 
 _ACTION = "remove it, and run: ipsec rereadcacerts, or move what needs it to another host"
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from ..model import Host
 from . import binding, names, pem, x509facts
 from .facts import Authority, CertificateFacts, Facts, when
-from .rules import ERROR, Finding
+from .findings import ERROR, Finding
 
 Lists = tuple[Facts, tuple[x509.CertificateRevocationList, ...]]
 Found = tuple[Mapping[str, Authority], tuple[Finding, ...]]  # by path; and what is wrong

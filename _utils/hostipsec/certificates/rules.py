@@ -7,31 +7,15 @@ certificate's subject (stroke_config.c), and then peers refuse it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Optional
 
 from ..strongswan import identity
-from . import chains, names
-from .facts import SECRETS_KEYWORDS, CertificateFacts, CrlFacts, Facts, KeyFacts, when
+from . import chains, names, revocation
+from .facts import SECRETS_KEYWORDS, CertificateFacts, Facts, KeyFacts, when
+from .findings import Finding, a_warning, an_error
 
-ERROR, WARNING = "error", "warning"
 WEAK_RSA_BITS = 2048
 MOST_CAS = 5  # in a file: an old and a new CA, and what is between them and the hosts
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong: what was found (with its path), what was expected, what to do."""
-
-    severity: str  # ERROR or WARNING
-    code: str
-    found: str
-    expected: str
-    action: str
-
-    def __str__(self) -> str:
-        return f"{self.found}; expected {self.expected}; {self.action}"
 
 
 def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
@@ -42,17 +26,9 @@ def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
         *_judge_key(facts),
         *_judge_cas(facts, now),
         *_judge_chain(facts, now),
-        *judge_lists(facts, now),
+        *revocation.judge(facts, now),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.severity))
-
-
-def _error(code: str, *, found: str, expected: str, action: str) -> Finding:
-    return Finding(ERROR, code, found, expected, action)
-
-
-def _warning(code: str, *, found: str, expected: str, action: str) -> Finding:
-    return Finding(WARNING, code, found, expected, action)
 
 
 # Certificate ---------------------------------------------------------------------------------
@@ -60,7 +36,7 @@ def _warning(code: str, *, found: str, expected: str, action: str) -> Finding:
 
 def _judge_certificate(facts: Facts, now: datetime) -> Iterator[Finding]:
     if facts.certificate is None:
-        yield _error(
+        yield an_error(
             "certificate-missing",
             found=f"certificate {facts.certificate_path} {facts.certificate_fault}",
             expected="the host's certificate in PEM",
@@ -74,7 +50,7 @@ def _judge_certificate(facts: Facts, now: datetime) -> Iterator[Finding]:
 def _judge_readable(facts: Facts, certificate: CertificateFacts) -> Iterator[Finding]:
     name, why = f"certificate {facts.certificate_path}", chains.unreadable(facts, certificate)
     if why:
-        yield _error(
+        yield an_error(
             "certificate-unreadable",
             found=f"{name} {why}",
             expected="one that charon can load",
@@ -85,7 +61,7 @@ def _judge_readable(facts: Facts, certificate: CertificateFacts) -> Iterator[Fin
 
 
 def _weak(found: str) -> Finding:
-    return _warning(
+    return a_warning(
         "signature-weak",
         found=found,
         expected="SHA-256 or better: another can be made that has the same signature",
@@ -93,35 +69,25 @@ def _weak(found: str) -> Finding:
     )
 
 
-def _judge_skipped(facts: Facts) -> Iterator[Finding]:
-    for one in facts.skipped:
-        yield _warning(
-            "skipped",
-            found=f"{one}; it is left out",
-            expected="only what can be read there",
-            action="remove it from the file, or restore it",
-        )
-
-
 def _judge_validity(facts: Facts, certificate: CertificateFacts, now: datetime) -> Iterator[Finding]:
     name = f"certificate {facts.certificate_path} ({names.render(certificate.subject)})"
     left = certificate.not_after - now
     if left < timedelta(0):
-        yield _error(
+        yield an_error(
             "expired",
             found=f"{name} expired on {when(certificate.not_after)}",
             expected=f"one that is valid on {when(now)}",
             action="renew it, and check the host's clock",
         )
     elif now < certificate.not_before:
-        yield _error(
+        yield an_error(
             "not-yet-valid",
             found=f"{name} is not valid before {when(certificate.not_before)}",
             expected=f"one that is valid on {when(now)}",
             action="check the clocks of this host and of its CA, or wait",
         )
     elif left < facts.warning:
-        yield _warning(
+        yield a_warning(
             "expires-soon",
             found=f"{name} expires in {left.days} day(s), on {when(certificate.not_after)}",
             expected=f"at least {facts.warn_days} days",
@@ -141,7 +107,7 @@ def _judge_alternatives(facts: Facts, expected: str) -> Iterator[Finding]:
         return
     names_there = ", ".join(map(str, facts.certificate.alternatives))
     there = f"the names {names_there}" if names_there else "no alternative name"
-    yield _error(
+    yield an_error(
         "wrong-subject",
         found=f"certificate {facts.certificate_path} has {there}",
         expected=f"'{expected}' among its alternative names, by which peers know this host",
@@ -153,7 +119,7 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
     try:
         wanted = names.parse(expected)
     except ValueError as error:
-        yield _error(
+        yield an_error(
             "bad-identity",
             found=f"identity {expected!r} is no distinguished name: {error}",
             expected="a name as 'CN=host.example, O=Fleet'",
@@ -164,7 +130,7 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
         return
     found = facts.certificate.subject
     differ = names.differing(found, wanted)
-    yield _error(
+    yield an_error(
         "wrong-subject",
         found=f"certificate {facts.certificate_path} has the subject '{names.render(found)}'",
         expected=f"'{names.render(wanted)}', by which peers know this host{differ}",
@@ -178,7 +144,7 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
 
 def _judge_key(facts: Facts) -> Iterator[Finding]:
     if facts.key is None:
-        yield _error(
+        yield an_error(
             "key-missing",
             found=f"private key {facts.key_path} {facts.key_fault}",
             expected="the host's private key in PEM",
@@ -192,21 +158,21 @@ def _judge_key(facts: Facts) -> Iterator[Finding]:
 def _judge_key_use(facts: Facts, key: KeyFacts) -> Iterator[Finding]:
     path = facts.key_path
     if key.encrypted:
-        yield _error(
+        yield an_error(
             "key-encrypted",
             found=f"private key {path} is encrypted with a passphrase",
             expected="a key without one, as charon starts with nobody there to type it",
             action=f"decrypt it: openssl pkey -in {path} -out NEW (umask 077)",
         )
     elif key.type not in SECRETS_KEYWORDS:
-        yield _error(
+        yield an_error(
             "key-type",
             found=f"private key {path} is of the type {key.type}",
             expected="one of " + ", ".join(SECRETS_KEYWORDS),
             action="issue a key and certificate of such a type",
         )
     elif facts.certificate is not None and not key.fits:
-        yield _error(
+        yield an_error(
             "key-mismatch",
             found=f"certificate {facts.certificate_path} is not for the private key {path}",
             expected="that the certificate's public key is the one of the private key",
@@ -216,14 +182,14 @@ def _judge_key_use(facts: Facts, key: KeyFacts) -> Iterator[Finding]:
 
 def _judge_key_strength(path: str, key: KeyFacts) -> Iterator[Finding]:
     if key.mode & 0o007:
-        yield _warning(
+        yield a_warning(
             "key-readable",
             found=f"private key {path} has mode {key.mode:04o}, open to every user",
             expected="no access for others; the copy for charon gets 0600",
             action=f"chmod o= {path}, and consider the key as known to every user of this host",
         )
     if key.type == "RSA" and key.bits < WEAK_RSA_BITS:
-        yield _warning(
+        yield a_warning(
             "key-weak",
             found=f"private key {path} is RSA of {key.bits} bits",
             expected=f"at least {WEAK_RSA_BITS} bits",
@@ -237,7 +203,7 @@ def _judge_key_strength(path: str, key: KeyFacts) -> Iterator[Finding]:
 def _judge_cas(facts: Facts, now: datetime) -> Iterator[Finding]:
     path = facts.ca_path
     if not facts.cas:
-        yield _error(
+        yield an_error(
             "ca-missing",
             found=f"CA file {path} {facts.ca_fault}",
             expected="the CA certificates of the fleet in PEM",
@@ -245,14 +211,14 @@ def _judge_cas(facts: Facts, now: datetime) -> Iterator[Finding]:
         )
     elif not any(ca.is_ca for ca in facts.cas):
         subjects = "; ".join(names.render(ca.subject) for ca in facts.cas)
-        yield _error(
+        yield an_error(
             "not-a-ca",
             found=f"CA file {path} holds no CA: {subjects} lacks the basic constraint CA:TRUE",
             expected="certificates of CAs, as strongSwan discards others",
             action="put the CA's own certificate there",
         )
     elif len(facts.cas) > MOST_CAS:
-        yield _error(
+        yield an_error(
             "ca-bundle",
             found=f"CA file {path} holds {len(facts.cas)} certificates: each could vouch for any peer",
             expected=f"the CA of the fleet's hosts, and at most {MOST_CAS} certificates in all",
@@ -269,7 +235,7 @@ def _judge_roots(facts: Facts, now: datetime) -> Iterator[Finding]:
     roots = [names.render(ca.subject) for ca in chains.installable(facts, now) if ca.self_signed]
     if len(roots) > 1:
         found = f"CA file {facts.ca_path} holds {len(roots)} self-signed CAs ({'; '.join(roots)})"
-        yield _warning(
+        yield a_warning(
             "ca-several",
             found=f"{found}: each can vouch for any peer",
             expected="one, but for the time in which hosts change from one to another",
@@ -280,28 +246,28 @@ def _judge_roots(facts: Facts, now: datetime) -> Iterator[Finding]:
 def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> Iterator[Finding]:
     name = f"CA file {facts.ca_path}: {names.render(ca.subject)}"
     if not ca.is_ca:
-        yield _warning(
+        yield a_warning(
             "ca-ignored",
             found=f"{name} is not a CA (no basic constraint CA:TRUE) and is left out",
             expected="only CAs there",
             action="remove it from the file",
         )
     elif chains.unreadable(facts, ca):
-        yield _warning(
+        yield a_warning(
             "ca-ignored",
             found=f"{name} {chains.unreadable(facts, ca)} and is left out",
             expected="only CAs that charon can load",
             action="remove it from the file, or have it issued without that",
         )
     elif now > ca.not_after:
-        yield _warning(
+        yield a_warning(
             "ca-expired",
             found=f"{name} expired on {when(ca.not_after)} and is left out",
             expected="only valid CAs there",
             action="remove it from the file",
         )
     elif used and ca.not_after - now < facts.warning:
-        yield _warning(
+        yield a_warning(
             "ca-expires-soon",
             found=f"{name} expires in {(ca.not_after - now).days} day(s), on {when(ca.not_after)}",
             expected=f"at least {facts.warn_days} days",
@@ -320,7 +286,7 @@ def _judge_chain(facts: Facts, now: datetime) -> Iterator[Finding]:
         yield from _judge_names(facts, now)
         return
     broken = chains.where_broken(facts, certificate, now)
-    yield _error(
+    yield an_error(
         "chain-broken",
         found=f"certificate {facts.certificate_path} is not from the CA in {facts.ca_path}: {broken}",
         expected="a chain of valid CAs up to a self-signed one in that file",
@@ -331,74 +297,9 @@ def _judge_chain(facts: Facts, now: datetime) -> Iterator[Finding]:
 def _judge_names(facts: Facts, now: datetime) -> Iterator[Finding]:
     violated = chains.violated(facts, now)
     if violated:
-        yield _error(
+        yield an_error(
             "name-constraint",
             found=f"certificate {facts.certificate_path} is not what its CAs may issue: {violated}",
             expected="a chain that keeps to the name constraints of its CAs, as strongSwan judges them",
             action="have certificate or CA issued with other names or constraints",
         )
-
-
-# CRLs ----------------------------------------------------------------------------------------
-
-
-def judge_lists(facts: Facts, now: datetime) -> Iterator[Finding]:
-    """Yield what is wrong with revocation lists, and what of any file cannot be read."""
-    yield from _judge_crls(facts, now)
-    yield from _judge_skipped(facts)
-
-
-def _judge_crls(facts: Facts, now: datetime) -> Iterator[Finding]:
-    if facts.crl_fault:
-        yield _warning(
-            "crl-missing",
-            found=f"CRL file {facts.crl_path} {facts.crl_fault}",
-            expected="revocation lists of the CAs in PEM",
-            action="restore it, or remove ipsec:certificates:crl from the pillar: no revoked host is refused",
-        )
-    usable = chains.usable_crls(facts, now)
-    found = (_judge_crl(facts, crl, crl in usable, now) for crl in facts.crls)
-    yield from (finding for finding in found if finding)
-
-
-def _judge_crl(facts: Facts, crl: CrlFacts, usable: bool, now: datetime) -> Optional[Finding]:
-    issuer = names.render(crl.issuer)
-    name = f"CRL file {facts.crl_path}: the list of {issuer}"
-    useless = chains.useless(facts, crl) if crl.signed_by else ""
-    if useless:
-        return _warning(
-            "crl-ignored",
-            found=f"{name} {useless} and is left out: nobody is refused by it",
-            expected="full lists that charon can load",
-            action="have the CA make such a list, or remove it from the file",
-        )
-    if not usable:
-        return _warning(
-            "crl-ignored",
-            found=f"{name} is signed by no CA of {facts.ca_path} and is left out",
-            expected="lists of those CAs only",
-            action="remove it from the file",
-        )
-    if crl.revokes:
-        return _error(
-            "revoked",
-            found=f"certificate {facts.certificate_path} is revoked by the list of {issuer}",
-            expected="one that is not",
-            action="have a new certificate issued: every peer with this list refuses the host",
-        )
-    if not crl.found:
-        return _warning(
-            "crl-not-found",
-            found=f"{name} and its CA do not carry the same key identifier, by which charon looks for it",
-            expected="the extensions authority key identifier (list) and subject key identifier (CA)",
-            action="have the CA make such lists: charon takes this one for missing, and refuses no "
-            "revoked host",
-        )
-    if crl.next_update is not None and crl.next_update < now:
-        return _warning(
-            "crl-outdated",
-            found=f"{name} was to be renewed by {when(crl.next_update)}",
-            expected="a list that is up to date",
-            action="fetch it again: with strictcrlpolicy=yes every peer is refused",
-        )
-    return None

@@ -21,8 +21,9 @@ from ..model import Certificates
 from ..pillar import topology
 from ..pillar.membership import Membership
 from ..strongswan import defaults
-from . import binding, chains, names, partners, pem, rules, version, x509facts
+from . import binding, chains, names, partners, pem, revocation, rules, version, x509facts
 from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
+from .findings import ERROR, WARNING, Finding
 
 # Values --------------------------------------------------------------------------------------
 
@@ -87,18 +88,18 @@ class Credentials:
 class Inspection:
     """What a host's files are, and what is wrong with them."""
 
-    findings: tuple[rules.Finding, ...]
+    findings: tuple[Finding, ...]
     credentials: Optional[Credentials]  # None where certificate or key cannot be read; see usable()
 
     @property
     def errors(self) -> tuple[str, ...]:
         """Return a sentence for each thing that forbids using the files."""
-        return self._sentences(rules.ERROR)
+        return self._sentences(ERROR)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return a sentence for each thing that deserves a look and forbids nothing."""
-        return self._sentences(rules.WARNING)
+        return self._sentences(WARNING)
 
     def usable(self) -> Credentials:
         """Return what charon shall have. If there are errors, raises CertificateError with all of them."""
@@ -167,7 +168,7 @@ def with_partners(found: Inspection, member: Membership, now: datetime) -> Inspe
     enforced = _enforces_critical(member.fleet.settings.charon)
     lists = [partners.lists(path, enforced) for path in others]
     crls = (one for facts, crls in lists for one in _newest(facts, crls, now))
-    odd = (one for facts, _ in lists for one in rules.judge_lists(facts, now))
+    odd = (one for facts, _ in lists for one in revocation.judge(facts, now))
     complete = replace(found.credentials, partners=others, crls=(*found.credentials.crls, *crls))
     return replace(found, findings=(*found.findings, *wrong, *odd), credentials=complete)
 
