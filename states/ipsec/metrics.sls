@@ -1,6 +1,6 @@
 # Metrics for node_exporter, Prometheus or Graphite, where pillar ipsec:metrics asks for them; docs/monitoring.md
 {%- from 'ipsec/host.jinja' import host with context %}
-{%- set unit = '/etc/init.d/hostipsec-metrics' if host.scripts else '/etc/systemd/system/hostipsec-metrics.service' %}
+{%- set unit = '/etc/init.d/hostipsec-metrics' if host.member and host.scripts else '/etc/systemd/system/hostipsec-metrics.service' %}
 include:
   - ipsec.check
   - ipsec.engine

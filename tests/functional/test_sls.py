@@ -12,6 +12,7 @@ import strongswan
 from minions import HOST, ROOT, Minion, Remote
 
 import homes
+from hostipsec.system import service
 
 INIT = (ROOT / "states/ipsec/init.sls").read_text()
 CHARON_DOES_ESP = {"plugins": {"kernel-libipsec": {"load": "yes"}}}
@@ -111,6 +112,21 @@ def test_a_member_without_systemd(minion):
     low = shown(minion)
     assert low["ipsec-service-running"]["name"] == "ipsec"
     assert not {"ipsec-divert-init-script", "ipsec-keeper-unit"} & {*low}
+    for identifier in low:
+        asked_for(low, identifier)
+
+
+def test_a_member_whose_init_runs_scripts(minion, data, monkeypatch):
+    """A container has nothing that would run them, see above."""
+    monkeypatch.setattr(service, "scripts_run", lambda: True)
+    minion.opts["grains"]["init"] = "sysvinit"
+    minion.pillar({**data, "metrics": {"http": "[::]:9815"}})
+    low = shown(minion)
+    assert "ipsec-divert-init-script" not in low
+    for unit, name in (("keeper-unit", "keeper"), ("guard-script", "guard"), ("metrics-unit", "metrics")):
+        assert low[f"ipsec-{unit}"]["name"] == f"/etc/init.d/hostipsec-{name}"
+        assert low[f"ipsec-{unit}"]["mode"] == "0755"
+    assert low["ipsec-metrics-unit"]["context"]["arguments"] == "--http=[::]:9815"
     for identifier in low:
         asked_for(low, identifier)
 
