@@ -37,7 +37,7 @@ def linux_argv(memory: int, line: int, name: str) -> list:
     guard += ["unshare", "--pid", "--fork", "--kill-child"]
     kernel = [str(LINUX), f"mem={memory >> 20}M", "rootfstype=hostfs", "rootflags=/", "rw", f'init="{INIT}"']
     lines = ["con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{line}"]
-    return [*guard, *kernel, *lines, f"uml_dir={HOME}", f"umid={name}", "panic=-1"]
+    return [*guard, *kernel, *lines, f"uml_dir={HOME}", f"umid={name}", "lsm=apparmor", "panic=-1"]
 
 
 def request(argv: Sequence[str], cwd: str, env: Mapping[str, str], modules: Path) -> dict:

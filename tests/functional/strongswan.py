@@ -110,13 +110,15 @@ def fetch(packages: Sequence[str], debs: Path, root: Path) -> None:
 class Host:
     """One host: namespaces, a root, an address at each end of a line; strongSwan on demand."""
 
+    SCRIPT = INIT
+
     def __init__(self, name: str, place: Path, lower: Path = Path("/"), over: Path | None = None) -> None:
         """Make the host. Its root is ``lower`` with the tree ``over`` copied in; writes go to memory."""
         self.name = name
         place.mkdir(parents=True, exist_ok=True)
         spaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
         self._shell = subprocess.Popen(
-            [*spaces, "sh", "-c", INIT, "sh", str(place), str(lower), str(over or "")],
+            [*spaces, "sh", "-c", self.SCRIPT, "sh", str(place), str(lower), str(over or "")],
             stdout=subprocess.PIPE,
             text=True,
         )
