@@ -83,6 +83,7 @@ class Rule(NamedTuple):
     options: Options = ()  # of the connections of its pairs, over those of all
     mtu: Optional[int] = None  # that routes between the two lock, in place of that of all
     clear: tuple[str, ...] = ()  # what stays in the clear between the two: tcp/22
+    only: tuple[str, ...] = ()  # what alone is encrypted between the two; empty: all
 
 
 class Expectation(NamedTuple):
@@ -192,6 +193,14 @@ class Connection(NamedTuple):
     options: Options = ()  # of its rule, over those of all connections
     mtu: Optional[int] = None  # of its rule, in place of that of all
     clear: tuple[str, ...] = ()  # of its rule: what stays in the clear
+    only: tuple[str, ...] = ()  # of its rule: what alone is encrypted; empty: all
+    # the same two of what comes in, while a roll-out changes them: both ends take it before either sends it
+    taken: Optional[tuple[tuple[str, ...], tuple[str, ...]]] = None
+
+    @property
+    def taking(self) -> Connection:
+        """Return it with what stays in the clear of what comes in."""
+        return self._replace(clear=self.taken[0], only=self.taken[1], taken=None) if self.taken else self
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values, without its name, and without what its rule does not say."""

@@ -93,6 +93,17 @@ def test_counters_stay_while_peers_come_and_go(found):
     assert found["a peer less"] == {"east": ways(1, 1), "west": ways(1, 1), "wire": [2, 2]}
 
 
+def test_what_rules_leave_in_the_clear_is_not_counted(found):
+    """Of each family 2 packets to one port, 3 to the other, and an echo, go each way."""
+    for name, number in (
+        ("a port in the clear", 3),
+        ("a port alone encrypted", 2),
+        ("ICMP alone encrypted", 1),
+        ("by no rule again", 6),
+    ):
+        assert found[name] == {"east": ways(number, number), "west": ways(number, number), "wire": [12, 12]}
+
+
 @pytest.mark.whole  # where the machine's own kernel has no ESP it boots another, by emulation
 @pytest.mark.parametrize("mode", ["transport", "tunnel"])
 @pytest.mark.parametrize("pieces", ["", ", in pieces"])

@@ -10,7 +10,7 @@ import pytest
 from hostipsec.apply import clean
 from hostipsec.errors import HostIPsecError
 from hostipsec.kernel import cleartext, counting
-from hostipsec.kernel.cleartext import CHAINS, SETS, Packets, Table
+from hostipsec.kernel.cleartext import CHAINS, NAMED, SETS, Packets, Table
 from hostipsec.model import Connection
 from hostipsec.system import processes
 
@@ -24,12 +24,15 @@ def connection(right, family="v4"):
 TWO, THREE, SIX = connection("10.0.0.2"), connection("10.0.0.3"), connection("2001:db8::2", "v6")
 
 
-def listed(sets, rules=None):
+def listed(sets, rules=None, **named):
     """Return what nft 1.0.6 prints of a table with these sets: ``{name: {address: packets}}``."""
     numbers = {name: sum("hook" not in line for line in lines) for name, lines in CHAINS.items()}
     parts = [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "inet", "name": "hostipsec"}}]
-    for name, found in sets.items():
-        elements = [{"elem": {"val": a, "counter": {"packets": n, "bytes": 9}}} for a, n in found.items()]
+    for name, found in {**{key: {} for key in NAMED}, **sets}.items():
+        elements = [
+            {"elem": {"val": a, "counter": {"packets": n, "bytes": 9}}} for a, n in dict(found).items()
+        ]
+        elements = [*named[name]] if name in named else elements
         parts.append({"set": {"name": name, **({"elem": elements} if elements else {})}})
     parts += [{"chain": {"name": name}} for name in CHAINS]
     parts += [
@@ -65,6 +68,29 @@ def test_peers_come_and_go_and_the_rest_is_not_touched():
     assert gone == [f"delete element inet hostipsec {name} {{ 10.0.0.2 }}" for name in ("out4", "in4")]
 
 
+RULED = [TWO._replace(clear=("tcp/22",)), SIX._replace(only=("icmp", "udp/53"))]
+NAMES = {  # as nft 1.0.6 and 0.9.8 print what is of several parts, and what is not
+    "clear4": [{"concat": ["10.0.0.2", "tcp", 22]}],
+    "only6": [{"concat": ["2001:db8::2", "udp", 53]}],
+    "kinds6": [{"concat": ["2001:db8::2", "ipv6-icmp"]}],
+    "some6": ["2001:db8::2"],
+}
+
+
+def test_what_rules_leave_in_the_clear_is_named_and_not_counted():
+    there = {**THERE, "out6": {"2001:db8::2": 1}, "in6": {"2001:db8::2": 1}}
+    lines = cleartext.changes(RULED, cleartext.parse(listed(there))).splitlines()
+    assert lines == [
+        "add element inet hostipsec clear4 { 10.0.0.2 . 6 . 22 }",
+        "add element inet hostipsec only6 { 2001:db8::2 . 17 . 53 }",
+        "add element inet hostipsec kinds6 { 2001:db8::2 . 58 }",
+        "add element inet hostipsec some6 { 2001:db8::2 }",
+    ]
+    assert cleartext.changes(RULED, cleartext.parse(listed(there, **NAMES))) == ""
+    gone = cleartext.changes([TWO, SIX], cleartext.parse(listed(there, **NAMES))).splitlines()
+    assert [line.split()[:5] for line in gone] == [["delete", *line.split()[1:5]] for line in lines]
+
+
 @pytest.mark.parametrize(
     "there",
     [
@@ -86,8 +112,9 @@ def test_a_table_that_is_not_whole_is_made_anew(there):
 def test_it_can_only_count():
     """No rule of it ends what others decide: each either counts or leaves its own chain."""
     rules = [line for lines in CHAINS.values() for line in lines]
-    verdicts = {line.rsplit(" ", 1)[1] for line in rules if "@" not in line}
-    assert verdicts == {"accept;", "return", "came"}
+    verdicts = {line.rsplit(" ", 1)[1] for line in rules if not line.rsplit(" ", 1)[1].startswith("@")}
+    assert verdicts == {"accept;", "return", *CHAINS.keys() - {"left", "input", "forward"}}
+    assert all(CHAINS[chain] for chain in verdicts - {"accept;", "return"})
     assert [line for line in rules if "policy" in line and "policy accept;" not in line] == []
 
 

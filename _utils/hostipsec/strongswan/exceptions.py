@@ -1,26 +1,44 @@
-"""What stays in the clear between two hosts: ``tcp/22``, the port of either end. Pure."""
+"""Packets between two hosts, by the port of either end: what alone is encrypted, or what is not. Pure."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from typing import NamedTuple, Optional
 
 PROTOCOLS = {"tcp": 6, "udp": 17}  # numbers, since a host without the package netbase has no names
 NAMES = {number: name for name, number in PROTOCOLS.items()}
+ICMP, ICMPS = "icmp", {4: 1, 6: 58}  # by version of IP
 ALLOWED = "a protocol and a port, as tcp/22: tcp or udp, and 1 to 65535"
+ALLOWED_ONLY = f"{ALLOWED}; or icmp"
 _TEXT = re.compile("(tcp|udp)/([1-9][0-9]{0,4})", re.ASCII)
+_REQIDS = 0x20000000  # the first of as many: above charon's own numbers, libreswan's and Swarm's
 
 
 class Packets(NamedTuple):
-    """One exception."""
+    """What one text is for."""
 
     protocol: int
     port: int
 
 
 def parse(text: object) -> Optional[Packets]:
-    """Return what a text says; None where it is no exception."""
+    """Return what a text says of a port; None where it says no such thing."""
     found = _TEXT.fullmatch(text) if isinstance(text, str) else None
     if found is None or int(found[2]) > 65535:
         return None
     return Packets(PROTOCOLS[found[1]], int(found[2]))
+
+
+def may_be_only(text: object) -> bool:
+    """Say whether a text names packets that may be the only ones that are encrypted."""
+    return text == ICMP or parse(text) is not None
+
+
+def reqid(name: str) -> int:
+    """Return the number of a connection's SAs where policies of ours ask for them, not only charon's.
+
+    It follows from the name alone. Of hundreds of connections hardly two have the same; then a packet that
+    waits for the SA of the one may have charon begin the other's.
+    """
+    return _REQIDS + zlib.crc32(name.encode()) % _REQIDS

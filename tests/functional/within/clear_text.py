@@ -20,15 +20,17 @@ from strongswan import line
 from hostipsec import paths
 from hostipsec.kernel import cleartext, counting, guard
 from hostipsec.model import Connection
+from hostipsec.proof import packets
 from hostipsec.system import processes
 
 WHICH, *NFT = sys.argv[1:]  # the cases; the command of nft, with where its libraries are
 ALL = 3  # ETH_P_ALL: what leaves as well as what comes
 OUTGOING = 4  # PACKET_OUTGOING
 ESP, UDP, ICMP6, FRAGMENT = 50, 17, 58, 44
-PORT = 7000
+PORT, EXCEPTED = 7000, 7001
 SETTLED = 0.3  # seconds until all that was sent has come; both ends are on one machine
 FAMILIES = ("v4", "v6")
+PORTS = (PORT, EXCEPTED, 500)
 
 
 def connection(family, here):
@@ -92,10 +94,11 @@ class Link:
     def __init__(self, both):
         self.both, self.wires = both, [Wire(host) for host in both]
         self.sockets = [
-            {(family, port): opened(host, family, here, port) for family in FAMILIES for port in (PORT, 500)}
+            {(family, port): opened(host, family, here, port) for family in FAMILIES for port in PORTS}
             for here, host in enumerate(both)
         ]
         self.before = [{}, {}]
+        self.rule = {}  # what a rule says of both connections
 
     def keep(self, here, *more):
         """Do what the keeper does at one end; return the packets of each connection."""
@@ -107,7 +110,8 @@ class Link:
 
         processes.run = inside
         try:
-            return counting.keep([*(connection(family, here) for family in FAMILIES), *more])
+            own = (connection(family, here)._replace(**self.rule) for family in FAMILIES)
+            return counting.keep([*own, *more])
         finally:
             processes.run = run
 
@@ -119,6 +123,14 @@ class Link:
             except OSError as error:
                 if error.errno != 1:
                     raise
+        time.sleep(0.02)
+
+    def echo(self, family):
+        """Send an echo request from east; the other end's kernel replies."""
+        kind = (socket.AF_INET, socket.IPPROTO_ICMP) if family == "v4" else (socket.AF_INET6, ICMP6)
+        with network_of(self.both[0]), socket.socket(kind[0], socket.SOCK_RAW, kind[1]) as made:
+            made.bind((ADDRESSES[family][0], 0))
+            made.sendto(packets.echo_request(int(family[1]), 7, 1, b"x" * 8), (ADDRESSES[family][1], 0))
         time.sleep(0.02)
 
     def counted(self, *more):
@@ -209,6 +221,25 @@ def plain_cases(link):
     yield "a peer more", link.counted(other("10.9.0.77"))
     link.both_ways(1)
     yield "a peer less", link.counted()
+    yield from ruled_cases(link)
+
+
+def ruled_cases(link):
+    """Go through what rules leave in the clear: the counters go on, and do not count that."""
+    for name, rule in (
+        ("a port in the clear", {"clear": (f"udp/{EXCEPTED}",)}),
+        ("a port alone encrypted", {"only": (f"udp/{PORT}",)}),
+        ("ICMP alone encrypted", {"only": ("icmp",)}),
+        ("by no rule again", {}),
+    ):
+        link.rule = rule
+        for here in (0, 1):
+            link.keep(here)
+        link.both_ways(2)
+        link.both_ways(3, port=EXCEPTED)
+        for family in FAMILIES:
+            link.echo(family)
+        yield name, link.counted()
 
 
 def esp_cases(link):
