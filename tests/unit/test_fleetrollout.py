@@ -659,3 +659,38 @@ def test_a_peer_that_salt_does_not_manage_is_passed_over(stage):
     known = {one.peer for host in EVERY for one in hosts.has[host]}
     assert "agw.partner.example" in known
     assert not any("agw" in host for _, told in hosts.done for host in told)
+
+
+# What is in the clear ----------------------------------------------------------------------------
+
+
+class Watched(Hosts):
+    """Hosts of which each takes what its peers send in the clear, at every moment."""
+
+    def apply(self, hosts, stage, pillars):
+        for host, done in super().apply(hosts, stage, pillars):
+            every = {(host, one.peer, one.family): one for host in self.has for one in self.has[host]}
+            for (sender, taker, family), sent in every.items():
+                taken = every[taker, sender, family].taking
+                assert {*sent.clear} <= {*taken.clear}
+                if sent.only:
+                    assert set() < {*taken.only} <= {*sent.only}
+            yield host, done
+
+
+@pytest.mark.parametrize("stage", ["passive", "start", "require"])
+@pytest.mark.parametrize("own", [{"clear": ("tcp/22",)}, {"only": ("icmp", "tcp/6379")}])
+def test_what_is_in_the_clear_is_taken_by_all_before_any_sends_it(stage, own):
+    """In one step the port was dropped between the first host and the last."""
+    before = fleet(stage)
+    after = before._replace(rules=tuple(rule._replace(**own) for rule in before.rules))
+    hosts = Watched(before, settled(stage).has)
+    for edited, last in ((after, own), (before, dict.fromkeys(own, ()))):
+        hosts.fleet, hosts.done = edited, []
+        assert roll(hosts).stopped == []
+        stages = [stage_ for stage_, _ in hosts.done]
+        assert sorted({*stages}) == ["passive", "start"]
+        assert stages == sorted(stages)
+        every = [one for some in hosts.has.values() for one in some]
+        assert {tuple(getattr(one, key) for key in own) for one in every} == {(*last.values(),)}
+        assert {one.taken for one in every} == {None}

@@ -234,6 +234,7 @@ EACH_KEY = {
     "rules:*:type": rules(type="tunnel"),
     "rules:*:encapsulation": rules(encapsulation="udp"),
     "rules:*:clear": rules(clear=["tcp/22"]),
+    "rules:*:only": rules(only=["tcp/22"]),
     "rules:*:mtu": rules(mtu=1400),
 }
 SEEN_ELSEWHERE = {"hosts:*:ca"}  # above

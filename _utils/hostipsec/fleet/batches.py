@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..health.report import SEVERITIES, worst
-from ..model import PASSIVE, STAGES, Fleet
+from ..model import PASSIVE, STAGES, START, Fleet
 from . import fleetplan
 from .hostnames import few
 from .joined import Joined
@@ -63,8 +63,12 @@ def _parts(hosts: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def stages(fleet: Fleet, limit: str = "") -> tuple[str, ...]:
-    """Return the stages to go through, up to ``limit``: those that pairs of this fleet can reach."""
+    """Return the stages to go through, up to ``limit``: those that pairs of this fleet can reach.
+
+    Two at least, since what is in the clear takes two, see :func:`topology.limited`.
+    """
     last = max((STAGES.index(rule.stage) for rule in fleet.rules), default=0)
+    last = max(last, STAGES.index(START)) if last else last
     most = min(last, STAGES.index(limit)) if limit else last
     return STAGES[STAGES.index(PASSIVE) : most + 1]
 

@@ -28,7 +28,7 @@ ADDED, REMOVED, RENAMED, CHANGED = "added", "removed", "renamed", "changed"
 NOTHING, FAILED, SOMETHING = 0, 1, 3  # exit status; 2 is for a pillar that is wrong
 GONE, RESTING = "no longer in the pillar", "in maintenance"
 _NO_SITE, _GONE_SITE = "no site", "gone"
-_ALIKE = ("stage", "options", "mtu", "clear")
+_ALIKE = ("stage", "options", "mtu", "clear", "only")
 _MIRRORED = {
     "left": "right",
     "right": "left",
@@ -112,6 +112,8 @@ class Row:
                 return f"{what} of {whose}", arrow(change)
         if option == "leftcert":
             return "leftcert", "another file"
+        if option == "reqid":  # of what a rule's only sends
+            return "reqid", "another number"
         return option, arrow(change)
 
 

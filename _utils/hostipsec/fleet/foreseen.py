@@ -157,7 +157,7 @@ def _routes(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, object]
 
 def _guard(old: frozenset[guard.Policy], new: frozenset[guard.Policy]) -> dict[str, object]:
     parts = {"added": new - old, "removed": old - new}
-    return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+    return {key: [one.said for one in sorted(found)] for key, found in parts.items() if found}
 
 
 def _system(old: Settings, new: Settings) -> dict[str, Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from ..answer import counted
 from ..strongswan import difference, exceptions
@@ -129,20 +129,42 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
         yield f"charon {said} on {counted(len(hosts), 'host')}: {ranges(hosts)}; {after}"
 
 
-_PORT = re.compile(r" proto (\d{1,3}) [sd]port (\d{1,5}) ")  # in a policy for what stays in the clear
+# in policies of the guard: for what stays in the clear, for what alone is encrypted, and for all the rest
+_PORT = re.compile(r" proto (\d{1,3}) [sd]port (\d{1,5}) dir (?:in|out)$")
+_ESP = re.compile(r" dst (\S+) proto (\d{1,3})(?: [sd]port (\d{1,5}))? dir out in ESP$")
+_REST = re.compile(r" dst (\S+) dir out passes$")
 _CLEAR = {"added": "will be in the clear", "removed": "will be in the clear no more"}
+_ESPED = {"added": "will be encrypted", "removed": "will be encrypted no more"}
 
 
 def _ports(plan: FleetPlan) -> Iterable[str]:
-    """Yield which ports rules leave in the clear from now on, and which no more."""
-    hosts: dict[tuple[str, str], set[str]] = {}
+    """Yield what goes in the clear from now on by rules, and what no more."""
+    hosts: dict[str, set[str]] = {}
     for host, found in plan.answers.items():
         for verb, policies in found["changes"].get(GUARD, {}).items():
-            for one in filter(None, (_PORT.search(str(policy)) for policy in policies)):
-                name = exceptions.NAMES.get(int(one[1]), one[1])
-                hosts.setdefault((verb, f"{name}/{one[2]}"), set()).add(host)
-    for (verb, port), some in sorted(hosts.items()):
-        yield f"{port} {_CLEAR.get(verb, verb)} on {counted(len(some), 'host')}: {ranges(sorted(some))}"
+            for said in _said(verb, [*map(str, policies)]):
+                hosts.setdefault(said, set()).add(host)
+    for said, some in sorted(hosts.items()):
+        yield f"{said} on {counted(len(some), 'host')}: {ranges(sorted(some))}"
+
+
+def _said(verb: str, policies: Sequence[str]) -> Iterable[str]:
+    """Yield what policies of a host that come, or go, mean for packets."""
+    for one in filter(None, map(_PORT.search, policies)):
+        yield f"{_packets(one[1], one[2])} {_CLEAR.get(verb, verb)}"
+    esp: dict[str, set[str]] = {}  # by peer
+    for one in filter(None, map(_ESP.search, policies)):
+        esp.setdefault(one[1], set()).add(_packets(one[2], one[3]))
+    rest = {one[1] for one in map(_REST.search, policies) if one}
+    for peer, packets in esp.items():
+        if peer in rest:
+            yield f"all but {', '.join(sorted(packets))} {_CLEAR.get(verb, verb)}"
+        else:
+            yield from (f"{one} {_ESPED.get(verb, verb)}" for one in packets)
+
+
+def _packets(protocol: str, port: Optional[str]) -> str:
+    return f"{exceptions.NAMES.get(int(protocol), protocol)}/{port}" if port else exceptions.ICMP
 
 
 def _kernel(plan: FleetPlan) -> Iterable[str]:

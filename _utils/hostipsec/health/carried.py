@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from ..affixes import without_suffix
-from ..kernel import ciphers
+from ..kernel import ciphers, guardpolicies
 from ..model import ChildSA, KernelState, Meant
-from ..strongswan import strength
+from ..strongswan import exceptions, strength
 from . import selectors, winning
 from .found import Found, Tables
 from .winning import WAYS
@@ -70,11 +70,30 @@ def in_the_clear(found: Found, tables: Tables) -> str:
     bad = next(_bad_ciphers(found, found.meant), "")
     if bad:
         return f"the SA is worth nothing: {bad}"
+    passing = _passes_by(found) if tables.kernel_read else ""
+    if passing:
+        return passing
     uncovered = selectors.uncovered(found.connection, found.children)
     if uncovered or not tables.kernel_read:
         return uncovered
     mine = winning.of_connection(found.connection, _reqids(found.children))
     return next(_decided_by_others(found, mine), "")
+
+
+def _passes_by(found: Found) -> str:
+    """Say why what alone is to be encrypted is not, where policies of ours pass all the rest."""
+    one = found.connection
+    lacking = {(policy.place, policy.direction) for policy in found.lacking}
+    # where the rest does not pass, charon's policy is for all packets
+    only = {"out": one.only, "in": one.taking.only}
+    passing = [way for way in WAYS if only[way] and (guardpolicies.REST, way) not in lacking]
+    what, reqid = ", ".join(one.only or one.taking.only), exceptions.reqid(one.name)
+    for way in passing:
+        if (guardpolicies.ESP, way) in lacking:
+            return f"all passes in the clear ({way}), and no policy has {what} in ESP"
+    if "out" in passing and reqid not in _reqids(found.children):
+        return f"the SA is not of the reqid {reqid} that {what} is sent by: reauthenticate it"
+    return ""
 
 
 def _bad_ciphers(found: Found, meant: Meant) -> Iterator[str]:

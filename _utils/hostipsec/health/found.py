@@ -16,6 +16,7 @@ from .winning import WAYS, Policies
 IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
 CHILD_UP = ("INSTALLED", "UPDATING", "REKEYING", "REKEYED")
 _ALL_THERE: Mapping[Address, str] = {}
+_GROUPS = frozenset(guardpolicies.GROUPS.values())
 
 
 class Tables(NamedTuple):
@@ -45,7 +46,7 @@ class Found(NamedTuple):
     states: tuple[tuple[KernelState, ...], tuple[KernelState, ...]]  # the kernel's SAs, out and in
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
     meant: Meant = Meant()  # what its SAs are to be like
-    unexcepted: bool = False  # not all policies are there for what stays in the clear
+    lacking: frozenset[guardpolicies.Policy] = frozenset()  # of those for what stays in the clear
     mode: str = ""  # in which charon has loaded it
     up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
     children: tuple[ChildSA, ...] = ()  # of these, that carry packets
@@ -101,7 +102,7 @@ def find(connection: Connection, tables: Tables) -> Found:
     up = tuple(sa for sa in ike_sas if sa.state in IKE_UP)
     meant = meant_of(connection, tables.meant)
     every = {way: tables.policies.of(connection, way) for way in WAYS}
-    policies, unexcepted = _policies(connection, every) if connection.clear else (every, False)
+    policies, lacking = _policies(connection, every)
     carry = (child for sa in up for child in sa.children if child.state in CHILD_UP)
     return Found(
         connection,
@@ -110,7 +111,7 @@ def find(connection: Connection, tables: Tables) -> Found:
         routed=tables.charon is not None and connection.name in tables.charon.routed,
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
         policies=policies,
-        unexcepted=unexcepted,
+        lacking=lacking,
         # charon's own ESP has no transport mode
         meant=meant if tables.plane == planes.KERNEL else meant._replace(mode="tunnel"),
         mode=tables.modes.get(connection.name, ""),
@@ -135,11 +136,14 @@ def meant_of(connection: Connection, every: Meant) -> Meant:
 
 def _policies(
     connection: Connection, every: Mapping[str, Sequence[KernelPolicy]]
-) -> tuple[Mapping[str, Sequence[KernelPolicy]], bool]:
-    """Return the policies but those of the connection's exceptions, and whether some of those are missing."""
-    meant = guardpolicies.excepted(connection)
+) -> tuple[Mapping[str, Sequence[KernelPolicy]], frozenset[guardpolicies.Policy]]:
+    """Return the policies but those for what stays in the clear of a connection, and which of those lack."""
+    if not (connection.clear or connection.only or connection.taken):
+        return every, frozenset()
+    every_meant = guardpolicies.excepted(connection)
+    meant = frozenset(one for one in every_meant if one.direction in WAYS and one.dst not in _GROUPS)
     there = guardpolicies.present(one for some in every.values() for one in some)
     rest = {
         way: [one for one in some if not guardpolicies.present([one]) & meant] for way, some in every.items()
     }
-    return rest, not meant <= there
+    return rest, meant - there

@@ -10,6 +10,7 @@ from typing import Optional
 
 from .. import owner
 from .. import plane as planes
+from ..kernel import guardpolicies
 from ..model import (
     PASSIVE,
     REQUIRE,
@@ -136,9 +137,17 @@ def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
     if len(ikes) > 1 or len(installed) > 1:
         ids = ", ".join(str(sa.uniqueid) for sa in found.up)
         return "duplicate", f"{len(installed)} CHILD SAs in {len(ikes)} IKE SAs ({ids}), one is meant"
-    child, clear = found.children[0], ", ".join(found.connection.clear)
-    left = f"; in the clear by its rule: {clear}" if clear else ""
-    return "established", f"{child.mode}, {child.proposal or child.state}{left}"
+    child = found.children[0]
+    return "established", f"{child.mode}, {child.proposal or child.state}{_by_rule(found.connection)}"
+
+
+def _by_rule(one: Connection) -> str:
+    """Say what its rule leaves in the clear."""
+    if one.taken:
+        return "; a roll-out changes what is in the clear"
+    if one.only:
+        return f"; only {', '.join(one.only)} is encrypted"
+    return f"; in the clear by its rule: {', '.join(one.clear)}" if one.clear else ""
 
 
 def _one_way(found: Found, tables: Tables) -> str:
@@ -229,12 +238,26 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
         yield "charon has not loaded this connection: once its SAs end, nothing brings it back"
     if stage == REQUIRE and found.loaded and not found.routed:
         yield "no trap: without an SA its traffic goes in the clear"
-    if found.unexcepted and tables.kernel_read:
-        yield f"no policy that leaves {', '.join(found.connection.clear)} in the clear"
-    if stage == REQUIRE and tables.kernel_read:
-        ways = [way for way in winning.WAYS if winning.unguarded(found.policies[way])]
+    if not tables.kernel_read:
+        return
+    one = found.connection
+    if any(policy.passes and policy.place != guardpolicies.ESP for policy in found.lacking):
+        taken = one.taking
+        what = ", ".join(one.clear or taken.clear) or f"all but {', '.join(one.only or taken.only)}"
+        yield f"no policy that leaves {what} in the clear"
+    if stage == REQUIRE:
+        ways = [way for way in winning.WAYS if _unguarded(found, way)]
         if ways:
             yield f"no guard ({' and '.join(ways)}): without charon its traffic goes in the clear"
+
+
+def _unguarded(found: Found, way: str) -> bool:
+    """Whether policies of the guard are not there, for all packets or for those that alone are encrypted."""
+    one = found.connection if way == "out" else found.connection.taking
+    if not one.only:
+        return winning.unguarded(found.policies[way])
+    kept = (guardpolicies.ESP, guardpolicies.BAR)
+    return any(policy.direction == way and policy.place in kept for policy in found.lacking)
 
 
 def _other_than_meant(found: Found) -> Iterator[str]:

@@ -9,6 +9,9 @@ container, by a translated port). charon's sockets bypass policies.
 What a rule leaves in the clear (``clear: [tcp/22]``), of whatever stage, passes by policies above charon's:
 between the two addresses, the port of either end, both ways. They are there without charon as well, so that
 nobody locks himself out; a policy keeps no account, so what comes *from* such a port passes, too.
+
+Where a rule says what alone is encrypted (``only: [tcp/6379]``), policies above charon's send that by its SA,
+and pass the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ __all__ = ("BLOCK", "PASS", "Policy", "batch", "difference", "present", "said", 
 def changes(free: Sequence[Connection]) -> dict[str, list[str]]:
     """Return the selectors to be ``added`` and ``removed``, as a state reports them."""
     parts = dict(zip(("added", "removed"), difference(free, kernel.policies(paths.IP_DEADLINE))))
-    return {key: [one.selector for one in sorted(found)] for key, found in parts.items() if found}
+    return {key: [one.said for one in sorted(found)] for key, found in parts.items() if found}
 
 
 def apply(free: Sequence[Connection]) -> int:
@@ -55,7 +58,8 @@ def _set(added: frozenset[Policy], removed: frozenset[Policy]) -> int:
             wrong.append(error)
     if wrong:
         raise wrong[0]
-    _run(batch((), removed))
+    replaced = {one.selector for one in added}  # the kernel keeps one policy a selector
+    _run(batch((), (one for one in removed if one.selector not in replaced)))
     return len(added) + len(removed)
 
 

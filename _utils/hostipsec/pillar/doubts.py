@@ -41,12 +41,21 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
         *_alike(fleet),
         *translated.doubtful(fleet.hosts),
         *_unpaired(fleet),
+        *_partly(fleet),
     )
 
 
 def told(fleet: Fleet) -> tuple[str, ...]:
     """Return the same in words; of a host's part of a pillar, what was found of it where the whole is."""
     return fleet.part.warnings if fleet.part else (*map(str, warnings(fleet)),)
+
+
+def _partly(fleet: Fleet) -> Iterator[Problem]:
+    """Find rules by which most of what goes between two hosts is not encrypted."""
+    for index, rule in enumerate(fleet.rules):
+        if rule.only:
+            found = f"between hosts of rule {rule.name!r} all but {', '.join(rule.only)} goes in the clear"
+            yield Problem(f"ipsec:rules:{index}:only", found, "that, where it is meant")
 
 
 def of_rules(fleet: Fleet) -> tuple[Problem, ...]:

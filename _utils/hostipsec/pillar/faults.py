@@ -41,12 +41,13 @@ def _unguarded(fleet: Fleet) -> Iterator[Problem]:
     if plane.chosen(fleet.settings) == plane.KERNEL:
         return
     for index, rule in enumerate(fleet.rules):
-        if rule.clear:
-            yield Problem(
-                f"ipsec:rules:{index}:clear",
-                f"found {', '.join(rule.clear)}, while charon does ESP itself (kernel-libipsec)",
-                "no exception",
-            )
+        for key, texts in (("clear", rule.clear), ("only", rule.only)):
+            if texts:
+                yield Problem(
+                    f"ipsec:rules:{index}:{key}",
+                    f"found {', '.join(texts)}, while charon does ESP itself (kernel-libipsec)",
+                    "no such key",
+                )
         if rule.stage == REQUIRE:
             yield Problem(
                 f"ipsec:rules:{index}:stage",

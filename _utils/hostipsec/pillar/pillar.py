@@ -275,7 +275,7 @@ def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
     entry = reader.mapping(value, path, RULE_KEYS, terms.instead)
     if not isinstance(value, Mapping):
         return Rule(path, (), ())
-    reader.given(entry, path, ("same", "different", "clear", "mtu"))
+    reader.given(entry, path, ("same", "different", "clear", "only", "mtu"))
     stage = entry.get("stage", START)
     return Rule(
         _rule_name(reader, entry.get("name"), path),

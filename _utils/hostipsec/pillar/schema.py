@@ -111,6 +111,11 @@ EXCEPTIONS = Type(
     "protocol and port, one or a list",
     {"anyOf": [_EXCEPTION, {"type": "array", "items": _EXCEPTION}, {"type": "null"}]},
 )
+_ONLY = {"anyOf": [_EXCEPTION, {"enum": ["icmp"]}]}
+ONLY = Type(
+    "protocol and port, or icmp, one or a list",
+    {"anyOf": [_EXCEPTION, {"enum": ["icmp", None]}, {"type": "array", "items": _ONLY}]},
+)
 HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
 
 KEYS = (
@@ -189,6 +194,7 @@ KEYS = (
         "udp",
     ),
     Key("rules:*:clear", EXCEPTIONS, "What stays in the clear between the two.", "[tcp/22]", "nothing"),
+    Key("rules:*:only", ONLY, "What alone is encrypted between the two.", "[tcp/6379]", "all"),
     Key("rules:*:mtu", _or_null(_whole(*MTU, " (bytes)")), "Locked for the routes between the two.", "1400"),
     # an assertion
     Key("expect:*:host", HOST_ID, "The host that it is about.", "cp3001.esams.example"),

@@ -6,7 +6,7 @@ pair its stage gives it these as well, all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Optional
 
 from ..model import Options, Settings
@@ -17,6 +17,7 @@ from . import settings as every
 from .reader import Reader
 
 _ENCAPSULATION = dict(zip(schema.ENCAPSULATIONS, (("forceencaps", "yes"),)))  # word -> option of ipsec.conf
+_UNFIT = {"type": "tunnel", "compress": "yes"}
 _AS_THERE = tuple(key for key in shared.OF_A_RULE if key != "forceencaps")
 
 
@@ -26,15 +27,22 @@ class Terms(NamedTuple):
     options: Options = ()
     mtu: Optional[int] = None
     clear: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 def read(reader: Reader, rule: Mapping[str, object], path: str, settings: Settings) -> Terms:
     """Return what a rule at a path of the pillar says."""
-    return Terms(
+    found = Terms(
         options=_options(reader, rule, path, settings),
         mtu=every.mtu(reader, rule.get("mtu"), f"{path}:mtu"),
-        clear=_clear(reader, rule.get("clear"), f"{path}:clear"),
+        clear=_packets(reader, rule.get("clear"), f"{path}:clear", _is_port, exceptions.ALLOWED),
+        only=_packets(
+            reader, rule.get("only"), f"{path}:only", exceptions.may_be_only, exceptions.ALLOWED_ONLY
+        ),
     )
+    for beside in _unfit(found, settings) if found.only else ():
+        reader.wrong(f"{path}:only", f"found {', '.join(found.only)} beside {beside}", "one of the two")
+    return found
 
 
 def instead(key: str) -> str:
@@ -48,12 +56,26 @@ def instead(key: str) -> str:
     return f"{main!r} below 'connection', for all pairs" if known else catalog.FORMER.get(key, "")
 
 
-def _clear(reader: Reader, value: object, path: str) -> tuple[str, ...]:
+def _packets(
+    reader: Reader, value: object, path: str, fits: Callable[[object], bool], allowed: str
+) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else reader.items(value, path)
     for one in given:
-        if exceptions.parse(one) is None:
-            reader.wrong(path, f"found {shown(one)}", exceptions.ALLOWED)
-    return tuple(sorted({one for one in given if isinstance(one, str) and exceptions.parse(one)}))
+        if not fits(one):
+            reader.wrong(path, f"found {shown(one)}", allowed)
+    return tuple(sorted({one for one in given if isinstance(one, str) and fits(one)}))
+
+
+def _is_port(text: object) -> bool:
+    return exceptions.parse(text) is not None
+
+
+def _unfit(found: Terms, settings: Settings) -> Iterator[str]:
+    """Yield what cannot stand beside ``only``, whose policies are for ESP in transport mode."""
+    options = {**sections.common_options(settings), **dict(found.options)}
+    if found.clear:
+        yield f"clear: {', '.join(found.clear)}"
+    yield from (f"{key}: {word}" for key, word in _UNFIT.items() if options.get(key) == word)
 
 
 def _options(reader: Reader, rule: Mapping[str, object], path: str, settings: Settings) -> Options:

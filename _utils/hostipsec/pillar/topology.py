@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
-from ..model import FAMILIES, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
+from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
 from ..strongswan import identity
 from . import translated, unmanaged
 from .matching import applies, rule_pairs
@@ -139,6 +139,7 @@ def _connection(fleet: Fleet, host: Host, peer: Host, rule: Rule, family: str, c
         options=rule.options,
         mtu=rule.mtu,
         clear=rule.clear,
+        only=rule.only,
     )
 
 
@@ -197,13 +198,42 @@ def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connectio
     ``before`` is what the host has. A roll-out goes through the stages so: a pair is configured at both ends
     before one end starts it, and up before anything requires it. A connection with another name or address is
     new, but for ``require``: that goes down by an edit of its stage alone.
+
+    At the first stage a connection that is not new sends in the clear what was and will be, and takes what
+    was or will be: once all ends do, each may send as the pillar says, and nothing is dropped at the other.
     """
     there = _reached(before)
+    had = {(one.peer, one.family): one for one in before} if limit == PASSIVE else {}
+    wanted = [_halfway(one, had.get((one.peer, one.family), one)) for one in wanted]
     found = []
     for one in wanted:
         most = max(STAGES.index(limit), *(there.get(key, 0) for key in _identities(one)))
         found.append(one._replace(stage=STAGES[min(most, STAGES.index(one.stage))]))
     return tuple(found)
+
+
+def _halfway(one: Connection, before: Connection) -> Connection:
+    """Return a connection between what stays in the clear now and what will.
+
+    Where nothing would be left that alone is encrypted of what comes in, it changes at once.
+    """
+    took = before.taking
+    clear = _either(took.clear, one.clear)
+    only = _both(took.only, one.only) if took.only and one.only else took.only or one.only
+    left = tuple(text for text in only if text not in clear)
+    if only and not left:
+        return one
+    sent = _both(before.clear, one.clear), _either(before.only, one.only) if before.only and one.only else ()
+    taken = ((), left) if only else (clear, ())
+    return one._replace(clear=sent[0], only=sent[1], taken=None if taken == sent else taken)
+
+
+def _both(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({*first} & {*second}))
+
+
+def _either(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({*first, *second}))
 
 
 def left_behind(

@@ -68,7 +68,7 @@ class Packet(NamedTuple):
     destination: Address
     spi: str = ""  # eight hexadecimal digits, of ESP where the packet has it
     echo: bytes = b""  # identifier and payload of an echo request in the clear
-    ports: tuple[str, ...] = ()  # of both ends, of TCP and UDP in the clear: tcp/22
+    ports: tuple[str, ...] = ()  # of both ends, of TCP and UDP in the clear: tcp/22; or icmp
 
 
 def parse(data: bytes) -> Optional[Packet]:
@@ -107,7 +107,9 @@ def _packet(protocol: int, body: bytes, later: bool, destination: Address) -> Pa
         return Packet("discovery", destination)
     requests = (ICMP, ECHO_REQUEST[4]), (ICMP6, ECHO_REQUEST[6])
     if len(body) >= 8 and (protocol, body[0]) in requests:
-        return Packet("clear", destination, echo=body[4:6] + body[8:])
+        return Packet("clear", destination, echo=body[4:6] + body[8:], ports=("icmp",))
+    if protocol in (ICMP, ICMP6):
+        return Packet("clear", destination, ports=("icmp",))
     return Packet("clear", destination, ports=_ports("tcp", body) if protocol == TCP else ())
 
 

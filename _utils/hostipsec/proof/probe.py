@@ -14,13 +14,14 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
 from ..errors import HostIPsecError
 from ..model import Address, Connection
+from ..strongswan import exceptions
 from . import packets
 from .verdict import Captured, Replies
 
@@ -32,7 +33,7 @@ _ETH_P_ALL = 0x0003
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _TOKEN = 8
-_NOTHING: Mapping[Address, Collection[str]] = MappingProxyType({})
+_NOTHING: Mapping[Address, Connection] = MappingProxyType({})
 _AT_ONCE = 4096  # packets taken from one socket before the others have their turn
 
 
@@ -183,6 +184,84 @@ def _only(kind: int, words: int) -> bytes:
     return struct.pack(f"={words}I", *(bits >> 32 * index & 0xFFFFFFFF for index in range(words)))
 
 
+class Knocks:
+    """One packet to each port that alone is encrypted, where echo requests are not: they would prove nothing.
+
+    A TCP connection that is opened and closed, or an empty datagram; a service sees no more of it.
+    """
+
+    def __init__(self, connections: Iterable[Connection]) -> None:
+        """Choose whom to knock at."""
+        self._only = {one.right: one for one in connections if one.only and exceptions.ICMP not in one.only}
+        self._sockets: dict[socket.socket, Address] = {}  # those from which one left
+        self._answered: Counter[Address] = Counter()
+        self._errors: dict[Address, str] = {}
+
+    def send(self) -> None:
+        """Knock at each."""
+        for right, one in self._only.items():
+            for what in filter(None, map(exceptions.parse, one.only)):
+                try:
+                    self._sockets[_knock(one, what)] = right
+                except OSError as error:
+                    self._errors[right] = str(error.strerror)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for answers: that of TCP is one, yes or no; whoever got a datagram may say nothing."""
+        end, waiting = time.monotonic() + timeout, dict(self._sockets)
+        with selectors.DefaultSelector() as selector:
+            for one in waiting:
+                tcp = one.type == socket.SOCK_STREAM
+                selector.register(one, selectors.EVENT_WRITE if tcp else selectors.EVENT_READ)
+            while waiting and (left_over := end - time.monotonic()) > 0:
+                for key, _ in selector.select(left_over):
+                    selector.unregister(one := key.fileobj)  # type: ignore[assignment]
+                    self._answered[waiting.pop(one)] += _answered(one)
+
+    def __contains__(self, connection: Connection) -> bool:
+        """Whether a connection is proven so."""
+        return connection.right in self._only
+
+    def replies(self, right: Address) -> Replies:
+        """Return what was sent to a peer and what was answered; how long it took is not known."""
+        sent = sum(one == right for one in self._sockets.values())
+        answered = (0.0,) * self._answered[right]
+        return Replies(sent, answered, self._errors.get(right, ""), "packets to what alone is encrypted")
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for one in self._sockets:
+            one.close()
+
+
+def _answered(one: socket.socket) -> bool:
+    """Whether a peer answered; that nobody listens for datagrams it says by ICMP, in the clear."""
+    if one.type == socket.SOCK_STREAM:
+        return True
+    try:
+        one.recv(1)
+    except OSError:
+        return False
+    return True
+
+
+def _knock(connection: Connection, what: exceptions.Packets) -> socket.socket:
+    tcp = what.protocol == packets.TCP
+    family = socket.AF_INET if connection.right.version == 4 else socket.AF_INET6
+    made = socket.socket(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.bind((str(connection.left), 0))
+        with contextlib.suppress(BlockingIOError):
+            made.connect((str(connection.right), what.port))
+        if not tcp:
+            made.send(b"")
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class _Program(ctypes.Structure):
     """``struct sock_fprog``."""
 
@@ -209,9 +288,9 @@ class Capture:
         interface: str,
         destinations: Sequence[Address],
         mark: bytes,
-        excepted: Mapping[Address, Collection[str]] = _NOTHING,
+        excepted: Mapping[Address, Connection] = _NOTHING,
     ) -> None:
-        """Begin; ``mark`` is the prober's, ``excepted`` what may go in the clear. Raises NoRightError."""
+        """Begin; ``mark`` is the prober's, ``excepted`` has what may go in the clear. Raises NoRightError."""
         self.interface, self._excepted = interface, excepted
         self._mark = mark
         self._seen = {one: _Seen() for one in destinations}
@@ -242,9 +321,16 @@ class Capture:
     def _count(self, seen: _Seen, packet: packets.Packet) -> None:
         if packet.kind == "esp":
             seen.esp[packet.spi] += 1
-        elif packet.kind == "clear" and not {*packet.ports} & {*self._excepted.get(packet.destination, ())}:
+        elif packet.kind == "clear" and not self._may_be(packet):
             seen.clear += 1
             seen.probes += packet.echo.startswith(self._mark)
+
+    def _may_be(self, packet: packets.Packet) -> bool:
+        """Whether a rule leaves a packet in the clear."""
+        one = self._excepted.get(packet.destination)
+        if one is None:
+            return False
+        return not {*packet.ports} & {*one.only} if one.only else bool({*packet.ports} & {*one.clear})
 
     def captured(self, destination: Address) -> Captured:
         """Return what was seen on the way to a peer."""

@@ -44,6 +44,7 @@ class Replies:
     sent: int
     times: tuple[float, ...] = ()
     error: str = ""  # why the last that failed could not be sent
+    what: str = "echo requests"
 
     @property
     def received(self) -> int:
@@ -130,7 +131,7 @@ def _out(
         return ENCRYPTED, _unseen(seen, replies, captured) if captured else ()
     if not replies.received:
         return NO_REPLY, (f"{packets} packets went out by the SAs",) if has_sas else ()
-    return CLEAR, (f"{replies.sent} echo requests left, {packets} packets went out by the SAs",)
+    return CLEAR, (f"{replies.sent} {replies.what} left, {packets} packets went out by the SAs",)
 
 
 def _unseen(seen: int, replies: Replies, captured: Captured) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def _unseen(seen: int, replies: Replies, captured: Captured) -> tuple[str, ...]:
 
 def _into(packets: int, replies: Replies) -> tuple[str, tuple[str, ...]]:
     if not replies.received:
-        said = f"no reply to {replies.sent} echo requests"
+        said = f"no reply to {replies.sent} {replies.what}"
         return NO_REPLY, (said,) if replies.sent else ()
     if packets < replies.received:
         return CLEAR, (f"{replies.received} replies came, {packets} packets came in by the SAs",)

@@ -19,7 +19,7 @@ from ..health.report import ConnectionHealth
 from ..kernel import routing
 from ..model import Charon, Connection, Kernel
 from . import probe, verdict
-from .verdict import Captured, Counters, Rekeying, Verdict
+from .verdict import Captured, Counters, Rekeying, Replies, Verdict
 
 AT_ONCE = 64  # connections: fits the filter of a capture, and is no burst that a peer would limit
 COUNT_MAXIMUM, TIMEOUT_MAXIMUM = 100, 300
@@ -164,12 +164,19 @@ def _proven(connections: Sequence[Connection], asked: Asked) -> Result:
         rekeyings = _rekeyed(connections, asked, prober, tuple(captures.values())) if asked.rekey else {}
         before = _look(connections)
         prober.restart()
+        knocks = stack.enter_context(contextlib.closing(probe.Knocks(connections)))
+        knocks.send()
         probe.send(prober, tuple(captures.values()), lambda sent: sent >= asked.count)
+        knocks.wait(asked.timeout)
         probe.collect(prober, tuple(captures.values()), asked.timeout)
         after = _look(connections)
         rows = {row.name: row for row in look.judged(before).managed}
         proofs = tuple(
-            _proof(one, prober, before, after, rows[one.name], _captured(one, devices, captures))
+            _proof(
+                one,
+                (knocks if one in knocks else prober).replies(one.right),
+                *(before, after, rows[one.name], _captured(one, devices, captures)),
+            )
             for one in connections
         )
     proofs = tuple(replace(one, rekeying=rekeyings.get(one.connection)) for one in proofs)
@@ -178,19 +185,18 @@ def _proven(connections: Sequence[Connection], asked: Asked) -> Result:
 
 def _proof(
     connection: Connection,
-    prober: probe.Prober,
+    replies: Replies,
     before: Look,
     after: Look,
     tunnel: ConnectionHealth,
     captured: Optional[Captured],
 ) -> Proof:
     first, second = _counters(connection, before), _counters(connection, after)
-    replies = prober.replies(connection.right)
     return Proof(
         connection,
         verdict.judge(first, second, replies, captured),
         tunnel,
-        round_trip=min(replies.times, default=None),
+        round_trip=min(filter(None, replies.times), default=None),
         captured=captured,
         refused=_refused(after) > _refused(before),
         disturbed=first.spis != second.spis,
@@ -249,7 +255,7 @@ def _captures(
     for device in sorted({name for names in devices.values() for name in names}):
         rights = [one.right for one, names in devices.items() if device in names]
         try:
-            made = probe.Capture(device, rights, mark, {one.right: one.clear for one in devices})
+            made = probe.Capture(device, rights, mark, {one.right: one for one in devices})
         except HostIPsecError as error:
             problems.append(f"not captured: {error}")
         else:

@@ -225,10 +225,16 @@ def _connection(entry: Mapping[str, Any]) -> Connection:
         raise ValueError(f"no stage of {found.name}")
     if found.mtu is not None:
         _number(found.mtu)
-    clear = tuple(found.clear)
-    if None in map(exceptions.parse, clear):
-        raise ValueError(f"{found.name}: no exceptions: {clear!r:.50}")
-    return found._replace(clear=clear)
+    clear, only = _exceptions(found.name, (found.clear, found.only))
+    taken = None if found.taken is None else _exceptions(found.name, found.taken)
+    return found._replace(clear=clear, only=only, taken=taken)
+
+
+def _exceptions(name: str, told: Iterable[Iterable[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    clear, only = map(tuple, told)
+    if None in map(exceptions.parse, clear) or not all(map(exceptions.may_be_only, only)):
+        raise ValueError(f"{name}: no exceptions: {(clear, only)!r:.50}")
+    return clear, only
 
 
 # From ipsec.conf -----------------------------------------------------------------------------

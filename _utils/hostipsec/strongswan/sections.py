@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from ..model import PASSIVE, REQUIRE, START, Connection, Meant, Settings
-from . import defaults
+from . import defaults, exceptions
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -117,6 +117,11 @@ def options(connection: Connection, certificate: str, auto: str) -> dict[str, st
         "dpdaction": "restart" if again else "clear",
         # a responder that brings up what is missing tries once: to go on trying is the initiator's
         **({} if again else {"keyingtries": "1"}),
+        **(
+            {"reqid": str(exceptions.reqid(connection.name))}
+            if connection.taking.only or connection.only
+            else {}
+        ),
         **dict(connection.options),
     }
 

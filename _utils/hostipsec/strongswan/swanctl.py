@@ -73,6 +73,7 @@ OPTIONS: Mapping[str, _Option] = {
     "leftupdown": _Option("child.updown"),
     "mobike": _Option("mobike", "yes", _BOOL),
     "replay_window": _Option("child.replay_window"),
+    "reqid": _Option("child.reqid"),
     "right": _Option("remote_addrs"),
     "rightauth": _Option("remote.auth", "pubkey"),
     "rightcertpolicy": _Option("remote.cert_policy"),

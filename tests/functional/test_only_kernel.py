@@ -1,0 +1,81 @@
+"""Two hosts of which one port alone is encrypted: real charons, the kernel's ESP, what is on the wire."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import strongswan
+import withesp
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux")
+STAGES = ("start", "require")
+
+
+@pytest.fixture(scope="module")
+def found():
+    strongswan.unpacked()
+    return withesp.run("only.py", *STAGES, timeout=300)
+
+
+def went(esp, clear):
+    """Return what came over, and how, for the port that is encrypted and for another, either way."""
+    return {
+        f"{end} {port}": [way is not None, [way] if way else []]
+        for end in ("east", "west")
+        for port, way in ((7022, esp), (7080, clear))
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_both_ends_are_well_and_say_what_alone_is_encrypted(found, stage):
+    well = ["established", "ok", "TRANSPORT, AES_GCM_16_128; only tcp/7022, udp/7053 is encrypted"]
+    ends = {"east": "west", "west": "east"}
+    assert found[stage]["status"] == {
+        here: {f"{there}_{family}": well for family in ("v4", "v6")} for here, there in ends.items()
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_that_port_is_in_esp_either_way_and_another_in_the_clear(found, stage):
+    assert found[stage]["up"] == went("esp", "clear")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_proof_knocks_at_the_port(found, stage):
+    assert found[stage]["proof"] == {"west_v4": [True, []], "west_v6": [True, []]}
+
+
+def test_the_first_packet_to_the_port_brings_the_sa(found):
+    assert found["require"]["trap"] == [True, ["esp"]]
+
+
+def test_without_charon_the_port_is_blocked_in_require_and_in_the_clear_in_start(found):
+    assert found["require"]["without charon"] == went(None, "clear")
+    assert found["start"]["without charon"] == went("clear", "clear")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_emergency_stop_takes_its_policies_along(found, stage):
+    assert found[stage]["down"] == {"status": [0, 0], "left": [0, 0]}
+
+
+# Changed ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def changed():
+    strongswan.unpacked()
+    return withesp.run("changing_clear.py", "clear", "only", timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("edit", "before", "after"), [("clear", ["esp"], ["clear", "esp"]), ("only", ["clear", "esp"], ["esp"])]
+)
+def test_an_edit_and_its_undoing_lose_no_packet_where_ends_change_one_after_the_other(
+    changed, edit, before, after
+):
+    """Each port from either end; another went in the clear at one end, and was dropped at the other."""
+    found = changed[edit]
+    assert [found[key] for key in ("before", "after", "again")] == [before, after, before]
+    assert (found["many"], found["lost"]) == (True, [[]] * 4)
