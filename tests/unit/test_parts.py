@@ -266,14 +266,53 @@ def test_a_part_is_no_pillar_for_whoever_has_the_whole():
         pillar.read(part_of(fleets.example(), SPOKE))
 
 
-def test_why_there_is_no_part_is_told_to_the_host():
-    problems = PillarError(pillar.Problem(f"ipsec:hosts:h{number}", "found x", "y") for number in range(30))
+def refused_part(problems, *hosts):
     with pytest.raises(PillarError) as told:
-        addressed.member(masked(parts.refused(problems, SPOKE)), SPOKE, no_mine)
-    assert "ipsec:hosts:h0: found x; allowed: y" in str(told.value)
-    assert "10 errors more" in str(told.value)
+        addressed.member(masked(parts.refused(problems, SPOKE, hosts)), SPOKE, no_mine)
+    return str(told.value)
+
+
+def test_why_there_is_no_part_is_told_to_the_host():
+    problems = [pillar.Problem(f"ipsec:rules:{number}", "found x", "y") for number in range(30)]
+    told = refused_part(PillarError([*problems, pillar.Problem(f"ipsec:hosts:{SPOKE}:ipv4", "found z", "y")]))
+    assert "ipsec:rules:0: found x; allowed: y" in told
+    assert "11 errors more; allowed: see salt-run ipsec.check" in told
     with pytest.raises(PillarError, match="the mine is gone"):
         addressed.member(parts.refused(HostIPsecError("the mine is gone"), SPOKE), SPOKE, no_mine)
+
+
+def test_what_is_wrong_at_others_is_not_told_to_a_host():
+    """Every minion of the master read names and addresses of the fleet, once the pillar was wrong."""
+    problems = [
+        pillar.Problem("ipsec:hosts:db1.example:ipv4", "found '10.0.0.300'", "y"),
+        pillar.Problem(f"ipsec:hosts:{SPOKE}:ipv4", "found 10.0.0.1, which db1.example has too", "its own"),
+        pillar.Problem(
+            "ipsec:certificates:subject", f"gives 'CN=db1.example' to db1.example and {SPOKE}", "y"
+        ),
+    ]
+    told = refused_part(PillarError(problems), SPOKE, "db1.example")
+    assert "db1" not in told
+    assert "0.300" not in told
+    assert "found 10.0.0.1, which another host has too" in told
+    assert f"gives 'CN=another host' to another host and {SPOKE}" in told
+    assert "1 error more" in told
+
+
+def test_a_mine_is_no_oracle_for_the_addresses_of_others():
+    """A minion that gave itself an address read whose it is."""
+    data = fleets.example()
+    stranger = next(
+        name for name in data["hosts"] if name not in {SPOKE, *membership.read(data, SPOKE).peers}
+    )
+    address = pillar.read(data).host(stranger).ipv4
+    data["hosts"][SPOKE] = {
+        **{key: one for key, one in data["hosts"][SPOKE].items() if key not in ("ipv4", "ipv6")},
+        "addresses": "mine",
+    }
+    fleet = pillar.read(data, {SPOKE: Found((address,))})
+    part = parts.Whole(data, fleet).part(SPOKE)
+    assert stranger not in json.dumps(part)
+    assert f"found {address}, which another host has too" in json.dumps(part)
 
 
 def test_an_address_that_goes_to_a_host_that_is_no_peer_stays_blocked_on_the_way():

@@ -27,6 +27,7 @@ class _Kept(NamedTuple):
     stamp: _Stamp
     until: float  # by the clock that only runs on
     found: Union[parts.Whole, HostIPsecError]
+    hosts: frozenset[str] = frozenset()  # ids, as far as the files can be read
 
 
 _kept: dict[tuple[str, ...], _Kept] = {}
@@ -43,37 +44,47 @@ def part(
     ``mine``     Salt's ``mine.get``, as the master has it
     ``masters``  returns addresses of the master
     """
-    try:
-        return whole(files, load, mine, masters).part(minion_id)
-    except HostIPsecError as error:
-        return parts.refused(error, minion_id)
+    kept = _fleet(files, load, mine, masters)
+    if isinstance(kept.found, HostIPsecError):
+        return parts.refused(kept.found, minion_id, kept.hosts)
+    return kept.found.part(minion_id)
 
 
 def whole(
     files: Sequence[str], load: Load, mine: Mine, masters: Callable[[], Collection[str]]
 ) -> parts.Whole:
     """Return the fleet of these files. Raises HostIPsecError with every problem found."""
-    key, now = tuple(files), time.monotonic()
-    stamp, kept = tuple(map(_stamp, files)), _kept.get(key)
-    if kept is None or kept.stamp != stamp or kept.until < now:
-        found, looked_up = _read(files, load, mine, masters)
-        kept = _kept[key] = _Kept(stamp, now + _LOOKED_UP if looked_up else float("inf"), found)
+    kept = _fleet(files, load, mine, masters)
     if isinstance(kept.found, HostIPsecError):
         raise kept.found
     return kept.found
 
 
+def _fleet(files: Sequence[str], load: Load, mine: Mine, masters: Callable[[], Collection[str]]) -> _Kept:
+    """Return what these files say, as it is kept in this process."""
+    key, now = tuple(files), time.monotonic()
+    stamp, kept = tuple(map(_stamp, files)), _kept.get(key)
+    if kept is None or kept.stamp != stamp or kept.until < now:
+        found, looked_up, hosts = _read(files, load, mine, masters)
+        until = now + _LOOKED_UP if looked_up else float("inf")
+        kept = _kept[key] = _Kept(stamp, until, found, hosts)
+    return kept
+
+
 def _read(
     files: Sequence[str], load: Load, mine: Mine, masters: Callable[[], Collection[str]]
-) -> tuple[Union[parts.Whole, HostIPsecError], bool]:
-    """Return the fleet or why there is none, and whether that is so for a while only."""
-    looked_up = False
+) -> tuple[Union[parts.Whole, HostIPsecError], bool, frozenset[str]]:
+    """Return the fleet or why there is none, whether for a while only, and the ids of its hosts."""
+    looked_up, hosts = False, frozenset[str]()
     try:
         data = merged({path: _loaded(path, load) for path in files})
+        there = data.get("hosts")
+        hosts = frozenset(map(word, there)) if isinstance(there, Mapping) else hosts
         looked_up = bool(pillar.unaddressed(data))
-        return parts.Whole(data, addressed.fleet(data, mine, masters() if looked_up else ())), looked_up
+        whole = parts.Whole(data, addressed.fleet(data, mine, masters() if looked_up else ()))
+        return whole, looked_up, hosts
     except HostIPsecError as error:
-        return error, looked_up
+        return error, looked_up, hosts
 
 
 def _stamp(path: str) -> tuple[int, ...]:

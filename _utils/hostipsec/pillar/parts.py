@@ -7,9 +7,11 @@ has all but whom it fits. What has to hold of the whole was checked there; key `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ..answer import counted
 from ..errors import HostIPsecError, PillarError, Problem
 from ..model import Address, Fleet, Host, Part, Rule
 from ..strongswan.kinds import word
@@ -21,6 +23,7 @@ _OF_ALL = ("hosts", "rules", "labels", "expect", "addresses")  # what a part has
 _WHOM = ("name", "between", "and", "same", "different")  # what a rule of a part has otherwise
 _SHOWN = "site"  # the label that hosts show of each other
 _RULE = "rule"  # the label that stands for all others
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MOST = 20  # errors that are told to each host
 _DAMAGED = "a part as the master's ext_pillar gives it; no other pillar has anything below 'ipsec'"
 Partners = Mapping[str, Sequence[tuple[str, int]]]  # minion id -> others, and the number of the rule
@@ -48,6 +51,11 @@ class Whole:
         deciding = dict(self._peers.get(minion_id, ()))
         numbers = sorted({*deciding.values()})
         members = [(host, ""), *((self._hosts[peer], str(rule)) for peer, rule in deciding.items())]
+        known = {one.id for one, _ in members}
+
+        def told(text: str) -> str:
+            return veiled(text, lambda name: name in self._hosts and name not in known)
+
         return _sealed(
             minion_id,
             {
@@ -57,7 +65,9 @@ class Whole:
             },
             warnings=self._warnings(minion_id),
             lost={
-                one.id: [[each.found, each.allowed] for each in one.lost] for one, _ in members if one.lost
+                one.id: [[told(each.found), each.allowed] for each in one.lost]
+                for one, _ in members
+                if one.lost
             },
         )
 
@@ -97,15 +107,33 @@ def _addresses(host: Host) -> dict[str, str]:
     return {key: str(address) for key, address in found.items() if address is not None}
 
 
-def refused(error: HostIPsecError, minion_id: str) -> dict[str, Any]:
-    """Return, in place of a part, why there is none: a host that reads it changes nothing."""
+def veiled(text: str, is_other: Callable[[str], bool]) -> str:
+    """Return a text without the ids of other hosts, of which a minion is to know nothing."""
+    return _NAME.sub(lambda found: "another host" if is_other(found[0]) else found[0], text)
+
+
+def refused(error: HostIPsecError, minion_id: str, hosts: Collection[str] = ()) -> dict[str, Any]:
+    """Return, in place of a part, why there is none: a host that reads it changes nothing.
+
+    ``hosts`` are those of the fleet, as far as they are known: what is wrong at others is not told here.
+    """
     problems = (
         error.problems if isinstance(error, PillarError) else (Problem("ipsec", str(error), "to be asked"),)
     )
-    told = [[*problem] for problem in problems[:_MOST]]
-    if len(problems) > _MOST:
-        told.append(["ipsec", f"{len(problems) - _MOST} errors more", "see salt-run ipsec.plan"])
+    there = [one for one in problems if not _is_of_another(one.path, minion_id)]
+
+    def is_other(name: str) -> bool:
+        return name in hosts and name != minion_id
+
+    told = [[veiled(text, is_other) for text in one] for one in there[:_MOST]]
+    if more := len(problems) - len(told):
+        told.append(["ipsec", f"{counted(more, 'error')} more", "see salt-run ipsec.check, at the master"])
     return _sealed(minion_id, {}, errors=told)
+
+
+def _is_of_another(path: str, minion_id: str) -> bool:
+    key = "ipsec:hosts:"
+    return path.startswith(key) and path[len(key) :].partition(":")[0] != minion_id
 
 
 def _sealed(minion_id: str, rest: Mapping[str, object], **said: object) -> dict[str, Any]:
