@@ -18,13 +18,15 @@ def found():
     return withesp.run("only.py", *STAGES, timeout=300)
 
 
-def went(esp, clear):
-    """Return what came over, and how, for the port that is encrypted and for another, either way."""
-    return {
-        f"{end} {port}": [way is not None, [way] if way else []]
-        for end in ("east", "west")
-        for port, way in ((7022, esp), (7080, clear))
-    }
+def assert_went(found, esp, clear):
+    """See what came over, and how, for the port that is encrypted and for another, either way.
+
+    While the other one is used the last packets of the connection before may still go in ESP.
+    """
+    for end in ("east", "west"):
+        assert found[f"{end} 7022"] == [esp is not None, [esp] if esp else []]
+        there, kinds = found[f"{end} 7080"]
+        assert there and clear in kinds
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -38,7 +40,7 @@ def test_both_ends_are_well_and_say_what_alone_is_encrypted(found, stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_that_port_is_in_esp_either_way_and_another_in_the_clear(found, stage):
-    assert found[stage]["up"] == went("esp", "clear")
+    assert_went(found[stage]["up"], "esp", "clear")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -51,8 +53,8 @@ def test_the_first_packet_to_the_port_brings_the_sa(found):
 
 
 def test_without_charon_the_port_is_blocked_in_require_and_in_the_clear_in_start(found):
-    assert found["require"]["without charon"] == went(None, "clear")
-    assert found["start"]["without charon"] == went("clear", "clear")
+    assert_went(found["require"]["without charon"], None, "clear")
+    assert_went(found["start"]["without charon"], "clear", "clear")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -66,7 +68,7 @@ def test_an_emergency_stop_takes_its_policies_along(found, stage):
 @pytest.fixture(scope="module")
 def changed():
     strongswan.unpacked()
-    return withesp.run("changing_clear.py", "clear", "only", timeout=300)
+    return withesp.run("changing_clear.py", "clear", "only", "enabled", timeout=400)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,13 @@ def test_an_edit_and_its_undoing_lose_no_packet_where_ends_change_one_after_the_
     found = changed[edit]
     assert [found[key] for key in ("before", "after", "again")] == [before, after, before]
     assert (found["many"], found["lost"]) == (True, [[]] * 4)
+
+
+def test_where_it_is_new_all_goes_by_the_sas_of_before_until_they_are_made_anew(changed):
+    """What is under way as one end alone has its SAs made anew may be lost; nothing else is."""
+    found = changed["enabled"]
+    assert [found[key] for key in ("before", "after", "again")] == [["esp"], ["clear", "esp"], ["esp"]]
+    kinds, (said,) = found["waiting"]
+    assert kinds == ["esp"]
+    assert "all is encrypted yet, and not only udp/7022: reauthenticate it" in said
+    assert max(map(len, found["lost"])) <= 10

@@ -233,10 +233,27 @@ def test_what_passes_all_is_not_encrypted(one):
     assert "no policy has tcp/6379 in ESP" in found.reason
 
 
+@pytest.mark.parametrize("one", [ONLY, REQUIRED])
+def test_while_sas_are_of_before_all_goes_by_them_and_is_taken_as_the_rule_says(one):
+    """By policies that name another number that port went in the clear, or nowhere."""
+    before = [policy._replace(reqid=1) for policy in KERNEL.policies]
+    waiting = guard.difference([one], before)[0]
+    assert {(policy.place, policy.direction) for policy in waiting if policy.place in (ESP, REST)} == {
+        (REST, "in"),
+        *([(ESP, "in")] if one.stage == "require" else []),
+    }
+    blocked = {policy.direction for policy in waiting if policy.priority == guard.BLOCK}
+    assert blocked == ({"out", "fwd"} if one.stage == "require" else set())
+    found = judged(one, waiting, reqid=1)
+    assert found.state == "established"
+    assert "all is encrypted yet, and not only tcp/6379: reauthenticate it" in found.reason
+    after = [policy._replace(reqid=REQID) for policy in KERNEL.policies]
+    assert guard.difference([one], [*after, *as_listed(waiting)])[0] == guard.wanted([one]) - waiting
+
+
 def test_an_sa_that_the_policies_do_not_name_is_told():
     found = judged(ONLY, guard.wanted([ONLY]), reqid=1)
-    assert found.state == "not encrypted"
-    assert f"reqid {REQID}" in found.reason
+    assert (found.state, found.severity) == ("not encrypted", "critical")
 
 
 def test_where_all_is_encrypted_still_that_is_a_warning():
@@ -338,7 +355,7 @@ def test_a_connection_on_its_way_is_on_record_and_judged_so():
     (half,) = topology.limited([clear_], "passive", [WEST_V4])
     assert (half.clear, half.taken) == ((), (("tcp/22",), ()))
     assert record.parse(record.render(record.Record((half,)))).connections == (half,)
-    assert "; a roll-out changes what is in the clear" in judged(half, guard.wanted([half]), 1).reason
+    assert "; not yet in the clear as its rule says" in judged(half, guard.wanted([half]), 1).reason
     assert topology.limited([clear_], "passive", []) == (clear_._replace(stage="passive"),)
 
 

@@ -41,7 +41,11 @@ def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Op
     Without a ``fleet``, whose pillar cannot be read, a host has to have proven something.
     """
     heard = asking.ask(hosts, "ipsec.verify", arguments, sentence)
-    return outcome.proven(hosts, heard, None if fleet is None else topology.named(fleet))
+    if fleet is None:
+        return outcome.proven(hosts, heard, None)
+    found = outcome.proven(hosts, heard, topology.named(fleet))
+    pairs = [pair for pair in topology.pairs(fleet) if {*pair} & {*hosts}]
+    return replace(found, lines=(*found.lines, *topology.partly(fleet, pairs)))
 
 
 def reauthenticate(asking: Asking, hosts: Sequence[str], arguments: Arguments) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any, Optional, cast
 from ..answer import Answer, counted
 from ..health.report import worst
 from ..model import Fleet
+from ..pillar import topology
 from . import authentication, joined, outcome
 from .asking import Heard
 from .authentication import Told
@@ -37,6 +38,7 @@ class FleetStatus:
 
     # by host, what it could not look at, and who does not run there
     warned: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    partly: tuple[str, ...] = ()  # of which pairs not all is encrypted, by their rule
 
     @property
     def well(self) -> bool:
@@ -64,7 +66,7 @@ class FleetStatus:
         rest = [*joined.capped(warned), *outcome.lost(self.heard), *outcome.mixed(self.heard, edition)]
         unusable = joined.capped(self.unusable)
         certificates = [*self._untold(), *self._first_end(), *self._expiring, *self._post_quantum()]
-        return [*self.shown.lines(), *unusable, *certificates, *rest]
+        return [*self.shown.lines(), *self.partly, *unusable, *certificates, *rest]
 
     def _first_end(self) -> Iterable[str]:
         """Say which host's certificate expires first."""
@@ -127,7 +129,11 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
     warned = {host: warnings for host, warnings in said if warnings}
     bad = frozenset(silent | {*warned} | {host for host, _ in joined.culprits(shown.trouble)})
     problems = tuple(str(problem) for host in lost for problem in host.lost)
-    return FleetStatus(heard, shown, bad, problems, warned)
+    return FleetStatus(heard, shown, bad, problems, warned, topology.partly(fleet, _pairs(shown.rows)))
+
+
+def _pairs(rows: Sequence[Joined]) -> frozenset[tuple[str, str]]:
+    return frozenset((min(row.one, row.other), max(row.one, row.other)) for row in rows)
 
 
 def _behind(row: Joined) -> Joined:

@@ -82,7 +82,7 @@ def in_the_clear(found: Found, tables: Tables) -> str:
 
 def _passes_by(found: Found) -> str:
     """Say why what alone is to be encrypted is not, where policies of ours pass all the rest."""
-    one = found.connection
+    one = found.possible or found.connection
     lacking = {(policy.place, policy.direction) for policy in found.lacking}
     # where the rest does not pass, charon's policy is for all packets
     only = {"out": one.only, "in": one.taking.only}
@@ -133,6 +133,15 @@ def other_than_meant(found: Found) -> Iterator[str]:
         other = [shown for shown in every if not strength.configured(shown, text, kind)]
         if other:
             yield f"it has {other[0]}, configured is {kind}={text}: reauthenticate it (ipsec.reauthenticate)"
+    if meant.esp and other_number(found):
+        what = ", ".join(found.connection.only)
+        yield f"all is encrypted yet, and not only {what}: reauthenticate it (ipsec.reauthenticate)"
+
+
+def other_number(found: Found) -> bool:
+    """Whether its SAs are from before its rule said what alone is encrypted."""
+    reqids = _reqids(found.children)
+    return bool(found.connection.only and reqids) and exceptions.reqid(found.connection.name) not in reqids
 
 
 def _plain(mode: str) -> str:

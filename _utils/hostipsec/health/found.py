@@ -47,6 +47,7 @@ class Found(NamedTuple):
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
     meant: Meant = Meant()  # what its SAs are to be like
     lacking: frozenset[guardpolicies.Policy] = frozenset()  # of those for what stays in the clear
+    possible: Optional[Connection] = None  # the connection as those can be for it by now
     mode: str = ""  # in which charon has loaded it
     up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
     children: tuple[ChildSA, ...] = ()  # of these, that carry packets
@@ -102,7 +103,8 @@ def find(connection: Connection, tables: Tables) -> Found:
     up = tuple(sa for sa in ike_sas if sa.state in IKE_UP)
     meant = meant_of(connection, tables.meant)
     every = {way: tables.policies.of(connection, way) for way in WAYS}
-    policies, lacking = _policies(connection, every)
+    (possible,) = guardpolicies.possible([connection], every["out"])
+    policies, lacking = _policies(possible, every)
     carry = (child for sa in up for child in sa.children if child.state in CHILD_UP)
     return Found(
         connection,
@@ -112,6 +114,7 @@ def find(connection: Connection, tables: Tables) -> Found:
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
         policies=policies,
         lacking=lacking,
+        possible=possible,
         # charon's own ESP has no transport mode
         meant=meant if tables.plane == planes.KERNEL else meant._replace(mode="tunnel"),
         mode=tables.modes.get(connection.name, ""),

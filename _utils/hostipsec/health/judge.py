@@ -138,13 +138,16 @@ def _carrying(found: Found, tables: Tables) -> tuple[str, str]:
         ids = ", ".join(str(sa.uniqueid) for sa in found.up)
         return "duplicate", f"{len(installed)} CHILD SAs in {len(ikes)} IKE SAs ({ids}), one is meant"
     child = found.children[0]
-    return "established", f"{child.mode}, {child.proposal or child.state}{_by_rule(found.connection)}"
+    return (
+        "established",
+        f"{child.mode}, {child.proposal or child.state}{_by_rule(found.possible or found.connection)}",
+    )
 
 
 def _by_rule(one: Connection) -> str:
     """Say what its rule leaves in the clear."""
     if one.taken:
-        return "; a roll-out changes what is in the clear"
+        return "; not yet in the clear as its rule says"
     if one.only:
         return f"; only {', '.join(one.only)} is encrypted"
     return f"; in the clear by its rule: {', '.join(one.clear)}" if one.clear else ""
@@ -240,7 +243,7 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
         yield "no trap: without an SA its traffic goes in the clear"
     if not tables.kernel_read:
         return
-    one = found.connection
+    one = found.possible or found.connection
     if any(policy.passes and policy.place != guardpolicies.ESP for policy in found.lacking):
         taken = one.taking
         what = ", ".join(one.clear or taken.clear) or f"all but {', '.join(one.only or taken.only)}"
@@ -253,7 +256,8 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
 
 def _unguarded(found: Found, way: str) -> bool:
     """Whether policies of the guard are not there, for all packets or for those that alone are encrypted."""
-    one = found.connection if way == "out" else found.connection.taking
+    possible = found.possible or found.connection
+    one = possible if way == "out" else possible.taking
     if not one.only:
         return winning.unguarded(found.policies[way])
     kept = (guardpolicies.ESP, guardpolicies.BAR)

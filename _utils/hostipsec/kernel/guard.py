@@ -40,7 +40,7 @@ def apply(free: Sequence[Connection]) -> int:
 def add(free: Sequence[Connection]) -> int:
     """Add what is missing, and remove nothing: for who is not sure to know all connections."""
     there = kernel.policies(paths.IP_DEADLINE)
-    return _set(wanted(free) - present(there), frozenset())
+    return _set(difference(free, there)[0], frozenset())
 
 
 def amend(free: Sequence[Connection], there: Iterable[KernelPolicy]) -> int:

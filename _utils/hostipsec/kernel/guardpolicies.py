@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .. import owner
@@ -228,5 +228,31 @@ def difference(
     free: Sequence[Connection], there: Iterable[KernelPolicy]
 ) -> tuple[frozenset[Policy], frozenset[Policy]]:
     """Return what is to be added and removed; ``free`` are all connections that are not held down."""
-    ours, meant = present(there), wanted(free)
+    every = tuple(there)
+    ours, meant = present(every), wanted(possible(free, every))
     return meant - ours, ours - meant
+
+
+def possible(connections: Iterable[Connection], there: Iterable[KernelPolicy]) -> tuple[Connection, ...]:
+    """Return connections as policies can be for them now: they name the number of SAs.
+
+    SAs that charon made before it knew that number go on: until they are made anew all goes by them.
+    """
+    every = tuple(connections)
+    if not any(one.only for one in every):
+        return every
+    made = (one for one in there if one.direction == "out" and one.priority in owner.PRIORITIES)
+    reqids = {(one.src, one.dst): one.reqid for one in made if one.protects and not owner.foreign(one)}
+    return tuple(_waiting(one) if _is_other(one, reqids) else one for one in every)
+
+
+def _is_other(one: Connection, reqids: Mapping[tuple[str, str], int]) -> bool:
+    ends = (str(ipaddress.ip_network(one.left)), str(ipaddress.ip_network(one.right)))
+    number = exceptions.reqid(one.name)
+    return bool(one.only) and reqids.get(ends, number) != number
+
+
+def _waiting(one: Connection) -> Connection:
+    """Return a connection that takes what its rule says, and sends all in ESP."""
+    taking = one.taking
+    return one._replace(clear=(), only=(), taken=(taking.clear, taking.only))

@@ -6,10 +6,12 @@ both ends derive their connection from the same two :class:`~hostipsec.model.Hos
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
+from ..answer import counted
 from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
 from ..strongswan import identity
 from . import translated, unmanaged
@@ -69,6 +71,17 @@ def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Ho
     )
     chosen = ((other, rule) for other, rule in found if rule and rule.stage != "off")
     return tuple(sorted(chosen, key=lambda item: item[0].id))
+
+
+def partly(fleet: Fleet, meant: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """Say of how many of these pairs (the ids of each in order) not all is encrypted, by which rules."""
+    if not any(rule.only for rule in fleet.rules):
+        return ()
+    rules = Counter(rule for pair, rule in pairs(fleet).items() if rule.only and pair in meant)
+    return tuple(
+        f"rule {rule.name!r}: only {', '.join(rule.only)} is encrypted, of {counted(number, 'pair')}"
+        for rule, number in rules.items()
+    )
 
 
 def names(fleet: Fleet) -> Mapping[str, str]:

@@ -122,6 +122,8 @@ class Result:
         good = sum(proof.ok for proof in self.proofs)
         number = len(self.proofs)
         proven = f"{good} of {counted(number)} {'is' if number == 1 else 'are'} encrypted both ways"
+        partly = sum(bool(proof.connection.only) for proof in self.proofs)
+        proven += f", of {partly} only what their rule says" if partly else ""
         sentence = proven if self.proofs else lonely or "nothing was probed"
         return Answer(
             ok=bool(whole or self.proofs) and good == len(self.proofs) and not self.problems,
