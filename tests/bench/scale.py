@@ -115,9 +115,13 @@ def statuses(families: int, site: str = "") -> Iterator[tuple[str, Mapping[str, 
             yield host, {**said, "connections": rows, "summary": summary, **own}
 
 
-def plans(families: int, before: dict[str, Any], edit: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Yield what hosts say of an edit: the first cluster by its files, all others the same of their peers."""
-    old, new = (pillar.read({**data(families), **more}) for more in (before, edit))
+def plans(families: int, edit: dict[str, Any], joins: str = "") -> Iterator[tuple[str, object]]:
+    """Yield what hosts say of an edit: the first cluster by its files, all others the same of their peers.
+
+    ``joins`` is a site that was not there before.
+    """
+    old = pillar.read({**data(families), "hosts": without(joins, families)})
+    new = pillar.read({**data(families), **edit})
     had, gets = connections(old), connections(new)
     there = {host: edits.texts(old, host, mine) for host, mine in [*had.items()][:CLUSTER] if mine}
     for host, mine in gets.items():
@@ -228,10 +232,10 @@ def planned(families: int, step: Step, client: Client, **edit: object) -> None:
     step.found["says"] = lines[0]
 
 
-def without(site: str) -> dict[str, Any]:
-    """Return hosts that are not at a site, as a key of the pillar."""
-    hosts = data()["hosts"]
-    return {"hosts": {name: host for name, host in hosts.items() if host["site"] != site}}
+def without(site: str, families: int) -> dict[str, Any]:
+    """Return the hosts that are not at a site."""
+    hosts: dict[str, Any] = data(families)["hosts"]
+    return {name: host for name, host in hosts.items() if host["site"] != site}
 
 
 OPTION = {"connection": {"margintime": "5m"}}
@@ -240,9 +244,9 @@ STEPS: Mapping[str, tuple[Callable[..., None], Optional[Callable[[int], Iterator
     "topology": (pairs, None),
     "status": (shown, statuses),
     "status, a site gone": (shown, partial(statuses, site="esams")),
-    "plan, nothing": (planned, partial(plans, before={}, edit={})),
-    "plan, an option": (partial(planned, **OPTION), partial(plans, before={}, edit=OPTION)),
-    "plan, a site more": (planned, partial(plans, before=without("esams"), edit={})),
+    "plan, nothing": (planned, partial(plans, edit={})),
+    "plan, an option": (partial(planned, **OPTION), partial(plans, edit=OPTION)),
+    "plan, a site more": (planned, partial(plans, edit={}, joins="esams")),
 }
 
 
