@@ -52,10 +52,9 @@ class _Fleet:
         """Return the connections of a host."""
         return topology.connections(self._around(host), host)
 
-    def guarded(self, host: str) -> frozenset[guard.Policy]:
-        """Return the policies of its guard."""
-        around = self._around(host)
-        return guard.wanted((*topology.connections(around, host), *topology.barred(around, host)))
+    def guarded(self, host: str, connections: _Given) -> frozenset[guard.Policy]:
+        """Return the policies of its guard; those are its connections."""
+        return guard.wanted((*connections, *topology.barred(self._around(host), host)))
 
     def authorities(self, connections: _Given) -> dict[str, str]:
         """Return where their host has the CAs of peers that Salt does not manage, by peer."""
@@ -79,7 +78,7 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
             **_authorities(before.authorities(old), after.authorities(new)),
         },
         fleetplan.ROUTES: _routes(_sizes(old, before.settings), _sizes(new, after.settings)),
-        fleetplan.GUARD: _guard(before.guarded(host), after.guarded(host)),
+        fleetplan.GUARD: _guard(before.guarded(host, old), after.guarded(host, new)),
         **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
     }
     standing = fleetplan.MEMBER if old else fleetplan.ENTERS

@@ -98,6 +98,8 @@ def _blocking(one: Connection) -> Iterable[Policy]:
 
 
 def _with_clear(one: Connection) -> frozenset[Policy]:
+    if not one.clear:
+        return frozenset()
     here = ANY[one.left.version] if one.left.is_unspecified else str(ipaddress.ip_network(one.left))
     there = str(ipaddress.ip_network(one.right))
     found = (what for text in one.clear if (what := exceptions.parse(text)))

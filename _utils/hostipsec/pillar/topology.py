@@ -108,8 +108,11 @@ def subject(fleet: Fleet, host: Host) -> str:
 
 def filled(fleet: Fleet, host: Host) -> str:
     """Return the same as the pillar writes it: the subject at the host, or that of all hosts."""
-    addresses = {f"ip{family}": str(host.address(family) or "") for family in FAMILIES}
-    return host.subject or fill(fleet.settings.certificates.subject, host.id, **addresses)
+    if host.subject:
+        return host.subject
+    template = fleet.settings.certificates.subject
+    named = (family for family in FAMILIES if f"{{ip{family}}}" in template)
+    return fill(template, host.id, **{f"ip{family}": str(host.address(family) or "") for family in named})
 
 
 def fill(template: str, minion_id: str, **more: str) -> str:
