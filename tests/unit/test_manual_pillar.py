@@ -17,7 +17,7 @@ from hostipsec.pillar import pillar, topology
 MANUAL = (Path(__file__).parents[2] / "docs/pillar.md").read_text()
 OTHERS = {"errors", "keys"}  # what is printed, and lines for a shell or an editor
 SITES = ("codfw", "drmrs", "eqiad", "esams", "ulsfo", "cloud")
-ROLES = ("database", "application", "cache")
+ROLES = ("database", "application", "cache", "redis")
 
 
 def blocks() -> Iterator[tuple[str, str]]:
