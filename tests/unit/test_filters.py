@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import datetime, timezone
 from ipaddress import ip_address
 
@@ -190,3 +192,34 @@ def test_down_as_json_is_one_shape(machine, here, capsys):
     here.record.unlink()
     assert ipsec_global.main(["down", "--json"]) == ipsec_global.Exit.NO_RECORD
     assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+# The terminal ---------------------------------------------------------------------------------
+
+
+class Unread(io.TextIOWrapper):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def terminal(monkeypatch, kind, encoding):
+    found = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", kind(found, encoding=encoding))
+    return found
+
+
+@pytest.mark.parametrize("action", ["hold", "down", "status"])
+def test_what_a_terminal_cannot_show_is_no_traceback(machine, here, monkeypatch, action):
+    """A dash of a reason ended the program in a terminal of Latin-1, at each login."""
+    holdfile.take(Hold("ada", NOW, "T1 \u2013 \ufffd"), (ONE,), NOW)
+    shown = terminal(monkeypatch, io.TextIOWrapper, "iso-8859-1")
+    ipsec_global.main([action])
+    assert b"T1 \\u2013 \\ufffd" in shown.getvalue()
+
+
+def test_who_reads_no_more_ends_nothing_and_changes_no_exit_status(machine, here, monkeypatch):
+    terminal(monkeypatch, Unread, "utf-8")
+    assert ipsec_global.main(["down"]) == ipsec_global.Exit.OK
+    assert holdfile.read()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -237,6 +239,20 @@ def test_what_the_first_look_showed_counts_where_the_second_one_hangs(host, monk
         check.main(["-t", "1"])
     assert (len(looks), ended) == (2, [2])
     assert capsys.readouterr().out.startswith("IPSEC CRITICAL - 2 connections down: west_v4, west_v6 (")
+
+
+def test_what_a_locale_cannot_show_changes_no_exit_status(host, monkeypatch):
+    """Python's traceback ends with 1, and that is WARNING."""
+
+    def observe():
+        raise CharonError("it says \u2013")
+
+    shown = io.BytesIO()
+    monkeypatch.setattr(observation.charon, "observe", observe)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="iso-8859-1"))
+    assert check.main([]) == 2
+    sys.stdout.flush()
+    assert b"it says \\u2013" in shown.getvalue()
 
 
 def test_the_second_look_is_by_the_record_of_then(host, monkeypatch, capsys):

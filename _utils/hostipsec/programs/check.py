@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import os
 import signal
@@ -181,6 +182,8 @@ def _who() -> str:
 
 
 def _print(lines: Iterable[str]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot show must not change the exit status
+        sys.stdout.reconfigure(errors="backslashreplace")
     for line in lines:
         print(line)  # noqa: T201  a command line
 

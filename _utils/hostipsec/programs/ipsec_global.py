@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import enum
 import functools
+import io
 import json
 import os
 import pwd
@@ -130,8 +131,15 @@ def who() -> str:
 
 
 def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)  # noqa: T201  a command line
+    """Print, whatever the terminal can show, and where nobody reads any more: what was done counts."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        for line in lines:
+            print(line)  # noqa: T201  a command line
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = io.StringIO()
 
 
 def _complain(text: str) -> None:
