@@ -84,7 +84,7 @@ def test_a_pillar_that_hosts_have_yet_to_get_is_no_fleet_at_rest(who):
     rows = [row for row in found.shown.rows if {row.one, row.other} & {*who}]
     assert rows and {row.severity for row in rows} == {"warning"}
     assert all(
-        f"{SPOKE} has stage passive yet, the pillar says start" in row.reason for row in rows if SPOKE in row
+        f"{SPOKE} goes by stage passive, the pillar says start" in row.reason for row in rows if SPOKE in row
     )
     assert not found.ok(0)
     hosts.stages = dict.fromkeys(who, "")  # of a release before

@@ -141,7 +141,8 @@ def _behind(row: Joined) -> Joined:
     ends = [end for end in row.ends if end.stage not in ("", row.stage) and end.host != row.unmanaged]
     if not ends or row.state == "maintenance":
         return row
-    said = tuple((end.host, f"has stage {end.stage} yet, the pillar says {row.stage}") for end in ends)
+    old = "its pillar is old (saltutil.refresh_pillar, state.apply)"
+    said = tuple((end.host, f"goes by stage {end.stage}, the pillar says {row.stage}: {old}") for end in ends)
     return row._replace(severity=worst(row.severity, "warning"), said=(*row.said, *said))
 
 
