@@ -32,7 +32,6 @@ try:
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
     from hostipsec.strongswan import sections
-    from hostipsec.system import platforms
 
     HAS_ENGINE = True
 except ImportError:
@@ -768,7 +767,7 @@ def plan(stage="require"):
         found["pillar"] = digest.of(data)
         if found["standing"] in fleetplan.SERVING:
             packages = calls.Calls(__salt__)["pkg.list_pkgs"]()
-            found["changes"].update(hostplan.system(fleet.settings, platforms.of(__grains__), packages))
+            found["changes"].update(hostplan.system(fleet, __grains__, packages))
     except HostIPsecError as error:
         nothing = fleetplan.answer("", (), (), {}, [str(error)])
         return _failed(error, **nothing, lines=str(error).splitlines())

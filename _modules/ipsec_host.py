@@ -43,6 +43,8 @@ def facts():
         the init script to put out of the way and where to, both None where systemd does not run
     ``sysctl``
         names and values
+    ``certificates``
+        the directory below which charon reads them
     ``vici``
         whether strongSwan's Python library is to be installed for Salt
     ``metrics``

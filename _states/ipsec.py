@@ -21,7 +21,7 @@ try:
     from hostipsec.pillar import addressed
     from hostipsec.store import applied, generations, holdfile, present, record
     from hostipsec.strongswan import sections
-    from hostipsec.system import diversion, libraries, platforms, tools
+    from hostipsec.system import backend, diversion, libraries, platforms, tools
     from hostipsec.system import service as services
 
     HAS_ENGINE = True
@@ -171,7 +171,8 @@ def certificate_reused(name):
     try:
         member, inspection = _member(), _reading().inspection
         credentials, difference = inspection.usable(), hostplan.certificate(member, inspection, name)
-        unserved = () if __opts__["test"] else copied.apply(difference, credentials.expected, Host())
+        host = Host(by=backend.chosen(member.backend))
+        unserved = () if __opts__["test"] else copied.apply(difference, credentials.expected, host)
     except HostIPsecError as error:
         return _failed(name, error)
     comment = f"{credentials.key.type} certificate, valid for {credentials.days_left} more days"
@@ -226,7 +227,7 @@ def cleaned(name):
     """
     done = {}
     try:
-        platform = platforms.of(__grains__)
+        platform = platforms.of(__grains__, backend.here())
         host = clean.Minion(__grains__["id"], platform.service, _purge, daemon.has_vici, _remove_vici)
         found = clean.traces(host)
         if not found.parts:
@@ -376,7 +377,7 @@ def _configured(name, keeping):
         member = _member()
         held = holdfile.known(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
-        host = Host(lambda: _restart(name))
+        host = Host(lambda: _restart(name), want.configuration.backend)
         work = configuration.work(want, host.observe_if_running())
         if not __opts__["test"]:
             generations.sweep()
@@ -389,7 +390,8 @@ def _configured(name, keeping):
         if __opts__["test"]:
             return _result(name, work.as_changes(), _would(work.difference) + _beside(held, want))
         kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
-        with kept, existing.settled(member.fleet.settings.existing, member.connections):
+        by = want.configuration.backend
+        with kept, existing.settled(member.fleet.settings.existing, member.connections, by):
             outcome = transition.apply(want, work, host)
     except HostIPsecError as error:
         return _failed(name, error)
@@ -418,7 +420,7 @@ def _beside(held, want):
 def _prune(member):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
-        copies.prune(hostplan.destination(member, str(paths.here.ipsec_d)), generations.files_in_use())
+        copies.prune(hostplan.destination(member, str(backend.top())), generations.files_in_use())
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []

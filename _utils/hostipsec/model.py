@@ -22,6 +22,10 @@ STAGES = OFF, PASSIVE, START, REQUIRE = ("off", "passive", "start", "require")
 # What the pillar says ------------------------------------------------------------------------
 
 
+# by what strongSwan is told what to run, and what the pillar may say of it
+IPSEC_CONF, SWANCTL, AUTO = BACKENDS = ("ipsec.conf", "swanctl", "auto")
+
+
 class Host(NamedTuple):
     """A host of the fleet, by minion id."""
 
@@ -39,6 +43,7 @@ class Host(NamedTuple):
     alone: bool = False  # marked as one that no rule fits
     managed: bool = True  # by Salt; nobody asks of another what it runs
     ca: str = ""  # where members have the CA of one that is not managed; empty for that of the fleet
+    backend: str = ""  # of BACKENDS; empty for that of the fleet
 
     @property
     def short(self) -> str:
@@ -149,6 +154,7 @@ class Settings(NamedTuple):
     mtu: Optional[int] = None
     existing: str = ""  # keep or replace: connections that a host had before; empty: nobody has decided
     metrics: Metrics = Metrics()
+    backend: str = IPSEC_CONF  # of BACKENDS
 
 
 class Part(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Union
 # units, ours and strongSwan's
 KEEPER_UNIT = "hostipsec-keeper.service"
 STRONGSWAN_UNITS = ("strongswan-starter", "strongswan")  # the second on Debian 10 and Ubuntu 18.04
+SWANCTL_UNIT = "strongswan"  # of charon-systemd
 
 # seconds
 DOWN_DEADLINE = 10.0  # until every SA is ended, then by force
@@ -33,6 +34,8 @@ class Paths:
         self.conf = etc / "ipsec.conf"
         self.secrets = etc / "ipsec.secrets"
         self.ipsec_d = etc / "ipsec.d"  # charon's AppArmor profile lets it read below here only
+        self.swanctl_d = etc / "swanctl"  # swanctl's AppArmor profile lets it read below here only
+        self.swanctl = self.swanctl_d / "conf.d/hostipsec.conf"  # where it is, the host runs by swanctl
         self.strongswan_d = etc / "strongswan.d"
         self.kept_conf = self.ipsec_d / "hostipsec-existing.conf"  # of others, which ours include
         self.kept_secrets = self.ipsec_d / "hostipsec-existing.secrets"
@@ -45,6 +48,8 @@ class Paths:
         self.charon_vici = run / "charon.vici"
         self.ipsec = self.root / "usr/sbin/ipsec"
         self.starter = self.root / "usr/lib/ipsec/starter"
+        self.charon_systemd = self.root / "usr/sbin/charon-systemd"
+        self.swanctl_program = self.root / "usr/sbin/swanctl"
         self.plugins = self.root / "usr/lib/ipsec/plugins"
         # what we keep: store/generations.py says what each is for
         self.state = self.root / "var/lib/hostipsec"

@@ -40,6 +40,7 @@ OFFERED = (  # with what they depend on
     "libstrongswan-standard-plugins",
     "libcharon-extra-plugins",
 )
+OFFERED_TO_SWANCTL = ("charon-systemd", "strongswan-swanctl")  # on 13 it conflicts with strongswan-charon
 # The release before, where Debian has two (main and security): an upgrade starts from it
 OLDER = (
     "cd /srv/packages && for deb in *strongswan*.deb libcharon*.deb; do name=${deb%%_*}; "
@@ -166,10 +167,12 @@ def _build(root: Root) -> None:
 
 def _root(root: Root) -> None:
     """Make the root, and a repository of the packages that hosts will install."""
-    fetch = (
-        'mkdir -p "$1/srv/packages/partial"; chroot "$1" apt-get install --yes --download-only '
-        f"--no-install-recommends -o Dir::Cache::archives=/srv/packages {' '.join(OFFERED)}"
+    get = (
+        'chroot "$1" apt-get install --yes --download-only --no-install-recommends '
+        "-o Dir::Cache::archives=/srv/packages"
     )
+    wanted = (f"{get} {' '.join(packages)}" for packages in (OFFERED, OFFERED_TO_SWANCTL))
+    fetch = f'mkdir -p "$1/srv/packages/partial"; {"; ".join(wanted)}'
     older = f"chroot \"$1\" sh -c '{OLDER}' "
     run_logged(
         [

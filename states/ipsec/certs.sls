@@ -7,7 +7,7 @@ include:
 {%- if host.member %}
 ipsec-certs-reused:
   ipsec.certificate_reused:
-    - name: /etc/ipsec.d
+    - name: {{ host.certificates }}
     - require:
       - sls: ipsec.install
 {%- endif %}

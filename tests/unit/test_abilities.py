@@ -130,7 +130,8 @@ def host(here, monkeypatch):
             raise CharonError("charon is not running")
         return found.running
 
-    def new(strongswan_d, below):
+    def new(strongswan_d, below, by):
+        assert by == "ipsec.conf"
         assert Path(below).is_dir()
         found.tried += 1
         if isinstance(found.new, Exception):

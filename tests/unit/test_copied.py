@@ -67,7 +67,8 @@ def test_a_ca_that_charon_does_not_load_is_not_left_there(found):
     with pytest.raises(CertificateError) as raised:
         copied.apply(difference, EXPECTED, host)
     assert str(raised.value) == (
-        "charon does not load the CA CN=CA from /etc/ipsec.d: see its log; the files are as they were"
+        f"charon does not load the CA CN=CA from {difference.destination.root}: see its log; the files are "
+        "as they were"
     )
     assert path.read_bytes() == b"before"
     assert host.rereads > 1
@@ -79,7 +80,8 @@ def test_a_list_that_charon_has_not_is_told_at_each_run(found, changes):
     if not changes:
         difference = copies.Difference({}, difference.destination, {}, {})
     (said,) = copied.apply(difference, EXPECTED, Charon(Loaded(authorities=LOADED.authorities)))
-    assert said.startswith("charon has not the CRL of CN=CA that is in /etc/ipsec.d, and")
+    place = difference.destination.root
+    assert said.startswith(f"charon has not the CRL of CN=CA that is in {place}, and refuses nobody by it")
     assert path.read_bytes() == (b"after" if changes else b"before")
 
 

@@ -46,7 +46,7 @@ def member(choice=""):
 @pytest.fixture
 def host(here, monkeypatch):
     monkeypatch.setattr(packages, "strange", frozenset)
-    monkeypatch.setattr(ports, "strangers", lambda *_: ())
+    monkeypatch.setattr(ports, "strangers", lambda *_, **__: ())
     (here.ipsec_d).mkdir(parents=True)
     return here
 
@@ -331,7 +331,7 @@ def test_who_holds_a_port_is_named(family, address):
 def test_our_own_charon_is_none(monkeypatch):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(ports.service, "pids", lambda *_: (os.getpid(),))
+        monkeypatch.setattr(ports.service, "pids", lambda *_, **__: (os.getpid(),))
         assert ports.strangers({bound.getsockname()[1]}) == ()
         monkeypatch.setattr(ports, "_same_root", lambda _: False)  # charon of a container on this network
         assert len(ports.strangers({bound.getsockname()[1]})) == 1
@@ -340,7 +340,7 @@ def test_our_own_charon_is_none(monkeypatch):
 def test_a_second_daemon_stops_a_run_before_anything(host, monkeypatch):
     found = ports.Holder((500, 4500), 4711, "charon-systemd", "strongswan.service")
     asked = []
-    monkeypatch.setattr(ports, "strangers", lambda numbers: asked.append({*numbers}) or (found,))
+    monkeypatch.setattr(ports, "strangers", lambda numbers, by: asked.append({*numbers}) or (found,))
     (said,) = existing.obstacles(member())
     assert said == (
         "UDP ports 500 and 4500 are held by charon-systemd (process 4711, strongswan.service); a host has "

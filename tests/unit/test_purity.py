@@ -120,6 +120,7 @@ PURE = (
     "store.hold",
     "strongswan.abilities",
     "strongswan.algorithms",
+    "strongswan.autos",
     "strongswan.catalog",
     "strongswan.defaults",
     "strongswan.difference",

@@ -210,9 +210,8 @@ def test_a_damaged_file_is_known_before_swanctl_reads_it(damage):
 def test_a_file_of_another_hand_reads_as_far_as_it_goes():
     text = "connections {\n  a {\n    remote_addrs = 10.0.0.1\n    children {\n a {\n mode = what\n  }\n}\n"
     assert swanctl.configuration(text) == Configuration(
-        connections={"a": {"right": "10.0.0.1", "type": "what"}}, ours=False
+        connections={"a": {"right": "10.0.0.1", "type": "what"}}, ours=False, backend="swanctl"
     )
-    assert swanctl.configuration(None) == Configuration(ours=False)
-    assert swanctl.configuration("connections = 3\nsecrets {\n  private = 1\n}\n") == Configuration(
-        ours=False
-    )
+    nothing = Configuration(ours=False, backend="swanctl")
+    assert swanctl.configuration(None) == nothing
+    assert swanctl.configuration("connections = 3\nsecrets {\n  private = 1\n}\n") == nothing

@@ -57,7 +57,7 @@ class Shelf(Host):
             )
         )
 
-    def update(self, timeout=0):
+    def update(self, timeout=0, changed=()):
         self.happen("update")
         self.load()
 

@@ -17,6 +17,7 @@ from .. import paths
 from ..charon import charon
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..strongswan import abilities, proposals
+from ..system import backend
 from . import configuration, trial
 from .configuration import Wanted
 
@@ -28,7 +29,7 @@ def limited(want: Wanted, host: str) -> Wanted:
     in. Raises ConfigError, which names the host, where an option has no proposal that it can do.
     """
     needed = abilities.needed(want.configuration)
-    listed = _listed(needed) if needed else None
+    listed = _listed(needed, want.configuration.backend) if needed else None
     if listed is None:
         return want
     if none := abilities.impossible(want.configuration, listed):
@@ -49,16 +50,16 @@ def _needs(lacking: str) -> str:
     return f"{lacking} need strongSwan 6" if six else proposals.needs(lacking)
 
 
-def _listed(needed: Collection[str]) -> Optional[frozenset[str]]:
+def _listed(needed: Collection[str], by: str) -> Optional[frozenset[str]]:
     """Return the algorithms of this host's charon; None where that cannot be told."""
     running = _of_running()
     if running and ({*needed} <= running or not _came_later()):
         return running
-    if not paths.here.starter.exists():
+    if not trial.can_start(by):
         return None
     try:
         with _place() as below:
-            return trial.algorithms(paths.here.strongswan_d, below) or None
+            return trial.algorithms(paths.here.strongswan_d, below, by) or None
     except HostIPsecError:
         return None  # a charon that does not start says why when it is tried with what it shall run
 
@@ -85,7 +86,7 @@ def _came_later() -> bool:
     """
     try:
         places = [place.stat() for place in (paths.here.plugins, paths.here.strongswan_d / "charon")]
-        started = paths.here.charon_pid.stat().st_mtime
+        started = backend.started().stat().st_mtime
     except OSError:
         return True
     return max(max(place.st_mtime, place.st_ctime) for place in places) >= started

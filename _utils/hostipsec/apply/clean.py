@@ -28,7 +28,7 @@ from ..store import generations, hold, holdfile, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults
-from ..system import diversion, files, manager, packages, service, sysctlconf, sysctls
+from ..system import backend, diversion, files, manager, packages, service, sysctlconf, sysctls
 from . import remains
 
 WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
@@ -224,7 +224,7 @@ def _certificates(host_id: str, kept: Optional[Before], purged: bool) -> Part:
     """Our copies go, and what charon fetched since; not what stood there before, whatever its name."""
     found = _copies(host_id) if generations.was_here() else []
     if purged or (kept is not None and kept.files is not None):
-        crls = sorted((paths.here.ipsec_d / "crls").glob("*")) if kept else []
+        crls = sorted(backend.places().crls.glob("*")) if kept else []
         found += [str(path) for path in crls if _FETCHED.match(path.name)]
     before = {str(paths.here.root / name) for name in (kept.files if kept else None) or ()}
     gone = [path for path in found if path not in before]
@@ -243,7 +243,7 @@ def _certificates(host_id: str, kept: Optional[Before], purged: bool) -> Part:
 
 def _copies(host_id: str) -> list[str]:
     """Return our copies; one without a fingerprint in its name, of an early release, as our files name it."""
-    destination = Destination(str(paths.here.ipsec_d), host_id)
+    destination = Destination(str(backend.top()), host_id)
     found = [*destination.own(destination.certs), *destination.own(destination.private)]
     found += [*destination.shared(destination.cacerts), *destination.shared(destination.crls)]
     if f"{host_id}.pem" in generations.named_by_us():

@@ -14,10 +14,10 @@ from typing import Optional
 from .. import owner, paths
 from ..certificates import names
 from ..charon import credentials
-from ..model import Charon, Connection, IkeSA, Settings
+from ..model import IPSEC_CONF, SWANCTL, Charon, Connection, IkeSA, Settings
 from ..store import present, record
 from ..store.record import Place, Record
-from ..strongswan import defaults, difference, proposals, render, sections
+from ..strongswan import defaults, difference, proposals, render, sections, swanctl
 from ..strongswan.difference import Difference
 from ..strongswan.sections import Configuration, Secret
 from ..system import files, service
@@ -127,6 +127,7 @@ def wanted(
     kept: Optional[frozenset[str]] = None,
     expected: Optional[credentials.Expected] = None,
     partners: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    backend: str = IPSEC_CONF,
 ) -> Wanted:
     """Return what a host shall run.
 
@@ -135,11 +136,13 @@ def wanted(
     not to have them. ``barred`` is blocked beside them, see ``topology.barred``; ``resting``
     would be beside them if no end were in maintenance. ``place`` is the host's. ``kept`` are connections of
     others that go on; None where there are none of others to be included. ``expected`` is what charon is to
-    have of certificates. ``partners`` are by peer the options that bind it to a CA of its own.
+    have of certificates. ``partners`` are by peer the options that bind it to a CA of its own. ``backend`` is
+    what it runs by.
     """
     keeper = service.keeper_runs()
     named = (certificate, secret, held, keeper, binding, kept is not None, partners)
     value = sections.configuration(connections, settings, *named)
+    value = swanctl.settled(value) if backend == SWANCTL else value
     warn_days = settings.certificates.warn_days
     told = (tuple(barred), tuple(resting), *place)
     recorded = Record(tuple(connections), settings.mtu, warn_days, *told, settings.metrics.clear_text)
@@ -156,14 +159,19 @@ def wanted(
 
 def rendered(value: Configuration, recorded: Record) -> dict[Path, bytes]:
     """Return the contents of a host's files."""
+    texts = {**_texts(value), paths.here.record: record.render(recorded)}
+    return {path: text.encode() for path, text in texts.items()}
+
+
+def _texts(value: Configuration) -> dict[Path, str]:
     here = paths.here
-    texts = {
+    if value.backend == SWANCTL:
+        return {here.swanctl: swanctl.conf(value), here.strongswan: swanctl.strongswan_conf(value)}
+    return {
         here.conf: render.ipsec_conf(value),
         here.secrets: render.ipsec_secrets(value),
         here.strongswan: render.strongswan_conf(value),
-        here.record: record.render(recorded),
     }
-    return {path: text.encode() for path, text in texts.items()}
 
 
 def work(want: Wanted, charon: Optional[Charon]) -> Work:
@@ -189,7 +197,9 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
 
 
 def _without(old: Configuration, want: Wanted) -> Configuration:
-    """Return what is on disk without what goes on in a file of its own."""
+    """Return what is on disk without what goes on in a file of its own; nothing where another file counts."""
+    if old.backend != want.configuration.backend:
+        return Configuration(ours=False)
     if not want.configuration.kept:
         return old
     left = {name: options for name, options in old.connections.items() if name not in want.kept}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from .. import paths
 from ..certificates import copies
 from ..charon import credentials
 from ..emergency.host import Host
@@ -24,51 +23,51 @@ def apply(found: copies.Difference, expected: credentials.Expected, host: Host) 
     if found.changes:
         undo = copies.write(found)
         try:
-            _take_up(expected, host)
+            _take_up(expected, host, found.destination.root)
         except HostIPsecError as error:
-            raise CertificateError(f"{error}; {_bring_back(undo, host)}") from None
-    return _unserved(expected, host) if expected.crls else ()
+            raise CertificateError(f"{error}; {_bring_back(undo, host, found.destination.root)}") from None
+    return _unserved(expected, host, found.destination.root) if expected.crls else ()
 
 
-def _unserved(expected: credentials.Expected, host: Host) -> tuple[str, ...]:
+def _unserved(expected: credentials.Expected, host: Host, place: str) -> tuple[str, ...]:
     """Return a sentence for each CRL that charon has not; nothing where none runs or answers."""
     try:
         loaded = host.credentials() if host.observe_if_running() is not None else None
     except CharonError:
         return ()
     return tuple(
-        f"charon has not the CRL of {issuer} that is in {paths.here.ipsec_d}, and refuses nobody by it: see "
+        f"charon has not the CRL of {issuer} that is in {place}, and refuses nobody by it: see "
         "its log; of CAs of one name it keeps the list that is numbered higher until it is restarted"
         for issuer in (credentials.unserved(expected, loaded) if loaded else ())
     )
 
 
-def _take_up(expected: credentials.Expected, host: Host) -> None:
+def _take_up(expected: credentials.Expected, host: Host, place: str) -> None:
     deadline = host.clock() + STARTING
     while True:
         try:
-            return _reread(expected, host)
+            return _reread(expected, host, place)
         except CharonError:
             if host.clock() >= deadline:
                 raise
         host.sleep(_POLL)
 
 
-def _reread(expected: credentials.Expected, host: Host) -> None:
+def _reread(expected: credentials.Expected, host: Host, place: str) -> None:
     if host.observe_if_running() is None:
         return
     host.reread()
     lacking = credentials.lacking(expected, host.credentials(), in_use=False)
     if lacking:
         said = ", ".join(lacking[:5])
-        raise CharonError(f"charon does not load {said} from {paths.here.ipsec_d}: see its log")
+        raise CharonError(f"charon does not load {said} from {place}: see its log")
 
 
-def _bring_back(undo: files.Undo, host: Host) -> str:
+def _bring_back(undo: files.Undo, host: Host, place: str) -> str:
     try:
         undo.restore()
     except HostIPsecError as error:
         return f"bringing back the files of before failed as well: {error}"
     with contextlib.suppress(CharonError):  # one that does not answer reads them when it is started anew
-        _reread(credentials.Expected(frozenset(), ()), host)
+        _reread(credentials.Expected(frozenset(), ()), host, place)
     return "the files are as they were"

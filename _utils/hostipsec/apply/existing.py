@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import paths
 from ..errors import ConfigError, HostIPsecError
-from ..model import Connection
+from ..model import IPSEC_CONF, SWANCTL, Connection
 from ..pillar.membership import Membership
-from ..store import generations, record
+from ..store import generations, present, record
 from ..strongswan import kept, parse, render
 from ..strongswan.kept import Section
-from ..system import files, packages, ports
+from ..system import backend, files, packages, ports
 
 KEEP, REPLACE = "keep", "replace"
 _DEPTH = 8  # of files that include each other
@@ -58,8 +59,10 @@ def obstacles(member: Membership) -> list[str]:
     charon = member.fleet.settings.charon
     numbers = (charon.get("port", 500), charon.get("port_nat_t", 4500))
     wanted = {int(one) for one in map(str, numbers) if one.isdecimal() and one != "0"}
-    found = [f"{one}; {_ONE}" for one in ports.strangers(wanted)]
-    return [*found, *_undecided(member), *_open(member)]
+    by = backend.chosen(member.backend)
+    found = [f"{one}; {_ONE}" for one in ports.strangers(wanted, by)]
+    undecided = _undecided_by_swanctl(member) if by == SWANCTL else _undecided(member)
+    return [*found, *_moved(member, by), *undecided, *_open(member)]
 
 
 def _open(member: Membership) -> Iterator[str]:
@@ -82,6 +85,58 @@ def refuse(member: Membership) -> None:
         raise ConfigError("; ".join(found))
 
 
+def _moved(member: Membership, by: str) -> Iterator[str]:
+    """Say that a host is set up by another back end: it is not moved while it runs."""
+    runs = backend.here()
+    if present.names() and runs != by:
+        yield (
+            f"ipsec:backend: found {by}, and {member.host.id} is set up by {runs}; a host that runs is not "
+            f"moved: write {runs} or auto for it, or take it off first (state.apply ipsec.clean), which ends "
+            "its tunnels"
+        )
+    elif by == SWANCTL and runs != by and paths.here.starter.exists():
+        yield f"ipsec:backend: found swanctl, and {paths.here.starter} is here; {_ONE_PACKAGE}"
+    if by == SWANCTL and not member.fleet.settings.vici:
+        yield "ipsec:vici: found false, and ipsec:backend swanctl; expected true: its charon hears vici only"
+
+
+_ONE_PACKAGE = (
+    "a host has one IKE daemon: purge packages strongswan-starter and strongswan-charon, then apply again"
+)
+
+
+def _undecided_by_swanctl(member: Membership) -> Iterator[str]:
+    """Say that others told swanctl of something: it goes on beside ours, or the operator takes it away."""
+    there = [str(path) for path in (*_swanctl_files(), *_settings())]
+    choice = member.fleet.settings.existing
+    partners = sorted(host.id for host in member.fleet.hosts if host.ca and host.id in member.peers)
+    if there and partners:
+        yield (
+            f"{', '.join(there)}: may take whomever the CA of {', '.join(partners)} vouches for; "
+            "expected nothing of others beside backend swanctl and a peer with a CA of its own"
+        )
+    elif there and choice != KEEP:
+        yield (
+            f"this host has a strongSwan of its own ({', '.join(there)}); expected ipsec:existing: keep in "
+            f"the pillar (it goes on beside ours), or these files taken away{_NOT_REPLACED if choice else ''}"
+        )
+
+
+_NOT_REPLACED = "; replace is for backend ipsec.conf"
+
+
+def _swanctl_files() -> Iterator[Path]:
+    """Yield the files of others that swanctl reads, and that no package has brought, or not like that."""
+    top = paths.here.swanctl_d
+    there = [path for path in sorted((top / "conf.d").glob("*.conf")) if path != paths.here.swanctl]
+    yield from (path for path in there if str(path) in packages.strange([*map(str, there)]))
+    if _TOLD.search(_read(top / "swanctl.conf")):  # the package's own has nothing but comments and an include
+        yield top / "swanctl.conf"
+
+
+_TOLD = re.compile(r"^\s*(connections|secrets|pools|authorities)\b", re.MULTILINE)
+
+
 def _undecided(member: Membership) -> Iterator[str]:
     choice, others = member.fleet.settings.existing, look(member.connections)
     both = sorted(others.names & {one.name for one in member.connections})
@@ -96,7 +151,12 @@ def _undecided(member: Membership) -> Iterator[str]:
 
 
 def look(connections: Iterable[Connection]) -> Others:
-    """Return what is there of others; ``connections`` are those that ours are to be."""
+    """Return what is there of others; ``connections`` are those that ours are to be.
+
+    By swanctl nothing of others is in the way: it stands in files of its own.
+    """
+    if backend.here() == SWANCTL:
+        return Others()
     conf, secrets = _read(paths.here.conf), _read(paths.here.secrets)
     ours = record.found()
     if conf.startswith(render.HEADER) or (ours.record.connections and not ours.guessed):
@@ -153,6 +213,8 @@ def _settings() -> tuple[Path, ...]:
 def is_kept(member: Membership) -> bool:
     """Say whether files of ours include those of others: by the pillar, or else as it is."""
     choice = member.fleet.settings.existing
+    if backend.chosen(member.backend) == SWANCTL:
+        return False
     if choice:
         return choice == KEEP and bool(look(member.connections) or _aside())
     return render.INCLUDE in _read(paths.here.conf).splitlines()
@@ -163,9 +225,9 @@ def _aside() -> bool:
 
 
 @contextlib.contextmanager
-def settled(choice: str, connections: Iterable[Connection]) -> Iterator[None]:
+def settled(choice: str, connections: Iterable[Connection], by: str = IPSEC_CONF) -> Iterator[None]:
     """Put what is there of others where it belongs, while our files take its place or nothing happens."""
-    undo = _settle(choice, look(connections))
+    undo = _settle(choice, Others() if by == SWANCTL else look(connections))
     try:
         yield
     except HostIPsecError:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Optional
+from typing import Any, Optional
 
-from .. import paths
 from ..answer import Answer
 from ..certificates import copies, partners, source, trust
 from ..charon import daemon
@@ -18,8 +17,8 @@ from ..pillar import membership, topology
 from ..store import generations, holdfile, present, record
 from ..strongswan import defaults, sections, sequence
 from ..strongswan.sections import Secret
+from ..system import backend, platforms, tools
 from ..system import sysctls as sysctls_of_kernel
-from ..system import tools
 from ..system.platforms import Platform
 from ..system.sysctls import overruled
 from . import able, configuration, existing
@@ -56,12 +55,13 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
 
 
 def system(
-    settings: Settings, platform: Platform, installed: Collection[str]
+    fleet: Fleet, grains: Mapping[str, Any], installed: Collection[str]
 ) -> dict[str, Mapping[str, object]]:
     """Return the sysctls and packages that differ, by the state that is to settle them.
 
     ``installed`` are the names of the packages that the host has.
     """
+    settings, platform = fleet.settings, platform_of(fleet, grains)
     live = {key: sysctls_of_kernel.live(key) or "" for key in sysctls(settings)}
     sysctl = {
         key: {"old": live[key], "new": value}
@@ -72,6 +72,13 @@ def system(
     missing = {name: {"old": None, "new": "installed"} for name in names if name not in installed}
     parts: dict[str, Mapping[str, object]] = {fleetplan.SYSCTL: sysctl, fleetplan.PACKAGES: missing}
     return {state: found for state, found in parts.items() if found}
+
+
+def platform_of(fleet: Fleet, grains: Mapping[str, Any]) -> Platform:
+    """Return the platform of this host, by what it runs by. Raises HostIPsecError."""
+    host = fleet.host(grains["id"])
+    asked = (host.backend if host else "") or fleet.settings.backend
+    return platforms.of(grains, backend.chosen(asked))
 
 
 def packages(settings: Settings, platform: Platform) -> list[str]:
@@ -138,7 +145,8 @@ def wanted(
         for host in member.fleet.hosts
         if host.ca in credentials.partners
     }
-    want = configuration.wanted(member.connections, settings, *named, *beside, credentials.expected, bound)
+    rest = (credentials.expected, bound, backend.chosen(member.backend))
+    want = configuration.wanted(member.connections, settings, *named, *beside, *rest)
     return able.limited(want, identifier)
 
 
@@ -176,7 +184,7 @@ def _changes(
     held = frozenset(holdfile.known(member.connections, now))
     want = wanted(member, inspection, held)
     work = configuration.work(want, daemon.observe())
-    copied = certificate(member, inspection, str(paths.here.ipsec_d))
+    copied = certificate(member, inspection, str(backend.top(backend.chosen(member.backend))))
     said, of_kernel = _kernel_changes(member)
     changes = {
         fleetplan.CONFIGURED: {} if work.empty else work.as_changes(),

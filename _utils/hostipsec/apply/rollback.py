@@ -14,11 +14,12 @@ from ..answer import Answer, counted
 from ..emergency.host import Host
 from ..errors import HostIPsecError
 from ..kernel import guard, routing
-from ..model import Connection
+from ..model import SWANCTL, Connection
 from ..store import generations, holdfile, present, record
 from ..store.generations import Previous
 from ..store.record import Record
-from ..strongswan import parse, sections
+from ..strongswan import autos as language
+from ..strongswan import sections
 from ..system import files, service
 from . import configuration, existing, transition
 from .configuration import Wanted
@@ -165,8 +166,10 @@ def wanted(previous: Previous, held: Collection[str] = ()) -> Wanted:
     recorded = previous.record
     autos = sections.autos(recorded.connections, held, service.keeper_runs())
     absent = present.of_contents(configuration.rendered(previous.configuration, recorded))
-    contents = {**absent, **previous.contents}
-    contents[paths.here.conf] = parse.with_autos(contents[paths.here.conf], autos)
+    contents = {path: previous.contents.get(path, text) for path, text in absent.items()}
+    by = previous.configuration.backend
+    conf = paths.here.swanctl if by == SWANCTL else paths.here.conf
+    contents[conf] = language.changed(contents[conf], autos, by)
     contents[paths.here.record] = record.render(recorded)
     return Wanted(
         connections=tuple(one for one in recorded.connections if one.name not in held),

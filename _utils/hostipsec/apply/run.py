@@ -19,11 +19,11 @@ from .. import paths
 from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
-from ..model import Connection
+from ..model import IPSEC_CONF, Connection
 from ..pillar import addressed, digest, doubts
 from ..pillar.membership import Membership
 from ..store import record
-from ..system import platforms, service, sysctls, tools
+from ..system import backend, platforms, service, sysctls, tools
 from . import existing, hostplan
 
 RUN = "fileclient"  # what Salt's State puts into the context of each run: an object of that run
@@ -142,7 +142,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
         member = reading.member
         warnings += reading.doubts
         if member.connections:
-            platforms.of(grains)
+            platforms.of(grains, backend.chosen(member.backend))
             later = tools.later()
             problems += () if later else reading.absent.values()
             warnings += [later] if later else []
@@ -177,7 +177,9 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
     checked = check(reading, grains)
     if not checked.ok or not checked.connections:
         return {"member": False}
-    settings, platform = reading.member.fleet.settings, platforms.of(grains)
+    settings, by = reading.member.fleet.settings, backend.chosen(reading.member.backend)
+    platform = platforms.of(grains, by)
+    diverts = platform.systemd and by == IPSEC_CONF  # charon-systemd brings no init script
     return {
         "member": True,
         "tools": sorted(tools.PROGRAMS),
@@ -185,8 +187,9 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
         "service": platform.service,
         "systemd": platform.systemd,
         "scripts": not platform.systemd and service.scripts_run(),
-        "init_script": str(paths.here.init_script) if platform.systemd else None,
-        "init_script_diverted": str(paths.here.init_script_diverted) if platform.systemd else None,
+        "certificates": str(backend.top(by)),
+        "init_script": str(paths.here.init_script) if diverts else None,
+        "init_script_diverted": str(paths.here.init_script_diverted) if diverts else None,
         "sysctl": hostplan.sysctls(settings),
         "vici": settings.vici,
         "metrics": {"arguments": list(settings.metrics.arguments), "textfile": settings.metrics.textfile},

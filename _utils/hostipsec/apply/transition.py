@@ -6,7 +6,7 @@ charon take them up, then charon itself is asked whether it has exactly the conn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -19,7 +19,7 @@ from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
 from ..model import Charon
 from ..store import generations, present, record
-from ..system import files, service
+from ..system import backend, files, service
 from . import configuration, trial
 from .configuration import Wanted, Work
 
@@ -47,7 +47,7 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
         charon = _wait_loaded(want, work, host)
         _ask_for_credentials(want, charon, host)
     except HostIPsecError as error:
-        raise ConfigError(f"{error}; {_bring_back(undo, work, host)}") from None
+        raise ConfigError(f"{error}; {_bring_back(undo, work, host, _changed(want, work))}") from None
     ended = _end_outdated(want, work, host)
     started = _start_absent(want, host) if service.keeper_runs() else ()
     return Outcome(work.as_changes(), (*done, *ended, *started), (*warnings, *_finish_record(want)))
@@ -58,13 +58,10 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
 
 def _tried(want: Wanted) -> tuple[str, ...]:
     """Try the new files; return warnings. Raises ConfigError, and then nothing was touched."""
-    content = {
-        "ipsec.conf": want.files[paths.here.conf],
-        "ipsec.secrets": want.files[paths.here.secrets],
-        "strongswan.d/hostipsec.conf": want.files[paths.here.strongswan],
-    }
+    names = trial.FILES[want.configuration.backend]
+    content = {name: want.files[getattr(paths.here, field)] for name, field in names.items()}
     with trial.staged(content, paths.here.strongswan_d, paths.here.state) as directory:
-        trial.conftest(directory / "ipsec.conf")
+        trial.parsed(directory)
         verdict = trial.run(directory, want.names)
     if verdict.charon is None:
         return (verdict.warning,)
@@ -84,7 +81,8 @@ def _unbelieved(want: Wanted, charon: Charon, loaded: Optional[Loaded]) -> str:
     """Say what of the certificates charon has not made its own, though it has all connections."""
     unloaded = configuration.unloaded(want, loaded) if loaded is not None else ()
     if unloaded:
-        return f"does not load {', '.join(unloaded[:5])} from {paths.here.ipsec_d}: see its log"
+        place = backend.top(want.configuration.backend)
+        return f"does not load {', '.join(unloaded[:5])} from {place}: see its log"
     misnamed = configuration.misnamed(want, charon)
     return f"takes another identity for this host, {'; '.join(misnamed[:3])}" if misnamed else ""
 
@@ -138,9 +136,15 @@ def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
         or work.missing
         or work.stale
     ):
-        host.update()
+        host.update(changed=_changed(want, work))
         done.append("connections updated")
     return tuple(done)
+
+
+def _changed(want: Wanted, work: Work) -> frozenset[str]:
+    """Return the connections that mean something else than before."""
+    differs = work.difference
+    return want.names if differs.defaults else frozenset((*differs.changed, *work.missing))
 
 
 def _ask_for_credentials(want: Wanted, charon: Charon, host: Host) -> None:
@@ -199,7 +203,7 @@ def _not_as_expected(charon: Optional[Charon], missing: Sequence[str], extra: Se
     return f"charon does not run with exactly the expected connections: it {found}"
 
 
-def _bring_back(undo: files.Undo, work: Work, host: Host) -> str:
+def _bring_back(undo: files.Undo, work: Work, host: Host, changed: Collection[str]) -> str:
     try:
         undo.restore()
         if not work.running:
@@ -209,7 +213,7 @@ def _bring_back(undo: files.Undo, work: Work, host: Host) -> str:
         else:
             host.settings({})
             host.reread()
-            host.update()
+            host.update(changed=changed)
     except HostIPsecError as error:
         return f"bringing back the last good configuration failed as well: {error}"
     if _wait(host, lambda charon: work.loaded <= configuration.loaded(charon))[1]:

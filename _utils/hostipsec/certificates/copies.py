@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import HostIPsecError
-from ..system import files
+from ..system import backend, files
 from . import names, pem, source
 from .facts import Authority, CertificateFacts
 from .pem import Secret
@@ -47,7 +47,7 @@ def _shared_name(ca_fingerprint: str) -> str:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where charon reads a host's files, below ``/etc/ipsec.d`` or its like, and who owns them there."""
+    """Where charon reads a host's files, below ``/etc/ipsec.d`` or ``/etc/swanctl``, and who owns them."""
 
     root: str
     host_id: str
@@ -58,22 +58,22 @@ class Destination:
     @property
     def certs(self) -> str:
         """Return the directory of certificates."""
-        return f"{self.root}/certs"
+        return str(backend.places(self.root).certs)
 
     @property
     def private(self) -> str:
         """Return the directory of keys."""
-        return f"{self.root}/private"
+        return str(backend.places(self.root).private)
 
     @property
     def cacerts(self) -> str:
         """Return the directory of CAs."""
-        return f"{self.root}/cacerts"
+        return str(backend.places(self.root).cacerts)
 
     @property
     def crls(self) -> str:
         """Return the directory of revocation lists."""
-        return f"{self.root}/crls"
+        return str(backend.places(self.root).crls)
 
     def own(self, directory: str) -> tuple[str, ...]:
         """Return the paths of our copies of this host's certificates, or keys, the newest last.

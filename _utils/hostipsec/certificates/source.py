@@ -21,6 +21,7 @@ from ..model import Certificates
 from ..pillar import topology
 from ..pillar.membership import Membership
 from ..strongswan import defaults
+from ..system import backend
 from . import binding, chains, names, partners, pem, revocation, rules, version, x509facts
 from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
 from .findings import ERROR, WARNING, Finding
@@ -155,7 +156,8 @@ def inspect_member(member: Membership, now: datetime) -> Inspection:
     found = inspect(where, member.subject, now)
     if found.credentials is None:
         return found
-    beside = binding.judge(found.credentials.authorities, paths.here.ipsec_d / "cacerts")
+    there = backend.places(backend.top(backend.chosen(member.backend)))
+    beside = binding.judge(found.credentials.authorities, there.cacerts)
     return with_partners(replace(found, findings=(*found.findings, *beside)), member, now)
 
 

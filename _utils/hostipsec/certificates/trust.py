@@ -15,10 +15,9 @@ from typing import Any, Optional
 
 from cryptography import x509
 
-from .. import paths
 from ..errors import HostIPsecError
 from ..store import present
-from ..system import files
+from ..system import backend, files
 from . import chains, names, pem, x509facts
 from .facts import CertificateFacts, Facts, when
 from .source import Credentials
@@ -32,13 +31,13 @@ def planned(credentials: Credentials, now: datetime) -> dict[str, Any]:
 
 
 def in_use(now: datetime) -> Optional[dict[str, Any]]:
-    """Return the same of the files that an ipsec.conf of ours names; None where that is not known."""
+    """Return the same of the files that this host's configuration names; None where that is not known."""
     try:
-        here, name = paths.here.ipsec_d, present.certificate()
-        own = pem.read_certificates(str(here / "certs" / name)).first if name else None
+        here, name = backend.places(), present.certificate()
+        own = pem.read_certificates(str(here.certs / name)).first if name else None
         if own is None:
             return None
-        return told(own, _authorities(here / "cacerts"), present.option("rightca2"), now)
+        return told(own, _authorities(here.cacerts), present.option("rightca2"), now)
     except (HostIPsecError, OSError, *x509facts.UNPARSED):
         return None
 

@@ -10,6 +10,7 @@ from typing import Optional
 from .. import paths
 from ..errors import CharonError
 from ..model import Charon
+from ..system import service
 from . import charon
 
 
@@ -20,9 +21,9 @@ def has_vici() -> bool:
 
 
 def _alive() -> bool:
-    """Say whether the process of charon's pid file lives, answering or not; a zombie does not."""
+    """Say whether charon's process lives, answering or not; a zombie does not."""
     with contextlib.suppress(OSError, ValueError):
-        stat = (paths.here.proc / f"{int(paths.here.charon_pid.read_text())}/stat").read_text()
+        stat = (paths.here.proc / f"{service.charon_pid()}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] not in ("Z", "X")  # the name before may hold anything
     return False
 

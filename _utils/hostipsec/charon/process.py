@@ -6,6 +6,9 @@ import os
 from typing import NamedTuple, Optional
 
 from .. import paths
+from ..system import service
+
+_COMMANDS = (service.CHARON, paths.here.charon_systemd.name)
 
 
 class Process(NamedTuple):
@@ -17,12 +20,12 @@ class Process(NamedTuple):
 
 
 def look() -> Process:
-    """Return what is known of the process of charon's pid file; nothing where that is not charon's."""
+    """Return what is known of charon's process; nothing where what its pid file says is not charon."""
     try:
-        pid = int(paths.here.charon_pid.read_text())
+        pid = service.charon_pid()
         of = paths.here.proc / str(pid)
         name, _, rest = (of / "stat").read_text().rpartition(")")
-        if not name.endswith("(charon"):
+        if name.rpartition("(")[2] not in _COMMANDS:
             return Process()
         ticks = int(rest.split()[19])  # after boot: proc_pid_stat(5), field 22
         begun = _boot() + ticks // os.sysconf("SC_CLK_TCK")

@@ -221,6 +221,12 @@ class ViciBackend:
             session.ask("list-certs", {"type": "x509"}, event="list-cert")
             return frozenset(bytes(one["data"]) for one in session.listed() if "has_privkey" in one)
 
+    def held(self, timeout: float = paths.CALL_DEADLINE) -> tuple[Mapping[str, Any], ...]:
+        """Return all certificates and revocation lists that charon has, as ``list-certs`` tells of them."""
+        with self._session("list-certs", timeout) as session:
+            session.ask("list-certs", {"type": "any"}, event="list-cert")
+            return tuple(session.listed())
+
     def terminate(
         self, ike_ids: Iterable[int], force: bool = False, timeout: float = paths.CALL_DEADLINE
     ) -> Mapping[int, str]:

@@ -7,7 +7,7 @@ wrong by a HostIPsecError. Tests put another host in its place.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Optional
@@ -16,10 +16,10 @@ from .. import paths
 from ..charon import charon
 from ..errors import HostIPsecError
 from ..kernel import addresses, guard, kernel
-from ..model import Address, Charon, Connection, Kernel
+from ..model import SWANCTL, Address, Charon, Connection, Kernel
 from ..store import holdfile, record
 from ..store.hold import Command, Decisions, Hold, Lift
-from ..system import locks, service
+from ..system import backend, locks, service
 
 if TYPE_CHECKING:
     from ..charon.charonlog import Log
@@ -32,9 +32,16 @@ STARTING = 2.0  # seconds to wait for another who starts connections just then
 class Host:
     """Where things happen: the clock, charon, its service, the kernel, and the holds on disk."""
 
-    def __init__(self, restart: Optional[Callable[[], None]] = None) -> None:
+    _by = ""  # what this host is about to run by, where its files do not say so yet
+
+    def __init__(self, restart: Optional[Callable[[], None]] = None, by: str = "") -> None:
         """Take another way to start the service, or start it anew: Salt has its own."""
-        self._restart = restart
+        self._restart, self._by = restart, by
+
+    @property
+    def by(self) -> str:
+        """By what charon is told."""
+        return self._by or backend.here()
 
     # the clock
 
@@ -82,26 +89,48 @@ class Host:
         """Authenticate IKE SAs anew; returns what was refused, and why."""
         return charon.reauthenticate_ikes(ids, timeout)
 
-    def update(self, timeout: float = ORDER) -> None:
-        """Have the starter take up what differs in ipsec.conf."""
-        charon.update(timeout)
+    def update(self, timeout: float = ORDER, changed: Collection[str] = ()) -> None:
+        """Have charon take up what differs in the file of connections; ``changed`` are those, by name.
+
+        The starter knows itself what changed.
+        """
+        if self.by == SWANCTL:
+            from . import loading  # here: where ipsec.conf counts, nobody waits for it
+
+            loading.update(timeout, changed)
+        else:
+            charon.update(timeout)
 
     def reload(self, timeout: float = ORDER) -> None:
-        """Have the starter take up all connections anew; SAs stay."""
-        charon.reload(timeout)
+        """Have charon take up all connections that it lacks; SAs stay."""
+        if self.by == SWANCTL:
+            self.update(timeout)
+        else:
+            charon.reload(timeout)
 
     def reread(self, timeout: float = ORDER) -> None:
         """Make charon read keys, certificates and CAs again."""
-        charon.reread(timeout)
+        if self.by == SWANCTL:
+            from ..charon import swanctlprogram
+
+            swanctlprogram.reread(timeout)
+        else:
+            charon.reread(timeout)
 
     def credentials(self, timeout: float = ORDER) -> Loaded:
         """Return which certificates charon has loaded."""
+        if self.by == SWANCTL:
+            from ..certificates import listed
+            from ..charon.vicisession import ViciBackend
+
+            return listed.of(ViciBackend().held(timeout))
         return charon.credentials(timeout)
 
     def settings(self, charondebug: Mapping[str, int], timeout: float = CALL) -> None:
-        """Make charon read strongswan.conf anew, and set its log levels."""
+        """Make charon read strongswan.conf anew, and set its log levels: those of swanctl's stand there."""
         charon.reload_settings(timeout)
-        charon.set_log_levels(charondebug, timeout)
+        if self.by != SWANCTL:
+            charon.set_log_levels(charondebug, timeout)
 
     def follow(self, log: Log, timeout: float) -> None:
         """Listen to what charon says, in the background."""
@@ -193,5 +222,5 @@ class Host:
         holdfile.obey(command, self.now())
 
     def ignore(self, connections: Sequence[Connection]) -> None:
-        """Keep connections out of ipsec.conf, without a hold."""
+        """Keep connections out of the file that charon is told by, without a hold."""
         holdfile.ignore(connections)

@@ -17,9 +17,10 @@ from .. import arguments, paths
 from ..answer import Answer
 from ..charon import charon
 from ..errors import CharonError, HostIPsecError
+from ..model import SWANCTL
 from ..store import present
 from ..strongswan import catalog, options
-from ..system import files, heartbeat, service
+from ..system import backend, files, heartbeat, service
 
 MINUTES = 10.0
 MOST = 1440.0  # minutes
@@ -85,15 +86,23 @@ def undo() -> None:
 
 
 def _raise(levels: Mapping[str, int], minutes: float) -> None:
+    if backend.here() == SWANCTL:
+        raise CharonError(_NOT_BY_SWANCTL)
     pid, before = _pid(), _read()
     if not pid:
-        raise CharonError(f"charon is not running ({paths.here.charon_pid}); nothing was changed")
+        raise CharonError(f"charon is not running ({backend.started()}); nothing was changed")
     there = before.levels if before and before.pid == pid else {}
     raised = Raised({**there, **levels}, _since_boot() + minutes * 60, pid)
     files.ensure_directory(paths.here.locks, 0o700)
     # first: what is raised and not written down would stay so
     files.replace(paths.here.loglevel, json.dumps(raised._asdict()).encode(), 0o600)
     _set(levels)
+
+
+_NOT_BY_SWANCTL = (
+    "this host runs by swanctl, whose charon takes no other log level for a while; nothing was changed; "
+    "ipsec:setup:charondebug of the pillar counts without a restart"
+)
 
 
 def _set(levels: Mapping[str, int]) -> None:
@@ -158,9 +167,9 @@ def _read() -> Optional[Raised]:
 def _pid() -> int:
     """Return the process of charon, 0 for none."""
     try:
-        pid = int(paths.here.charon_pid.read_text())
+        pid = service.charon_pid()
         return pid if (paths.here.proc / str(pid)).is_dir() else 0
-    except (OSError, ValueError):
+    except OSError:
         return 0
 
 

@@ -19,7 +19,7 @@ from . import fleetplan
 from .fleetplan import FleetPlan, HostPlan
 
 _FILE = "host.pem"  # of certificate and key: the same before and after
-_PLAIN = ("existing", "metrics", "vici", "weak")  # settings that are said by their key
+_PLAIN = ("backend", "existing", "metrics", "vici", "weak")  # settings that are said by their key
 _FILES = ("certificate", "key", "ca", "crl")  # paths, of which nobody knows here what is there
 _ASK = "what is in that file, salt-run ipsec.plan asks"
 _Given = tuple[Connection, ...]
@@ -56,6 +56,11 @@ class _Fleet:
         """Return the policies of its guard; those are its connections."""
         return guard.wanted((*connections, *topology.barred(self._around(host), host)))
 
+    def settings_of(self, host: str) -> Settings:
+        """Return the settings that hold for a host."""
+        own = self._hosts[host].backend if host in self._hosts else ""
+        return self.settings._replace(backend=own or self.settings.backend)
+
     def authorities(self, connections: _Given) -> dict[str, str]:
         """Return where their host has the CAs of peers that Salt does not manage, by peer."""
         peers = (self._hosts[one.peer] for one in connections)
@@ -74,7 +79,7 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
         return fleetplan.answer(standing, (), old, {}, configured=len(old))
     changes: dict[str, Mapping[str, object]] = {
         fleetplan.CONFIGURED: {
-            **_configured(before.settings, old, after.settings, new),
+            **_configured(before.settings_of(host), old, after.settings_of(host), new),
             **_authorities(before.authorities(old), after.authorities(new)),
         },
         fleetplan.ROUTES: _routes(_sizes(old, before.settings), _sizes(new, after.settings)),

@@ -43,6 +43,11 @@ class Membership:
         return {peer: site for peer, site in every if site}
 
     @property
+    def backend(self) -> str:
+        """Return by what the pillar has this host run: of BACKENDS."""
+        return self.host.backend or self.fleet.settings.backend
+
+    @property
     def subject(self) -> str:
         """Return the subject that peers expect in this host's certificate."""
         return topology.subject(self.fleet, self.host)

@@ -182,6 +182,7 @@ def _host(
         *behind,
         reader.boolean(entry.get("alone", False), f"{path}:alone"),
         *unmanaged.of_host(reader, entry, path),
+        settings.backend_of(reader, entry, f"{path}:backend"),
     )
 
 

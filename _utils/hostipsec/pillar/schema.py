@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..model import STAGES, START
+from ..model import BACKENDS, IPSEC_CONF, STAGES, START
 from ..strongswan import defaults
 
 MAINTENANCE = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
@@ -137,6 +137,7 @@ KEYS = (
     Key("mtu", _or_null(_whole(*MTU, " (bytes)")), "Locked for the routes to all peers.", "1450"),
     Key("existing", _one_of(EXISTING, None), "What becomes of a strongSwan that was there before.", "keep"),
     Key("metrics", _mapping("a mapping", "null"), "Where metrics go.", "{http: '[::]:9815'}", "nowhere"),
+    Key("backend", _one_of(BACKENDS), "By what hosts run that are set up anew.", "auto", IPSEC_CONF),
     # a host
     Key("hosts:*:ipv4", ADDRESS, "The IPv4 address that peers use.", "192.0.2.11"),
     Key("hosts:*:ipv6", ADDRESS, "The IPv6 address that peers use.", "'2001:db8::11'"),
@@ -161,6 +162,7 @@ KEYS = (
         "/etc/ssl/p.pem",
         "the fleet's",
     ),
+    Key("hosts:*:backend", _one_of(BACKENDS), "By what this one runs.", "swanctl", "that of all hosts"),
     # a rule
     Key("rules:*:name", TEXT, "A word for messages, of this rule alone.", "edge-to-core"),
     Key("rules:*:between", LABELS, "Labels that the one host of a pair must have.", "{site: [esams]}"),

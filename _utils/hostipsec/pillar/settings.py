@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Optional, TypeVar
 
 from ..errors import Problem, nearest
-from ..model import Certificates, Settings
+from ..model import BACKENDS, IPSEC_CONF, Certificates, Settings
 from ..strongswan import catalog, defaults, options, ranges, sections, strength
 from ..strongswan.kinds import shown
 from . import identity, metrics, schema, system
@@ -36,7 +36,13 @@ def read(reader: Reader, top: Mapping[str, object]) -> Settings:
         mtu=mtu(reader, top.get("mtu"), "ipsec:mtu"),
         existing=_existing(reader, top.get("existing")),
         metrics=metrics.read(reader, top.get("metrics")),
+        backend=backend_of(reader, top, "ipsec:backend") or IPSEC_CONF,
     )
+
+
+def backend_of(reader: Reader, entry: Mapping[str, object], path: str) -> str:
+    """Return by what a host is to run; empty where nothing is said."""
+    return reader.one_of(entry["backend"], path, BACKENDS) if "backend" in entry else ""
 
 
 def _existing(reader: Reader, value: object) -> str:

@@ -50,7 +50,7 @@ from ..health.look import HOLD, Look
 from ..health.sampler import Sampler
 from ..kernel import counting, guard
 from ..store import holdfile, record
-from ..system import heartbeat
+from ..system import backend, heartbeat
 from .parts import Overtaken, Repair, Start, expire_log_levels, keep_copy, keep_guard, keep_hold, keep_routes
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
@@ -191,7 +191,7 @@ def pause(seconds: float, meanwhile: Callable[[], object]) -> None:
 def young() -> bool:
     """Say whether charon was started just now."""
     try:
-        return 0 <= time.time() - paths.here.charon_pid.stat().st_mtime < YOUNG
+        return 0 <= time.time() - backend.started().stat().st_mtime < YOUNG
     except OSError:
         return False
 

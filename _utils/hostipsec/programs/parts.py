@@ -21,6 +21,7 @@ from ..health.report import ConnectionHealth, Report
 from ..kernel import guard, kernel, routing
 from ..model import Charon, Connection
 from ..store import holdfile, record
+from ..system import backend
 
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 
@@ -38,7 +39,7 @@ def keep_hold(look: Look) -> tuple[str, ...]:
     try:
         if changed or loaded:
             log.info("ipsec.conf was not as the hold says; charon had: %s", ", ".join(loaded) or "none of it")
-            charon.update()
+            Host().update()
         charon.terminate(ids)
     except CharonError:
         return ()
@@ -169,8 +170,8 @@ class Start:
 def _mark() -> tuple[object, ...]:
     """Return what differs once configuration, certificates, an operator's decision or charon are others."""
     here = paths.here
-    files = (here.record, here.conf, here.secrets, here.hold, here.command, here.charon_pid)
-    return tuple(map(_stamp, (*files, here.ipsec_d / "certs", here.ipsec_d / "cacerts")))
+    files = (here.record, here.conf, here.secrets, here.swanctl, here.hold, here.command, backend.started())
+    return tuple(map(_stamp, (*files, backend.places().certs, backend.places().cacerts)))
 
 
 def _stamp(path: Path) -> Optional[tuple[int, int]]:

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Optional
 
-from .. import paths
 from ..errors import HostIPsecError
 from ..model import CertificateInUse
-from ..system import files
+from ..system import backend, files
 from . import present
 
 _BLOCK = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----(.*?)-----END ", re.DOTALL)
@@ -25,17 +24,17 @@ _PIVOT = 50  # years of two digits from here on are of the last century (RFC 528
 
 
 def in_use() -> Optional[CertificateInUse]:
-    """Return the certificate that an ipsec.conf of ours names; None where it names none.
+    """Return the certificate that files of ours name; None where they name none.
 
     Raises HostIPsecError where there is one that cannot be read.
     """
     name = present.certificate()
     if not name:
         return None
-    path = paths.here.ipsec_d / "certs" / name
+    path = backend.places().certs / name
     content = files.read(path)
     if content is None:
-        raise HostIPsecError(f"{path}: is named in ipsec.conf, and is not there")
+        raise HostIPsecError(f"{path}: is named in {present.conf().name}, and is not there")
     ends = end(content)
     if ends is None:
         raise HostIPsecError(f"{path}: holds no certificate that can be read")
@@ -45,7 +44,7 @@ def in_use() -> Optional[CertificateInUse]:
 def on_disk(name: str) -> bytes:
     """Return the certificate of that file as DER; empty where it cannot be read."""
     try:
-        block = _BLOCK.search(files.read(paths.here.ipsec_d / "certs" / name) or b"")
+        block = _BLOCK.search(files.read(backend.places().certs / name) or b"")
         return binascii.a2b_base64(block[1]) if block else b""
     except (HostIPsecError, ValueError):
         return b""

@@ -42,6 +42,7 @@ from typing import Optional
 
 from .. import paths
 from ..errors import HostIPsecError
+from ..model import IPSEC_CONF, SWANCTL
 from ..strongswan.render import HEADER
 from ..strongswan.sections import Configuration
 from ..system import files, packages, service, sysctls
@@ -100,7 +101,7 @@ def lacks_before(asked: Collection[str], keys: Collection[str]) -> bool:
     """Say whether there is something to keep: nothing yet, or not of one of the packages or sysctls."""
     kept = before()
     if kept is None:
-        return _foreign(files.read(paths.here.conf) or b"")
+        return _foreign(files.read(present.conf()) or b"")
     return not ({*keys} <= {*kept.sysctl} and {*asked} <= kept.asked)
 
 
@@ -121,9 +122,9 @@ def keep_before(asked: Collection[str], keys: Collection[str], vici: bool) -> No
 
 def _now(vici: bool) -> Before:
     """Return what the host is."""
-    top, root = paths.here.ipsec_d, paths.here.root
-    there = sorted(top.rglob("*"), key=str) if top.is_dir() else []
-    directories = [path for path in (top, *there) if path.is_dir() and not path.is_symlink()]
+    root, tops = paths.here.root, (paths.here.ipsec_d, paths.here.swanctl_d)
+    there = [path for top in tops if top.is_dir() for path in (top, *sorted(top.rglob("*"), key=str))]
+    directories = [path for path in there if path.is_dir() and not path.is_symlink()]
     found = [*(path for path in _of_strongswan() if path.exists()), *there]
     conf = files.read(paths.here.sysctl)
     return Before(
@@ -133,7 +134,7 @@ def _now(vici: bool) -> Before:
         files=frozenset(str(path.relative_to(root)) for path in found if path not in directories),
         modes={str(path.relative_to(root)): _mode(path) for path in directories if path.exists()},
         conf=None if conf is None else conf.decode("utf-8", "surrogateescape"),
-        ran=bool(service.pids(service.CHARON)),
+        ran=any(service.pids(service.CHARON, by=each) for each in (IPSEC_CONF, SWANCTL)),
     )
 
 
@@ -150,7 +151,7 @@ def was_here() -> bool:
     """Say whether this host was ever a member: who never was keeps all that has a name like ours."""
     here = paths.here
     ours = any(path.exists() for path in (here.before, here.record, here.record_copy))
-    return ours or not _foreign(files.read(here.conf) or b"")
+    return ours or not _foreign(files.read(present.conf()) or b"")
 
 
 # original/ -----------------------------------------------------------------------------------
@@ -321,9 +322,15 @@ def named_by_us() -> frozenset[str]:
     for kept in (lambda path: path, lambda path: paths.here.kept("previous", path)):
         contents = {path: files.read(kept(path)) for path in _of_strongswan()}
         texts = present.of_contents({path: one for path, one in contents.items() if not _foreign(one or b"")})
-        found.update(present.value(texts).certificates)
-        found.update(_QUOTED.findall(texts.get(paths.here.secrets, "")))
+        found.update(_named(texts))
     return frozenset(found)
+
+
+def _named(texts: Mapping[Path, str]) -> frozenset[str]:
+    """Return the certificates and keys that the contents of files name."""
+    value = present.value(texts)
+    keys = _QUOTED.findall(texts.get(paths.here.secrets, ""))
+    return frozenset((*value.certificates, *keys, *([value.secret.key] if value.secret else ())))
 
 
 # All of them ---------------------------------------------------------------------------------
@@ -333,9 +340,7 @@ def files_in_use() -> frozenset[str]:
     """Return the certificates and keys that files of the host name: those in use, those of before."""
     found: set[str] = set()
     for kept in (lambda path: path, lambda path: paths.here.kept("previous", path)):
-        texts = present.of_contents({path: files.read(kept(path)) for path in _of_strongswan()})
-        found.update(present.value(texts).certificates)
-        found.update(_QUOTED.findall(texts.get(paths.here.secrets, "")))
+        found.update(_named(present.of_contents({path: files.read(kept(path)) for path in _of_strongswan()})))
     return frozenset(found)
 
 

@@ -1,5 +1,6 @@
 """The hold on disk, and what makes it last: ``auto=ignore`` in ipsec.conf for each connection that is held.
 
+By swanctl such a connection stands in a section of its own, which swanctl does not load.
 The starter does not load such a connection: not at boot, not at a start of the service or by ``ipsec start``,
 not after the package was installed again, whatever a peer tries; and it unloads one within milliseconds of
 ``ipsec update``. The other connections go on. So one means serves a whole host and a single peer, with
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from .. import paths
-from ..errors import HostIPsecError
-from ..model import Connection
+from ..errors import ConfigError, HostIPsecError
+from ..model import SWANCTL, Connection
 from ..strongswan import parse, sections
-from ..system import files, locks, service
-from . import hold
+from ..system import backend, files, locks, service
+from . import hold, present
 from .hold import Command, Decisions, Hold, Lift, Obeyed
 
 LOCK_DEADLINE = 1.0  # seconds; an emergency waits for nobody longer
@@ -65,7 +66,7 @@ def _changed() -> datetime:
 def _ignored() -> frozenset[str]:
     """Return the connections that ipsec.conf keeps out of charon."""
     try:
-        conf = parse.configuration((files.read(paths.here.conf) or b"").decode("utf-8", _ANY))
+        conf = present.connections()
     except HostIPsecError:
         return frozenset()
     options = conf.connections.items()
@@ -164,25 +165,35 @@ def free(connections: Sequence[Connection]) -> tuple[Connection, ...]:
 
 def ignore(connections: Sequence[Connection]) -> None:
     """Keep connections out of charon although the hold itself could not be written."""
-    conf = files.read(paths.here.conf)
+    path = present.conf()
+    conf = files.read(path)
     if conf is not None:
         autos = {one.name: sections.HELD for one in connections}
-        files.replace(paths.here.conf, _with_autos(conf, autos), 0o644)
+        files.replace(path, _with_autos(conf, autos), 0o644)
 
 
 def _with_autos(conf: bytes, autos: Mapping[str, str]) -> bytes:
     """Edit in place, whatever another hand or a failing disk has left there: every other byte stays."""
-    return parse.with_autos(conf.decode("utf-8", _ANY), autos).encode("utf-8", _ANY)
+    text, by = conf.decode("utf-8", _ANY), backend.here()
+    if by == SWANCTL:
+        from ..strongswan import autos as language  # here: where ipsec.conf counts, its tables cost time
+
+        return language.changed(text, autos, by).encode("utf-8", _ANY)
+    return parse.with_autos(text, autos).encode("utf-8", _ANY)
 
 
 def _conf(decisions: Decisions, connections: Sequence[Connection], now: datetime) -> dict[Path, files.Change]:
-    """Return ipsec.conf as the holds say; nothing where there is none."""
-    conf = files.read(paths.here.conf)
+    """Return the file of the connections as the holds say; nothing where there is none, or a damaged one."""
+    path = present.conf()
+    conf = files.read(path)
     if conf is None:
         return {}
     held = hold.held_names(decisions, connections, now)
     autos = sections.autos(connections, held, service.keeper_runs())
-    return {paths.here.conf: (_with_autos(conf, autos), 0o644)}
+    try:
+        return {path: (_with_autos(conf, autos), 0o644)}
+    except ConfigError:  # nothing of it is loaded at the next start, whoever is held
+        return {}
 
 
 def _write(changes: Mapping[Path, files.Change], remembered: Optional[Obeyed]) -> None:

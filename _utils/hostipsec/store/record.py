@@ -22,8 +22,8 @@ from .. import paths, unicast
 from ..errors import HostIPsecError
 from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, START, Connection
 from ..strongswan import defaults, exceptions, shared
-from ..strongswan import parse as strongswan
 from ..system import files
+from . import present
 
 _SUM = re.compile(rb', "sum": "([0-9a-f]{8})"\}\n\Z')
 _UNSUMMED = frozenset(("connections", "mtu", "warn_days"))  # what a record of the release before has
@@ -248,8 +248,8 @@ def _told_by_conf() -> Record:
 
 
 def of_conf() -> Record:
-    """Return what an ipsec.conf of ours tells of the connections, which is less than the record does."""
-    conf = strongswan.configuration((files.read(paths.here.conf) or b"").decode("utf-8", "replace"))
+    """Return what files of ours tell of the connections, which is less than the record does."""
+    conf = present.connections()
     found = (_told(name, options) for name, options in conf.connections.items()) if conf.ours else ()
     return Record(tuple(one for one in found if one))
 

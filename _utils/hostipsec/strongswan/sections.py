@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
-from ..model import PASSIVE, REQUIRE, START, Connection, Meant, Settings
+from ..model import IPSEC_CONF, PASSIVE, REQUIRE, START, Connection, Meant, Settings
 from . import defaults, exceptions
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -41,6 +41,7 @@ class Configuration(NamedTuple):
     foreign: tuple[str, ...] = ()  # lines that are no part of the above, sorted; no renderer writes them
     ours: bool = True  # whether this package wrote it
     kept: bool = False  # whether it includes what others had there before
+    backend: str = IPSEC_CONF  # in whose files it stands
 
     @property
     def names(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Optional
 
 from ..affixes import without_prefix, without_suffix
 from ..errors import ConfigError
+from ..model import SWANCTL
 from . import durations, parse, render
 from .render import HEADER
 from .sections import HELD, Configuration, Secret, merged
@@ -258,22 +259,21 @@ def _amount(options: Mapping[str, str], life: str, fuzz: int) -> Iterable[tuple[
 
 def configuration(text: Optional[str], strongswan: Optional[str] = None) -> Configuration:
     """Return what the files say; None stands for one that is not there. Nothing is refused."""
-    tree = parse.strongswan_conf(text or "")
+    tree, beside = (parse.strongswan_conf(one or "") for one in (text, strongswan))
     shared = {**_dotted(tree, DEFAULTS), **_dotted(tree, CHILD, "child.")}
     common = _options(shared)
     connections = {
         **{name: _own(shared, common, flat) for name, flat in _connections(tree, LOADED)},
         **{name: {**_own(shared, common, flat), "auto": HELD} for name, flat in _connections(tree, ASIDE)},
     }
-    beside = parse.strongswan_conf(strongswan or "")
-    levels = beside.pop(JOURNAL, None)
     return Configuration(
-        setup={**_worded(SETUP, shared), **_debug(levels)},
+        setup={**_worded(SETUP, shared), **_debug(beside.pop(JOURNAL, None))},
         defaults=common,
         connections=connections,
         secret=_secret(tree),
         strongswan=beside,
         ours=(text or "").startswith(HEADER),
+        backend=SWANCTL,
     )
 
 

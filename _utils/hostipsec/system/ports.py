@@ -32,15 +32,15 @@ class Holder(NamedTuple):
         return f"UDP {what} held by {who}"
 
 
-def strangers(ports: Collection[int] = IKE) -> tuple[Holder, ...]:
-    """Return who holds one of the ports and is not the charon that this package runs."""
+def strangers(ports: Collection[int] = IKE, by: str = "") -> tuple[Holder, ...]:
+    """Return who holds one of the ports and is not the charon that this package runs, by a back end."""
     sockets = dict(_sockets(ports))
     if not sockets:
         return ()
     found: dict[int, set[int]] = {}
     for pid, inode in _owners(sockets):
         found.setdefault(pid, set()).add(inode)
-    ours = {pid for pid in service.pids(service.CHARON, service.STARTER) if _same_root(pid)}
+    ours = {pid for pid in service.pids(service.CHARON, service.STARTER, by=by) if _same_root(pid)}
     unseen = {*sockets} & {*dict(_sockets(ports))} - set().union(*found.values())  # and still there
     held = {pid: inodes for pid, inodes in found.items() if pid not in ours}
     held.update({0: unseen} if unseen else {})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +14,13 @@ from pathlib import Path
 from .. import paths
 from ..affixes import without_suffix
 from ..errors import HostIPsecError
-from . import processes
+from ..model import SWANCTL
+from . import backend, processes
 
 CHARON, STARTER = "charon", "starter"
 _POLL = 0.02
+_ASKING = 1.0  # seconds
+_CREDENTIALS = struct.Struct("3i")  # process, user and group: unix(7)
 
 
 def systemd_runs() -> bool:
@@ -36,17 +41,46 @@ def keeper_runs() -> bool:
     return systemd_runs() or scripts_run()
 
 
-def pids(*names: str) -> tuple[int, ...]:
+def pids(*names: str, by: str = "") -> tuple[int, ...]:
     """Return the processes that run strongSwan's programs of those names, in this network namespace.
+
+    ``by`` is the back end whose charon is meant, by default the one that this host runs by.
 
     A name is not enough: anybody can give it to a process. They are root's, or the one in charon's pid file,
     which only root writes. Those of containers are not ours.
     """
-    programs = {str(paths.here.starter.with_name(name)) for name in names}
+    programs = {str(_path(name, by or backend.here())) for name in names}
     here = _namespace("self")
     entries = (entry.name for entry in paths.here.proc.iterdir() if entry.name.isdigit())
     ours = (pid for pid in entries if _program(pid) in programs and _namespace(pid) == here)
     return tuple(sorted(int(pid) for pid in ours if _lives(pid) and (_of_root(pid) or pid == _noted())))
+
+
+def _path(name: str, by: str) -> Path:
+    """Return the path of a program: charon-systemd is charon and what starts it in one."""
+    return paths.here.charon_systemd if by == SWANCTL else paths.here.starter.with_name(name)
+
+
+def charon_pid() -> int:
+    """Return the process of charon, by its pid file where it writes one; 0 where none is known.
+
+    Else it is who listens at its socket, which the keeper may ask as well: it is shown nobody's program.
+    """
+    if backend.here() == SWANCTL:
+        return _listening() or next(iter(pids(CHARON)), 0)
+    noted = _noted()
+    return int(noted) if noted.isdecimal() else 0
+
+
+def _listening() -> int:
+    try:
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as asked:
+            asked.settimeout(_ASKING)
+            asked.connect(str(paths.here.charon_vici))
+            told = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            return int(_CREDENTIALS.unpack(told)[0])
+    except OSError:
+        return 0
 
 
 def _program(pid: str) -> str:
@@ -109,10 +143,9 @@ def unit() -> str:
     """Return the name of the unit; empty where systemd does not run, or strongSwan is not installed."""
     if not systemd_runs():
         return ""
+    names = (paths.SWANCTL_UNIT,) if backend.here() == SWANCTL else paths.STRONGSWAN_UNITS
     places = (
-        (name, directory / f"{name}.service")
-        for name in paths.STRONGSWAN_UNITS
-        for directory in paths.here.unit_directories
+        (name, directory / f"{name}.service") for name in names for directory in paths.here.unit_directories
     )
     return next((name for name, path in places if path.exists()), "")
 
@@ -148,7 +181,8 @@ def stopped(timeout: float) -> str:
     name = unit()
     if not name or not lacking(name, timeout):
         return ""
-    return f"{name} is stopped, as after 'ipsec stop'; type: systemctl start {name}"
+    how = f"see: {log(name)}" if name == paths.SWANCTL_UNIT else "as after 'ipsec stop'"
+    return f"{name} is stopped, {how}; type: systemctl start {name}"
 
 
 def astray() -> str:
@@ -157,15 +191,17 @@ def astray() -> str:
     So it is after ``ipsec start`` or ``ipsec restart`` at a shell: a second charon is started beside it, or
     none where the host is to start one, and the processes end with whoever typed that.
     """
-    name = unit()
-    if not name or not _is_charon(_noted()):
+    name, pid = unit(), str(charon_pid())
+    if not name or not _is_charon(pid):
         return ""
     try:
-        groups = (paths.here.proc / _noted() / "cgroup").read_text()
+        groups = (paths.here.proc / pid / "cgroup").read_text()
     except (OSError, ValueError):
         return ""
     if any(f"/{one}.service" in groups for one in paths.STRONGSWAN_UNITS):
         return ""
+    if backend.here() == SWANCTL:
+        return f"charon-systemd (process {pid}) is not in {name}; end it, then type: systemctl start {name}"
     return f"charon runs outside of {name}, as after 'ipsec restart'; {_BACK.format(name=name)}"
 
 
@@ -175,9 +211,10 @@ def _is_charon(pid: str) -> bool:
     That takes CAP_SYS_PTRACE, which the keeper has not.
     """
     if program := _program(pid):
-        return program == str(paths.here.starter.with_name(CHARON))
+        return program == str(_path(CHARON, backend.here()))
     try:
-        return bool(pid) and (paths.here.proc / pid / "comm").read_text() == f"{CHARON}\n"
+        name = _path(CHARON, backend.here()).name
+        return bool(pid) and (paths.here.proc / pid / "comm").read_text() == f"{name}\n"
     except (OSError, ValueError):
         return False
 

@@ -1,0 +1,119 @@
+"""Hosts that run by swanctl, on Debian 12 and 13, in one mesh with one that runs by ipsec.conf."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from fleetlab import Lab, demo
+from fleetlab.paths import LAB
+from footprints import different, footprint
+from operators import Master
+
+CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
+HOSTS = (CP1001, CP2001, CP3001)
+BY_SWANCTL = (CP1001, CP3001)
+# Came with strongSwan, and apt keeps it since: libsystemd-shared suggests it
+STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
+CONF = "/etc/swanctl/conf.d/hostipsec.conf"
+
+
+@dataclass
+class Fleet:
+    """The hosts after their first run of the state, and what they were before."""
+
+    lab: Lab
+    pristine: dict[str, dict[str, str]]
+
+    def changed(self) -> dict[str, list[str]]:
+        """Apply the state; return which states changed something, by host."""
+        return {
+            host: [one["__id__"] for one in states if one["changes"]]
+            for host, states in self.lab.apply("*").items()
+        }
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    """New hosts, and the state on all of them at once."""
+    name = f"{os.environ.get('LAB_NAME', 'test')[:6]}swan"
+    Lab(name).down()
+    lab = Lab(name, LAB / "fleets/swanctl.sls")
+    try:
+        lab.up()
+        pristine = {host: footprint(lab.host(host)) for host in BY_SWANCTL}
+        lab.apply("*")
+        lab.wait_one_each()
+        yield Fleet(lab, pristine)
+    finally:
+        lab.down()
+
+
+@pytest.mark.parametrize("host", BY_SWANCTL)
+def test_a_host_has_one_charon_in_its_unit(fleet, host):
+    machine = fleet.lab.host(host)
+    assert len(machine.run(["pgrep", "charon"]).stdout.split()) == 1
+    units = ["strongswan", "hostipsec-keeper"]
+    assert machine.run(["systemctl", "is-active", *units]).stdout.split() == ["active", "active"]
+    assert machine.run(["systemctl", "is-enabled", *units]).stdout.split() == ["enabled", "enabled"]
+    assert machine.run(["ls", "/etc/ipsec.conf", "/usr/sbin/ipsec"], check=False).returncode == 2
+    assert machine.run(["sh", "-c", "stat -c %a /etc/swanctl/private/*.pem"]).stdout.split() == ["600"]
+
+
+def test_the_main_job(fleet):
+    """Both families of three pairs, two of them mixed, encrypted on the wire; a second run does nothing."""
+    before = fleet.lab.ids()
+    assert len(before) == 12
+    demo.prove_encrypted(fleet.lab)
+    assert fleet.changed() == {host: [] for host in HOSTS}
+    assert fleet.lab.ids() == before
+
+
+def test_what_operators_type(fleet):
+    """Status, plan, verify; down, which is held over a restart and against the state, and up."""
+    master = Master(fleet.lab)
+    assert "6 connections of 3 pairs: 6 up" in master.run("status")[1]
+    settled = "nothing to do: 3 hosts run what the pillar says, 6 connections of 3 pairs"
+    assert master.run("plan") == (0, [settled])
+    assert "3 of 3 hosts are as asked: every connection encrypted both ways" in master.run("verify")[1]
+    assert "3 of 3 hosts are as asked: down, and proven" in master.run("down", "reason=T195365")[1]
+    for host in BY_SWANCTL:
+        fleet.lab.host(host).run(["systemctl", "restart", "strongswan"])
+        assert fleet.lab.host(host).run(["swanctl", "--list-conns"]).stdout == ""
+    assert fleet.changed() == {host: [] for host in HOSTS}
+    assert master.data("status")[1]["counts"] == {"held": 6}
+    assert "3 of 3 hosts are as asked: every connection up" in master.run("up")[1]
+    assert master.data("status")[1]["counts"] == {"up": 6}
+
+
+def test_a_charon_that_is_killed_comes_back_with_its_connections(fleet):
+    """By the unit and the file; the keeper starts what should be up."""
+    fleet.lab.host(CP1001).run(["pkill", "-KILL", "charon-systemd"])
+    fleet.lab.wait_one_each()
+
+
+def test_a_boot_with_a_damaged_file_is_told_and_the_state_mends_it(fleet):
+    """swanctl takes nothing of such a file, and its unit is active all the same."""
+    machine, master = fleet.lab.host(CP3001), Master(fleet.lab)
+    machine.run(["sh", "-c", f"sed -i '$d' {CONF}; systemctl restart strongswan"])
+    assert machine.run(["swanctl", "--list-conns"]).stdout == ""
+    status = fleet.lab.salt(CP3001, "ipsec.status")[CP3001]
+    assert {one["state"] for one in status["connections"].values()} == {"down"}
+    assert master.run("status")[0] != 0
+    assert fleet.changed()[CP3001]
+    fleet.lab.wait_one_each()
+    assert fleet.changed() == {host: [] for host in HOSTS}
+
+
+def test_clean_leaves_no_trace(fleet):
+    """The last one: charon-systemd goes."""
+    for host, states in fleet.lab.salt("*", "state.apply", "ipsec.clean", timeout=300).items():
+        (did,) = states.values()
+        assert did["result"] is True, (host, did)
+        if host in BY_SWANCTL:
+            assert "package charon-systemd" in did["changes"], host
+            left = different(fleet.pristine[host], footprint(fleet.lab.host(host)))
+            assert left == STAYS.get(host, {}), host
