@@ -50,23 +50,26 @@ class Pair:
     """The host, switched on, and a peer whose charon has its connections."""
 
     def __init__(self, place: Path) -> None:
+        self.east, self.west = Sysv("east", place / "east"), Host("west", place / "west", over=unpacked())
+        self.place, self.remote = place, None
+
+    def start(self) -> None:
+        """Start the peer's charon, and switch the host on."""
         now = datetime.now(timezone.utc)
         ca = authorities.authority("CN=Fleet CA", now)
-        self.east, self.west = Sysv("east", place / "east"), Host("west", place / "west", over=unpacked())
         line(self.east, self.west, ["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"])
-        peer = Member(self.west, PILLAR, WEST, place)
+        peer = Member(self.west, PILLAR, WEST, self.place)
         peer.start(peer.inspect(authorities.host(f"CN={WEST}", now, ca), ca.pem), STRONGSWAN_CONF)
         own = authorities.host(f"CN={EAST}", now, ca)
         self.east.run("mkdir", "-p", "/etc/fleet")
         for path, content in zip(CERTIFICATES.values(), (own.pem, own.key_pem(), ca.pem)):
             self.east.write(path, content.decode())
         self.east.boot()
-        self.log, self.remote = place / "log", None
 
     def salt(self) -> Remote:
         """Return Salt on the host; anew after each boot."""
         argv = lambda given: minimal.salted(self.east, given)  # noqa: E731
-        self.remote = Remote(argv, self.log, place=f"/tmp/minion{self.east.pid}", identifier=EAST)
+        self.remote = Remote(argv, self.place / "log", place=f"/tmp/minion{self.east.pid}", identifier=EAST)
         self.remote.pillar(PILLAR)
         return self.remote
 
@@ -105,8 +108,11 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     made = Pair(tmp_path_factory.mktemp("sysv"))
-    yield made
-    made.stop()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 def good(found):
