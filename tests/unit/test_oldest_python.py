@@ -30,12 +30,15 @@ PROGRAMS = ("check", "guard", "ipsec_global", "keeper", "metrics")  # those that
 
 
 def reached() -> set[str]:
-    """Return the modules that programs of hosts import, one by the other."""
+    """Return the modules that programs of hosts import, one by the other.
+
+    Those of certificates need cryptography, which Salt's Python has alone: they are imported for states.
+    """
     found, left = set(), {f"programs.{name}" for name in PROGRAMS}
     while left:
         found |= left
         left = set().union(*(engine.imports(name)[1] for name in left)) - found
-    return found
+    return {name for name in found if engine.room(name) != "certificates"}
 
 
 class Bare(ast.NodeTransformer):
