@@ -71,6 +71,7 @@ def changed():
     return withesp.run("changing_clear.py", "clear", "only", "enabled", timeout=400)
 
 
+@pytest.mark.whole  # tests/unit/test_only.py walks all edits, by a kernel in memory
 @pytest.mark.parametrize(
     ("edit", "before", "after"), [("clear", ["esp"], ["clear", "esp"]), ("only", ["clear", "esp"], ["esp"])]
 )
@@ -83,6 +84,7 @@ def test_an_edit_and_its_undoing_lose_no_packet_where_ends_change_one_after_the_
     assert (found["many"], found["lost"]) == (True, [[]] * 4)
 
 
+@pytest.mark.whole
 def test_where_it_is_new_all_goes_by_the_sas_of_before_until_they_are_made_anew(changed):
     """What is under way as one end alone has its SAs made anew may be lost; nothing else is."""
     found = changed["enabled"]
