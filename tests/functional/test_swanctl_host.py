@@ -126,7 +126,9 @@ class Member:
 
     @property
     def pid(self):
-        return self.host.run("pgrep", "-r", "D,R,S", "-x", "charon-systemd").split()
+        return self.host.run(
+            "pgrep", "--ns", "1", "--nslist", "net", "-r", "D,R,S", "-x", "charon-systemd"
+        ).split()
 
     @property
     def running(self):
