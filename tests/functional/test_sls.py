@@ -244,7 +244,7 @@ def test_a_host_with_modules_of_before_says_what_to_run(tmp_path, data):
 
 @pytest.mark.parametrize("sls", ["ipsec", "ipsec.clean"])
 def test_salt_ssh_is_refused_in_a_sentence(minion, monkeypatch, sls):
-    """It finds whatever function it is asked for, and brings no package of _utils: a traceback of Jinja's."""
+    """It finds whatever function it is asked for, and brings no package of _utils."""
     monkeypatch.setitem(minion.opts, "_ssh_version", (9, 2))
     (found,) = minion.apply(sls).values()
     assert (found["result"], found["changes"]) == (False, {})
