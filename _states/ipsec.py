@@ -398,12 +398,20 @@ def _configured(name, keeping):
     if holdfile.held(member.connections, _now()) != held:  # taken or lifted meanwhile: that one counts
         return _configured(name, lambda *_: contextlib.nullcontext())  # what ran before is kept already
     applied.passes()
+    _refresh_pillar()
     done = ", ".join(outcome.done)
     if work.later:
         done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
     comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_beside(held, want)}"
     warnings = (*outcome.warnings, *_prune(member))
     return _result(name, dict(outcome.changes), comment, warnings)
+
+
+def _refresh_pillar():
+    """Have functions of this minion go by the pillar that was applied: in memory is an older one."""
+    if __opts__.get("file_client") != "local":  # without a master nobody keeps one
+        with contextlib.suppress(HostIPsecError):  # then it is as old as it was, and status says so
+            _salt("saltutil.refresh_pillar")
 
 
 def _now():

@@ -416,12 +416,12 @@ class Lab:
 
         wait_for(whole, lambda: f"established: {'; '.join(missing)}", timeout, 0.5)
 
-    def set_pillar(self, text: str, plane: str = "") -> None:
-        """Give the fleet another pillar."""
+    def set_pillar(self, text: str, refreshed: bool = True) -> None:
+        """Give the fleet another pillar; minions keep the one in memory until they are ``refreshed``."""
         holders = [self.master] if self.with_master else list(self.machines.values())
         for machine in holders:
             machine.write(f"{disks.PILLAR_ROOT}/ipsec.sls", text.encode())
-        if self.with_master:
+        if self.with_master and refreshed:
             self.salt("*", "saltutil.refresh_pillar", "wait=True")
 
     # the line

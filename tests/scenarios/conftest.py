@@ -40,10 +40,10 @@ class Mesh:
         """The example pillar, to be changed and given to `give`."""
         return yaml.safe_load(self.fleet.read_text())
 
-    def give(self, pillar: dict, hosts: str = demo.MEMBERS) -> None:
+    def give(self, pillar: dict, hosts: str = demo.MEMBERS, refreshed: bool = True) -> None:
         """Give the fleet another pillar until the end of the test, when `hosts` apply the usual one."""
         self.changed, self.touched = True, hosts
-        self.lab.set_pillar(yaml.safe_dump(pillar))
+        self.lab.set_pillar(yaml.safe_dump(pillar), refreshed)
 
     def settled(self) -> None:
         """Every host runs the usual pillar again: at the end of the test there is nothing to apply."""
