@@ -763,7 +763,8 @@ class _Client:
             with interrupts.noted() as pressed, salt.client.get_local_client(mopts=__opts__) as client:
                 for one in client.cmd_iter_no_block(list(hosts), function, timeout=self._timeout, **named):
                     for host, data in (one or {}).items():
-                        yield host, data.get("ret") if isinstance(data, dict) else data
+                        if not (isinstance(data, dict) and "failed" in data):  # Salt of who has no key
+                            yield host, data.get("ret") if isinstance(data, dict) else data
                     if pressed:
                         break
                     time.sleep(0 if one else POLL)

@@ -51,12 +51,12 @@ class Client:
                 raise KeyboardInterrupt
             answer = self.hosts[host](function, dict(kwarg or {}))
             if answer is not SILENT:
-                yield {host: {"ret": answer}}
+                yield {host: {"failed": True} if answer is NO_KEY else {"ret": answer}}
         if self.error:
             raise self.error
 
 
-SILENT = object()
+SILENT, NO_KEY = object(), object()  # the second as Salt says it of whom it does not know
 
 
 def rows(host, **more):
@@ -196,6 +196,13 @@ def test_commands_that_go_well(master, verb, line):
     assert (found["silent"], found["failed"], found["editions"]) == ([], {}, {})
     assert (found["unanswered"], found["unasked"]) == ([], [])
     assert master.printed == [f"{host}: {len(rows(host))} connections" for host in HOSTS]
+
+
+def test_a_host_of_the_pillar_that_the_master_does_not_know_is_silent(master):
+    """It had "answered nonsense: None"."""
+    master.client.hosts[SPOKE] = lambda *_: NO_KEY
+    found = master.run("status")
+    assert (master.retcode, found["failed"], found["silent"]) == (1, {}, [SPOKE])
 
 
 @pytest.mark.parametrize("target", [(), ("*",)])

@@ -259,7 +259,7 @@ def _started(directory: Path, names: Collection[str], deadline: float) -> Iterat
         )
     try:
         trial = _SwanctlTrial(process.pid) if by == SWANCTL else _Trial(process.pid)
-        charon = _wait(process, trial, log, frozenset(names), time.monotonic() + deadline)
+        charon = _wait(process, trial, log, frozenset(names), deadline)
         yield charon, trial
     finally:
         process.kill()  # and with it all in its process namespace (--kill-child)
@@ -269,8 +269,8 @@ def _started(directory: Path, names: Collection[str], deadline: float) -> Iterat
 def _wait(
     process: subprocess.Popen[bytes], trial: _Trial, log: Path, names: frozenset[str], deadline: float
 ) -> Charon:
-    missing = names
-    while time.monotonic() < deadline:
+    missing, end = names, time.monotonic() + deadline
+    while time.monotonic() < end:
         said = log.read_text(errors="replace")
         if process.poll() is not None or _GONE.search(said):
             raise ConfigError(f"charon does not start with the new configuration: {_reason(said)}")
@@ -282,7 +282,7 @@ def _wait(
         time.sleep(_POLL)
     raise ConfigError(
         f"charon does not load {', '.join(sorted(missing)[:5])} ({len(missing)} of {len(names)}) "
-        f"within {DEADLINE:g} s: {_reason(log.read_text(errors='replace'))}"
+        f"within {deadline:g} s: {_reason(log.read_text(errors='replace'))}"
     )
 
 
