@@ -7,7 +7,10 @@ import os
 import pytest
 import withesp
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux")
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux"),
+]
 
 
 @pytest.fixture(scope="module")

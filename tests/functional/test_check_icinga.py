@@ -48,7 +48,7 @@ request.add_header("Authorization", "Basic " + base64.b64encode(b"tests:only in 
 print(urllib.request.urlopen(request, context=context, timeout=60).read().decode())
 """
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+pytestmark = [pytest.mark.whole, pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")]
 
 
 class Monitored:

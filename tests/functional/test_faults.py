@@ -143,7 +143,7 @@ def check_page(said: dict, verdict: dict) -> None:
     words, hosts = shown["words"], [one["id"] for one in shown["hosts"]]
     assert len(shown["rows"]) == 3
     for row in shown["rows"]:
-        one, other, severity, (state, ours, reason, _) = row[0], row[1], row[5], row[-2]
+        one, other, severity, (state, ours, reason, *_) = row[0], row[1], row[5], row[-2]
         name_ = f"{hosts[other].partition('.')[0]}_v4"
         if name_ not in verdict:  # in maintenance at this host: the pillar of this page does not know of that
             continue

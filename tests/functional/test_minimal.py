@@ -15,7 +15,7 @@ CHARON_DOES_ESP = {"plugins": {"kernel-libipsec": {"load": "yes"}}}
 TOOLS = ["iproute2", "kmod", "procps", "python3"]
 LATER = "iproute2, kmod, procps, python3: to be installed first; "
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+pytestmark = [pytest.mark.whole, pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")]
 
 
 @pytest.fixture

@@ -109,6 +109,8 @@ def test_all_is_well(minion):
         "reason": "",
         "held": False,
         "since": 11520,
+        "last_in": None,
+        "last_out": None,
         "rekey_in": 300,
         "bytes_in": 1234,
         "bytes_out": 5,

@@ -18,7 +18,7 @@ import authorities
 from hostipsec.store import record
 from hostipsec.system import processes
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
+pytestmark = [pytest.mark.whole, pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")]
 
 GLOBAL = "/usr/local/sbin/ipsec-global"
 GUARD, KEEPER = "hostipsec-guard", "hostipsec-keeper"
