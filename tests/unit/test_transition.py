@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 import fleets
@@ -11,8 +13,9 @@ from hostipsec.emergency.host import Host
 from hostipsec.errors import ConfigError, HostIPsecError
 from hostipsec.model import Charon, IkeSA, LoadedConnection
 from hostipsec.pillar.membership import read
-from hostipsec.store import present, record
-from hostipsec.strongswan.sections import Secret
+from hostipsec.store import holdfile, present, record
+from hostipsec.store.hold import Hold, Scope
+from hostipsec.strongswan.sections import HELD, Secret
 from hostipsec.system import files
 
 HUB = "hub.core.example"
@@ -53,7 +56,9 @@ class Shelf(Host):
         found = present.value(present.texts()).connections
         self.charon = self.charon._replace(
             connections=tuple(
-                LoadedConnection(name, (one["left"],), (one["right"],)) for name, one in found.items()
+                LoadedConnection(name, (one["left"],), (one["right"],))
+                for name, one in found.items()
+                if one["auto"] != HELD
             )
         )
 
@@ -80,8 +85,8 @@ class Shelf(Host):
         return {}
 
 
-def wanted(peers, expected=None):
-    member = read(fleets.star(peers), HUB)
+def wanted(peers, expected=None, **connection):
+    member = read({**fleets.star(peers), "connection": connection}, HUB)
     return configuration.wanted(
         member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem"), expected=expected
     )
@@ -128,6 +133,25 @@ def test_a_change_that_was_cut_short_is_finished_by_the_next(host, call, stale):
     assert {sa.name for sa in host.charon.ike_sas} == wanted(1).names
     assert record.read() == wanted(1).record
     assert configuration.work(wanted(1), host.observe_if_running()).empty
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_hold_that_is_taken_meanwhile_is_undone_by_nothing(host, known):
+    """charon lacked what was held, so the files of before came back, and with them all that was down."""
+    want, now = wanted(2, margintime="7m"), datetime.now(timezone.utc)
+
+    def down():
+        if known:  # charon has taken all up before
+            host.load()
+        holdfile.take(Hold("ada", now, "T1", None, Scope()), want.record.connections, now)
+
+    host.at["update"] = down
+    with pytest.raises(transition.OvertakenError):
+        apply(host, want)
+    there = present.connections()
+    assert there.defaults["margintime"] == "7m"
+    assert {one["auto"] for one in there.connections.values()} == {HELD}
+    assert host.charon.ike_sas and "terminate" not in host.recorded
 
 
 def test_a_change_that_only_left_its_mark_on_the_record_is_finished(host):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
@@ -85,8 +85,12 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     choice = existing.KEEP if want.configuration.kept else existing.REPLACE
     want = replace(want, kept=others.names if want.configuration.kept else frozenset())
     work = configuration.work(want, host.observe_if_running())
-    with existing.settled(choice, connections):  # added by hand since: nobody is asked now, nothing is lost
-        outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
+    try:
+        # added by hand since: nobody is asked now, nothing is lost
+        with existing.settled(choice, connections):
+            outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
+    except transition.OvertakenError:
+        return back(host, datetime.now(timezone.utc), mark)
     generations.forget_previous()
     return Back(
         when=previous.when,

@@ -18,13 +18,17 @@ from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
 from ..model import Charon
-from ..store import generations, present, record
+from ..store import generations, holdfile, present, record
 from ..system import backend, files, service
 from . import configuration, trial
 from .configuration import Wanted, Work
 
 LOADED_DEADLINE = 20.0  # seconds, until charon has what the files say
 _POLL = 0.1
+
+
+class OvertakenError(HostIPsecError):
+    """A hold was taken or lifted meanwhile: something else is wanted now. The files are the new ones."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Outcome:
 
 
 def apply(want: Wanted, work: Work, host: Host) -> Outcome:
-    """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well."""
+    """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well.
+
+    Raises OvertakenError, and brings nothing back: that would undo what was written for the hold.
+    """
     warnings = _tried(want) if work.new_files or work.restart else ()
     files.ensure_directory(paths.here.state, 0o755)
     generations.keep_originals()
@@ -47,10 +54,21 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
         charon = _wait_loaded(want, work, host)
         _ask_for_credentials(want, charon, host)
     except HostIPsecError as error:
+        _still_wanted(want)
         raise ConfigError(f"{error}; {_bring_back(undo, work, host, _changed(want, work))}") from None
+    _still_wanted(want)
     ended = _end_outdated(want, work, host)
     started = _start_absent(want, host) if service.keeper_runs() else ()
     return Outcome(work.as_changes(), (*done, *ended, *started), (*warnings, *_finish_record(want)))
+
+
+def _still_wanted(want: Wanted) -> None:
+    if _overtaken(want):
+        raise OvertakenError("a hold was taken or lifted meanwhile")
+
+
+def _overtaken(want: Wanted) -> bool:
+    return {one.name for one in holdfile.free(want.record.connections)} != want.names
 
 
 # Trying --------------------------------------------------------------------------------------
@@ -164,7 +182,7 @@ def _wait_loaded(want: Wanted, work: Work, host: Host) -> Charon:
     def exactly(charon: Charon) -> bool:
         return not configuration.missing(want, charon) and not configuration.loaded(charon) & gone
 
-    charon, reached = _wait(host, exactly)
+    charon, reached = _wait(host, lambda charon: exactly(charon) or _overtaken(want))
     if charon is None or not reached:
         missing = configuration.missing(want, charon)
         raise CharonError(_not_as_expected(charon, missing, sorted(configuration.loaded(charon) & gone)))
