@@ -41,7 +41,7 @@ demo: setup
 down: setup
 	@lab/lab down
 
-## Three at a time, the longest first; each prints when it ends
+## Two at a time, the longest first; each prints when it ends
 test: salts
 	@$(BIN)/python tests/run
 

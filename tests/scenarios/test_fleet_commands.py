@@ -44,6 +44,7 @@ def test_down_lasts_until_up(mesh, master):
         mesh.lab.host(OFF).run(["ping", "-q", "-c", "3", "-i", "0.1", "10.20.0.11"])
     assert (wire.counts()["clear"], wire.counts()["esp"]) == (6, 0)
     for states in mesh.apply().values():
+        assert isinstance(states, dict), states
         assert [one["comment"] for one in states.values() if one["result"] is not True] == []
     status, found = master.data("status")
     assert (status, found["counts"]) == (1, {"held": EVERY})
