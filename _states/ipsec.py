@@ -391,14 +391,13 @@ def _configured(name, keeping):
             return _result(name, work.as_changes(), _would(work.difference) + _beside(held, want))
         kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
         by = want.configuration.backend
-        outcome = None  # where something else is wanted by now
+        outcome = None  # where a hold was taken or lifted meanwhile: that one counts
         settled = existing.settled(member.fleet.settings.existing, member.connections, by)
         with kept, settled, contextlib.suppress(transition.OvertakenError):
             outcome = transition.apply(want, work, host)
     except HostIPsecError as error:
         return _failed(name, error)
-    # a hold that was taken or lifted meanwhile counts
-    if outcome is None or holdfile.held(member.connections, _now()) != held:
+    if outcome is None:
         return _configured(name, lambda *_: contextlib.nullcontext())  # what ran before is kept already
     applied.passes()
     _refresh_pillar()

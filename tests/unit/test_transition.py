@@ -154,6 +154,17 @@ def test_a_hold_that_is_taken_meanwhile_is_undone_by_nothing(host, known):
     assert host.charon.ike_sas and "terminate" not in host.recorded
 
 
+def test_a_hold_that_is_taken_at_the_end_is_told_as_well(host):
+    """The way back did not look, and lost what was wanted by then."""
+    want, now = wanted(1), datetime.now(timezone.utc)
+    connections = want.record.connections
+    host.at["terminate"] = lambda: holdfile.take(Hold("ada", now, "T1", None, Scope()), connections, now)
+    with pytest.raises(transition.OvertakenError):
+        apply(host, want)
+    assert {one["auto"] for one in present.connections().connections.values()} == {HELD}
+    assert record.read() == want.record
+
+
 def test_a_change_that_only_left_its_mark_on_the_record_is_finished(host):
     """It was cut short as the last SA was ended."""
     work = configuration.work(wanted(1), host.observe_if_running())

@@ -59,7 +59,9 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     _still_wanted(want)
     ended = _end_outdated(want, work, host)
     started = _start_absent(want, host) if service.keeper_runs() else ()
-    return Outcome(work.as_changes(), (*done, *ended, *started), (*warnings, *_finish_record(want)))
+    warnings = (*warnings, *_finish_record(want))
+    _still_wanted(want)
+    return Outcome(work.as_changes(), (*done, *ended, *started), warnings)
 
 
 def _still_wanted(want: Wanted) -> None:
