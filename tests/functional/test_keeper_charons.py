@@ -6,8 +6,12 @@ import os
 import subprocess
 
 import pytest
-from downs import Peers
+from downs import CONN, Peers
 from strongswan import wait_for
+
+from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.store import record
+from hostipsec.store.record import Record
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -41,7 +45,8 @@ for one in threads:
 @pytest.fixture
 def peers(tmp_path):
     """Return a host with three peers, each pair with an IKE SA."""
-    made = Peers(tmp_path / "peers", 3, stage="start")
+    conn = CONN.replace("    dpdaction=", "    dpddelay=10s\n    dpdaction=")  # to see it in time
+    made = Peers(tmp_path / "peers", 3, stage="start", conn=conn)
     made.start()
     made.up()
     yield made
@@ -81,6 +86,27 @@ def test_of_two_ike_sas_of_a_pair_the_older_one_is_ended_at_both_ends(peers, kee
     assert ids(peers) == {name: numbers[-1:] for name, numbers in doubled.items()}
     assert ids(peers)["cp0002_v4"] == before["cp0002_v4"]
     wait_for(lambda: peers.west.run("ipsec", "status").count("ESTABLISHED") == 3, "one at the peers' end")
+    assert len(peers.established) == 3
+
+
+@pytest.mark.parametrize("initiator", [True, False], ids=["initiator", "responder"])
+def test_an_ike_sa_that_the_peer_has_forgotten_is_ended_beside_one_that_it_has(peers, keeper, initiator):
+    """Both ends began, one of them ended its own without a word: dead-peer detection takes minutes."""
+    ours = tuple(one._replace(initiator=initiator) for one in peers.connections)
+    peers.east.write("/var/lib/hostipsec/mesh.json", record.render(Record(ours)), 0o644)
+    (forgotten,) = ids(peers)["cp0000_v4"]
+    peers.initiate_from_peers([0])
+    wait_for(lambda: len(ids(peers)["cp0000_v4"]) == 2, "two IKE SAs")
+    west = ViciBackend(peers.west.vici)
+    older = min(sa.uniqueid for sa in west.observe().ike_sas if sa.name == "east0000")
+    peers.addresses("del", [0])
+    west.terminate([older], force=True)
+    wait_for(lambda: older not in {sa.uniqueid for sa in west.observe().ike_sas}, "an end without a word")
+    peers.addresses("add", [0])
+    assert forgotten in ids(peers)["cp0000_v4"]  # nobody told this end
+    keeper()
+    wait_for(lambda: len(ids(peers)["cp0000_v4"]) == 1, "one IKE SA", 90)
+    assert forgotten not in ids(peers)["cp0000_v4"]
     assert len(peers.established) == 3
 
 

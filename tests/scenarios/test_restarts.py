@@ -12,6 +12,7 @@ FIGURES = BUILD / "restarts.txt"  # what docs/states.md shows; the last run is a
 
 INITIATOR, RESPONDER = "cp1001.eqiad.example", "cp3001.esams.example"
 BACK = 60.0  # seconds; dead-peer detection alone would take over 200
+FORGOTTEN = 120.0  # seconds; one end may have forgotten an IKE SA: the other asks after 30, and ends it then
 ONE = 60.0  # seconds; both ends may have started: of two IKE SAs one is ended after 10 s, or 15 by the keeper
 
 
@@ -119,7 +120,10 @@ def connecting(host) -> bool:
 
 
 def test_both_ends_start_at_the_same_moment(mesh):
-    """Neither charon sees the other's IKE SA before its own is up, so that both may stay: not here."""
+    """Neither charon sees the other's IKE SA before its own is up, so that both may stay: not here.
+
+    On a busy machine one end may have ended its own without a word: the other kept both for 200 s.
+    """
     lab = mesh.lab
     initiator, responder = lab.host(INITIATOR), lab.host(RESPONDER)
     lab.network.set_link(RESPONDER, "down")
@@ -131,8 +135,8 @@ def test_both_ends_start_at_the_same_moment(mesh):
     for host in (initiator, responder):
         wait_for(lambda host=host: connecting(host), "both ends' start", BACK, 0.2)
     lab.network.set_link(RESPONDER, "up")
-    wait_for(lambda: once(mesh) and replies(lab), "the pair", BACK, 1)
-    lab.wait_one_each()
+    wait_for(lambda: once(mesh) and replies(lab), "the pair", FORGOTTEN, 1)
+    lab.wait_one_each(FORGOTTEN)
 
 
 def keeper_pid(host) -> str:

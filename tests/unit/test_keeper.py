@@ -16,12 +16,12 @@ from hostipsec.charon.vicisession import UnavailableError
 from hostipsec.emergency import loglevel, starting
 from hostipsec.health import observation
 from hostipsec.health.look import Look, judged
-from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, overtaken, surplus, useless
+from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, forgotten, overtaken, surplus, useless
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
 from hostipsec.programs.keeper import Keeper
-from hostipsec.programs.parts import SURPLUS, Repair, Start
+from hostipsec.programs.parts import SURPLUS, UNANSWERED, Repair, Start
 from hostipsec.store import hold, holdfile, record
 from hostipsec.store.hold import Hold
 from hostipsec.store.record import Record
@@ -146,16 +146,54 @@ def test_the_other_end_leaves_duplicates_to_the_initiator(one):
     assert surplus([one], sas(*TWO)) == {}
 
 
+@pytest.mark.parametrize(
+    ("asking", "ended"),
+    [
+        ((), None),
+        ((2,), (2,)),
+        ((7,), (7,)),  # the newest, which the initiator would have kept
+        ((2, 7), None),  # the peer answers for none: it is away, or the line is cut
+    ],
+)
+@pytest.mark.parametrize("sign", [{"tasks": ("IKE_DPD",)}, {"state": "DELETING"}], ids=["asks", "ends"])
+@pytest.mark.parametrize("initiator", [True, False])
+def test_of_two_ike_sas_that_one_is_ended_which_the_peer_has_forgotten(asking, ended, sign, initiator):
+    two = sas(*TWO).ike_sas
+    found = Charon(
+        "5.9.8", "vici", ike_sas=tuple(sa._replace(**sign) if sa.uniqueid in asking else sa for sa in two)
+    )
+    doubled = row("duplicate", ids=(2, 7), initiator=initiator)
+    assert forgotten([doubled], found) == ({NAME: ended} if ended else {})
+    assert forgotten([], found) == {}  # it is held
+
+
+def test_an_ike_sa_that_carries_nothing_is_no_proof_that_the_peer_has_forgotten_another():
+    two = sas((2, "ESTABLISHED", 60, "INSTALLED"), (7, "ESTABLISHED", 60, ""))
+    asking = two._replace(ike_sas=(two.ike_sas[0]._replace(tasks=("IKE_DPD",)), two.ike_sas[1]))
+    assert forgotten([row("duplicate", ids=(2, 7))], asking) == {}
+
+
 def test_what_is_too_many_only_for_a_moment_is_charons_own_affair():
     now = [100.0]
     repair = Repair(lambda: now[0])
-    assert repair._lasting({NAME: (2,)}) == {}
+    assert repair._lasting({NAME: (2,)}, {}) == {}
     now[0] += SURPLUS - 1
-    assert repair._lasting({NAME: (3,)}) == {}  # others by now
+    assert repair._lasting({NAME: (3,)}, {}) == {}  # others by now
     now[0] += SURPLUS - 1
-    assert repair._lasting({NAME: (3,)}) == {}
+    assert repair._lasting({NAME: (3,)}, {}) == {}
     now[0] += 1
-    assert repair._lasting({NAME: (3,)}) == {NAME: (3,)}
+    assert repair._lasting({NAME: (3,)}, {}) == {NAME: (3,)}
+
+
+def test_a_peer_that_has_not_answered_yet_has_forgotten_nothing():
+    now = [100.0]
+    repair = Repair(lambda: now[0])
+    assert repair._lasting({}, {NAME: (2,)}) == {}
+    now[0] += UNANSWERED - 1
+    assert repair._lasting({}, {}) == {}  # it has
+    assert repair._lasting({NAME: (2,)}, {NAME: (7,)}) == {}
+    now[0] += UNANSWERED
+    assert repair._lasting({NAME: (2,)}, {NAME: (7,)}) == {NAME: (7,)}
 
 
 # Both ends have begun ------------------------------------------------------------------------

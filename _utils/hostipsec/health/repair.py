@@ -16,6 +16,7 @@ STARTED = (START, REQUIRE)  # a trap starts nothing while the other end sends in
 LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
 KNOCKS = 15.0  # seconds for which somebody who calls by a peer's address, and may not be it, is waited for
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
+ASKS = "IKE_DPD"  # the task of an IKE SA that has asked whether its peer is there, until the answer comes
 _NO_SPI = "0" * 16  # of a responder that has not answered
 SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
 
@@ -213,6 +214,24 @@ def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, 
         for name, sas in up.items()
         if len(sas) > 1
     }
+
+
+def forgotten(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
+    """Return the IKE SAs that their peer does not answer for, beside one that it does: name -> ids.
+
+    Either end may be the one that has kept both. One that sends by the SA which its peer has forgotten would
+    do so until dead-peer detection gives up, minutes later; so long an end lasts that nobody answers.
+    """
+    here: dict[str, list[IkeSA]] = {row.name: [] for row in rows}
+    for sa in observed.ike_sas:
+        if sa.name in here and _carries(sa):
+            here[sa.name].append(sa)
+    found = {}
+    for name, sas in here.items():
+        unanswered = [sa.uniqueid for sa in sas if ASKS in sa.tasks or sa.state == "DELETING"]
+        if unanswered and any(sa.state == "ESTABLISHED" and sa.uniqueid not in unanswered for sa in sas):
+            found[name] = tuple(unanswered)
+    return found
 
 
 def _carries(sa: IkeSA) -> bool:

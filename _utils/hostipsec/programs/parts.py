@@ -25,6 +25,8 @@ from ..system import backend
 
 SURPLUS = 15.0  # seconds that two IKE SAs stay side by side; of those that charon sees it ends one after 10
 
+UNANSWERED = 8.0  # seconds in which a peer that is there has answered at least one of four retransmissions
+
 log = logging.getLogger("hostipsec-keeper")
 
 
@@ -64,10 +66,14 @@ class Repair:
         self.report = looks.judged(look)
         rows = repair.verdicts(look, self.report)
         lost = self._useless(look, earlier, rows)
-        twice = self._lasting(repair.surplus(rows, look.charon))
+        forgotten = repair.forgotten(rows, look.charon)
+        twice = self._lasting(repair.surplus(rows, look.charon), forgotten)
         doomed = [number for row in lost for number in row.ike_ids]
+        surplus = [number for name, ids in twice.items() if name not in forgotten for number in ids]
+        alone = [number for name, ids in twice.items() if name in forgotten for number in ids]
         try:
-            charon.terminate([*doomed, *(number for ids in twice.values() for number in ids)])
+            charon.terminate([*doomed, *surplus])
+            charon.terminate(alone, force=True)  # the peer would not answer that either
         except CharonError:
             return ()
         self.earlier = {row.name: row for row in rows}
@@ -75,8 +81,12 @@ class Repair:
         for row in lost:
             log.warning("ending %s, to start it anew: %s", row.name, row.reason)
         for name, ids in twice.items():
-            numbers = ", ".join(map(str, ids))
-            log.warning("ending IKE SA %s of %s: a newer one is up as well, one is meant", numbers, name)
+            why = (
+                "its peer has forgotten it"
+                if name in forgotten
+                else "a newer one is up as well, one is meant"
+            )
+            log.warning("ending IKE SA %s of %s: %s", ", ".join(map(str, ids)), name, why)
         return (*(row.name for row in lost), *twice)
 
     def _useless(
@@ -88,11 +98,20 @@ class Repair:
             return few
         return every if look.kernel and _counted() == len(look.kernel.states) else few
 
-    def _lasting(self, found: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-        """Return what is too many for longer than it takes charon, or a state that replaces an SA."""
-        now = self.clock()
+    def _lasting(
+        self, surplus: Mapping[str, tuple[int, ...]], forgotten: Mapping[str, tuple[int, ...]]
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Return what is too many for longer than it takes charon, or a state that replaces an SA.
+
+        Where the peer has forgotten one, that is the one, whichever is the newest.
+        """
+        now, found = self.clock(), {**surplus, **forgotten}
         self.twice = {ids: self.twice.get(ids, now) for ids in found.values()}
-        return {name: ids for name, ids in found.items() if now - self.twice[ids] >= SURPLUS}
+        return {
+            name: ids
+            for name, ids in found.items()
+            if now - self.twice[ids] >= (UNANSWERED if name in forgotten else SURPLUS)
+        }
 
 
 class Overtaken:
