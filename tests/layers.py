@@ -12,6 +12,7 @@ from pathlib import Path
 
 TESTS_FAILED = 1  # pytest's exit status where all ran and some failed
 FAILURES = 3  # a lab that went wrong fails every test after it, each at its deadline: pytest stops then
+REASON = 300  # characters
 DURATIONS = ("--durations=10", "--durations-min=10")
 STAND = ["lab/lab", "standing"]  # what labs share: inside there is no network, and no speed, to make it
 # whole files, two at a time: their tests wait for daemons, or use one processor
@@ -118,6 +119,13 @@ class Result:
     seconds: float
     said: str = ""
     failed: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()  # of each of those a line
+
+
+def reasons(output: str) -> tuple[str, ...]:
+    """Return pytest's line of each test that failed, no longer than REASON."""
+    lines = (line for line in output.splitlines() if line.startswith(("FAILED tests", "ERROR tests")))
+    return tuple(line if len(line) <= REASON else f"{line[:REASON]}..." for line in lines)
 
 
 def closing(output: str) -> str:
@@ -167,6 +175,7 @@ def summary(
     lines += [_line("all", total, "", "")]
     lines += [f"unsteady: {test}" for test in unsteady(results, seconds)]
     lost = broken(results, seconds)
+    lines += [line for result in (*results, *seconds) if result.layer in lost for line in result.why]
     lines += [f"FAILED: {layer.name}; log: {logs}/{layer.name}.log" for layer in lost]
     return [*lines, *([] if lost else ["passed"])]
 

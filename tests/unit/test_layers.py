@@ -122,3 +122,15 @@ def test_the_last_lines_say_all():
 )
 def test_how_pytest_closed(line, said):
     assert layers.closing(f"1 passed before\n{line}\nwith-esp: gone\n") == said
+
+
+def test_the_last_lines_say_why_of_each_test_that_failed():
+    long = f"FAILED {ONE} - LabError: {'x' * 400}"
+    output = f"some log\n{long}\nERROR {TWO} - Deadline\nERROR: not of a test\n1 failed, 1 error in 4s\n"
+    why = layers.reasons(output)
+    assert why == (f"{long[: layers.REASON]}...", f"ERROR {TWO} - Deadline")
+    lost = Result(SCENARIOS, 1, 61.2, "1 failed, 1 error in 4s", (ONE, TWO), why)
+    lines = layers.summary({}, [lost], [lost], 70.0, "logs")
+    assert lines[-5:-1] == [*why, *why]
+    well = Result(SCENARIOS, 0, 5.0)
+    assert not {*why} & {*layers.summary({}, [lost], [well], 70.0, "logs")}
