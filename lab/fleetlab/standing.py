@@ -14,7 +14,7 @@ import yaml
 
 from . import cache, disks
 from .errors import LabError
-from .lab import Lab
+from .lab import Lab, fresh
 from .paths import BUILD, LAB, REPO
 from .plane import CHARON
 from .process import kill, wait_for
@@ -56,10 +56,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _set_up() -> None:
-    lab = Lab(f"set{hashlib.sha256(str(BUILD).encode()).hexdigest()[:8]}", FLEET, CHARON)
-    lab.down()
-    try:
-        lab.up()
+    with fresh(f"set{hashlib.sha256(str(BUILD).encode()).hexdigest()[:8]}", FLEET, CHARON) as lab:
         say("applying the state, at full speed")
         pillar = yaml.safe_load(FLEET.read_text())
         for rule in pillar["ipsec"]["rules"]:
@@ -68,8 +65,6 @@ def _set_up() -> None:
         lab.apply("*")
         _power_off(lab)
         disks.pack(DISKS, lab.place, lab.machines)
-    finally:
-        lab.down()
     say("the hosts stand")
 
 

@@ -9,13 +9,12 @@ import json
 import re
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import yaml
 from figures import table
 
-from fleetlab import Lab
+from fleetlab import Lab, fresh
 from fleetlab.paths import BUILD
 from fleetlab.plane import CHARON
 
@@ -92,16 +91,11 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     fleet = BUILD / "bench-fleet20.sls"
     fleet.write_text(yaml.safe_dump(pillar()))
-    lab = Lab("bench20", Path(fleet), CHARON)
-    lab.down()
-    try:
-        lab.up()
+    with fresh("bench20", fleet, CHARON) as lab:
         say("state.apply ipsec on all")
         for host, states in lab.salt("*", "state.apply", "ipsec", timeout=580).items():
             assert isinstance(states, dict) and all(one["result"] for one in states.values()), (host, states)
         measure(Side(lab), lab)
-    finally:
-        lab.down()
 
 
 def measure(side: Side, lab: Lab) -> None:

@@ -7,14 +7,13 @@ side is the same run with the states of this package taken out: packages, sysctl
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import yaml
 from figures import median, rounds, table
 
 import fleets
-from fleetlab import Lab
+from fleetlab import Lab, fresh
 from fleetlab.paths import BUILD
 from fleetlab.plane import CHARON
 
@@ -59,13 +58,8 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     fleet = BUILD / "bench-fleet.sls"
     fleet.write_text(yaml.safe_dump(pillar(0)))
-    lab = Lab("bench", Path(fleet), CHARON, master=False)
-    lab.down()
-    try:
-        lab.up()
+    with fresh("bench", fleet, CHARON, master=False) as lab:
         measure(lab)
-    finally:
-        lab.down()
 
 
 def measure(lab: Lab) -> None:

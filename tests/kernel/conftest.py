@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from fleetlab import Lab, standing
+from fleetlab import Lab, fresh, standing
 from fleetlab.capture import Capture
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
@@ -200,13 +200,8 @@ class Traffic:
 @pytest.fixture(scope="session")
 def set_up() -> Iterator[Mesh]:
     """Three hosts where the state was applied, in the other plane and without a connection of A and B."""
-    lab = Lab("kernel", FLEET, KERNEL, master=False, standing=standing.ready())
-    lab.down()
-    try:
-        lab.up()
+    with fresh("kernel", FLEET, KERNEL, master=False, standing=standing.ready()) as lab:
         yield Mesh(lab)
-    finally:
-        lab.down()
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+import labs
 from fleetlab import Lab
 from fleetlab.paths import LAB, REPO
 
@@ -33,11 +33,7 @@ def serve(lab: Lab, source: str) -> None:
 @pytest.fixture
 def fleet() -> Iterator[Lab]:
     """A small fleet whose hosts were set up by the tree before."""
-    name = f"{os.environ.get('LAB_NAME', 'test')[:6]}before"
-    Lab(name).down()
-    lab = Lab(name, LAB / "fleets/small.sls")
-    try:
-        lab.up()
+    with labs.own("before", LAB / "fleets/small.sls") as lab:
         git = ["git", "-C", str(REPO), "archive", "--format=tar", BEFORE, *SERVED, "states"]
         lab.master.write("/srv/before.tar", subprocess.run(git, check=True, stdout=subprocess.PIPE).stdout)
         lab.master.run(["sh", "-ec", f"mkdir {PLACE}; tar -C {PLACE} -xf /srv/before.tar"])
@@ -45,8 +41,6 @@ def fleet() -> Iterator[Lab]:
         lab.apply("*")
         lab.wait_one_each()
         yield lab
-    finally:
-        lab.down()
 
 
 def test_it_goes_on(fleet):

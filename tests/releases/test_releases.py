@@ -6,15 +6,13 @@ The host of Debian 11 has Salt 3006, under a master of 3008; each runs the progr
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from fleetlab import Lab, demo, upgrade
+import labs
+from fleetlab import demo, upgrade
 from fleetlab.paths import LAB
-from footprints import different, footprint
 from operators import Master
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
@@ -52,28 +50,11 @@ print(json.dumps([seen(ViciBackend()), seen(StrokeBackend())], default=repr))
 """
 
 
-@dataclass
-class Fleet:
-    """A host of each release, after its first run of the state, and what it was before."""
-
-    lab: Lab
-    pristine: dict[str, dict[str, str]]
-
-
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Fleet]:
-    """New hosts, and the state on all of them at once."""
-    name = f"{os.environ.get('LAB_NAME', 'test')[:6]}each"
-    Lab(name).down()
-    lab = Lab(name, LAB / "fleets/releases.sls")
-    try:
-        lab.up()
-        pristine = {host: footprint(lab.host(host)) for host in STRONGSWAN}
-        lab.apply("*")
-        lab.wait_one_each()
-        yield Fleet(lab, pristine)
-    finally:
-        lab.down()
+def fleet() -> Iterator[labs.Fleet]:
+    """A host of each release, after its first run of the state."""
+    with labs.settled("each", LAB / "fleets/releases.sls", STRONGSWAN) as found:
+        yield found
 
 
 @pytest.mark.parametrize("host", STRONGSWAN)
@@ -94,11 +75,7 @@ def test_the_main_job(fleet):
     before = fleet.lab.ids()
     assert len(before) == 12
     demo.prove_encrypted(fleet.lab)
-    changed = {
-        host: [one["__id__"] for one in states if one["changes"]]
-        for host, states in fleet.lab.apply("*").items()
-    }
-    assert changed == {host: [] for host in STRONGSWAN}
+    assert fleet.changed() == {host: [] for host in STRONGSWAN}
     assert fleet.lab.ids() == before
 
 
@@ -125,12 +102,7 @@ def test_what_operators_type(fleet):
 
 def test_clean_leaves_no_trace(fleet):
     """The last one: strongSwan goes, and what it was diverted around."""
-    for host, states in fleet.lab.salt("*", "state.apply", "ipsec.clean", timeout=300).items():
-        (did,) = states.values()
-        assert did["result"] is True, (host, did)
-        assert "package strongswan-starter" in did["changes"], host
-        left = different(fleet.pristine[host], footprint(fleet.lab.host(host)))
-        assert left == STAYS.get(host, {}), host
+    fleet.clean("strongswan-starter", STAYS)
 
 
 @pytest.mark.whole

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from fleetlab import Lab, demo
+import labs
+from fleetlab import demo
 from fleetlab.paths import LAB
-from footprints import different, footprint
 from operators import Master
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
@@ -21,35 +19,11 @@ STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
 CONF = "/etc/swanctl/conf.d/hostipsec.conf"
 
 
-@dataclass
-class Fleet:
-    """The hosts after their first run of the state, and what they were before."""
-
-    lab: Lab
-    pristine: dict[str, dict[str, str]]
-
-    def changed(self) -> dict[str, list[str]]:
-        """Apply the state; return which states changed something, by host."""
-        return {
-            host: [one["__id__"] for one in states if one["changes"]]
-            for host, states in self.lab.apply("*").items()
-        }
-
-
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Fleet]:
-    """New hosts, and the state on all of them at once."""
-    name = f"{os.environ.get('LAB_NAME', 'test')[:6]}swan"
-    Lab(name).down()
-    lab = Lab(name, LAB / "fleets/swanctl.sls")
-    try:
-        lab.up()
-        pristine = {host: footprint(lab.host(host)) for host in BY_SWANCTL}
-        lab.apply("*")
-        lab.wait_one_each()
-        yield Fleet(lab, pristine)
-    finally:
-        lab.down()
+def fleet() -> Iterator[labs.Fleet]:
+    """The hosts after their first run of the state."""
+    with labs.settled("swan", LAB / "fleets/swanctl.sls", BY_SWANCTL) as found:
+        yield found
 
 
 @pytest.mark.parametrize("host", BY_SWANCTL)
@@ -110,10 +84,4 @@ def test_a_boot_with_a_damaged_file_is_told_and_the_state_mends_it(fleet):
 
 def test_clean_leaves_no_trace(fleet):
     """The last one: charon-systemd goes."""
-    for host, states in fleet.lab.salt("*", "state.apply", "ipsec.clean", timeout=300).items():
-        (did,) = states.values()
-        assert did["result"] is True, (host, did)
-        if host in BY_SWANCTL:
-            assert "package charon-systemd" in did["changes"], host
-            left = different(fleet.pristine[host], footprint(fleet.lab.host(host)))
-            assert left == STAYS.get(host, {}), host
+    fleet.clean("charon-systemd", STAYS)

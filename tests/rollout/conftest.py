@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from fleetlab import Lab, standing
+from fleetlab import Lab, fresh, standing
 from fleetlab.capture import Capture
 from fleetlab.paths import BUILD, LAB
 from fleetlab.plane import KERNEL
@@ -166,13 +166,8 @@ class Step:
 def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """Three hosts and their master: new ones in the whole walk, else ones in `start`."""
     whole = request.config.getoption("--whole")
-    lab = Lab("rollout", FLEET, KERNEL, standing=None if whole else standing.ready())
-    lab.down()
-    try:
-        lab.up()
+    with fresh("rollout", FLEET, KERNEL, standing=None if whole else standing.ready()) as lab:
         made = Fleet(lab)
         if not whole:
             made.start()
         yield made
-    finally:
-        lab.down()

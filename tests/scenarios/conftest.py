@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleetlab import Lab, demo
+import labs
+from fleetlab import Lab, demo, fresh
 from fleetlab.paths import DEFAULT_FLEET
 from footprints import footprint
 from operators import Master
 from whole import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
-
-LAB_NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
-
 
 CLEANED = "cp3002"  # the host whose disk is compared before the first run and after ipsec.clean
 
@@ -69,19 +67,13 @@ def everything() -> Iterator[Mesh]:
     """Start the lab, and apply the state on new hosts: in test mode first."""
     if os.geteuid():
         pytest.fail("scenarios need root: run make test as root")
-    lab = Lab(LAB_NAME)
-    lab.down()
-    lab = Lab(LAB_NAME)
-    try:
-        lab.up()
+    with fresh(labs.NAME) as lab:
         mesh = Mesh(lab)
         mesh.pristine = footprint(lab.host(CLEANED))
         mesh.predicted = mesh.apply(demo.MEMBERS, "test=True")
         mesh.first = mesh.apply()
         mesh.lab.wait_one_each()
         yield mesh
-    finally:
-        lab.down()
 
 
 @pytest.fixture

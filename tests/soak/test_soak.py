@@ -10,13 +10,12 @@ import time
 import pytest
 import yaml
 
-from fleetlab import Lab
+import labs
 from fleetlab.paths import LAB
 from fleetlab.plane import CHARON
 from fleetlab.process import wait_for
 
 FLEET = LAB / "fleets/small.sls"
-LAB_NAME = f"{os.environ.get('LAB_NAME', 'test')}soak"
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 # Fuzz, as by default: where both ends rekey in the same second, they meet each time
 LIFE = {"lifetime": "45s", "margintime": "7s", "ikelifetime": "150s", "rekeyfuzz": "100%"}
@@ -86,19 +85,13 @@ def sizes(lab):
 
 @pytest.fixture
 def lab():
-    found = Lab(LAB_NAME, FLEET, CHARON)
-    found.down()
-    found = Lab(LAB_NAME, FLEET, CHARON)
-    try:
-        found.up()
+    with labs.own("soak", FLEET, CHARON) as found:
         pillar = yaml.safe_load(FLEET.read_text())
         pillar["ipsec"]["connection"] = LIFE
         found.set_pillar(yaml.safe_dump(pillar))
         found.apply("*")
         found.wait_one_each()
         yield found
-    finally:
-        found.down()
 
 
 def test_nothing_piles_up(lab, record_property):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleetlab.lab import NEIGHBOURS, let_know_neighbours
+from fleetlab.limits import NEIGHBOURS, let_know_neighbours
 
 
 @pytest.mark.parametrize(("was", "then"), [(512, NEIGHBOURS), (1 << 20, dict.fromkeys(NEIGHBOURS, 1 << 20))])
