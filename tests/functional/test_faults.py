@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable
 
 import pytest
-from downs import Peers, name
-from faults import FAULTS, OK, WELL, Shown
+from downs import Peers
+from faults import FAULTS
 from faulty import CONF, Faulty
 from prometheus_client.parser import text_string_to_metric_families
 from strongswan import wait_for
@@ -23,6 +23,7 @@ from hostipsec.faces import exposition, metrics, page
 from hostipsec.faces.strip import Strip
 from hostipsec.health.report import CARRYING, SEVERITIES
 from hostipsec.health.sample import parse
+from shown import OK, Shown, rows, told
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -44,16 +45,6 @@ def host(tmp_path_factory):
         peers.stop()
 
 
-def rows(text: str) -> dict:
-    """Return the connections of a face that prints JSON, by name; none where it prints an error."""
-    return json.loads(text).get("connections", {}) if text else {}
-
-
-def told(text: str) -> dict:
-    """Return the verdicts of it: {name: (state, severity)}."""
-    return {one: (row["state"], row["severity"]) for one, row in rows(text).items()}
-
-
 def troubles(found: Iterable[dict]) -> set[tuple[str, str]]:
     """Return what is not well, and why: {(name, reason)}."""
     return {(row["name"], row["reason"]) for row in found if row["severity"] != "ok"}
@@ -67,10 +58,7 @@ def test_every_face_says_what_the_judge_said(host, case):
     host.mend()
     with make(host):
         found = host.faces()
-    configured = {one.name: WELL for one in host.peers.connections} if expected.known else {}
-    if case == "one_in_maintenance":
-        del configured[name(2)]
-    verdict = {**configured, **expected.rows}
+    verdict = expected.verdict(one.name for one in host.peers.connections)
     assert (told(found["command"][1]), told(found["plugin"][1])) == (verdict, verdict)
     assert found["command"][0] == found["eyes"][0] == (expected.status != OK or expected.severity != "ok")
     assert found["plugin"][0] == found["line"][0] == expected.status, found["line"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +19,7 @@ from fleetlab.process import wait_for
 from hostipsec.faces import page
 from hostipsec.health.report import CARRYING, SEVERITIES
 from operators import Master
+from shown import NOT_WELL, OK, Faults, Shown, rows, told
 
 pytestmark = pytest.mark.whole  # real charons and a real keeper, which takes seconds to look
 
@@ -36,9 +37,6 @@ RECORD, COPY, CONF, HOLD = (
     "/etc/ipsec.conf",
     "/var/lib/hostipsec/hold.json",
 )
-WELL, DOWN, HELD = ("established", "ok"), ("down", "critical"), ("held", "warning")
-NOT_WELL = ("", "")  # whatever the judge says at that moment
-OK, WARNING, CRITICAL, UNKNOWN = range(4)
 NUMBERS = re.compile(r" \([0-9]+ tries\)|[0-9]+ s ago")
 FACES = r"""
 import importlib.util, json, pathlib, subprocess, sys, tempfile, time, urllib.request
@@ -91,40 +89,12 @@ charon.terminate([sa.uniqueid for sa in charon.observe().ike_sas if sa.name in s
 """
 
 
-@dataclass
-class Shown:
-    """What the faces are to show."""
-
-    rows: dict[str, tuple[str, str]] = field(default_factory=dict)  # of connections that are not WELL
-    severity: str = "ok"
-    status: int = OK  # of the plugin
-    said: str = ""  # by the command and the plugin, somewhere
-    tags: frozenset[str] = frozenset()  # of events
-    unread: frozenset[str] = frozenset()
-    strays: int = 0
-    gone: tuple[str, ...] = ()  # connections that are not configured meanwhile
-    page: str = ""  # in the page, somewhere
-    known: bool = True  # whether there is a record to know connections by
-    keeper: bool = True  # whether it looks: its sample, and what is made of it, is of now
-    alone: bool = False  # whether the page has nothing of this host
+FAULTS = Faults()
 
 
-FAULTS: dict[str, tuple[Callable, Shown]] = {}
-
-
-def fault(**expected):
-    """Enter a fault in the table; ``expected`` as in :class:`Shown`."""
-
-    def entered(make):
-        sets = {key: frozenset(expected.pop(key, ())) for key in ("tags", "unread")}
-        FAULTS[make.__name__] = contextlib.contextmanager(make), Shown(**sets, **expected)
-        return make
-
-    return entered
-
-
-def both(*peers: str, state: tuple[str, str]) -> dict[str, tuple[str, str]]:
-    return {f"{peer}_{family}": state for peer in peers for family in ("v4", "v6")}
+def both(*peers: str) -> tuple[str, ...]:
+    """Return the names of the connections with peers."""
+    return tuple(f"{peer}_{family}" for peer in peers for family in ("v4", "v6"))
 
 
 class Everywhere:
@@ -188,54 +158,39 @@ def there(everything):
     everything.apply(HOST)
 
 
-@fault()
+@FAULTS.made()
 def nothing(there):
     yield
 
 
-@fault(
-    rows=both("cp2001", state=HELD), severity="warning", status=WARNING, said="because T1", tags=["hold/set"]
-)
-def one_peer_is_held(there):
+@FAULTS.made(*both("cp2001"))
+def one_is_held(there):
     there.sh("ipsec-global down --peer 'cp2001*' --reason T1")
     yield
     there.sh("ipsec-global up", check=False)
 
 
-@fault(
-    rows=both(*PEERS, state=HELD), severity="warning", status=WARNING, said="because T2", tags=["hold/set"]
-)
+@FAULTS.made(*both(*PEERS))
 def everything_is_held(there):
     there.sh("ipsec-global down --reason T2")
     yield
     there.sh("ipsec-global up", check=False)
 
 
-@fault(
-    severity="critical",
-    status=CRITICAL,
-    said="hold.json cannot be read",
-    tags=["look/partial"],
-    unread=["hold"],
-)
+@FAULTS.made()
 def the_hold_is_damaged(there):
     with there.changed(HOLD, "{"):
         yield
 
 
-@fault(rows=both("cp2001", state=DOWN), severity="critical", status=CRITICAL, tags=["peer/down"], page="held")
+@FAULTS.made(*both("cp2001"))
 def the_other_end_is_held(there):
     there.sh("ipsec-global down --peer 'cp1001*' --reason T3", HOLDER)
     yield
     there.sh("ipsec-global up", HOLDER, check=False)
 
 
-def silent(*peers: str) -> dict:
-    """Of a peer that says nothing the judge says what the attempts have come to; it is never well."""
-    return {"rows": both(*peers, state=NOT_WELL)}
-
-
-@fault(**silent("cp2001"), tags=["peer/down"], page=f"{HOLDER} does not answer")
+@FAULTS.made(*both("cp2001"), page=f"{HOLDER} does not answer")
 def a_peer_is_off(there):
     there.lab.off(HOLDER)
     end(there, "cp2001")
@@ -244,7 +199,7 @@ def a_peer_is_off(there):
     there.lab.wait_minions()
 
 
-@fault(**silent("cp3001"), tags=["peer/down"])
+@FAULTS.made(*both("cp3001"))
 def the_cable_of_a_peer_is_cut(there):
     there.lab.network.set_link(FAR, "down")
     end(there, "cp3001")
@@ -252,7 +207,7 @@ def the_cable_of_a_peer_is_cut(there):
     there.lab.network.set_link(FAR, "up")
 
 
-@fault(**silent(*PEERS), tags=["peer/down"])
+@FAULTS.made(*both(*PEERS))
 def its_own_cable_is_cut(there):
     there.lab.network.set_link(HOST, "down")
     end(there, *PEERS)
@@ -260,7 +215,7 @@ def its_own_cable_is_cut(there):
     there.lab.network.set_link(HOST, "up")
 
 
-@fault(**silent("cp2001"), tags=["peer/down"])
+@FAULTS.made(*both("cp2001"))
 def the_charon_of_a_peer_is_stopped(there):
     there.sh("systemctl stop strongswan-starter", HOLDER)
     end(there, "cp2001")
@@ -270,42 +225,31 @@ def the_charon_of_a_peer_is_stopped(there):
 
 def end(there, *peers: str) -> None:
     """Have what is up with peers ended at this host, rather than wait until it is noticed."""
-    names = [f"{peer}_{family}" for peer in peers for family in ("v4", "v6")]
-    there.host.run(["python3", "-c", END, *names])
+    there.host.run(["python3", "-c", END, *both(*peers)])
 
 
-GONE = {
-    "rows": both(*PEERS, state=DOWN),
-    "severity": "critical",
-    "status": CRITICAL,
-    "said": "charon does not answer",
-    "tags": ["charon/down"],
-    "unread": ["charon"],
-}
-
-
-@fault(**GONE)
+@FAULTS.made(*both(*PEERS))
 def strongswan_is_stopped(there):
     there.sh("systemctl stop strongswan-starter")
     yield
     there.sh("systemctl start strongswan-starter")
 
 
-@fault(**GONE)
+@FAULTS.made(*both(*PEERS))
 def charon_hangs(there):
     there.sh("pkill -STOP -x charon")
     yield
     there.sh("pkill -CONT -x charon")
 
 
-@fault(severity="warning", status=WARNING, said="charon runs outside of strongswan-starter")
+@FAULTS.made()
 def charon_runs_outside_of_its_unit(there):
     there.sh("ipsec restart; sleep 2", check=False)
     yield
     there.sh("ipsec stop; systemctl restart strongswan-starter")
 
 
-@fault()
+@FAULTS.made()
 def vici_is_gone(there):
     """It is asked by stroke, and all that the judge needs is there."""
     there.sh("mv /run/charon.vici /run/charon.away")
@@ -313,12 +257,7 @@ def vici_is_gone(there):
     there.sh("mv /run/charon.away /run/charon.vici")
 
 
-@fault(
-    rows={"cp3002_v6": ("established", "warning")},
-    severity="warning",
-    status=WARNING,
-    said="charon has not loaded this connection",
-)
+@FAULTS.made("cp3002_v6")
 def one_is_not_loaded(there):
     whole = there.host.read(CONF)
     parts = whole.split("\nconn ")
@@ -327,7 +266,7 @@ def one_is_not_loaded(there):
     there.update(whole)
 
 
-@fault(severity="warning", status=WARNING, said="stranger", strays=1)
+@FAULTS.made()
 def a_connection_of_nobody(there):
     whole = there.host.read(CONF)
     there.update(
@@ -337,27 +276,14 @@ def a_connection_of_nobody(there):
     there.update(whole)
 
 
-@fault(
-    severity="warning",
-    status=UNKNOWN,
-    said="mesh.json cannot be read",
-    tags=["look/partial"],
-    unread=["record"],
-)
+@FAULTS.made()
 def the_record_is_damaged(there):
     """Its copy counts meanwhile."""
     with there.changed(RECORD, there.host.read(RECORD)[:40], 0o644):
         yield
 
 
-@fault(
-    severity="critical",
-    status=UNKNOWN,
-    said="mesh.json cannot be read",
-    tags=["look/partial"],
-    unread=["record"],
-    known=False,
-)
+@FAULTS.made()
 def nothing_tells_of_connections(there):
     whole = there.host.read(CONF)
     with there.changed(RECORD, "{", 0o644), there.changed(COPY, "{"):
@@ -366,12 +292,7 @@ def nothing_tells_of_connections(there):
         there.host.write(CONF, whole.encode())
 
 
-@fault(
-    severity="warning",
-    status=WARNING,
-    said="certificate expires in ",
-    tags=["certificate/expiring"],
-)
+@FAULTS.made()
 def the_certificate_ends_soon(there):
     pillar = there.pillar()
     pillar["ipsec"]["certificates"]["warn_days"] = 3650
@@ -380,7 +301,7 @@ def the_certificate_ends_soon(there):
     there.give(there.pillar())
 
 
-@fault(severity="warning", status=UNKNOWN, said="is not there", tags=["look/partial"], unread=["certificate"])
+@FAULTS.made()
 def the_certificate_is_gone(there):
     name = re.search(r"leftcert=(\S+)", there.host.read(CONF))[1].strip('"')
     path = f"/etc/ipsec.d/certs/{name.rpartition('/')[2]}"
@@ -389,14 +310,14 @@ def the_certificate_is_gone(there):
     there.sh(f"mv {path}.away {path}")
 
 
-@fault(severity="warning", status=WARNING, said="hostipsec-keeper.service does not run", keeper=False)
+@FAULTS.made()
 def the_keeper_is_stopped(there):
     there.sh("systemctl stop hostipsec-keeper")
     yield
     there.sh("systemctl start hostipsec-keeper")
 
 
-@fault(gone=("cp2001_v4", "cp2001_v6"), page="maintenance")
+@FAULTS.made(gone=both("cp2001"))
 def a_peer_is_in_maintenance(there):
     pillar = there.pillar()
     pillar["ipsec"]["hosts"][HOLDER]["maintenance"] = True
@@ -405,15 +326,8 @@ def a_peer_is_in_maintenance(there):
     there.give(there.pillar())
 
 
-@fault(
-    rows={f"{peer}_v6": ("no address", "critical") for peer in PEERS},
-    severity="critical",
-    status=CRITICAL,
-    said="2001:db8:1::11",
-    tags=["connection/down"],
-    unread=[],
-)
-def an_address_is_gone(there):
+@FAULTS.made(*(f"{peer}_v6" for peer in PEERS), said="2001:db8:1::11")
+def an_address_that_is_not_here(there):
     there.sh("ip -6 address del 2001:db8:1::11/64 dev eth0")
     end(there, *PEERS)
     yield
@@ -421,7 +335,7 @@ def an_address_is_gone(there):
     there.sh("systemctl restart strongswan-starter")
 
 
-@fault(page="does not answer", alone=True)
+@FAULTS.made()
 def the_minion_is_dead(there):
     """Its tunnels are well, and its peers say so."""
     there.sh("systemctl kill --signal=KILL salt-minion")
@@ -448,12 +362,11 @@ def test_every_face_says_what_the_judge_said(there, case):
 
 def differing(found: dict, expected: Shown) -> Iterator[str]:
     """Yield what a face says otherwise than the judge is to say."""
-    configured = {f"{peer}_{family}" for peer in PEERS for family in ("v4", "v6")} - {*expected.gone}
-    verdict = {**dict.fromkeys(configured, WELL), **expected.rows} if expected.known else {}
+    verdict = expected.verdict(both(*PEERS))
     if NOT_WELL in verdict.values():
         said = told(found["command"][1])
         verdict = {name: said[name] if one == NOT_WELL else one for name, one in verdict.items()}
-        if any(verdict[name][0] in CARRYING or verdict[name][1] == "ok" for name in expected.rows):
+        if any(verdict[name][0] in CARRYING or verdict[name][1] == "ok" for name in expected.touched):
             yield f"well, or not yet noticed: {verdict}"
         severity = max((one for _, one in verdict.values()), key=SEVERITIES.index)
         expected = replace(expected, severity=severity, status=SEVERITIES.index(severity))
@@ -484,15 +397,6 @@ def differing(found: dict, expected: Shown) -> Iterator[str]:
 def unequal(what: str, said: object, expected: object) -> Iterator[str]:
     if said != expected:
         yield f"{what}: {said}, not {expected}"
-
-
-def rows(text: str) -> dict:
-    """Return the connections of a face that prints JSON; none where it prints a sentence."""
-    return json.loads(text).get("connections", {}) if text.startswith("{") else {}
-
-
-def told(text: str) -> dict:
-    return {name: (row["state"], row["severity"]) for name, row in rows(text).items()}
 
 
 def of_sample(text: str) -> dict:
