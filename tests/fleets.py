@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from hostipsec.model import Fleet, Host
+from hostipsec.model import Connection, Fleet, Host
+from hostipsec.pillar import topology
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "pillar" / "ipsec.sls"
@@ -95,6 +96,16 @@ class Counted(Host):
         """Return its labels."""
         Counted.looks += 1
         return self[1]
+
+
+def row(one: Connection) -> dict[str, object]:
+    """Return what a host's status says of a connection that it has, before what the judge says of it."""
+    return {"peer": one.peer, "family": one.family, "stage": one.stage, "initiator": one.initiator}
+
+
+def rows(fleet: Fleet, host: str, **more: object) -> dict[str, dict]:
+    """Return the connections of a host as its status has them, and more of each."""
+    return {one.name: {**row(one), **more} for one in topology.connections(fleet, host)}
 
 
 def counted(fleet: Fleet) -> Fleet:

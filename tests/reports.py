@@ -44,14 +44,7 @@ class Mesh:
     def status(self, host: str) -> dict:
         """Return what a host answers."""
         rows = {
-            one.name: {
-                "peer": one.peer,
-                "family": one.family,
-                "stage": one.stage,
-                "initiator": one.initiator,
-                **UP,
-                **self.rows.get((host, one.peer), {}),
-            }
+            one.name: {**fleets.row(one), **UP, **self.rows.get((host, one.peer), {})}
             for one in topology.connections(self.fleet, host)
         }
         days = 300 + len(host) % 7

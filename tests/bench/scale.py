@@ -24,6 +24,7 @@ import yaml
 from figures import table
 
 import edits
+import fleets
 from hostipsec.edition import EDITION
 from hostipsec.fleet import commands, fleetplan, outcome, planwords, targets
 from hostipsec.fleet.asking import Asking
@@ -98,16 +99,7 @@ def statuses(families: int, site: str = "") -> Iterator[tuple[str, Mapping[str, 
     up = next(iter(said["connections"].values()))
     down = next(row for row in trouble.values() if row["state"] == "down")
     for host, mine in connections(fleet).items():
-        rows = {
-            one.name: {
-                **(down if f".{site}." in one.peer else up),
-                "peer": one.peer,
-                "family": one.family,
-                "initiator": one.initiator,
-                "stage": one.stage,
-            }
-            for one in mine
-        }
+        rows = {one.name: {**(down if f".{site}." in one.peer else up), **fleets.row(one)} for one in mine}
         worst = max(row["severity"] == "critical" for row in rows.values())
         summary = {**said["summary"], "severity": "critical" if worst else "ok"}
         if f".{site}." not in host:

@@ -60,16 +60,7 @@ SILENT, NO_KEY = object(), object()  # the second as Salt says it of whom it doe
 
 
 def rows(host, **more):
-    return {
-        one.name: {
-            "peer": one.peer,
-            "family": one.family,
-            "stage": one.stage,
-            "initiator": one.initiator,
-            **more,
-        }
-        for one in topology.connections(FLEET, host)
-    }
+    return fleets.rows(FLEET, host, **more)
 
 
 def well(host):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clocks import Clock
 from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import asking, commands, outcome, underway
@@ -17,7 +18,7 @@ HOSTS = ("a", "b", "c", "d")
 SILENT = object()
 
 
-class Client:
+class Client(Clock):
     """Hosts in memory; ``says`` gives by host what it returns, or a function of what it is asked."""
 
     def __init__(self, **says):
@@ -39,12 +40,6 @@ class Client:
     def say(self, text):
         if text:
             self.printed.append(text)
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
 
 def well(function, arguments):

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from clocks import Clock
 from hostipsec.charon.reasons import Message
 from hostipsec.emergency import comeback
 from hostipsec.emergency.comeback import AGAIN, KNOCK, TURN
@@ -25,7 +26,7 @@ def connection(initiator):
     return Connection("cp2_v4", "cp2", "v4", *ENDS, initiator, "start")
 
 
-class Machine(Host):
+class Machine(Clock, Host):
     """A host whose only peer ``answers`` after so many seconds; never by default."""
 
     def __init__(self, answers=1e9):
@@ -35,12 +36,6 @@ class Machine(Host):
 
     def now(self):
         return NOW
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
     def observe(self, timeout=0):
         up = self.time >= self.answers

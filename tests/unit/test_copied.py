@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from clocks import Clock
 from hostipsec.apply import copied
 from hostipsec.certificates import copies
 from hostipsec.charon.credentials import Expected, Loaded, RevocationList
@@ -18,18 +19,12 @@ EXPECTED = Expected(frozenset({"1/bb"}), (("CN=CA", frozenset({"2/cc"})),), (("C
 LOADED = Loaded(authorities=frozenset({"2/cc"}), crls=frozenset({LIST}))
 
 
-class Charon(Host):
+class Charon(Clock, Host):
     """A host whose charon has what a test says; ``answers`` are what a question to it ends in."""
 
     def __init__(self, loaded=LOADED, running=True, answers=()):
         super().__init__()
         self.loaded, self.running, self.answers, self.rereads, self.time = loaded, running, [*answers], 0, 0
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
     def observe_if_running(self):
         if self.answers and (error := self.answers.pop(0)):

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 import fleets
+from clocks import Clock
 from hostipsec.errors import HostIPsecError, Problem
 from hostipsec.fleet import batches, fleetplan, fleetrollout, targets
 from hostipsec.model import STAGES
@@ -27,7 +28,7 @@ def fleet(stage="start"):
 
 
 @dataclass
-class Hosts:
+class Hosts(Clock):
     """Hosts in memory: each has connections by name; a pair is up when both ends have it, started by one."""
 
     fleet: object
@@ -101,14 +102,7 @@ class Hosts:
             severity, reason = "warning", "no trap"
         if host in self.held:
             state, severity, reason = "held", "warning", self.held[host]
-        return {
-            "state": state,
-            "severity": severity,
-            "reason": reason,
-            "stage": one.stage,
-            "initiator": one.initiator,
-            "peer": one.peer,
-        }
+        return {**fleets.row(one), "state": state, "severity": severity, "reason": reason}
 
     def is_up(self, host, one):
         mine = next((x for x in self.has.get(host, ()) if x.name == one.name), None)
@@ -158,12 +152,6 @@ class Hosts:
 
     def say(self, text):
         self.said.append(text)
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
 
 def differs(old, new):

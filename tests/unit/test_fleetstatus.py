@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import fleets
+from clocks import Clock
 from hostipsec.fleet import commands, targets
 from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
@@ -18,7 +19,7 @@ DOWN = {"state": "down", "severity": "critical", "reason": "no SA"}
 UP = {"state": "established", "severity": "ok", "reason": ""}
 
 
-class Fleet:
+class Fleet(Clock):
     """Hosts in memory, with a clock; ``down`` gives by host until when its connections are down."""
 
     def __init__(self, certificate=None, unmanaged=(), **down):
@@ -41,10 +42,7 @@ class Fleet:
         return {"ok": True, "sentence": "words", "connections": self.proves.get(host, rows), "problems": []}
 
     def status(self, host):
-        rows = {
-            one.name: {"peer": one.peer, "family": one.family, "stage": one.stage, "initiator": one.initiator}
-            for one in topology.connections(FLEET, host)
-        }
+        rows = fleets.rows(FLEET, host)
         for row in rows.values():
             ends = {host.partition(".")[0], row["peer"].partition(".")[0]}
             row.update(DOWN if any(self.time < self.down.get(end, 0) for end in ends) else UP)
@@ -63,12 +61,6 @@ class Fleet:
 
     def say(self, text):
         pass
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
 
 def status(hosts, patience=0.0, **chosen):

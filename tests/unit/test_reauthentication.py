@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from clocks import Clock
 from hostipsec.answer import Answer
 from hostipsec.charon import reasons
 from hostipsec.charon.reasons import Message
@@ -37,18 +38,12 @@ def look(*sas, plugins=()):
     return Charon("5.9.8", "vici", ike_sas=sas, plugins=plugins)
 
 
-class Host(adapter.Host):
+class Host(Clock, adapter.Host):
     """A charon whose connection gets a new SA when it is asked, and packets over it some seconds later."""
 
     def __init__(self, answers=1.0, differs=True):
         self.time, self.answers, self.differs = 0.0, answers, differs
         self.sas, self.events, self.begun = [sa(1, 5)], [], None
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
     def observe(self):
         if self.begun is not None and self.time >= self.begun + self.answers:

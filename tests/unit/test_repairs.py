@@ -10,7 +10,7 @@ from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.repairs import RESTART, Repair
-from hostipsec.pillar import pillar, topology
+from hostipsec.pillar import pillar
 
 FLEET = pillar.read(fleets.example())
 HUB, SPOKE = "cp1001.eqiad.example", "cp3001.esams.example"
@@ -32,16 +32,7 @@ class Fleet:
 
     @staticmethod
     def well(host):
-        return {
-            one.name: {
-                "peer": one.peer,
-                "family": one.family,
-                "stage": one.stage,
-                "initiator": one.initiator,
-                **UP,
-            }
-            for one in topology.connections(FLEET, host)
-        }
+        return fleets.rows(FLEET, host, **UP)
 
     def set(self, hub=UP, spoke=UP, name=NAME, answered=ANSWERED):
         """Say what the end that starts, and the one that answers, say of a connection."""

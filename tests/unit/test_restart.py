@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from clocks import Clock
 from hostipsec.charon.reasons import Message
 from hostipsec.emergency import host as adapter
 from hostipsec.emergency import restart
@@ -30,21 +31,15 @@ def sa(number, name=NAME, there=THERE, children=True):
     return IkeSA(name, number, "ESTABLISHED", HERE, there, children=(child,) if children else ())
 
 
-class Host(adapter.Host):
+class Host(Clock, adapter.Host):
     """A charon that ends what it is told, by force where the peer is gone, and starts where it answers."""
 
     def __init__(self, *sas, gone=False, answers=True):
         self.sas, self.gone, self.answers = [*sas], gone, answers
         self.time, self.events, self.holds_at = 0.0, [], None
 
-    def clock(self):
-        return self.time
-
     def now(self):
         return datetime(2026, 11, 26, tzinfo=timezone.utc)
-
-    def sleep(self, seconds):
-        self.time += seconds
 
     def observe(self, timeout=5.0):
         loaded = LoadedConnection(NAME, (HERE,), (THERE,), children=(NAME,))

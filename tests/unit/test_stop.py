@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from clocks import Clock
 from hostipsec.emergency import stop
 from hostipsec.emergency.host import Host
 from hostipsec.emergency.phases import OVERTIME
@@ -39,7 +40,7 @@ def esp(src, dst, reqid=1, spi="c0000001"):
     return KernelState(src, dst, spi, "transport", reqid, algorithm="rfc4106(gcm(aes))")
 
 
-class Machine(Host):
+class Machine(Clock, Host):
     """A host in memory. ``deaf`` are SAs whose peers do not answer, so that only force ends them."""
 
     def __init__(self, *sas, deaf=(), forces=True, answers=True, kernel=None, disk=True):
@@ -51,12 +52,6 @@ class Machine(Host):
 
     def now(self):
         return NOW
-
-    def clock(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
 
     def observe(self, timeout):
         if not (self.running and self.answers):
