@@ -11,27 +11,24 @@ mean beyond that, and further keys, stand with each (``edition`` with :py:func:`
 """
 
 import datetime
-import time
 
 import salt.pillar
 
 try:
-    from hostipsec import __version__, answer, arguments, calls, paths
+    from hostipsec import __version__, answer, arguments, calls
     from hostipsec.apply import hostplan, rollback, run
     from hostipsec.charon import daemon
     from hostipsec.edition import EDITION
     from hostipsec.emergency import loglevel as levels_of_log
-    from hostipsec.emergency import orders, reauthentication, strangers, verbs
+    from hostipsec.emergency import strangers, verbs
     from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import firewall
     from hostipsec.faces import status as face
-    from hostipsec.fleet import fleetplan
     from hostipsec.kernel import overhead, routing
     from hostipsec.model import STAGES
     from hostipsec.pillar import addressed, digest, membership, selection
     from hostipsec.proof import verification
-    from hostipsec.strongswan import sections
 
     HAS_ENGINE = True
 except ImportError:
@@ -285,12 +282,10 @@ def overhead_(peer=None, mtu=None, mode=None, esp=None, family=None):
         salt cp1001.eqiad.example ipsec.overhead mtu=1450 mode=tunnel esp=aes256-sha256
     """
     try:
-        member = _member()
-        links = selection.families(member, peer, family)
-        found = {name: overhead.planned(*one, mtu, mode, esp) for name, one in links.items()}
+        links = selection.families(_member(), peer, family)
+        return {name: overhead.planned(*one, mtu, mode, esp).as_dict() for name, one in links.items()}
     except HostIPsecError as error:
         return _no_data(error)
-    return {name: one.as_dict() for name, one in found.items()}
 
 
 def routes():
@@ -532,13 +527,9 @@ def reauthenticate(peer=None, connection=None, deadline=None, at=None, **kwargs)
     """
     try:
         arguments.no_more(kwargs)
-        seconds, now = arguments.deadline(deadline, paths.UP_DEADLINE), time.time()
-        wait = None if at is None else arguments.seconds("at", at, round(now) - 60, round(now) + 600) - now
-        named = (peer, connection) != (None, None)
-        found = reauthentication.here(orders.scope(peer, connection), named, seconds, wait)
+        return _answer(verbs.reauthenticate(deadline, peer, connection, at).answer())
     except HostIPsecError as error:
         return _failed(error)
-    return _answer(found.answer())
 
 
 def _user(kwargs):
@@ -611,15 +602,9 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         salt cp1001.eqiad.example ipsec.verify cp3001 rekey=True
     """
     try:
-        member = _member()
-        esp = sections.common_options(member.fleet.settings)["esp"]
-        asked = verification.asked(count, timeout, capture, rekey, esp)
-        chosen = selection.select(member, member.resting, peer, family)
-        found = verification.run(chosen.connections, asked)
+        return _answer(verification.of(_member(), peer, family, count, timeout, capture, rekey))
     except HostIPsecError as error:
         return _failed(error, skipped={}, plane=None, summary=str(error))
-    whole = peer is None and not member.connections
-    return _answer(found.answer(chosen.skipped, member.lonely, whole))
 
 
 def loglevel(minutes=None, **kwargs):
@@ -761,35 +746,22 @@ def plan(stage="require"):
     """
     try:
         arguments.one_of("stage", stage, STAGES[1:])
-        data = _fresh_pillar().get("ipsec")
-        fleet = None if data is None else _fleet(data)
-        found = hostplan.look(fleet, __grains__["id"], _now(), stage)
-        found["pillar"] = digest.of(data)
-        if found["standing"] in fleetplan.SERVING:
-            packages = calls.Calls(__salt__)["pkg.list_pkgs"]()
-            found["changes"].update(hostplan.system(fleet, __grains__, packages))
+        data = run.compiled(_compiled_pillar)
+        fleet, packages = None if data is None else _fleet(data), calls.Calls(__salt__)["pkg.list_pkgs"]
+        found = {**hostplan.whole(fleet, __grains__, _now(), stage, packages), "pillar": digest.of(data)}
     except HostIPsecError as error:
-        nothing = fleetplan.answer("", (), (), {}, [str(error)])
-        return _failed(error, **nothing, lines=str(error).splitlines())
+        return _answer(hostplan.refused(error), 2)
     told, __context__["retcode"] = hostplan.answer(fleet, __grains__["id"], found)
     return told.as_dict()
 
 
 def _fresh_member():
-    return membership.of(_fleet(_fresh_pillar().get("ipsec")), __grains__["id"])
+    return membership.of(_fleet(run.compiled(_compiled_pillar)), __grains__["id"])
 
 
 def _fleet(data):
     found = addressed.fleet(data, calls.Calls(__salt__)["mine.get"], addressed.masters(__opts__))
     return addressed.of_host(found, run.given)
-
-
-def _fresh_pillar():
-    """Return the pillar as a state run would get it; the one in memory is of the last refresh."""
-    found = calls.Calls({"pillar.items": _compiled_pillar})["pillar.items"]()
-    if found.get("_errors"):
-        raise HostIPsecError(f"the pillar of this host: {'; '.join(map(str, found['_errors']))}")
-    return found
 
 
 def _compiled_pillar():

@@ -23,20 +23,10 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import pagefile
     from hostipsec.faces.page import Made
-    from hostipsec.fleet import (
-        asking,
-        batches,
-        checked,
-        commands,
-        outcome,
-        planwords,
-        reading,
-        targets,
-        underway,
-    )
+    from hostipsec.fleet import asking, checked, commands, planwords, reading, targets, underway
+    from hostipsec.fleet.aim import Aim
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
-    from hostipsec.model import STAGES
     from hostipsec.pillar import digest
     from hostipsec.system import interrupts, quiet
 
@@ -122,10 +112,10 @@ def status(
         _no_more(more, kwargs)
         seconds, limit = arguments.seconds("wait", wait), arguments.whole("threshold", threshold)
         brief, client = arguments.switch("brief", brief), _Client(timeout)
-        fleet, why = _fleet_or_why()
+        fleet, why = _aim().fleet_or_why()
         if fleet is None and (host, state, within) == (None, None, None):
             ask = asking.Asking(client)
-            return _outcome(commands.recorded_status(ask, _recorded(ask, why, site)), brief)
+            return _outcome(commands.recorded_status(ask, _aim().recorded(ask, why, site)), brief)
         chosen = targets.chosen(fleet or _fleet(), site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
@@ -243,7 +233,7 @@ def down(
         limit, client = arguments.whole("threshold", threshold), _Client(timeout)
         size, brief = arguments.batch(batch), arguments.switch("brief", brief)
         only_say, ask = arguments.switch("dry_run", dry_run), asking.Asking(client)
-        meant = _meant(ask, tgt, tgt_type, site)
+        meant = _aim().meant(ask, tgt, tgt_type, site)
         if only_say:
             return _outcome(commands.dry_run(ask, "down", meant))
         return _outcome(commands.command(ask, "down", meant, told, size, limit), brief)
@@ -306,12 +296,12 @@ def up(
         size, spread = arguments.batch(batch), arguments.seconds("jitter", jitter)
         only_say, waiting = arguments.switch("dry_run", dry_run), arguments.switch("wait", wait)
         brief, ask = arguments.switch("brief", brief), asking.Asking(client)
-        meant = _meant(ask, tgt, tgt_type, site)
+        meant = _aim().meant(ask, tgt, tgt_type, site)
         if only_say:
             return _outcome(commands.dry_run(ask, "up", meant))
         if not waiting:
             return _outcome(commands.start(ask, meant, {**told, "jitter": spread}, size, limit), brief)
-        found = commands.up(ask, meant, told, spread, size, limit, _accepted("*", "glob"))
+        found = commands.up(ask, meant, told, spread, size, limit, _aim().everybody())
     except HostIPsecError as error:
         return _refused(error)
     return _outcome(found, brief)
@@ -342,8 +332,8 @@ def verify(
     try:
         _no_more(more, kwargs)
         told = {name: arguments.switch(name, one) for name, one in (("capture", capture), ("rekey", rekey))}
-        client, hosts = _Client(timeout), _targets(tgt, tgt_type, site)
-        fleet = _fleet() if tgt is None else _fleet_or_why()[0]
+        client, hosts = _Client(timeout), _aim().known(tgt, tgt_type, site)
+        fleet = _fleet() if tgt is None else _aim().fleet_or_why()[0]
     except HostIPsecError as error:
         return _refused(error)
     return _outcome(commands.verify(asking.Asking(client), hosts, told, fleet))
@@ -373,11 +363,9 @@ def sites(only=None, *more, **kwargs):
     """
     try:
         _no_more(more, kwargs)
-        by_site = targets.by_site(_fleet())
-        wanted = arguments.listed("only", only, sorted(by_site)) or sorted(by_site)
+        found = targets.sites(_fleet(), only)
     except HostIPsecError as error:
         return {**_refused(error), "sites": [], "asked": time.time()}
-    found = [{"name": name, "hosts": by_site[name]} for name in wanted]
     return {"sites": found, "asked": time.time(), "error": ""}
 
 
@@ -425,19 +413,10 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     try:
         _no_more(more, kwargs)
         client, fleet = _Client(timeout), _fleet()
-        accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
+        accepted = _aim().some(tgt, tgt_type)
     except HostIPsecError as error:
         return _refused(error)
-    found, heard = commands.plan(asking.Asking(client), fleet, accepted, whole=tgt is None)
-    return _told(
-        {
-            **found.as_dict(),
-            "silent": list(heard.silent),
-            "failed": dict(heard.failed),
-            "lines": [*planwords.lines(found), *outcome.lost(heard)],
-            "retcode": outcome.status(True, heard.interrupted) or found.status,
-        }
-    )
+    return _told(planwords.answer(*commands.plan(asking.Asking(client), fleet, accepted, tgt is None)))
 
 
 def check(*more, **kwargs):
@@ -527,15 +506,9 @@ def rollout(
     """
     try:
         _no_more(more, kwargs)
-        client, hosts, (data, fleet) = _Client(timeout), _targets(tgt, tgt_type, None), _pillar()
-        size, seconds = arguments.batch(batch), arguments.seconds("deadline", deadline)
-        arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
-        if stage:
-            arguments.one_of("stage", stage, STAGES[1:])
-        stages, only_say = batches.stages(fleet, stage), arguments.switch("dry_run", dry_run)
-        whole, again = tgt is None and not stage, arguments.switch("back", back)
-        order = underway.Order(fleet, hosts, by, size, seconds, stages, whole, again)
-        if only_say:
+        client, hosts, (data, fleet) = _Client(timeout), _aim().known(tgt, tgt_type), _pillar()
+        order = underway.ordered(fleet, hosts, by, batch, deadline, stage, tgt is None, back)
+        if arguments.switch("dry_run", dry_run):
             return _told(underway.foresee(order, client))
         digests, now = digest.each(data, lambda: _pillar()[0]), datetime.datetime.now(datetime.timezone.utc)
         return _told(underway.roll(order, client, _ledger(), digests.__next__, now, _who()))
@@ -570,11 +543,9 @@ def reauthenticate(tgt=None, *more, lead=10, deadline=None, tgt_type="glob", tim
     """
     try:
         _no_more(more, kwargs)
-        ahead, seconds = (
-            arguments.seconds("lead", lead, most=600),
-            arguments.deadline(deadline, paths.UP_DEADLINE),
-        )
-        client, hosts = _Client(timeout), _targets(tgt, tgt_type, None)
+        ahead = arguments.seconds("lead", lead, most=600)
+        seconds = arguments.deadline(deadline, paths.UP_DEADLINE)
+        client, hosts = _Client(timeout), _aim().known(tgt, tgt_type)
     except HostIPsecError as error:
         return _refused(error)
     told = {"at": time.time() + ahead, "deadline": seconds}
@@ -610,7 +581,7 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
     try:
         _no_more(more, kwargs)
         ask, only_say = asking.Asking(_Client(timeout)), arguments.switch("dry_run", dry_run)
-        accepted = _some_accepted("*" if tgt is None else tgt, tgt_type)
+        accepted = _aim().some(tgt, tgt_type)
         named, mark = tgt is not None and mark is None, "" if mark is None else str(mark)
         if only_say:
             found = underway.would_go_back(ask, _ledger(), accepted, named, mark)
@@ -669,19 +640,11 @@ def _fleet():
 def _pillar():
     """Return the pillar's data and its fleet."""
     runners, load = calls.Calls(__salt__, "salt-run"), salt.utils.yaml.safe_load
-    return reading.pillar(__opts__, runners, lambda: _accepted("*", "glob"), load, _addresses)
+    return reading.pillar(__opts__, runners, _aim().everybody, load, _addresses)
 
 
 def _addresses():
     return [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
-
-
-def _fleet_or_why():
-    """Return the fleet of the pillar; None where that cannot be used, and why."""
-    try:
-        return _fleet(), ""
-    except HostIPsecError as error:
-        return None, str(error)
 
 
 def _accepted(tgt, tgt_type):
@@ -694,36 +657,9 @@ def _accepted(tgt, tgt_type):
     return sorted(found)
 
 
-def _some_accepted(tgt, tgt_type):
-    """Return them; a target that means none is an error."""
-    found = _accepted(tgt, tgt_type)
-    if not found:
-        raise HostIPsecError(f"tgt={tgt}: no accepted minion fits; nothing was asked of any host")
-    return found
-
-
-def _targets(tgt, tgt_type, site):
-    """Return the hosts that are meant; a name that no accepted minion has is an error."""
-    return _meant(None, tgt, tgt_type, site).known(tgt)
-
-
-def _meant(ask, tgt, tgt_type, site):
-    """Return the hosts that are meant; with a target the pillar is not read, which may be a broken one."""
-    if site is not None and tgt is not None:
-        raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
-    if tgt is not None:
-        return targets.meant(tgt, tgt_type, _some_accepted(tgt, tgt_type), _accepted("*", "glob"))
-    fleet, why = _fleet_or_why()
-    if fleet is None:
-        return _recorded(ask, why, site)
-    return targets.of_fleet(fleet, site)
-
-
-def _recorded(ask, why, site):
-    """Return, where the pillar does not tell, who counts by his record; without ``ask`` nobody is asked."""
-    everybody = targets.Meant(_accepted("*", "glob"), why=why)
-    sites = arguments.listed("site", site)
-    return everybody if site is None or ask is None else commands.at_sites(ask, everybody, sites)
+def _aim():
+    """Return what tells which hosts are meant."""
+    return Aim(_accepted, _fleet)
 
 
 def _who():

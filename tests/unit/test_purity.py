@@ -42,6 +42,7 @@ PURE = (
     "faces.pagestyle",
     "faces.plugin",
     "faces.strip",
+    "fleet.aim",
     "fleet.alike",
     "fleet.answers",
     "fleet.asking",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Optional
 
-from ..answer import Answer
+from ..answer import Answer, failed
 from ..certificates import copies, partners, source, trust
 from ..charon import daemon
 from ..errors import HostIPsecError, PillarError, Problem
@@ -22,6 +22,20 @@ from ..system import sysctls as sysctls_of_kernel
 from ..system.platforms import Platform
 from ..system.sysctls import overruled
 from . import able, configuration, existing
+
+
+def whole(
+    fleet: Optional[Fleet],
+    grains: Mapping[str, Any],
+    now: datetime,
+    stage: str,
+    installed: Callable[[], Collection[str]],
+) -> fleetplan.HostPlan:
+    """Return the same with sysctls and packages: who is to serve is asked which it has ``installed``."""
+    found = look(fleet, grains["id"], now, stage)
+    if fleet is not None and found["standing"] in fleetplan.SERVING:
+        found["changes"].update(system(fleet, grains, installed()))
+    return found
 
 
 def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQUIRE) -> fleetplan.HostPlan:
@@ -126,6 +140,12 @@ def answer(fleet: Optional[Fleet], minion_id: str, found: fleetplan.HostPlan) ->
         status, lines = here.status, planwords.lines(here)
     own = {**found, "lines": lines}
     return Answer(True, lines[0], found["connections"], notes=found["warnings"], own=own), status
+
+
+def refused(error: HostIPsecError) -> Answer:
+    """Return the answer where there is no plan, in the same shape."""
+    nothing = fleetplan.answer("", (), (), {}, [str(error)])
+    return failed(error, {**nothing, "lines": str(error).splitlines()})
 
 
 def wanted(

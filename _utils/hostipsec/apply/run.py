@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
-from .. import paths
+from .. import calls, paths
 from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
@@ -107,6 +107,14 @@ class _Kept(NamedTuple):
 def given() -> tuple[Connection, ...]:
     """Return what this host was given last, with what is barred. Raises HostIPsecError if it is not known."""
     return record.read().guarded
+
+
+def compiled(compiler: Callable[[], Mapping[str, Any]]) -> object:
+    """Return the pillar below ``ipsec`` as a state run gets it; that in memory is of the last refresh."""
+    found = calls.Calls({"pillar.items": compiler})["pillar.items"]()
+    if found.get("_errors"):
+        raise HostIPsecError(f"the pillar of this host: {'; '.join(map(str, found['_errors']))}")
+    return found.get("ipsec")
 
 
 def of(

@@ -1,4 +1,4 @@
-"""Down and up, as an operator orders them of one host: arguments checked first, then done."""
+"""Down, up and reauthenticate, as an operator orders them of one host: arguments checked first, then done."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from .. import arguments, paths
 from ..errors import HostIPsecError
 from ..model import Connection
 from ..store import record
-from . import comeback, orders, stop
+from . import comeback, orders, reauthentication, stop
 from .comeback import Up
+from .reauthentication import Reauthentication
 from .stopped import Down
 
 
@@ -62,3 +63,13 @@ def up(
     every = record.read().connections
     time.sleep(delay)
     return comeback.up(every, meant, str(who), seconds, wait, command)
+
+
+def reauthenticate(
+    deadline: Optional[object], peer: Optional[object], connection: Optional[object], at: Optional[object]
+) -> Reauthentication:
+    """Do what ``ipsec.reauthenticate`` says. Raises HostIPsecError for arguments that cannot be."""
+    seconds, now = arguments.deadline(deadline, paths.UP_DEADLINE), time.time()
+    wait = None if at is None else arguments.seconds("at", at, round(now) - 60, round(now) + 600) - now
+    named = (peer, connection) != (None, None)
+    return reauthentication.here(orders.scope(peer, connection), named, seconds, wait)

@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 from ..answer import counted
 from ..strongswan import difference, exceptions
-from . import authentication, fleetplan
+from . import authentication, fleetplan, outcome
+from .asking import Heard
 from .fleetplan import (
     ADDED,
     CERTIFICATES,
@@ -42,6 +43,17 @@ _SETTINGS = ("all connections", "config setup", "strongswan.conf")
 # parts of the changes of ipsec.configured that have words of their own; others are told as they are
 _TOLD = (*_IN_CHARON, *_SETTINGS, "charon", "configuration", "connections", "modes", "removed lines")
 _ROLE = ("auto", "dpdaction", "keyingtries")  # they follow from stage and role: the ends have different ones
+
+
+def answer(plan: FleetPlan, heard: Heard) -> dict[str, Any]:
+    """Return a plan and who was ``heard`` for it as plain values, the text and the exit status with them."""
+    return {
+        **plan.as_dict(),
+        "silent": list(heard.silent),
+        "failed": dict(heard.failed),
+        "lines": [*lines(plan), *outcome.lost(heard)],
+        "retcode": outcome.status(True, heard.interrupted) or plan.status,
+    }
 
 
 def lines(plan: FleetPlan) -> list[str]:

@@ -151,6 +151,13 @@ def by_site(fleet: Fleet) -> Mapping[str, Sequence[str]]:
     return found
 
 
+def sites(fleet: Fleet, only: object) -> list[dict[str, object]]:
+    """Return the sites and their hosts that have peers: ``only`` these in their order, or all sorted."""
+    found = by_site(fleet)
+    wanted = arguments.listed("only", only, sorted(found)) or sorted(found)
+    return [{"name": name, "hosts": found[name]} for name in wanted]
+
+
 def at_sites(fleet: Fleet, sites: object) -> list[str]:
     """Return the hosts that have peers, at one site or at each of several; no site at all is an error."""
     found = by_site(fleet)

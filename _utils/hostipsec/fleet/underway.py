@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Optional
 
+from .. import arguments
 from ..errors import HostIPsecError
-from ..model import Fleet
-from . import commands, marks, outcome
+from ..model import STAGES, Fleet
+from . import batches, commands, marks, outcome
 from .asking import Asking, Client, Heard
 from .fleetrollout import Rollout
 from .ledger import Ledger
@@ -33,6 +34,25 @@ class Order(NamedTuple):
     def rollout(self, hands: Minions) -> Rollout:
         """Return the roll-out, yet to be run."""
         return Rollout(self.fleet, self.hosts, self.by, self.size, self.deadline, hands)
+
+
+def ordered(
+    fleet: Fleet,
+    hosts: Sequence[str],
+    by: str,
+    batch: object,
+    deadline: object,
+    stage: str,
+    whole: bool,
+    back: object,
+) -> Order:
+    """Return the order that an operator gives. Raises HostIPsecError where an argument cannot be."""
+    size, seconds = arguments.batch(batch), arguments.seconds("deadline", deadline)
+    arguments.one_of("by", by, {label for host in fleet.hosts for label in host.labels})
+    if stage:
+        arguments.one_of("stage", stage, STAGES[1:])
+    again, stages = arguments.switch("back", back), batches.stages(fleet, stage)
+    return Order(fleet, hosts, by, size, seconds, stages, whole and not stage, again)
 
 
 def foresee(order: Order, client: Client) -> dict[str, Any]:

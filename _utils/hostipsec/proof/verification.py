@@ -18,6 +18,9 @@ from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import routing
 from ..model import Charon, Connection, Kernel
+from ..pillar import selection
+from ..pillar.membership import Membership
+from ..strongswan import sections
 from . import probe, verdict
 from .verdict import Captured, Counters, Rekeying, Replies, Verdict
 
@@ -132,6 +135,23 @@ class Result:
             problems=self.problems,
             own={"skipped": dict(skipped), "plane": self.plane, "summary": sentence},
         )
+
+
+def of(
+    member: Membership,
+    peer: Optional[object],
+    family: Optional[object],
+    count: object,
+    timeout: object,
+    capture: bool,
+    rekey: bool,
+) -> Answer:
+    """Prove it of a host's connections, or those that are meant. Raises HostIPsecError as its parts do."""
+    esp = sections.common_options(member.fleet.settings)["esp"]
+    wanted = asked(count, timeout, capture, rekey, esp)
+    chosen = selection.select(member, member.resting, peer, family)
+    whole = peer is None and not member.connections
+    return run(chosen.connections, wanted).answer(chosen.skipped, member.lonely, whole)
 
 
 def run(connections: Sequence[Connection], asked: Asked) -> Result:
