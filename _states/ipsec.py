@@ -368,45 +368,55 @@ def configured(name):
     ``changes`` holds ``connections`` with ``added``, ``removed`` and ``changed`` (option by option, old and
     new), settings that differ, and what happens to ``charon``.
     """
-    return _configured(name, rollback.keeping)
+    return _configured(name, rollback.keeping, transition.Outcome())
 
 
-def _configured(name, keeping):
-    """Settle it; ``keeping`` is given what shall run, a mark and the time, and keeps what ran before."""
+def _configured(name, keeping, before):
+    """Settle it; ``keeping`` is given what shall run, a mark and the time, and keeps what ran before.
+
+    ``before`` is what was done until a hold was taken or lifted meanwhile: then what that wants is settled.
+    """
+    test = __opts__["test"]
     try:
         member = _member()
         held = holdfile.known(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
         host = Host(lambda: _restart(name), want.configuration.backend)
         work = configuration.work(want, host.observe_if_running())
-        if not __opts__["test"]:
+        if not test:
             generations.sweep()
-            if work.empty:
-                applied.passes()
-        if work.empty:
-            return _result(
-                name, {}, f"charon runs with exactly {counted(len(want.names))}{_beside(held, want)}"
-            )
-        if __opts__["test"]:
+        elif not work.empty:
             return _result(name, work.as_changes(), _would(work.difference) + _beside(held, want))
-        kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
-        by = want.configuration.backend
-        outcome = None  # where a hold was taken or lifted meanwhile: that one counts
-        settled = existing.settled(member.fleet.settings.existing, member.connections, by)
-        with kept, settled, contextlib.suppress(transition.OvertakenError):
-            outcome = transition.apply(want, work, host)
+        done = transition.Outcome()
+        if not work.empty:
+            kept = keeping(want, _step("mark"), _now()) if work.new_files else contextlib.nullcontext()
+            choice, by = member.fleet.settings.existing, want.configuration.backend
+            with kept, existing.settled(choice, member.connections, by):
+                done = transition.apply(want, work, host)
     except HostIPsecError as error:
-        return _failed(name, error)
-    if outcome is None:
-        return _configured(name, lambda *_: contextlib.nullcontext())  # what ran before is kept already
-    applied.passes()
-    _refresh_pillar()
-    done = ", ".join(outcome.done)
-    if work.later:
-        done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
-    comment = f"charon runs with exactly {counted(len(want.names))}; {done}{_beside(held, want)}"
-    warnings = (*outcome.warnings, *_prune(member))
+        if before.changes:
+            _refresh_pillar()
+        return {**_failed(name, error), "changes": dict(before.changes)}
+    outcome = before.then(done)
+    if outcome.overtaken:
+        return _configured(name, lambda *_: contextlib.nullcontext(), outcome)  # that is kept already
+    if not test:
+        applied.passes()
+    if outcome.changes:
+        _refresh_pillar()
+    warnings = (*outcome.warnings, *(_prune(member) if outcome.changes else ()))
+    comment = (
+        f"charon runs with exactly {counted(len(want.names))}{_done(outcome, work)}{_beside(held, want)}"
+    )
     return _result(name, dict(outcome.changes), comment, warnings)
+
+
+def _done(outcome, work):
+    """Say what was done, and what is to come."""
+    done = f"; {', '.join(outcome.done)}" if outcome.done else ""
+    if work.later and not work.empty:
+        done += f"; {counted(len(work.later))} changed for the next authentication (ipsec.reauthenticate)"
+    return done
 
 
 def _refresh_pillar():

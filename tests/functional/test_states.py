@@ -6,19 +6,27 @@ import os
 import stat
 import subprocess
 import zipfile
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+import salt.loader
+import salt.pillar
 import strongswan
 from minions import HOST, NOW, Minion, Remote, tree
 
 import authorities
 from hostipsec import paths
 from hostipsec.apply import transition
+from hostipsec.emergency.host import Host
+from hostipsec.errors import HostIPsecError
+from hostipsec.model import Charon
 from hostipsec.paths import Paths
 from hostipsec.pillar import digest
+from hostipsec.store import holdfile
+from hostipsec.store.hold import Hold, Scope
 from hostipsec.strongswan import render
+from hostipsec.system import files
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and mounts")
 LONELY = "db1001.eqiad.example has no peers: no rule pairs it with a host in service"
@@ -244,6 +252,75 @@ def test_a_masked_unit_is_a_sentence_and_the_files_are_as_they_were(minion, tmp_
         "the files are as they were"
     )
     assert not here.conf.exists()
+
+
+CHARON = Charon("5.9.8", "vici", plugins=("aes", "gcm", "openssl", "sha2", "hmac", "kdf"))
+
+
+@pytest.fixture
+def overtaken(minion, tmp_path, monkeypatch):
+    """Return a minion without a charon of its own, whose first change is overtaken by a hold of all."""
+    here = Paths(tmp_path / "host")
+    here.strongswan_d.mkdir(parents=True)
+    here.conf.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(paths, "here", here)
+    monkeypatch.setattr(Host, "observe_if_running", lambda host: CHARON)
+    changes, apply = [], transition.apply
+
+    def down(want, work, host):
+        files.swap(transition._contents(want, work))
+        now = datetime.now(timezone.utc)
+        holdfile.take(Hold("ada", now, "T1", None, Scope()), want.record.connections, now)
+        monkeypatch.setattr(transition, "apply", minion.later)
+        changes.append(work.as_changes())
+        return transition.Outcome(changes[0], ("connections updated",), (), overtaken=True)
+
+    monkeypatch.setattr(transition, "apply", down)
+    minion.later, minion.changes = apply, changes
+    return minion
+
+
+def test_what_was_changed_until_a_hold_overtook_it_is_told(overtaken):
+    """Only what the second look found was told: nothing, where the stop had done all of it."""
+    found = overtaken.state("ipsec.configured", "strongswan-starter")
+    assert found["result"] is True
+    assert found["changes"] == overtaken.changes[0]
+    assert len(found["changes"]["connections"]["added"]) == 6
+    assert found["comment"].startswith("charon runs with exactly 0 connections; connections updated; ")
+    assert "6 connections held" in found["comment"]
+
+
+def test_what_was_changed_is_told_though_the_rest_fails(overtaken, monkeypatch):
+    def refuse(want, work, host):
+        raise HostIPsecError("charon does not")
+
+    overtaken.later = refuse
+    monkeypatch.setattr(Host, "observe_if_running", lambda host: CHARON if not overtaken.changes else None)
+    found = overtaken.state("ipsec.configured", "strongswan-starter")
+    assert (found["result"], found["changes"]) == (False, overtaken.changes[0])
+    assert found["comment"] == "charon does not"
+
+
+@pytest.mark.parametrize("later", [{}, {"charon": "started"}])
+def test_two_changes_are_told_one_after_the_other(overtaken, monkeypatch, later):
+    overtaken.later = lambda want, work, host: transition.Outcome(later, ("charon started",))
+    monkeypatch.setattr(Host, "observe_if_running", lambda host: CHARON if not overtaken.changes else None)
+    found = overtaken.state("ipsec.configured", "strongswan-starter")
+    first = overtaken.changes[0]
+    assert found["changes"] == ({**first, transition.AFTERWARDS: later} if later else first)
+    assert found["comment"].startswith("charon runs with exactly 0 connections; connections updated, charon ")
+
+
+def test_functions_go_by_the_pillar_that_was_applied_though_the_second_look_finds_nothing(overtaken):
+    """The pillar was read anew only where the second look changed something."""
+    refreshed = []
+    compiler = salt.pillar.get_pillar(overtaken.opts, overtaken.opts["grains"], HOST, "base")
+    opts = {**overtaken.opts, "pillar": compiler.compile_pillar(), "file_client": "remote", "test": False}
+    functions = {"saltutil.refresh_pillar": lambda: refreshed.append(True), "mine.get": None}
+    states = salt.loader.states(opts, functions, overtaken.utils, {}, context={})
+    for _ in range(2):
+        assert states["ipsec.configured"]("strongswan-starter")["result"] is True
+    assert refreshed == [True]
 
 
 # diverted ------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ import pytest
 
 import fleets
 from hostipsec import paths
-from hostipsec.apply import configuration, rollback
+from hostipsec.apply import configuration, rollback, transition
 from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
+from hostipsec.model import Charon
 from hostipsec.pillar.membership import read
-from hostipsec.store import generations, present
+from hostipsec.store import generations, holdfile, present
+from hostipsec.store.hold import Hold, Scope
 from hostipsec.store.record import Record, parse
 from hostipsec.strongswan import difference
 from hostipsec.strongswan.sections import Secret
@@ -280,3 +282,28 @@ def test_files_in_use_are_those_of_now_and_of_before(here):
     assert generations.files_in_use() == {"one.pem", "one.key", "two.pem", "two.key"}
     here.secrets.write_text(': RSA "three.key" # by hand')
     assert generations.files_in_use() == {"one.pem", "one.key", "two.pem", "three.key"}
+
+
+def test_a_way_back_that_a_hold_overtook_tells_what_it_changed(here, monkeypatch):
+    """It told what its second look found, which was nothing."""
+    before, after = wanted(2), wanted(3)
+    run(before)
+    rollback.keep(after, "", NOW)
+    run(after)
+    charon, done = Charon("5.9.8", "vici", plugins=("aes", "gcm", "openssl", "sha2", "hmac", "kdf")), []
+
+    def down(want, work, host):
+        files.swap(transition._contents(want, work))
+        holdfile.take(Hold("ada", NOW, "T1", None, Scope()), want.record.connections, NOW)
+        files.replace(here.record, want.files[here.record], 0o644)
+        done.append(work.as_changes())
+        return transition.Outcome(done[0], ("connections updated",), overtaken=True)
+
+    monkeypatch.setattr(transition, "apply", down)
+    monkeypatch.setattr(Host, "observe_if_running", lambda host: charon)
+    monkeypatch.setattr(rollback.guard, "apply", lambda policies: None)
+    monkeypatch.setattr(rollback.routing, "apply", lambda connections, mtu: None)
+    back = rollback.back(Host(), NOW)
+    assert (back.changes, back.notes) == (done[0], ("connections updated",))
+    assert {*back.held} == before.names
+    assert len(done) == 1

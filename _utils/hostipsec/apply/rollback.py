@@ -70,6 +70,11 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     roll-out than ``mark``, or charon does not take it: what ran before runs then as well. What the kernel
     refuses afterwards is a problem of the result.
     """
+    return _back(host, now, mark, transition.Outcome())
+
+
+def _back(host: Host, now: datetime, mark: Optional[str], before: transition.Outcome) -> Back:
+    """Go back; ``before`` is what was done until a hold was taken or lifted meanwhile."""
     previous = generations.previous()
     if previous is None:
         raise HostIPsecError("nothing to go back to: the last change is undone already, or none was made")
@@ -85,12 +90,12 @@ def back(host: Host, now: datetime, mark: Optional[str] = None) -> Back:
     choice = existing.KEEP if want.configuration.kept else existing.REPLACE
     want = replace(want, kept=others.names if want.configuration.kept else frozenset())
     work = configuration.work(want, host.observe_if_running())
-    try:
-        # added by hand since: nobody is asked now, nothing is lost
-        with existing.settled(choice, connections):
-            outcome = transition.Outcome() if work.empty else transition.apply(want, work, host)
-    except transition.OvertakenError:
-        return back(host, datetime.now(timezone.utc), mark)
+    # added by hand since: nobody is asked now, nothing is lost
+    with existing.settled(choice, connections):
+        done = transition.Outcome() if work.empty else transition.apply(want, work, host)
+    outcome = before.then(done)
+    if outcome.overtaken:
+        return _back(host, datetime.now(timezone.utc), mark, outcome)
     generations.forget_previous()
     return Back(
         when=previous.when,

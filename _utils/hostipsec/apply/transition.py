@@ -7,7 +7,7 @@ charon take them up, then charon itself is asked whether it has exactly the conn
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
@@ -27,8 +27,7 @@ LOADED_DEADLINE = 20.0  # seconds, until charon has what the files say
 _POLL = 0.1
 
 
-class OvertakenError(HostIPsecError):
-    """A hold was taken or lifted meanwhile: something else is wanted now. The files are the new ones."""
+AFTERWARDS = "after a hold was taken or lifted meanwhile"
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,44 @@ class Outcome:
     changes: Mapping[str, object] = field(default_factory=dict)
     done: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    overtaken: bool = False  # a hold was taken or lifted meanwhile: something else is wanted now
+
+    def then(self, later: Outcome) -> Outcome:
+        """Return both: what this one did, and what was done after it."""
+        changes = {**self.changes, AFTERWARDS: later.changes} if self.changes else later.changes
+        return Outcome(
+            changes=changes if later.changes else self.changes,
+            done=(*self.done, *later.done),
+            warnings=(*self.warnings, *later.warnings),
+            overtaken=later.overtaken,
+        )
 
 
 def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     """Bring files and charon to what is wanted. Raises HostIPsecError; what ran before runs then as well.
 
-    Raises OvertakenError, and brings nothing back: that would undo what was written for the hold.
+    Where it is overtaken the files are the new ones, and nothing is brought back: that would undo what was
+    written for the hold.
     """
     warnings = _tried(want) if work.new_files or work.restart else ()
     files.ensure_directory(paths.here.state, 0o755)
     generations.keep_originals()
     undo = files.swap(_contents(want, work))
+    outcome = Outcome(work.as_changes(), warnings=warnings)
     try:
-        done = _take_up(want, work, host)
+        outcome = replace(outcome, done=_take_up(want, work, host))
         charon = _wait_loaded(want, work, host)
         _ask_for_credentials(want, charon, host)
     except HostIPsecError as error:
-        _still_wanted(want)
+        if _overtaken(want):
+            return replace(outcome, overtaken=True)
         raise ConfigError(f"{error}; {_bring_back(undo, work, host, _changed(want, work))}") from None
-    _still_wanted(want)
+    if _overtaken(want):
+        return replace(outcome, overtaken=True)
     ended = _end_outdated(want, work, host)
     started = _start_absent(want, host) if service.keeper_runs() else ()
     warnings = (*warnings, *_finish_record(want))
-    _still_wanted(want)
-    return Outcome(work.as_changes(), (*done, *ended, *started), warnings)
-
-
-def _still_wanted(want: Wanted) -> None:
-    if _overtaken(want):
-        raise OvertakenError("a hold was taken or lifted meanwhile")
+    return Outcome(outcome.changes, (*outcome.done, *ended, *started), warnings, _overtaken(want))
 
 
 def _overtaken(want: Wanted) -> bool:
