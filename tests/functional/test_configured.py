@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 
 import pytest
 import strongswan
@@ -444,6 +445,41 @@ def test_charon_is_asked_for_a_list_that_is_copied(lone, data, authority):
             assert (found["result"], bool(found["changes"])) == (True, changed)
             told = [one.partition(" that is in ")[0] for one in found["warnings"] if one.startswith("charon")]
             assert told == [f"charon has not the CRL of {one}" for one in warnings]
+
+
+def test_on_the_way_back_nobody_is_vouched_for_by_the_ca_of_a_partner(lone, data, authority):
+    """It stayed: connections of before, where the fleet had two CAs, are bound to none."""
+    partner, pki = authorities.authority("CN=Partner CA", NOW), lone.host.root / "etc/pki"
+    second = authorities.authority("CN=Second CA", NOW)
+    (pki / "ca.pem").write_bytes(authority.pem + second.pem)
+    lone.host.run("ip", "address", "add", f"{ADDRESSES[A]}/32", "dev", "lo")
+    lone.prepare(data)
+    lone.settle(data)
+    (pki / "ca.pem").write_bytes(authority.pem)
+    (pki / "partner.pem").write_bytes(partner.pem)
+    gateway = {"managed": False, "ca": "/etc/pki/partner.pem", "subject": "@gw.partner"}
+    hosts = {**data["hosts"], "gw.partner": {**gateway, "site": "two", "ipv4": "10.0.0.9"}}
+    (said,) = [one for one in with_pillar(lone, {**data, "hosts": hosts}) if "are bound to no CA" in one]
+    assert "the CA of gw.partner could vouch" in said
+    lone.prepare({**data, "hosts": hosts})
+    lone.settle({**data, "hosts": hosts})
+    assert authorities_of(lone) == {"CN=Fleet CA", "CN=Partner CA"}
+    back = lone.minion.call("ipsec.rollback")
+    assert back["ok"], back
+    assert loaded(lone) == {"b_v4", "c_v4"}
+    assert authorities_of(lone) == {"CN=Fleet CA"}
+    (said,) = [one for one in back["notes"] if "is taken away" in one]
+    assert "no connection of before is bound to that CA" in said
+
+
+def with_pillar(member, data):
+    member.minion.pillar(data)
+    return member.minion.call("ipsec.check")["problems"]
+
+
+def authorities_of(member):
+    """Return the CAs that charon has."""
+    return {*re.findall('subject: +"(.*)"', member.host.run("ipsec", "listcacerts"))}
 
 
 @pytest.mark.parametrize("directory", ["/etc/strongswan.d", "/var/lib/hostipsec"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 
 import pytest
@@ -56,7 +57,8 @@ def ours(host, choice="", add="", secrets=""):
     there = member(choice)
     others = existing.look(there.connections).names if existing.is_kept(there) else None
     named = ("a.pem", Secret("RSA", "a.pem"))
-    want = configuration.wanted(there.connections, there.fleet.settings, *named, kept=others)
+    bound = {"rightca": "CN=Fleet", "rightca2": "a" * 16}
+    want = configuration.wanted(there.connections, there.fleet.settings, *named, kept=others, binding=bound)
     work = configuration.work(want, None)
     with existing.settled(choice, there.connections):
         for path, content in want.files.items():
@@ -251,6 +253,21 @@ def test_what_is_kept_must_not_take_whom_a_partner_vouches_for(host, when):
     assert existing.obstacles(member(choice)) == []
     assert existing.obstacles(with_a_partner("replace")) == []
     assert existing.obstacles(with_a_partner(choice, maintenance=True)) == []
+
+
+def test_the_ca_of_a_partner_comes_once_ours_are_bound(host):
+    """It was copied before ipsec.conf was written, and stayed where charon did not take that."""
+    assert existing.obstacles(with_a_partner("")) == []
+    ours(host)
+    assert existing.obstacles(with_a_partner("")) == []
+    host.conf.write_text(re.sub("    rightca2?=.*\n", "", host.conf.read_text()))
+    (said,) = existing.obstacles(with_a_partner(""))
+    assert said == (
+        "the connections that are set up here are bound to no CA, and the CA of gw.partner.example could "
+        "vouch for each of them until they are; apply the pillar without gw.partner.example first, with one "
+        "self-signed CA in the fleet's CA file"
+    )
+    assert existing.obstacles(with_a_partner("", maintenance=True)) == existing.obstacles(member()) == []
 
 
 def test_which_connections_of_others_are_bound_to_no_ca():

@@ -38,6 +38,7 @@ class Wanted:
     kept: frozenset[str] = frozenset()  # connections of others, which go on in a file of their own
     credentials: Optional[credentials.Expected] = None  # None: not known, as on the way back
     left: tuple[str, ...] = ()  # proposals of the pillar that this host's charon cannot do, and why not
+    gone: frozenset[Path] = frozenset()  # CAs that are to vouch for nobody any more
 
     @property
     def names(self) -> frozenset[str]:

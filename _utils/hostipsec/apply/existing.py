@@ -21,6 +21,7 @@ from ..pillar.membership import Membership
 from ..store import generations, present, record
 from ..strongswan import kept, parse, render
 from ..strongswan.kept import Section
+from ..strongswan.sections import Configuration
 from ..system import backend, files, packages, ports
 
 KEEP, REPLACE = "keep", "replace"
@@ -62,19 +63,36 @@ def obstacles(member: Membership) -> list[str]:
     by = backend.chosen(member.backend)
     found = [f"{one}; {_ONE}" for one in ports.strangers(wanted, by)]
     undecided = _undecided_by_swanctl(member) if by == SWANCTL else _undecided(member)
-    return [*found, *_moved(member, by), *undecided, *_open(member)]
+    return [*found, *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
+
+
+def _partners(member: Membership) -> str:
+    """Name the peers that have a CA of their own; empty for none."""
+    return ", ".join(sorted(host.id for host in member.fleet.hosts if host.ca and host.id in member.peers))
+
+
+def _unbound(member: Membership) -> Iterator[str]:
+    """Say that ours run bound to no CA: that of a peer would vouch for them all until they are bound."""
+    partners = _partners(member)
+    there = present.connections() if partners else Configuration(ours=False)
+    if there.ours and there.names and "rightca" not in there.defaults:
+        yield (
+            f"the connections that are set up here are bound to no CA, and the CA of {partners} could vouch "
+            f"for each of them until they are; apply the pillar without {partners} first, with one "
+            "self-signed CA in the fleet's CA file"
+        )
 
 
 def _open(member: Membership) -> Iterator[str]:
     """Say which connections of others would take whomever the CA of a peer of ours vouches for."""
-    partners = sorted(host.id for host in member.fleet.hosts if host.ca and host.id in member.peers)
+    partners = _partners(member)
     if not partners or not is_kept(member):
         return
     there = (*kept.sections(_read(paths.here.kept_conf)), *look(member.connections).sections)
     if names := kept.unbound(there):
         yield (
             f"bound to no CA, of what 'existing: keep' keeps: {', '.join(names)}; whoever has a certificate "
-            f"of the CA of {', '.join(partners)} could use it; expected 'rightca' in each of them"
+            f"of the CA of {partners} could use it; expected 'rightca' in each of them"
         )
 
 
@@ -109,10 +127,10 @@ def _undecided_by_swanctl(member: Membership) -> Iterator[str]:
     """Say that others told swanctl of something: it goes on beside ours, or the operator takes it away."""
     there = [str(path) for path in (*_swanctl_files(), *_settings())]
     choice = member.fleet.settings.existing
-    partners = sorted(host.id for host in member.fleet.hosts if host.ca and host.id in member.peers)
+    partners = _partners(member)
     if there and partners:
         yield (
-            f"{', '.join(there)}: may take whomever the CA of {', '.join(partners)} vouches for; "
+            f"{', '.join(there)}: may take whomever the CA of {partners} vouches for; "
             "expected nothing of others beside backend swanctl and a peer with a CA of its own"
         )
     elif there and choice != KEEP:

@@ -19,8 +19,9 @@ from ..store import generations, holdfile, present, record
 from ..store.generations import Previous
 from ..store.record import Record
 from ..strongswan import autos as language
-from ..strongswan import sections
-from ..system import files, service
+from ..strongswan import sections, swanctl
+from ..strongswan.sections import Configuration
+from ..system import backend, files, service
 from . import configuration, existing, transition
 from .configuration import Wanted
 
@@ -88,7 +89,8 @@ def _back(host: Host, now: datetime, mark: Optional[str], before: transition.Out
     want = wanted(previous, frozenset(held))
     others = existing.look(connections)
     choice = existing.KEEP if want.configuration.kept else existing.REPLACE
-    want = replace(want, kept=others.names if want.configuration.kept else frozenset())
+    kept_names = others.names if want.configuration.kept else frozenset()
+    want = replace(want, kept=kept_names, gone=_gone(want.configuration))
     work = configuration.work(want, host.observe_if_running())
     # added by hand since: nobody is asked now, nothing is lost
     with existing.settled(choice, connections):
@@ -105,8 +107,25 @@ def _back(host: Host, now: datetime, mark: Optional[str], before: transition.Out
         problems=_problems(
             lambda: guard.apply(holdfile.free(guarded)), lambda: routing.apply(connections, mtu)
         ),
-        notes=(*outcome.done, *outcome.warnings, *_told(others, choice)),
+        notes=(*outcome.done, *outcome.warnings, *map(_without, sorted(want.gone)), *_told(others, choice)),
     )
+
+
+def _gone(back: Configuration) -> frozenset[Path]:
+    """Return the CAs of peers that are none of the configuration of before, which may be bound to no CA."""
+    now = present.connections()
+    stay = {_authority(one) for one in (now.defaults, back.defaults, *back.connections.values())}
+    theirs = {*map(_authority, now.connections.values())} - stay
+    return frozenset(path for path in (backend.places().cacerts / name for name in theirs) if path.exists())
+
+
+def _authority(options: Mapping[str, str]) -> str:
+    """Return the file of the CA that options bind to; of a name without a file where they do not."""
+    return swanctl.authority_file(options.get("rightca2", ""))
+
+
+def _without(path: Path) -> str:
+    return f"{path} is taken away: no connection of before is bound to that CA, which would vouch for others"
 
 
 def _told(others: existing.Others, choice: str) -> tuple[str, ...]:

@@ -122,7 +122,8 @@ def _contents(want: Wanted, work: Work) -> dict[Path, files.Change]:
     """Return the files to be written; what leaves stays on record until its SAs are ended."""
     meanwhile = want.record._replace(connections=(*want.record.connections, *work.leaving))
     contents = {**want.files, paths.here.record: record.render(meanwhile).encode()}
-    return {path: (content, present.modes()[path]) for path, content in contents.items()}
+    written = {path: (content, present.modes()[path]) for path, content in contents.items()}
+    return {**written, **dict.fromkeys(want.gone, (None, 0))}
 
 
 def _finish_record(want: Wanted) -> tuple[str, ...]:
@@ -151,6 +152,9 @@ def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
     if differs.secrets:  # before connections whose certificate belongs to another key
         host.reread()
         done.append("keys read anew")
+    if want.gone:  # before connections that are bound to no CA
+        host.reread()
+        done.append("CAs read anew")
     if work.lost:  # starter believes that charon has them, so that an update would do nothing
         host.reload()
         done.append("all connections loaded anew")
