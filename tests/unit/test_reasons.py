@@ -1,6 +1,7 @@
 """What charon says of a connection that does not come up, in words that say what to look at.
 
-The log lines are in ``data/charon-reasons.txt``; ``functional/test_up_reasons`` has real charons say some.
+The log lines are in ``data/charon-reasons.txt``; ``functional/test_up_reasons`` and
+``functional/test_reasons_charon`` have real charons say them.
 """
 
 from __future__ import annotations
