@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import shutil
 import subprocess
@@ -9,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import salt.payload
 
 import fleets
+from hostipsec.errors import PillarError
 from hostipsec.pillar import addressed, membership
 
 ROOT = Path(__file__).parents[2]
@@ -18,21 +22,20 @@ HUB, SPOKE = "cp1001.eqiad.example", "cp3001.esams.example"
 SYNC = "package hostipsec is not on this master, or not whole; run: salt-run saltutil.sync_all"
 # Compiles pillars in a process of its own, as a master's worker: one command a line, one pillar each
 WORKER = """
-import json, sys, time
-import salt.config, salt.pillar
+import base64, sys
+import salt.config, salt.payload, salt.pillar
 opts = salt.config.master_config(sys.argv[1])
 for line in sys.stdin:
-    begin = time.perf_counter()
     pillar = salt.pillar.get_pillar(opts, {"id": line.strip()}, line.strip(), "base")
-    found = json.loads(json.dumps(pillar.compile_pillar()))
-    print(json.dumps({"pillar": found, "seconds": time.perf_counter() - begin}), flush=True)
+    sent = salt.payload.dumps(pillar.compile_pillar())
+    print(base64.b64encode(sent).decode(), flush=True)
 """
 
 
 class Master:
     """A master's worker: a process that goes on, over directories that a test changes."""
 
-    def __init__(self, place, python=sys.executable):
+    def __init__(self, place, python=sys.executable, *, parts=True):
         self.place, self.modules, self.fleet = place, place / "extmods", place / "fleet.sls"
         for directory in ("srv", "pillar", "extmods"):
             (place / directory).mkdir(parents=True)
@@ -42,7 +45,7 @@ class Master:
             "extension_modules": str(self.modules),
             "file_roots": {"base": [str(place / "srv")]},
             "pillar_roots": {"base": [str(place / "pillar")]},
-            "ext_pillar": [{"ipsec": str(self.fleet)}],
+            "ext_pillar": [{"ipsec": str(self.fleet)}] if parts else [],
             "log_level": "critical",
         }
         (place / "master").write_text(json.dumps(config))
@@ -57,26 +60,32 @@ class Master:
     def write(self, data):
         self.fleet.write_text(json.dumps({"ipsec": data}))
 
-    def plain(self, data):
+    def plain(self, text):
         (self.place / "pillar/top.sls").write_text(json.dumps({"base": {"*": ["ipsec"]}}))
-        (self.place / "pillar/ipsec.sls").write_text(json.dumps({"ipsec": data}))
+        (self.place / "pillar/ipsec.sls").write_text(text)
 
     def ask(self, minion=SPOKE):
         self.process.stdin.write(f"{minion}\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())["pillar"]
+        return salt.payload.loads(base64.b64decode(self.process.stdout.readline()))
 
     def member(self, minion=SPOKE):
         return addressed.member(self.ask(minion).get("ipsec"), minion, None)
 
 
-@pytest.fixture
-def master(tmp_path):
-    found = Master(tmp_path)
+@contextlib.contextmanager
+def going(place, **how):
+    found = Master(place, **how)
     yield found
     found.process.stdin.close()
     assert found.process.wait(60) == 0
     found.process.stdout.close()
+
+
+@pytest.fixture
+def master(tmp_path):
+    with going(tmp_path) as found:
+        yield found
 
 
 def test_each_minion_gets_its_part_and_nothing_of_others(master):
@@ -128,7 +137,7 @@ def test_an_engine_that_is_half_synced_gives_an_error_too(master, text):
 
 def test_a_plain_pillar_beside_it_is_an_error(master):
     master.write(fleets.example())
-    master.plain(fleets.example())
+    master.plain(json.dumps({"ipsec": fleets.example()}))
     found = master.ask()
     assert "another pillar has 'ipsec', too" in str(found["_errors"])
 
@@ -140,3 +149,75 @@ def test_a_sync_counts_at_once_in_a_process_that_goes_on(master):
     edited = master.modules / "utils/hostipsec/pillar/parts.py"
     edited.write_text(edited.read_text().replace('KEY = "part"', 'KEY = "share"'))
     assert master.ask()["ipsec"]["share"]["of"] == SPOKE
+
+
+# What YAML makes of words -----------------------------------------------------------------------------
+
+KEY = f"ipsec:hosts:{SPOKE}:site: "
+WORD = "allowed: a label: one word or whole number"
+WRITTEN = {  # at a host, as a label: what it is then, or what is said of it
+    "2024-01-05": "2024-01-05",
+    "2024-1-5": "2024-1-5",
+    "2024-01-05T10:00:00Z": "2024-01-05T10:00:00Z",
+    "2024-01-05 10:00:00": f"{KEY}found '2024-01-05 10:00:00'; {WORD}",
+    "'12:30:00'": "12:30:00",
+    "12:30:00": "45000",  # hosts cannot tell these four; the check of the files warns of them
+    "010": "10",
+    "0x10": "16",
+    "1_000": "1000",
+    "0o10": "0o10",
+    "12:30:00.5": f"{KEY}found 45000.5, as YAML reads 45000.50 too; {WORD}; in quotes",
+    "~": f"{KEY}found nothing; allowed: a value, or no such key",
+    "": f"{KEY}found nothing; allowed: a value, or no such key",
+}
+RENDERED = {  # by Python, where no YAML of Salt's is
+    "datetime.date(2024, 1, 5)": "as YAML reads 2024-01-05; ",
+    "datetime.datetime(2024, 1, 5, 12, 30)": "as YAML reads 2024-01-05 12:30:00; ",
+}
+RENDERER = """#!py
+import datetime, json
+def run():
+    data = json.loads({text!r})
+    data["ipsec"]["hosts"][{host!r}]["site"] = {value}
+    return data
+"""
+
+
+def placed(word):
+    """Return a fleet's file that has this as the site of a host."""
+    rule = {"name": "all", "between": {"id": SPOKE}, "and": {"id": HUB}}
+    data = {"hosts": fleets.example()["hosts"], "rules": [rule]}
+    data["hosts"][SPOKE]["site"] = "WORD"
+    return json.dumps({"ipsec": data}).replace('"WORD"', f" {word}")
+
+
+def told(given):
+    """Return the site of the host, or what is said of it."""
+    try:
+        return addressed.member(given["ipsec"], SPOKE, None).site
+    except PillarError as error:
+        return str(error).partition("\n  - ")[2]
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_word_of_yaml_is_a_label_or_an_error_that_says_how_it_is_written(tmp_path, parts):
+    """By a plain pillar and by the ext_pillar, as Salt reads it and sends it."""
+    found = {}
+    with going(tmp_path, parts=parts) as master:
+        for word in WRITTEN:
+            if parts:
+                master.fleet.write_text(placed(word))
+            else:
+                master.plain(placed(word))
+            found[word] = told(master.ask())
+    assert found == WRITTEN
+
+
+def test_a_date_of_a_renderer_is_told_as_it_was_written(tmp_path):
+    """A renderer of one's own, or an inventory, has dates where Salt's YAML has texts."""
+    with going(tmp_path, parts=False) as master:
+        for value, said in RENDERED.items():
+            master.plain(RENDERER.format(text=placed('""'), host=SPOKE, value=value))
+            found = told(master.ask())
+            assert found.startswith(f"{KEY}found datetime.datetime(2024, 1, 5, "), found
+            assert f"{said}{WORD}; in quotes" in found

@@ -6,6 +6,7 @@ import contextlib
 import cProfile
 import datetime
 import ipaddress
+import math
 import pstats
 import re
 from pathlib import Path
@@ -158,7 +159,10 @@ CASES = [
             (True, "found True, as YAML reads yes, on and true"),
             (False, "found False, as YAML reads no, off and false"),
             (1.1, "found 1.1, as YAML reads 1.10 too"),
-            (datetime.date(2026, 1, 2), "2026"),
+            (math.inf, "found inf"),
+            (datetime.date(2026, 1, 2), "as YAML reads 2026-01-02"),
+            (datetime.datetime(2026, 1, 2, 0, 0), "as YAML reads 2026-01-02"),  # as Salt sends a date
+            (datetime.datetime(2026, 1, 2, 3, 4, 5), "as YAML reads 2026-01-02 03:04:05"),
         )
     ),
     ("rules/0/between", {"site": False}, "ipsec:rules:0:between:site", ["as YAML reads no", "in quotes"]),

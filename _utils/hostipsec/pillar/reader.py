@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Optional
 
 from ..errors import Problem, nearest
@@ -17,7 +19,9 @@ def _from(value: object) -> str:
     """Say what YAML may have read a value from, where that is lost."""
     if isinstance(value, bool):
         return f", as YAML reads {'yes, on and true' if value else 'no, off and false'}"
-    return f", as YAML reads {value}0 too" if isinstance(value, float) else ""
+    if isinstance(value, date):  # Salt's YAML reads it as a text, others do not
+        return f", as YAML reads {str(value).replace(' 00:00:00', '')}"
+    return f", as YAML reads {value}0 too" if isinstance(value, float) and math.isfinite(value) else ""
 
 
 def is_several(value: object) -> bool:
