@@ -11,10 +11,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+import fleets
 import reports
 from hostipsec.faces import page, strip
 from hostipsec.faces.page import Made
 from hostipsec.faces.strip import Strip
+from hostipsec.pillar import topology
 
 WIDE, PHONE = 1600, 360
 DEAD = "cp3040.esams.wmnet is dead: 34 connections, not counted above"
@@ -118,6 +120,26 @@ def test_from_sites_to_hosts_to_both_ends(show, file):
     expect(dialog).to_have_count(0)
     page.go_back()
     expect(page.locator("#pairs")).to_have_count(0)
+
+
+def test_what_is_not_encrypted_is_said_above_the_sites_and_at_both_ends(show, tmp_path):
+    """`up` is less than all of a pair's packets there."""
+    data = fleets.production_2018()
+    data["rules"][0]["only"] = ["tcp/443"]
+    mesh = reports.Mesh(data)
+    one, other = min(topology.pairs(mesh.fleet))
+    mesh.between(one, other, {**reports.UP, "reason": "TRANSPORT; only tcp/443 is encrypted"})
+    path = tmp_path / "report.html"
+    path.write_text(page_of(mesh, time.time()))
+    for width in (WIDE, PHONE):
+        page = show(width=width).open(path, f"host={one}")
+        expect(page.locator("h1")).to_contain_text("connections up")
+        expect(page.locator("#sites .partly")).to_have_text(mesh.found().partly)
+    sites = sorted(host.label("site") for host in mesh.fleet.hosts if host.id in (one, other))
+    page = show().open(path, f"one={sites[0]}&two={sites[1]}")
+    short = [host.partition(".")[0] for host in (one, other)]
+    page.locator(f'button[aria-label*="{short[0]}: "][aria-label*="{short[1]}: "]').first.click()
+    expect(page.locator("dialog .ends").first).to_contain_text("only tcp/443 is encrypted")
 
 
 def test_dead_hosts_are_a_stripe_in_the_grid_of_hosts(show, file):

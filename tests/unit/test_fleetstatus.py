@@ -230,15 +230,22 @@ def test_nonsense_about_certificates_is_nonsense(nonsense):
     assert SPOKE in status(hosts).heard.failed
 
 
-def test_it_is_said_of_which_pairs_not_all_is_encrypted():
-    rules = tuple(rule._replace(only=("icmp", "tcp/22")) for rule in FLEET.rules[:1])
+@pytest.mark.parametrize(
+    ("own", "what"),
+    [
+        ({"only": ("icmp", "tcp/22")}, "only icmp, tcp/22 is encrypted"),
+        ({"clear": ("tcp/22",)}, "tcp/22 stays in the clear"),
+    ],
+)
+def test_it_is_said_of_which_pairs_not_all_is_encrypted(own, what):
+    rules = tuple(rule._replace(**own) for rule in FLEET.rules[:1])
     fleet = FLEET._replace(rules=(*rules, *FLEET.rules[1:]))
     found = commands.status(Asking(Fleet()), fleet, Filter(), 0.0)
-    (said,) = [line for line in found.lines("1") if "encrypted" in line]
-    number = len([rule for rule in topology.pairs(fleet).values() if rule.only])
-    assert said == f"rule {rules[0].name!r}: only icmp, tcp/22 is encrypted, of {number} pairs"
+    (said,) = [line for line in found.lines("1") if what in line]
+    number = len([rule for rule in topology.pairs(fleet).values() if rule.only or rule.clear])
+    assert said == f"rule {rules[0].name!r}: {what}, of {number} pairs"
     assert verified(Fleet(), fleet=fleet)[1][-1] == said
-    assert not [line for line in status(Fleet()).lines("1") if "encrypted" in line]
+    assert not [line for line in status(Fleet()).lines("1") if line.startswith("rule ")]
 
 
 # What is proven ----------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ class _Content:
             "sites": [self._between(sites, counts) for sites, counts in self._found.shown.sites.items()],
             "rows": [self._row(row) for row in shown],
             "causes": [self._cause(one, places) for one in explained],
+            "partly": [*map(self._words.of, self._found.partly)],
             "notes": [self._words.of(one) for one in (*joined.capped(stray), *joined.capped(unusable))],
         }
         return {**found, "words": [*self._words.numbers]}

@@ -134,7 +134,8 @@ function trouble(rows) {
 function mesh(rows) {
   const open = (sites) => { choose({one: sites[0], two: sites[1]}); document.getElementById("pairs").focus(); };
   const drawn = narrow.matches ? siteCards(rows, open) : el("div", {class: "wide"}, siteGrid(rows, open));
-  return el("section", {id: "sites"}, el("h2", {}, "Sites"), drawn);
+  const partly = DATA.partly.map((one) => el("p", {class: "partly"}, WORDS[one]));
+  return el("section", {id: "sites"}, el("h2", {}, "Sites"), ...partly, drawn);
 }
 
 function pairs(rows, now) {

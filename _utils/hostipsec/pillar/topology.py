@@ -74,14 +74,22 @@ def peers(fleet: Fleet, host: Host, maintenance: bool = False) -> tuple[tuple[Ho
 
 
 def partly(fleet: Fleet, meant: Collection[tuple[str, str]]) -> tuple[str, ...]:
-    """Say of how many of these pairs (the ids of each in order) not all is encrypted, by which rules."""
-    if not any(rule.only for rule in fleet.rules):
+    """Say of how many of these pairs (the ids of each in order) not all is encrypted, and by which rules."""
+    if not any(rule.only or rule.clear for rule in fleet.rules):
         return ()
-    rules = Counter(rule for pair, rule in pairs(fleet).items() if rule.only and pair in meant)
+    deciding = (rule for pair, rule in pairs(fleet).items() if pair in meant)
+    rules = Counter(rule for rule in deciding if rule.only or rule.clear)
     return tuple(
-        f"rule {rule.name!r}: only {', '.join(rule.only)} is encrypted, of {counted(number, 'pair')}"
+        f"rule {rule.name!r}: {_encrypted(rule)}, of {counted(number, 'pair')}"
         for rule, number in rules.items()
     )
+
+
+def _encrypted(rule: Rule) -> str:
+    """Say what alone is encrypted by a rule, or what is not."""
+    if rule.only:
+        return f"only {', '.join(rule.only)} is encrypted"
+    return f"{', '.join(rule.clear)} stays in the clear"
 
 
 def names(fleet: Fleet) -> Mapping[str, str]:
