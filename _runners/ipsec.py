@@ -28,7 +28,7 @@ try:
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
     from hostipsec.pillar import digest
-    from hostipsec.system import interrupts, quiet
+    from hostipsec.system import interrupts, piped, quiet
 
     HAS_ENGINE = True
 except ImportError:
@@ -713,6 +713,7 @@ class _Client:
         """Print a line, unless data is asked for."""
         if text and not __opts__.get("output"):
             __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
+            piped.on()
 
     clock, sleep = staticmethod(time.monotonic), staticmethod(time.sleep)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -1169,3 +1173,45 @@ def test_a_part_is_not_taken_for_the_fleet(master):
     found = master.run("plan")
     assert "does not name the files of the fleet" in "\n".join(found["lines"])
     assert found["retcode"] == 2
+
+
+# Progress ------------------------------------------------------------------------------------------
+
+PIPED = """
+import sys
+import salt.runner
+import test_runner
+
+class Patch:
+    setattr = staticmethod(setattr)
+
+def waiting(host):
+    def answers(*asked):
+        sys.stdin.readline()  # told by who reads the line of the host before
+        return test_runner.well(host)(*asked)
+    return answers
+
+place = test_runner.Path(sys.argv[1])
+(place / "var/cache/salt/master/proc").mkdir(parents=True)
+master = test_runner.Master(place, Patch())
+master.client.hosts[test_runner.HOSTS[-1]] = waiting(test_runner.HOSTS[-1])
+master.opts["outputter_dirs"] = [str(test_runner.ROOT / "_output")]
+salt.runner.RunnerClient(master.opts).cmd("ipsec.verify", print_event=True)
+"""
+
+
+def test_each_line_of_progress_reaches_who_reads_by_a_pipe_at_once(tmp_path):
+    """Of `salt-run ipsec.rollout | tee log` nothing was to be seen before its end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", PIPED, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(argv, **pipes) as process:
+        watchdog = threading.Timer(120, process.kill)
+        watchdog.start()
+        first = [process.stdout.readline() for _ in HOSTS[:-1]]  # while the last one is waited for
+        process.stdin.write("\n")
+        process.stdin.close()
+        rest = process.stdout.read()
+        watchdog.cancel()
+    assert [line.partition(":")[0] for line in first] == HOSTS[:-1]
+    assert rest.startswith(f"{HOSTS[-1]}: ")
