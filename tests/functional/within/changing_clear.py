@@ -41,13 +41,13 @@ GAP, STEP = 0.05, 1.0  # seconds between two datagrams, and from one step to the
 class Flows:
     """Datagrams from each end to ports of the other."""
 
-    def __init__(self, ends):
+    def __init__(self, ends, ports=PORTS):
         self.sent, self.going = 0, True
-        ways = [(*way, port) for way in (ends, ends[::-1]) for port in PORTS]
+        ways = [(*way, port) for way in (ends, ends[::-1]) for port in ports]
         self.flows = [
             (opened(one, 0), opened(other, port), (ENDS[other.host], port)) for one, other, port in ways
         ]
-        self.thread = threading.Thread(target=self.send)
+        self.thread = threading.Thread(target=self.send, daemon=True)
         self.thread.start()
 
     def send(self):

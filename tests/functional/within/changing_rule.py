@@ -141,7 +141,7 @@ def main():
             end.begin(ca, now)
         up(ends)
         kept, wires = north(ends[0]), [listened(end) for end in ends]
-        flows = [Flows(ends[:2]), Flows([ends[0], ends[2]])]
+        flows = [Flows(ends[:2], (7022,)), Flows([ends[0], ends[2]], (7023,))]
         try:
             found = changed(ends)
         finally:
