@@ -636,6 +636,19 @@ def test_every_key_of_the_pillar_is_read():
     assert (settings.vici, settings.mtu) == (False, 1450)
 
 
+@pytest.mark.parametrize("other", ["cp3001_esams.example", "cp3001.esams_example"])
+def test_hosts_that_graphite_would_have_under_one_name_are_refused_there(other):
+    """The one would have written over what the other tells."""
+    data = {**fleets.example(), "expect": []}
+    data["hosts"][other] = {"site": "esams", "cluster": "text", "ipv4": "10.20.0.77", "name": "another"}
+    assert pillar.read({**data, "metrics": {"http": "[::]:9815"}}).hosts
+    with pytest.raises(PillarError) as raised:
+        pillar.read({**data, "metrics": {"graphite": "graphite.example:2003"}})
+    (problem,) = [one for one in raised.value.problems if one.path == "ipsec:metrics:graphite"]
+    assert str(problem).startswith("ipsec:metrics:graphite: found hosts cp3001")
+    assert "which are both cp3001_esams_example there; allowed: ids that differ by more" in str(problem)
+
+
 def test_where_metrics_go():
     asked = {
         "textfile": "/var/lib/prometheus/node-exporter",

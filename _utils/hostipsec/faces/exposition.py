@@ -6,17 +6,15 @@ a multiple of the time.
 
 from __future__ import annotations
 
-import functools
 import math
-import re
 from collections.abc import Iterable, Iterator
 
+from ..pillar.metrics import in_graphite
 from .measures import Family, Number
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _BESIDE = frozenset(("site", "stage", "sites", "pair"))  # labels that tell no two series of a host apart
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _NO_NUMBER = "ipsec_info"  # its value says nothing, and Graphite has no labels
 
 
@@ -58,7 +56,7 @@ def graphite(families: Iterable[Family], host: str, now: float) -> str:
     .connection_up.cp2001_codfw_example.v4``. Of the labels those are in it that tell series apart, so that a
     connection that changes its stage stays one series.
     """
-    first = f"ipsec.{_word(host)}"
+    first = f"ipsec.{in_graphite(host)}"
     return "".join(
         f"{first}.{_path(one, values)} {_number(value)} {now:.0f}\n"
         for one in families
@@ -70,9 +68,4 @@ def graphite(families: Iterable[Family], host: str, now: float) -> str:
 
 def _path(family: Family, values: Iterable[str]) -> str:
     kept = (value for name, value in zip(family.metric.labels, values) if name not in _BESIDE)
-    return ".".join([family.metric.name[len("ipsec_") :], *map(_word, kept)])
-
-
-@functools.lru_cache(maxsize=4096)  # each peer stands in a dozen names
-def _word(text: str) -> str:
-    return _UNSAFE.sub("_", text) or "_"
+    return ".".join([family.metric.name[len("ipsec_") :], *map(in_graphite, kept)])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .. import plane
 from ..errors import Problem
 from ..model import FAMILIES, REQUIRE, Fleet, Rule
-from . import doubts, expected, topology, translated
+from . import doubts, expected, metrics, topology, translated
 from .matching import rule_pairs
 
 
@@ -22,7 +22,8 @@ def problems(fleet: Fleet) -> list[Problem]:
             fleet.hosts, lambda some: topology.pairs(fleet._replace(hosts=some), maintenance=True)
         ),
     ]
-    return [*found, *_unguarded(fleet), *_bypassed(fleet)]
+    named = (host.id for host in fleet.hosts) if fleet.settings.metrics.graphite else ()
+    return [*found, *_unguarded(fleet), *_bypassed(fleet), *metrics.clashing(named)]
 
 
 def _bypassed(fleet: Fleet) -> Iterator[Problem]:

@@ -6,11 +6,13 @@ same rules.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ..errors import Problem
 from ..model import Metrics
 from ..strongswan.kinds import shown
 from . import schema
@@ -24,6 +26,7 @@ SEND = "HOST:PORT as graphite.example:2003 or [2001:db8::1]:2003, the port from 
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}){1,20}\Z")
 _UNSEEN = re.compile(r"/(home|root|tmp|var/tmp|dev|proc|run|sys)(/|\Z)")  # isolated, or no place for a file
 _PORT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):([1-9][0-9]{0,4})\Z")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?\Z")
 
 
@@ -96,3 +99,23 @@ def read(reader: Reader, value: object) -> Metrics:
         graphite=text("graphite", send, SEND),
         clear_text=reader.boolean(entry.get("clear_text", False), f"{path}:clear_text"),
     )
+
+
+# Graphite's names ----------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=4096)  # each peer stands in a dozen names
+def in_graphite(text: str) -> str:
+    """Return a text as a part of a name: dots and whatever else has a meaning there are ``_``."""
+    return _UNSAFE.sub("_", text) or "_"
+
+
+def clashing(ids: Iterable[str]) -> Iterator[Problem]:
+    """Refuse hosts whose series Graphite would have under one name."""
+    owners: dict[str, str] = {}
+    for host in ids:
+        other = owners.setdefault(in_graphite(host), host)
+        if other != host:
+            found = f"found hosts {other} and {host}, which are both {in_graphite(host)} there"
+            allowed = "ids that differ by more than '.' and '_', or textfile or http in its place"
+            yield Problem("ipsec:metrics:graphite", found, allowed)
