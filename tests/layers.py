@@ -24,6 +24,7 @@ OF_THE_HOST = ("minimal", "routes_kernel", "verify_charons")
 QUICK = ("one_reading",)  # and of the integration layer, what tells whether it works at all
 WORKS = "salt_that or not_synced or every_part or check or mirror or test_mode or table"
 INSIDE = ("lab/with-esp", "--timeout", "2400", "--")
+_SALT = re.compile(r"import salt|from minions import")
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|errors?|deselected|warnings?)\b.*? in [\d.]+s).*$")
 
 
@@ -94,9 +95,15 @@ def _pytest(python: str, cache: str) -> list[str]:
 
 
 def knows_salt() -> tuple[str, ...]:
-    """Return the names of functional files that know Salt: its loaders, renderer or compiler of states."""
-    files = {one.stem.removeprefix("test_"): one.read_text() for one in FUNCTIONAL_FILES.glob("test_*.py")}
-    found = {name for name, text in files.items() if "import salt" in text or "from minions import" in text}
+    """Return the names of functional files that know Salt: its loaders, renderer or compiler of states.
+
+    Those of a helper that does are among them.
+    """
+    texts = {one.stem: one.read_text() for one in FUNCTIONAL_FILES.glob("*.py")}
+    knowing = {name for name, text in texts.items() if _SALT.search(text)}
+    helpers = re.compile(rf"^from ({'|'.join(sorted(knowing))}) import", re.MULTILINE)
+    knowing |= {name for name, text in texts.items() if helpers.search(text)}
+    found = {name.removeprefix("test_") for name in knowing if name.startswith("test_")}
     return tuple(sorted(found.difference(OF_THE_HOST)))
 
 
