@@ -152,8 +152,8 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
     ``connections``
         by name, what the pillar gives this host, each a dictionary:
 
-        ``peer``, ``family``, ``stage``, ``initiator``
-            as :py:func:`connections` says them
+        ``peer``, ``family``, ``stage``, ``initiator``, ``ends``
+            as :py:func:`connections` says them; ``ends`` are ``left`` and ``right``
         ``state``
             ``established``, ``connecting``, ``down``, ``no child`` (an IKE SA without a CHILD SA),
             ``no xfrm`` (charon has SAs that the kernel lacks), ``no address`` (this host lacks its own),

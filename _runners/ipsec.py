@@ -119,7 +119,9 @@ def status(
         chosen = targets.chosen(fleet or _fleet(), site, host, state, within)
     except HostIPsecError as error:
         return _refused(error)
-    found = commands.status(asking.Asking(client), fleet, chosen, seconds)
+    found = commands.status(
+        asking.Asking(client), fleet, chosen, seconds, targets.beside(fleet, _aim().others())
+    )
     return _told(found.as_dict(limit, EDITION), brief)
 
 
@@ -147,7 +149,7 @@ def report(path=None, *more, interval=300, timeout=TIMEOUT, **kwargs):
         _no_more(more, kwargs)
         seconds, client = arguments.seconds("interval", interval, 1, 7 * 86400), _Client(timeout)
         file, fleet, made = pagefile.ready(path, __opts__["cachedir"]), _fleet(), time.time()
-        found = commands.whole(asking.Asking(client), fleet)
+        found = commands.whole(asking.Asking(client), fleet, targets.beside(fleet, _aim().others()))
     except HostIPsecError as error:
         return _refused(error)
     return _told(pagefile.write(file, fleet, found, Made(made, seconds, EDITION)))
@@ -175,10 +177,8 @@ def down(
     Traffic goes in the clear then.
 
     tgt
-        which hosts; by default every host of the pillar that has peers, and of those whose rules are ``off``
-        by now each that has connections on record. With a target the pillar is not read.
-        Where the pillar cannot be used, all accepted minions are asked, and those count that have connections
-        on record; with ``site``, that are there by their records
+        which hosts; by default every host of the pillar that has peers, and each other accepted minion with
+        connections on record: these alone where the pillar cannot be used. With a target it is not read
     reason
         why, for every status and whoever logs in
     deadline
@@ -192,7 +192,7 @@ def down(
     tgt_type
         how Salt reads ``tgt``
     site
-        instead of ``tgt``, the pillar's hosts at this site, or at each of a list of sites
+        instead of ``tgt``, hosts at this site, or at each of a list: by the pillar, others by their records
     threshold
         the exit status is 0 as well where so many hosts, and no more, are not as asked
     asked
@@ -318,9 +318,8 @@ def verify(
     tgt, tgt_type, site, timeout
         as for :py:func:`down`
 
-    Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned. A host is to prove what the
-    pillar gives it: a connection that it passes over, and a host that proved nothing, are named, and the exit
-    status is 1. So it is where there is nothing to prove.
+    Returns the same as :py:func:`down`, with what ``ipsec.verify`` returned. What the pillar gives a host and
+    it does not prove is named, and the exit status is 1; so it is where there is nothing to prove.
 
     CLI Example:
 
@@ -659,7 +658,8 @@ def _accepted(tgt, tgt_type):
 
 def _aim():
     """Return what tells which hosts are meant."""
-    return Aim(_accepted, _fleet)
+    runners = calls.Calls(__salt__, "salt-run")
+    return Aim(_accepted, _fleet, lambda hosts: reading.members(runners, hosts))
 
 
 def _who():

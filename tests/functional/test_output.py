@@ -121,6 +121,7 @@ def test_all_is_well(minion):
         "mode": "TUNNEL",
         "proposal": "",
         "ike_proposal": "",
+        "ends": ["10.64.0.11", "10.20.0.11"],
     }
     assert (found["backend"], found["strongswan"], found["warnings"]) == ("vici", "5.9.8", [])
 

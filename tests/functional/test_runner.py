@@ -102,7 +102,7 @@ def well(host):
                 "warnings": [],
             }
         if verb == "previous":
-            return {"mark": "2026-11-25T10:00:00Z", "when": "2026-11-25 10:00", "connections": ["a_v4"]}
+            return {"mark": "2025-11-25T10:00:00Z", "when": "2025-11-25 10:00", "connections": ["a_v4"]}
         return {**plain, "connections": rows(host, reason="")}
 
     return answers
@@ -249,7 +249,7 @@ def test_dry_runs(master):
     assert found["lines"][-1] == "5 hosts asked, nothing was changed"
     assert master.run("up", dry_run=True)["lines"][0] == f"{HUB}: 0 of 6 connections would be brought up"
     assert master.run("rollback", dry_run=True)["lines"][0] == (
-        f"{HUB}: would run 1 connection, as before 2026-11-25 10:00"
+        f"{HUB}: would run 1 connection, as before 2025-11-25 10:00"
     )
     assert master.run("rollout", dry_run=True)["lines"][-1] == "nothing was changed"
     assert (master.retcode, master.printed) == (0, [])
@@ -589,6 +589,59 @@ def test_where_nobody_has_connections_on_record_that_is_an_error(master):
         assert (master.retcode, found["lines"][-1]) == (2, "none of them tells of connections on record")
 
 
+@pytest.mark.parametrize("verb", ["down", "up", "status"])
+def test_who_left_the_pillar_is_asked_and_counts_with_connections_on_record(master, verb):
+    """With a pillar that could be read two that had left it were not asked: down, and proven."""
+    data = fleets.example()
+    del data["hosts"][SPOKE], data["expect"]
+    master.pillar(data)
+    kept = topology.pairs(pillar.read(data))
+    for host in {one for pair in kept for one in pair}:
+        master.client.hosts[host] = without(well(host), SPOKE)
+    found = master.run(verb)
+    asked = [(function, said) for function, hosts, said in master.client.asked if SPOKE in hosts]
+    assert (asked[0][0], asked[0][1]["known"]) == ("ipsec.status", True)
+    if verb == "status":
+        assert (master.retcode, found["stray"]) == (1, [found["stray"][0]])
+        assert found["stray"][0].startswith(f"{SPOKE} is not in the pillar, and has 6 connections")
+    else:
+        assert (master.retcode, sorted(found["hosts"])) == (0, HOSTS)
+        assert found["lines"][0].startswith("5 of 5 hosts are as asked: ")
+    master.client.hosts[SPOKE] = lambda *_: OUTSIDE
+    found = master.run(verb)
+    assert (master.retcode, SPOKE in found["lines"][0]) == (0, False)
+
+
+def test_a_second_fleet_at_one_master_is_told(master):
+    """Runners see that of the first minion with a pillar, and said that all is well."""
+    whole, fleet = fleets.example(), fleets.example()
+    del fleet["hosts"][SPOKE], fleet["expect"]
+    for name, data in (("ipsec", fleet), ("other", whole)):
+        (master.place / f"pillar/{name}.sls").write_text(json.dumps({"ipsec": data}))
+    top = {f"not {SPOKE}": [{"match": "compound"}, "ipsec"], SPOKE: ["other"]}
+    (master.place / "pillar/top.sls").write_text(json.dumps({"base": top}))
+    for host in HOSTS:
+        if host != SPOKE:
+            master.client.hosts[host] = without(well(host), SPOKE)
+    said = f"of another fleet by their pillar, and left alone: {SPOKE}; tgt= reaches them"
+    for verb in ("down", "up", "status"):
+        found = master.run(verb)
+        assert (master.retcode, found["lines"][-1]) == (0, said), found["lines"]
+        told = [function for function, hosts, _ in master.client.asked if SPOKE in hosts]
+        assert told == ["ipsec.status"]
+
+
+def without(answers, gone):
+    """Return a host that has no connection with one that is gone."""
+
+    def said(function, arguments):
+        found = answers(function, arguments)
+        rows = {name: row for name, row in found["connections"].items() if row["peer"] != gone}
+        return {**found, "connections": rows}
+
+    return said
+
+
 def test_who_is_silent_counts_where_the_pillar_cannot_be_used(master):
     (master.place / "pillar/ipsec.sls").write_text(NOT_RENDERED)
     master.client.hosts[SPOKE] = lambda *_: SILENT
@@ -739,7 +792,7 @@ def test_a_site_is_a_target(master):
 
 
 def test_rollback_of_what_the_last_roll_out_changed(master):
-    for host, mark in ((HUB, None), (SPOKE, "2026-11-20T10:00:00Z"), (HOSTS[1], "")):
+    for host, mark in ((HUB, None), (SPOKE, "2025-11-20T10:00:00Z"), (HOSTS[1], "")):
         master.client.hosts[host] = lambda function, how, host=host, mark=mark: (
             {"mark": mark, "when": "then", "connections": []}
             if function == "ipsec.previous"
@@ -747,7 +800,7 @@ def test_rollback_of_what_the_last_roll_out_changed(master):
         )
     master.run("rollback")
     assert master.client.asked[1][:2] == ("ipsec.rollback", [HOSTS[2], HOSTS[4]])
-    master.run("rollback", mark="2026-11-20T10:00:00Z")
+    master.run("rollback", mark="2025-11-20T10:00:00Z")
     assert master.client.asked[1][1] == [SPOKE]
     master.run("rollback", "cp1*")
     assert master.client.asked[1][1] == [HOSTS[1]]
@@ -846,7 +899,7 @@ def test_a_pillar_of_a_host_that_is_another_is_told_to_it(master, changing):
 def test_a_roll_out_is_taken_back_once(master, changing):
     """A second `rollback` undid the roll-out before; a host that was off had the one before undone."""
     assert master.run("rollout")["retcode"] == 0
-    changing[3].mark = "2026-11-20T10:00:00Z"  # as if only an earlier one had changed it
+    changing[3].mark = "2025-11-20T10:00:00Z"  # as if only an earlier one had changed it
     changing[0].away = True
     found = master.run("rollback")
     assert (found["retcode"], sorted(found["hosts"]), found["silent"]) == (
@@ -859,7 +912,7 @@ def test_a_roll_out_is_taken_back_once(master, changing):
     assert (found["retcode"], sorted(found["hosts"])) == (0, [HOSTS[4]])
     found = master.run("rollback")
     assert (found["retcode"], found["error"].startswith("nothing to go back from; ")) == (2, True)
-    assert changing[3].mark == "2026-11-20T10:00:00Z"
+    assert changing[3].mark == "2025-11-20T10:00:00Z"
 
 
 def test_a_roll_out_that_was_stopped_is_gone_on_with_and_taken_back_as_one(master, changing):

@@ -9,6 +9,7 @@ from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import asking, commands, outcome, underway
 from hostipsec.fleet.asking import Asking, Heard, MasterError
+from hostipsec.fleet.gone import Gone
 from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.marks import Last
 from hostipsec.fleet.minions import Minions
@@ -222,6 +223,124 @@ def test_of_hosts_whose_rules_are_off_those_count_that_have_connections_on_recor
     assert found.lines[0] == "2 of 3 hosts are as asked: down, and proven"
 
 
+def having(*peers, **more):
+    """Return a host that has connections on record with these peers."""
+
+    def answers(function, arguments):
+        row = {"family": "v4", "state": "established", "up": True, "ok": True, "reason": ""}
+        rows = {f"{peer}_v4": {"peer": peer, **row} for peer in peers}
+        unrecorded = {} if peers or not arguments.get("known") else {"unrecorded": True}
+        return {**well(function, arguments), "connections": rows, **unrecorded, **more}
+
+    return answers
+
+
+GONE = Gone(["b", "c", "d"])  # no rule has these three
+LEFT = Meant(["a"], gone=GONE)
+
+
+@pytest.mark.parametrize("verb", ["down", "up"])
+def test_who_left_the_pillar_with_its_connections_is_asked_and_counts(verb):
+    """Hosts that were in no rule any more were not asked: down, and proven, with their tunnels up."""
+    client = Client(a=having("x"), b=having("c"), c=having("b", ok=False), d=having())
+    given = {"who": "ada"}
+    found = {
+        "down": lambda: commands.command(Asking(client), "down", LEFT, given),
+        "up": lambda: commands.up(Asking(client), LEFT, given, 0, 0, 0, HOSTS),
+    }[verb]()
+    assert [(function, hosts, told.get("known")) for function, hosts, told in client.asked[:3]] == [
+        (f"ipsec.{verb}", ["a"], None),
+        ("ipsec.status", ["b", "c", "d"], True),
+        (f"ipsec.{verb}", ["b", "c"], None),
+    ]
+    assert (found.ok, [*found.heard.answers]) == (False, ["a", "b", "c"])
+    assert found.lines[0].startswith("2 of 3 hosts are as asked: ")
+    assert not [line for line in client.printed if line.startswith("d")]
+
+
+def test_of_silent_minions_those_count_with_which_others_have_connections():
+    """On a master there is always a minion that is off; it need not be one that left the pillar."""
+    client = Client(a=having("b"), b=SILENT, c=SILENT, d=having())
+    found = commands.command(Asking(client), "down", LEFT, {})
+    assert (found.ok, found.heard.silent, found.lines[0][:7]) == (False, ("b",), "1 of 2 ")
+    assert found.as_dict("1")["lines"][-2:] == [
+        "did not answer, and not counted, as no rule and no record has them: c",
+        "did not answer: b",
+    ]
+    client = Client(a=having("x"), b=having("c"), c=SILENT, d=SILENT)
+    found = commands.command(Asking(client), "down", LEFT, {})
+    assert (found.ok, found.heard.silent, found.heard.beside) == (False, ("c",), ("d",))
+    client = Client(a=having("x"), b=SILENT, c="'ipsec' __virtual__ returned False: no engine", d=having())
+    found = commands.command(Asking(client), "down", LEFT, {})
+    assert (found.ok, found.heard.silent, found.heard.beside) == (True, (), ("b",))
+    client.says["c"] = "something went wrong"
+    assert not commands.command(Asking(client), "down", LEFT, {}).ok
+
+
+def test_of_nobody_nothing_is_proven():
+    """With all rules off, and no connection on record, 0 of 0 hosts were down, and proven."""
+    client = Client(b=having(), c=having(), d=SILENT)
+    for meant in (Meant([], gone=GONE), Meant([], former=["b"], gone=Gone(["c", "d"]))):
+        with pytest.raises(HostIPsecError, match=r"(?s)no host a peer.*none of them tells.*has them: d"):
+            commands.command(Asking(client), "down", meant, {})
+
+
+def test_after_ctrl_c_nobody_who_left_the_pillar_is_asked():
+    client = Client(a=KeyboardInterrupt())
+    found = commands.command(Asking(client), "down", LEFT, {})
+    assert (len(client.asked), found.heard.unanswered, found.heard.unasked) == (1, ("a",), ())
+    assert found.lines[0].startswith("0 of 1 host is as asked")
+
+
+def test_at_a_site_those_are_asked_that_are_there_by_their_records():
+    places = {"b": "esams", "c": "eqiad", "d": ""}
+    client = Client(a=having("x"), **{host: having("x", site=site) for host, site in places.items()})
+    meant = Meant(["a"], gone=GONE._replace(places=["esams"]))
+    found = commands.command(Asking(client), "down", meant, {})
+    assert [(function, hosts) for function, hosts, _ in client.asked] == [
+        ("ipsec.down", ["a"]),
+        ("ipsec.status", ["b", "c", "d"]),
+        ("ipsec.down", ["b"]),
+    ]
+    assert (found.ok, [*found.heard.answers]) == (False, ["a", "b"])
+    assert found.heard.failed == {"d": commands.PLACELESS}
+    assert found.lines[0].startswith("2 of 3 hosts")
+    client.says["d"], client.says["c"] = having(), SILENT
+    found = commands.command(Asking(client), "down", meant, {})
+    assert (found.ok, found.heard.beside) == (True, ("c",))
+    client.says["d"] = having("x", site="")
+    found = commands.command(Asking(client), "down", Meant(["a"], gone=GONE._replace(places=["no site"])), {})
+    assert client.asked[-1][:2] == ("ipsec.down", ["d"])
+
+
+def test_up_starts_nothing_where_it_is_not_known_at_which_site_that_is():
+    client = Client(a=having("x"), b=having("x", site=""), c=SILENT, d=having())
+    meant = Meant(["a"], gone=GONE._replace(places=["esams"]))
+    found = commands.up(Asking(client), meant, {}, 0, 0, 0, HOSTS)
+    assert (found.ok, found.heard.failed, found.heard.beside) == (False, {"b": commands.PLACELESS}, ("c",))
+    assert [hosts for function, hosts, _ in client.asked if function == "ipsec.up"] == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("verb", ["down", "up"])
+def test_who_is_of_another_fleet_is_named_and_left_alone(verb):
+    """Two fleets at one master: nobody said that there was a second, nor may a stop of one end the other."""
+    client = Client(a=having("x"), b=having("c"), c=having("b"), d=having("x"))
+    meant = Meant(["a"], gone=GONE._replace(foreign=lambda hosts: [*({*hosts} & {"b", "c"})], known={"d"}))
+    found = {
+        "down": lambda: commands.command(Asking(client), "down", meant, {}),
+        "up": lambda: commands.up(Asking(client), meant, {}, 0, 0, 0, HOSTS),
+    }[verb]()
+    assert {host for function, hosts, _ in client.asked if function != "ipsec.status" for host in hosts} == {
+        "a",
+        "d",
+    }
+    assert (found.ok, [*found.heard.answers]) == (True, ["a", "d"])
+    said = "of another fleet by their pillar, and left alone: b, c; tgt= reaches them"
+    assert found.as_dict("1")["lines"][-1] == said
+    client.says["c"] = SILENT  # with which the other fleet alone has a connection
+    assert commands.command(Asking(client), "down", meant, {}).heard.beside == ("c",)
+
+
 def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_host_twice():
     client = Client(
         b=SILENT, d=lambda function, told: SILENT if told.get("wait", True) else well(function, told)
@@ -234,6 +353,16 @@ def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_hos
     ]
     assert found.heard.silent == ("b", "d")
     assert client.printed == ["a: well", "c: well"]
+
+
+def test_a_host_that_has_nothing_yet_has_not_every_connection_up():
+    """Where state.apply was never run it had none on record: every connection up."""
+    client = Client(a=having(), b=having("x"), c=having())
+    meant = Meant(["a", "b", "c"], serving=["a", "b"])
+    found = commands.up(Asking(client), meant, {}, 0, 0, 0, HOSTS)
+    assert (found.ok, found.lines[1:]) == (False, (f"a: {outcome.BARE}",))
+    assert found.lines[0].startswith("2 of 3 hosts are as asked")
+    assert commands.up(Asking(client), Meant(["a", "b", "c"]), {}, 0, 0, 0, HOSTS).ok
 
 
 def test_up_asks_the_other_ends_of_what_did_not_come_up():

@@ -168,6 +168,15 @@ def test_a_host_that_does_not_answer_leaves_ends_that_may_disagree(data):
     assert f"THE ENDS MAY DISAGREE about 2 connections: {CP3001} gave no plan" in planwords.lines(plan)
 
 
+def test_a_host_of_another_fleet_is_named(data):
+    """Runners see the fleet of one pillar; nobody said that some minions have another."""
+    fleet = pillar.read(data)
+    said = {**answers(RUNNING, fleet), "cp9001.esams.example": answers(RUNNING, fleet)[CP3001]}
+    assert "of another fleet by their pillar, and told here as well: cp9001.esams.example" in lines(
+        data, said=said
+    )
+
+
 def test_a_host_with_another_pillar_is_named(data):
     """Its top.sls gives it none, or an older one: what it would do does not fit what its peers would."""
     enters(data)

@@ -51,6 +51,7 @@ class Hosts(Clock):
     tells: dict = field(default_factory=dict)  # host -> what it tells of its certificate now
     brings: dict = field(default_factory=dict)  # and once it is changed
     restarts: set = field(default_factory=set)  # hosts whose charon is restarted
+    standings: dict = field(default_factory=dict)  # host -> by its own pillar, where that is another
     meanwhile: dict = field(default_factory=dict)  # number of hosts that were changed -> what happens then
 
     def wanted(self, host, stage):
@@ -68,8 +69,8 @@ class Hosts(Clock):
 
     def plan(self, host, stage):
         want, there = self.wanted(host, stage), self.has.get(host, ())
-        if not want:
-            return fleetplan.answer(fleetplan.OUTSIDE, (), (), {})
+        if not want or host in self.standings:
+            return fleetplan.answer(self.standings.get(host, fleetplan.OUTSIDE), (), (), {})
         names = {one.name for one in there}
         connections = {"added": [one.name for one in want if one.name not in names]}
         now = {one.name: one._asdict() for one in there}
@@ -198,6 +199,19 @@ def test_a_fleet_at_rest_is_left_alone():
     hosts = settled()
     assert list(roll(hosts).lines()) == ["nothing to do: every host is as the pillar says"]
     assert hosts.done == []
+
+
+@pytest.mark.parametrize("standing", [fleetplan.OUTSIDE, fleetplan.LEAVES, fleetplan.RESTS])
+def test_a_host_that_its_own_pillar_makes_no_member_stops_it(standing):
+    """It was left out without a word: nothing to do, every host is as the pillar says, exit 0."""
+    said = "its own pillar does not make it a member, the master's does: see top.sls"
+    for hosts in (settled(), Hosts(fleet())):
+        hosts.standings = {EQIAD[0]: standing}
+        rolling = roll(hosts)
+        assert (rolling.stopped, hosts.done) == ([f"{EQIAD[0]}: {said}"], [])
+        foreseen = fleetrollout.Rollout(hosts.fleet, EVERY, "site", 0, 30.0, hosts)
+        foreseen.foresee(batches.stages(hosts.fleet, ""))
+        assert foreseen.stopped == rolling.stopped
 
 
 def test_hosts_whose_rules_are_off_are_said_to_be_none_that_were_asked():

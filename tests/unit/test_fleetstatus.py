@@ -11,6 +11,7 @@ from clocks import Clock
 from hostipsec.fleet import commands, targets
 from hostipsec.fleet.asking import Asking
 from hostipsec.fleet.fleetstatus import Filter
+from hostipsec.fleet.gone import Gone
 from hostipsec.pillar import pillar, topology
 
 FLEET = pillar.read(fleets.example())
@@ -27,6 +28,8 @@ class Fleet(Clock):
         self.time, self.asked = 0.0, 0
         self.silent, self.warnings, self.proves, self.tells = set(), {}, {}, {}
         self.proposals = {}  # host -> of its IKE SAs
+        self.left = {}  # host that the pillar does not have -> what it answers
+        self.addresses = {}  # host -> whether it says which ones its connections have
         self.stages = {}  # host -> by its own pillar
 
     def returns(self, hosts, function, arguments):
@@ -42,11 +45,16 @@ class Fleet(Clock):
         return {"ok": True, "sentence": "words", "connections": self.proves.get(host, rows), "problems": []}
 
     def status(self, host):
+        if host in self.left:
+            return self.left[host]
         rows = fleets.rows(FLEET, host)
         for row in rows.values():
             ends = {host.partition(".")[0], row["peer"].partition(".")[0]}
             row.update(DOWN if any(self.time < self.down.get(end, 0) for end in ends) else UP)
             row["stage"] = self.stages.get(host, row["stage"])
+        for one in topology.connections(FLEET, host) if self.addresses.get(host, True) else ():
+            rows[one.name]["ends"] = [str(one.left), str(one.right)]
+        for row in rows.values():
             if host in self.proposals:
                 row["ike_proposal"] = self.proposals[host]
         return {
@@ -81,6 +89,38 @@ def test_a_pillar_that_hosts_have_yet_to_get_is_no_fleet_at_rest(who):
     assert not found.ok(0)
     hosts.stages = dict.fromkeys(who, "")  # of a release before
     assert status(hosts).ok(0)
+
+
+def moved(host, address):
+    """Return the fleet with another IPv4 address of a host."""
+    data = fleets.example()
+    data["hosts"][host]["ipv4"] = address
+    return pillar.read(data)
+
+
+def test_an_address_that_hosts_have_yet_to_get_is_no_fleet_at_rest():
+    """An address was edited in the pillar and not applied: 16 up, exit 0, and all between the two clear."""
+    hosts, edited = Fleet(), moved(SPOKE, "10.80.0.99")
+    old = next(str(one.ipv4) for one in FLEET.hosts if one.id == SPOKE)
+    found = commands.status(Asking(hosts), edited, Filter(), 0)
+    rows = [row for row in found.shown.rows if SPOKE in (row.one, row.other)]
+    said = f"{HUB} has {SPOKE} at {old}, the pillar says 10.80.0.99: "
+    assert {row.severity for row in rows if row.family == "v4"} == {"warning"}
+    assert {row.severity for row in found.shown.rows if row.family == "v6"} == {"ok"}
+    assert [row.reason.count(said) for row in rows if HUB in (row.one, row.other)] == [1, 0]
+    assert f"{SPOKE} has itself at {old}, the pillar says 10.80.0.99: its pillar is old" in rows[0].reason
+    assert found.as_dict(0, "1")["retcode"] == 1
+    hosts.addresses = {SPOKE: False, HUB: False, CODFW: False, "cp1002.eqiad.example": False}
+    rows = commands.status(Asking(hosts), edited, Filter(host=SPOKE), 0).shown.rows
+    assert not [row for row in rows if f"{HUB} has" in row.reason]  # of a release before
+
+
+def test_an_sa_of_before_an_edit_is_told_from_one_that_no_pillar_gives():
+    found = status(Fleet(unmanaged=["cp3001_v4", "old_v4"]))
+    assert found.as_dict(0, "1")["stray"] == [
+        f"{HUB}: cp3001_v4 has an SA between other addresses than the pillar says",
+        f"{HUB}: old_v4 is not in the pillar",
+    ]
 
 
 def test_all_is_well():
@@ -133,6 +173,35 @@ def test_what_no_pillar_gives_is_not_well_and_no_host_explains_it():
     found = status(Fleet(unmanaged=["old_v4"]))
     assert (found.ok(0), found.well, found.bad) == (False, False, frozenset())
     assert f"{HUB}: old_v4 is not in the pillar" in found.lines("1")
+
+
+GONE, BESIDE = "cp9001.esams.example", "cp9002.esams.example"
+
+
+def test_who_left_the_pillar_with_connections_is_no_fleet_at_rest():
+    """Two that left it went on with their tunnel, and all was well."""
+    rows = {"b_v4": {"peer": BESIDE, "family": "v4", **UP}, "x_v4": {"peer": "x", "family": "v4", **DOWN}}
+    hosts, words = Fleet(), {"summary": {"sentence": "words"}}
+    hosts.left = {GONE: {"connections": rows, "unmanaged": {"c_v4": {}}, **words, "warnings": [UNREAD]}}
+    hosts.silent = {BESIDE}
+    accepted = Gone([GONE, BESIDE])
+    for found in (
+        commands.status(Asking(hosts), FLEET, Filter(), 0, accepted),
+        commands.whole(Asking(hosts), FLEET, accepted),
+    ):
+        said = found.as_dict(0, "1")
+        assert (said["retcode"], said["silent"], len(found.heard.answers)) == (1, [BESIDE], len(FLEET.hosts))
+        assert said["warnings"] == {GONE: [UNREAD]}
+        assert said["stray"] == [
+            f"{GONE} is not in the pillar, and has 3 connections (b_v4, c_v4, x_v4), of which 1 up: "
+            "state.apply ipsec.clean there ends them"
+        ]
+    hosts.left = {GONE: {**hosts.left[GONE], "connections": {}, "unrecorded": True}}
+    found = commands.status(Asking(hosts), FLEET, Filter(), 0, accepted)
+    assert (found.ok(0), found.heard.beside) == (True, (BESIDE,))
+    before = hosts.asked
+    assert commands.status(Asking(hosts), FLEET, Filter(site="esams"), 0, accepted).ok(0)
+    assert hosts.asked == before + 1
 
 
 def test_what_does_not_fit_a_screen_is_in_json_as_it_says():

@@ -16,10 +16,16 @@ from hostipsec.fleet.marks import Last
 
 OLD, LAST, LATER = "2026-11-20T10:00:00Z", "2026-11-24T20:00:00Z", "2026-11-25T20:00:00Z"
 NOW = datetime(2026, 11, 24, 20, 0, tzinfo=timezone.utc)
+AFTER = datetime(2026, 11, 26, tzinfo=timezone.utc)
+AHEAD = "2099-01-01T00:00:00Z"
 
 
 def kept(mark, when="2026-11-24 20:00 UTC", **more):
     return Answer(True, "", own={"mark": mark, "when": when if mark is not None else None, **more})
+
+
+def whole(previous, last, mark="", now=AFTER):
+    return marks.whole(previous, last, mark, now)
 
 
 def heard(silent=(), **hosts):
@@ -50,24 +56,24 @@ def test_who_changed_a_host_since():
 
 
 def test_what_the_last_roll_out_changed_goes_back():
-    way = marks.whole(heard(a=LAST, b=OLD, c=None, d=""), Last(LAST, ("a", "b")))
+    way = whole(heard(a=LAST, b=OLD, c=None, d=""), Last(LAST, ("a", "b")))
     assert (way.hosts, way.slow, way.left) == ({LAST: ["a"]}, (), {})
 
 
 def test_a_roll_out_before_the_last_is_not_undone_where_the_last_is_away():
     """With the only host of the last roll-out off, the one before was undone elsewhere."""
-    way = marks.whole(heard(b=OLD, silent=("a", "z")), Last(LAST, ("a",)))
+    way = whole(heard(b=OLD, silent=("a", "z")), Last(LAST, ("a",)))
     assert (way.hosts, way.slow) == ({}, ("a",))
 
 
 def test_what_is_taken_back_is_not_taken_back_again():
     """A second `rollback` undid the roll-out before."""
     with pytest.raises(HostIPsecError, match="nothing to go back from"):
-        marks.whole(heard(a=None, b=OLD), Last(LAST, ("a",), back=True))
+        whole(heard(a=None, b=OLD), Last(LAST, ("a",), back=True))
 
 
 def test_a_host_that_another_changed_since_is_named():
-    way = marks.whole(heard(a=LAST, b=kept("", "2026-11-24 21:00 UTC"), c=OLD), Last(LAST, ("a", "b", "c")))
+    way = whole(heard(a=LAST, b=kept("", "2026-11-24 21:00 UTC"), c=OLD), Last(LAST, ("a", "b", "c")))
     assert way.hosts == {LAST: ["a"]}
     assert way.left == {
         "b": "its last change, of 2026-11-24 21:00 UTC, is another's since: it is not taken back"
@@ -75,25 +81,41 @@ def test_a_host_that_another_changed_since_is_named():
 
 
 def test_a_host_that_is_at_it_is_named():
-    way = marks.whole(heard(a=LAST, b=kept(None, running=True)), Last(LAST, ("a", "b")))
+    way = whole(heard(a=LAST, b=kept(None, running=True)), Last(LAST, ("a", "b")))
     assert (way.hosts, list(way.left)) == ({LAST: ["a"]}, ["b"])
 
 
 def test_a_later_roll_out_of_another_master_is_named():
     with pytest.raises(HostIPsecError, match=f"hosts were changed by {LATER}, of another master"):
-        marks.whole(heard(a=LAST, b=LATER), Last(LAST, ("a", "b")))
+        whole(heard(a=LAST, b=LATER), Last(LAST, ("a", "b")))
+
+
+@pytest.mark.parametrize("said", [AHEAD, "zzz", "2026-11-26T00:00:06Z", "9" * 50])
+def test_a_mark_that_no_master_can_have_given_yet_stops_no_way_back(said):
+    """One minion with a mark ahead of the clock, and rollback without a target asked for mark=."""
+    way = whole(heard(a=LAST, b=said, c=OLD), Last(LAST, ("a", "b")))
+    assert (way.hosts, list(way.left)) == ({LAST: ["a"]}, ["b"])
+    assert whole(heard(a=LAST, x=said), Last(LAST, ("a",))).left == {}
+    assert whole(heard(a=LAST, b=said), None).hosts == {LAST: ["a"]}
+    with pytest.raises(HostIPsecError, match="nothing to go back from"):
+        whole(heard(b=said), None)
+    assert whole(heard(a=said), Last(OLD), said).hosts == {said: ["a"]}  # who names it is obeyed
+
+
+def test_where_the_clock_of_this_master_went_back_its_own_last_mark_counts():
+    assert whole(heard(a=AHEAD, b=LAST), Last(AHEAD, ("a",))).hosts == {AHEAD: ["a"]}
 
 
 def test_a_roll_out_of_the_release_before_was_not_noted():
-    assert marks.whole(heard(a=OLD, b=LAST, c=""), None).hosts == {LAST: ["b"]}
+    assert whole(heard(a=OLD, b=LAST, c=""), None).hosts == {LAST: ["b"]}
     with pytest.raises(HostIPsecError, match=f"z may have been changed by the last: say mark= .{LAST} is"):
-        marks.whole(heard(a=OLD, b=LAST, silent=("z",)), None)
+        whole(heard(a=OLD, b=LAST, silent=("z",)), None)
     with pytest.raises(HostIPsecError, match="nothing to go back from"):
-        marks.whole(heard(a=None, b=""), None)
+        whole(heard(a=None, b=""), None)
 
 
 def test_a_roll_out_by_its_mark():
-    way = marks.whole(heard(a=OLD, b=LAST, silent=("z",)), Last(LAST, ("b",)), OLD)
+    way = whole(heard(a=OLD, b=LAST, silent=("z",)), Last(LAST, ("b",)), OLD)
     assert (way.hosts, way.slow) == ({OLD: ["a"]}, ("z",))
 
 

@@ -8,6 +8,7 @@ import fleets
 from hostipsec.errors import HostIPsecError
 from hostipsec.fleet import targets
 from hostipsec.fleet.fleetstatus import Filter
+from hostipsec.fleet.gone import Gone
 from hostipsec.pillar import pillar
 
 RESTING = "cp3002.esams.example"
@@ -47,6 +48,26 @@ def test_who_had_peers_by_rules_that_are_off_may_have_tunnels_yet():
     assert (found.hosts, found.former) == ([], sorted([*EQIAD, *CODFW, *ESAMS]))
     assert targets.of_fleet(fleet(), None).former == []
     assert targets.of_fleet(fleet(), None).hosts == targets.paired(fleet())
+
+
+def test_each_minion_that_no_rule_has_may_have_left_the_pillar():
+    """A host that was taken out of the pillar, or of all rules, and not cleaned, was not asked."""
+    lonely, out = "db1001.eqiad.example", "cp9001.esams.example"
+    accepted = [out, lonely, *EQIAD]
+    gone = targets.of_fleet(fleet(), None, Gone(accepted)).gone
+    assert (gone.hosts, gone.places, lonely in gone.known, out in gone.known) == (
+        [out, lonely],
+        [],
+        True,
+        False,
+    )
+    assert targets.of_fleet(switched_off(), None, Gone(accepted)).gone.hosts == [out, lonely]
+    there = targets.of_fleet(fleet(), "esams", Gone(accepted)).gone
+    assert (there.hosts, there.places) == ([out], ["esams"])  # the other one is at another site
+    assert targets.of_fleet(fleet(), "eqiad", Gone(accepted)).gone.hosts == [out, lonely]
+    nobody = pillar.read(fleets.example())._replace(rules=())
+    assert targets.of_fleet(nobody, None, Gone(EQIAD)).gone.hosts == EQIAD
+    assert targets.beside(fleet(), Gone(accepted)).hosts == [out]
 
 
 def test_a_pillar_that_gives_nobody_a_peer_asks_nobody():

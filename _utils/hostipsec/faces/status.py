@@ -114,6 +114,7 @@ def _look(expected: _Expected) -> tuple[Look, Report]:
 
 def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> Answer:
     lonely = expected.member.lonely if expected.member else ""
+    ends = {one.name: [str(one.left), str(one.right)] for one in expected.connections}
     certificate = _certificate(expected.member, seen, report)
     said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
     sentence, unread = "; ".join(said), report.warnings if expected.connections else ()
@@ -121,7 +122,7 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
     return Answer(
         ok=not (expected.warnings or seen.dead) and shown.ok,
         sentence=sentence,
-        connections={row.name: _row(row) for row in shown.managed},
+        connections={row.name: {**_row(row), "ends": ends[row.name]} for row in shown.managed},
         problems=(*expected.warnings, *seen.dead, *expiring),
         notes=unread,
         own={

@@ -8,8 +8,9 @@ from typing import NamedTuple, Optional
 from .. import arguments
 from ..errors import HostIPsecError
 from ..model import Fleet
-from . import commands, targets
+from . import commands, gone, targets
 from .asking import Asking
+from .gone import Foreign, Gone
 from .targets import Meant
 
 
@@ -18,6 +19,7 @@ class Aim(NamedTuple):
 
     accepted: Callable[[object, str], Sequence[str]]
     fleet: Callable[[], Fleet]
+    foreign: Foreign = gone.nobody  # which of some minions are another fleet's
 
     def fleet_or_why(self) -> tuple[Optional[Fleet], str]:
         """Return the fleet of the pillar; None where that cannot be used, and why."""
@@ -29,6 +31,10 @@ class Aim(NamedTuple):
     def everybody(self) -> Sequence[str]:
         """Return all accepted minions."""
         return self.accepted("*", "glob")
+
+    def others(self) -> Gone:
+        """Return all accepted minions: any of them may be one that the pillar does not have."""
+        return Gone(self.everybody(), self.foreign)
 
     def some(self, tgt: object, kind: str) -> Sequence[str]:
         """Return the accepted minions of a target, by default all; a target that means none is an error."""
@@ -48,7 +54,9 @@ class Aim(NamedTuple):
         if tgt is not None:
             return targets.meant(tgt, kind, self.some(tgt, kind), self.everybody())
         fleet, why = self.fleet_or_why()
-        return self.recorded(ask, why, site) if fleet is None else targets.of_fleet(fleet, site)
+        if fleet is None:
+            return self.recorded(ask, why, site)
+        return targets.of_fleet(fleet, site, self.others())
 
     def recorded(self, ask: Optional[Asking], why: str, site: object) -> Meant:
         """Return, where the pillar does not tell, who counts by his record; without ``ask`` none is asked."""

@@ -101,7 +101,7 @@ def _rows(needed: Mapping[str, Shape], beside: Mapping[str, Shape]) -> Shape:
 _SHAPES = {
     "status": keys(
         {
-            "connections": _rows(_SEEN, {"severity": TEXT}),
+            "connections": _rows(_SEEN, {"severity": TEXT, "ends": TEXTS}),
             "unmanaged": DICTIONARY,
             "summary": keys({"sentence": TEXT}),
         },
@@ -209,6 +209,8 @@ def _salt(function: str, value: str) -> Instead:
     text = " ".join(value.split())
     if text == f"'{function}' is not available." or text.startswith("Passed invalid arguments to "):
         return Instead(f"{function}: {SYNC}", outdated=True)
+    if text.startswith(f"'{function.partition('.')[0]}' __virtual__ returned False"):
+        return Instead(text, outdated=True)
     given = re.search(r"The following keyword arguments are not valid: (.*)", text)
     names = (one.partition("=")[0] for one in given.group(1).split(", ")) if given else ()
     return Instead(text, frozenset(names))

@@ -61,6 +61,8 @@ class Heard:
     unasked: tuple[str, ...] = ()
     interrupted: bool = False
     outdated: frozenset[str] = frozenset()  # who does not have the function at all: of these nothing is known
+    beside: tuple[str, ...] = ()  # silent, and no host that is known to have connections: these do not count
+    foreign: tuple[str, ...] = ()  # members of another pillar: another fleet's, and left alone
 
     def __add__(self, other: Heard) -> Heard:
         """Return what came of asking the one, then the other hosts."""
@@ -72,6 +74,8 @@ class Heard:
             self.unasked + other.unasked,
             self.interrupted or other.interrupted,
             self.outdated | other.outdated,
+            self.beside + other.beside,
+            self.foreign + other.foreign,
         )
 
     def without(self, hosts: Iterable[str]) -> Heard:

@@ -11,19 +11,22 @@ from ..answer import Answer
 from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
-from . import fleetplan, fleetstatus, marks, outcome, targets
+from . import fleetplan, fleetstatus, gone, marks, outcome, targets
 from .answers import Instead
 from .asking import Arguments, Asking, Heard, Line, nothing, sentence, trouble
 from .fleetplan import FleetPlan
 from .fleetstatus import Filter, FleetStatus
+from .gone import PLACELESS, Gone, outside
 from .hostnames import few
 from .marks import Last, Way
 from .outcome import Outcome
 from .targets import Meant
 
 _NONE: Arguments = MappingProxyType({})
+_NOBODY = Gone()
 ASK_AGAIN = 1.0  # seconds, at most, between two questions about connections that are coming up
-PLACELESS = "has connections, and its record does not say at which site it is; nothing was done there"
+PEERLESS = "the pillar gives no host a peer, so the accepted minions were asked"
+UNTOLD = "none of them tells of connections on record"
 AT_IT = 60.0  # seconds, for state runs of a roll-out that was interrupted
 
 
@@ -84,11 +87,13 @@ def up(
     hosts, started = _ask(asking, meant, "ipsec.up", starting, trouble, batch)
     if started.interrupted:
         return outcome.summed("start", hosts, started, threshold, meant.lines)
-    there = [one for one in hosts if one not in {*started.silent, *meant.unknown}]
+    failed = {host: text for host, text in started.failed.items() if host in meant.gone.hosts}
+    there = [one for one in hosts if one not in {*started.silent, *meant.unknown, *failed}]
     heard = asking.ask(there, "ipsec.up", arguments, sentence) + _unknown(meant)
     silent = {*started.silent, *heard.silent}
     lost = tuple(one for one in hosts if one in silent)
-    heard = replace(heard, silent=lost, outdated=started.outdated | heard.outdated)
+    heard += replace(started, answers={}, failed=failed, silent=())
+    heard = outcome.bare(replace(heard, silent=lost), meant.serving)
     others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
     ends = asking.ask(others, "ipsec.status", line=trouble)
     return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold, meant.lines)
@@ -106,19 +111,23 @@ def _ask(
     """Ask the hosts that are meant; return who counts, and what they said.
 
     Where all minions are asked, those without connections on record do nothing, and do not count; nor do
-    those that do not have our modules. So it is with hosts whose rules are off. A name that no minion has
-    counts as a host that said so.
+    those that do not have our modules. So it is with hosts whose rules are off, and with minions that no rule
+    has. A name that no minion has counts as a host that said so.
     """
     if meant.sites or not meant.why:
         heard = asking.ask(meant.hosts, function, arguments, line, batch) + _unknown(meant)
         there, more = _recorded(asking, meant.former, function, arguments, line, batch, heard.interrupted)
-        return [*meant.hosts, *meant.unknown, *there], heard + more
-    hosts, heard = _recorded(asking, meant.hosts, function, arguments, line, batch)
-    if not hosts:
-        untold = outcome.lost(Heard(outdated=heard.outdated))
-        raise HostIPsecError(
-            "\n".join([*meant.lines, "none of them tells of connections on record", *untold])
-        )
+        heard += more
+        left = gone.having(asking, meant.gone, heard)
+        hosts = [*meant.hosts, *meant.unknown, *there, *left.answers, *left.silent, *left.failed]
+        heard += replace(left, answers={})
+        if not heard.interrupted:
+            heard += asking.ask([*left.answers], function, arguments, line, batch)
+    else:
+        found, heard = _recorded(asking, meant.hosts, function, arguments, line, batch)
+        hosts = [*found]
+    if not (hosts or heard.interrupted):
+        raise HostIPsecError("\n".join([*(meant.lines or [PEERLESS]), UNTOLD, *outcome.lost(heard)]))
     return hosts, heard
 
 
@@ -144,13 +153,6 @@ def _recorded(
     return hosts, replace(heard.without(strangers), outdated=heard.outdated)
 
 
-def outside(said: Union[Answer, Instead]) -> bool:
-    """Whether a host says that it has no connections of ours: none on record, or not even our modules."""
-    if isinstance(said, Instead):
-        return said.outdated
-    return bool(said.own.get("unrecorded"))
-
-
 def _unknown(meant: Meant) -> Heard:
     return Heard(failed=meant.unknown)
 
@@ -170,24 +172,33 @@ def at_sites(asking: Asking, everybody: Meant, sites: Sequence[str]) -> Meant:
     return targets.at_recorded(everybody, sites, said, unknown)
 
 
-def status(asking: Asking, fleet: Fleet, chosen: Filter, patience: float) -> FleetStatus:
-    """Ask both ends of every pair, and again for so many seconds while something is not well."""
+def status(
+    asking: Asking, fleet: Fleet, chosen: Filter, patience: float, others: Gone = _NOBODY
+) -> FleetStatus:
+    """Ask both ends of every pair, and again for so many seconds while something is not well.
+
+    Where all is asked for, ``others``, minions that the pillar does not have, are asked at the end.
+    """
     end = asking.client.clock() + patience
     while True:
         heard = asking.ask(targets.serving(fleet), "ipsec.status", line=sentence)
         found = fleetstatus.join(fleet, heard, chosen)
         left = end - asking.client.clock()
         if heard.interrupted or found.well or left <= 0:
-            return found
+            break
         asking.client.sleep(min(ASK_AGAIN, left))
+    if heard.interrupted or chosen != Filter():
+        return found
+    return fleetstatus.join(fleet, heard, chosen, gone.having(asking, others, heard))
 
 
-def whole(asking: Asking, fleet: Fleet) -> FleetStatus:
+def whole(asking: Asking, fleet: Fleet, others: Gone = _NOBODY) -> FleetStatus:
     """Ask both ends of every pair once, and print nothing as they answer. Raises HostIPsecError at Ctrl-C."""
     heard = asking.ask(targets.serving(fleet), "ipsec.status")
-    if heard.interrupted:
+    left = gone.having(asking, others, heard)
+    if heard.interrupted or left.interrupted:
         raise HostIPsecError("interrupted while hosts were asked; nothing was written")
-    return fleetstatus.join(fleet, heard, Filter())
+    return fleetstatus.join(fleet, heard, Filter(), left)
 
 
 def plan(asking: Asking, fleet: Fleet, accepted: Sequence[str], whole: bool) -> tuple[FleetPlan, Heard]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Optional
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Optional, cast
 
 from ..charon import reasons
 from ..health import report
@@ -29,6 +29,7 @@ class End(NamedTuple):
     post_quantum: Optional[bool] = None  # whether the keys of its IKE SA are; None where it has none
     last_in: Optional[int] = None  # seconds since its SAs carried a packet
     last_out: Optional[int] = None
+    ends: tuple[str, ...] = ()  # its own address and the peer's, as it has them; empty where it does not say
 
     @property
     def ok(self) -> bool:
@@ -76,6 +77,7 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
         post_quantum=abilities.post_quantum(str(row.get("ike_proposal") or "")),
         last_in=_seconds(row.get("last_in")),
         last_out=_seconds(row.get("last_out")),
+        ends=tuple(map(str, cast("Sequence[object]", row.get("ends", ())))),
     )
 
 

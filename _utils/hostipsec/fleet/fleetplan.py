@@ -140,6 +140,12 @@ class FleetPlan:
         return SOMETHING if self.hosts_to_change or self.standing(LEAVES) else NOTHING
 
     @property
+    def foreign(self) -> tuple[str, ...]:
+        """Return the hosts that their own pillar makes members, and that the fleet does not have."""
+        serving = (host for host, found in self.answers.items() if found["standing"] in SERVING)
+        return tuple(sorted(host for host in serving if host not in self.members))
+
+    @property
     def hosts_to_change(self) -> tuple[str, ...]:
         """Return the hosts on which some state would change something."""
         return tuple(sorted(host for host, found in self.answers.items() if found["changes"]))

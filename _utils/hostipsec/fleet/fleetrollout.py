@@ -18,6 +18,7 @@ from .batches import Done
 from .hostnames import few
 from .joined import Joined
 
+STRANGER = "its own pillar does not make it a member, the master's does: see top.sls"
 ASK_AGAIN = 2.0  # seconds, between two questions about connections that are coming up
 
 Answers = Mapping[str, Mapping[str, Any]]  # by minion id, what a function of its module ipsec returned
@@ -91,6 +92,7 @@ class Rollout:
         self._pillar = self.hands.pillar()
         last = self._plans(stages[-1])
         self._pillars = {host: str(said["pillar"]) for host, said in last.items() if said.get("pillar")}
+        self.stopped += _strangers(self.fleet, last)
         if self.stopped:
             return
         if not batches.to_change(last):
@@ -110,7 +112,7 @@ class Rollout:
     def foresee(self, stages: Sequence[str]) -> None:
         """Say in which order :meth:`run` would change hosts."""
         plans = self._plans(stages[-1])
-        self.stopped += _astray(plans)
+        self.stopped += [*_strangers(self.fleet, plans), *_astray(plans)]
         refusals = authentication.refusals(topology.pairs(self.fleet), authentication.of(plans))
         self.stopped += authentication.lines(refusals)
         for batch in self._batches(plans):
@@ -302,6 +304,13 @@ class Rollout:
         before = f", {bad} in trouble{' as before' if self.changed else ''}" if bad else ""
         number = f"{len(rest) - bad} of {counted(len(self._rows))} as they should be"
         return f"{done}; {number}{before}{f', {held}' if held else ''}"
+
+
+def _strangers(fleet: Fleet, plans: Answers) -> Sequence[str]:
+    """Say to which hosts the fleet gives connections, and their own pillar, which they go by, none."""
+    meant = topology.named(fleet)
+    others = (host for host, said in plans.items() if said["standing"] not in fleetplan.SERVING)
+    return [f"{host}: {STRANGER}" for host in sorted(others) if host in meant]
 
 
 def _astray(plans: Answers) -> Sequence[str]:

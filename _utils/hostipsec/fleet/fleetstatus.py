@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, cast
 
 from ..answer import Answer, counted
-from ..health.report import worst
-from ..model import Fleet
-from ..pillar import topology
+from ..health.report import CARRYING, worst
+from ..model import Fleet, Host
+from ..pillar import topology, translated
 from . import authentication, joined, outcome
 from .asking import Heard
 from .authentication import Told
+from .ends import End
 from .hostnames import few
 from .joined import Joined, View
+
+_NOBODY = Heard()
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,11 @@ class FleetStatus:
         }
 
 
-def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
-    """Bring together what hosts answered, and choose what is asked for."""
+def join(fleet: Fleet, heard: Heard, chosen: Filter, gone: Heard = _NOBODY) -> FleetStatus:
+    """Bring together what hosts answered, and choose what is asked for.
+
+    ``gone`` is what minions said that the pillar does not have, of what was configured there last.
+    """
     answers = heard.answers
     view = joined.join(
         fleet,
@@ -119,31 +125,60 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter) -> FleetStatus:
         {host: sorted(cast("dict[str, object]", one.own["unmanaged"])) for host, one in answers.items()},
         _told(answers),
     )
-    view = replace(view, rows=tuple(map(_behind, view.rows)))
+    hosts = {host.id: host for host in fleet.hosts}
+    rows = tuple(_behind(row, hosts) for row in view.rows)
+    view = replace(view, rows=rows, stray=(*view.stray, *_yet(gone.answers)))
+    heard = replace(heard + gone, answers=answers)
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
     # of the whole only
     lost = [host for host in fleet.hosts if host.lost and shown == view]
     silent = {*heard.silent, *heard.failed, *(host.id for host in lost)} if shown == view else set()
     meant = {*answers} if shown == view else {host for row in shown.rows for host in (row.one, row.other)}
-    said = ((host, _warnings(one)) for host, one in sorted(answers.items()) if host in meant)
+    told = [(host, one) for host, one in sorted(answers.items()) if host in meant]
+    said = ((host, _warnings(one)) for host, one in [*told, *sorted(gone.answers.items())])
     warned = {host: warnings for host, warnings in said if warnings}
     bad = frozenset(silent | {*warned} | {host for host, _ in joined.culprits(shown.trouble)})
     problems = tuple(str(problem) for host in lost for problem in host.lost)
     return FleetStatus(heard, shown, bad, problems, warned, topology.partly(fleet, _pairs(shown.rows)))
 
 
+def _yet(gone: Mapping[str, Answer]) -> Iterator[str]:
+    """Say which hosts left the pillar and have connections yet."""
+    for host, one in sorted(gone.items()):
+        there = {**cast("dict[str, object]", one.own["unmanaged"]), **one.connections}
+        if there:
+            up = sum(row["state"] in CARRYING for row in one.connections.values())
+            number = f"{counted(len(there))} ({few(sorted(there))}), of which {up} up"
+            yield f"{host} is not in the pillar, and has {number}: state.apply ipsec.clean there ends them"
+
+
 def _pairs(rows: Sequence[Joined]) -> frozenset[tuple[str, str]]:
     return frozenset((min(row.one, row.other), max(row.one, row.other)) for row in rows)
 
 
-def _behind(row: Joined) -> Joined:
-    """Return a row that says of which hosts the pillar has another stage than the fleet's: an old one."""
-    ends = [end for end in row.ends if end.stage not in ("", row.stage) and end.host != row.unmanaged]
-    if not ends or row.state == "maintenance":
+def _behind(row: Joined, hosts: Mapping[str, Host]) -> Joined:
+    """Return a row that says which hosts go by another stage, or another address, than the pillar says."""
+    if row.state == "maintenance":
         return row
-    old = "its pillar is old (saltutil.refresh_pillar, state.apply)"
-    said = tuple((end.host, f"goes by stage {end.stage}, the pillar says {row.stage}: {old}") for end in ends)
-    return row._replace(severity=worst(row.severity, "warning"), said=(*row.said, *said))
+    said = tuple(
+        (end.host, f"{what}: its pillar is old (saltutil.refresh_pillar, state.apply)")
+        for end, peer in zip(row.ends, reversed(row.ends))
+        if end.host != row.unmanaged
+        for what in (*_staged(end, row), *_placed(end, hosts[end.host], hosts[peer.host], row.family))
+    )
+    return row._replace(severity=worst(row.severity, "warning"), said=(*row.said, *said)) if said else row
+
+
+def _staged(end: End, row: Joined) -> Iterator[str]:
+    if end.stage not in ("", row.stage):
+        yield f"goes by stage {end.stage}, the pillar says {row.stage}"
+
+
+def _placed(end: End, host: Host, peer: Host, family: str) -> Iterator[str]:
+    """Say which addresses an end has that are not the pillar's; a host that is lost has none there."""
+    for found, meant, who in zip(end.ends, translated.ends(host, peer, family), ("itself", peer.id)):
+        if meant and found != str(meant):
+            yield f"has {who} at {found}, the pillar says {meant}"
 
 
 def _told(answers: Mapping[str, Answer]) -> Mapping[str, Told]:

@@ -25,6 +25,7 @@ _SAYS = "says: "  # before the reason that one end gives
 _NO_SITE = "no site"
 ALL = 8  # lines of trouble in full; what is more is told in groups, so that the rest is on the screen yet
 SCREEN = 30  # lines of groups, and of what has none
+MOVED = "has an SA between other addresses than the pillar says"
 NUMBERS = re.compile(r" \([0-9]+ tries\)|(?<=IKE SA) [0-9]+")  # differ where all else is the same
 _FEW = 2  # rows of a group that are told one by one all the same
 
@@ -266,7 +267,9 @@ def join(
         for row in _rows(hosts[one], hosts[other], rule, called, answers, told)
     ]
     stray = [
-        f"{host}: {name} is not in the pillar" for host, names in (unmanaged or {}).items() for name in names
+        f"{host}: {name} {MOVED if name in answers.get(host, ()) else 'is not in the pillar'}"
+        for host, names in (unmanaged or {}).items()
+        for name in names
     ]
     return View(tuple(sorted(rows, key=lambda row: (row.one, row.other, row.family))), tuple(sorted(stray)))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 
 from ..answer import Answer
 from ..errors import HostIPsecError
+from ..store.hold import AHEAD
 from .asking import Heard
 
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
@@ -86,15 +87,16 @@ def by_name(previous: Heard) -> Way:
     return Way(hosts, left=left)
 
 
-def whole(previous: Heard, last: Optional[Last], mark: str = "") -> Way:
+def whole(previous: Heard, last: Optional[Last], mark: str, now: datetime) -> Way:
     """Return the way back of a roll-out: the last one, or the one with this mark.
 
     ``previous``  what all accepted minions answered to ``ipsec.previous``
     ``last``      the last roll-out as this master knows it, None where it knows none
+    ``now``       what a host says that lies ahead of it is no mark that a master can have given
 
     Raises HostIPsecError where there is nothing to go back from, or it is not known which was the last.
     """
-    meant = _meant(previous, last, mark)
+    meant = _meant(previous, last, mark, now)
     slow = tuple(host for host in (*previous.silent, *sorted(previous.failed)) if host in meant.told)
     own, left = [], {}
     for host, one in sorted(previous.answers.items()):
@@ -109,11 +111,11 @@ def whole(previous: Heard, last: Optional[Last], mark: str = "") -> Way:
     return Way({meant.mark: own} if own else {}, slow, left, meant)
 
 
-def _meant(previous: Heard, last: Optional[Last], mark: str) -> Last:
+def _meant(previous: Heard, last: Optional[Last], mark: str, now: datetime) -> Last:
     """Return the roll-out that is to be taken back."""
     if mark:
         return last if last and last.mark == mark else Last(mark, previous.silent)
-    there = {str(one.own["mark"]) for one in previous.answers.values() if one.own["mark"]}
+    there = {str(one.own["mark"]) for one in previous.answers.values() if _given(one.own["mark"], now)}
     if last is None:
         return _unknown(previous, max(there, default=""))
     if last.back:
@@ -124,6 +126,15 @@ def _meant(previous: Heard, last: Optional[Last], mark: str) -> Last:
             "of another master: say mark=, or name hosts (tgt); nothing was changed"
         )
     return last
+
+
+def _given(mark: object, now: datetime) -> bool:
+    """Say whether some master can have given a mark by now."""
+    try:
+        begun = datetime.strptime(str(mark or ""), _FORM).replace(tzinfo=now.tzinfo)
+    except ValueError:
+        return False
+    return begun <= now + timedelta(seconds=AHEAD)
 
 
 def _unknown(previous: Heard, latest: str) -> Last:

@@ -15,6 +15,7 @@ from .hostnames import few
 from .marks import Way
 
 INTERRUPTED = 130  # exit status
+BARE = "has no connection on record, and the pillar gives it some: state.apply"
 _DONE = {
     "down": "down, and proven",
     "up": "every connection up",
@@ -187,6 +188,19 @@ def went_back(heard: Heard, way: Way) -> Heard:
 # Both ends -------------------------------------------------------------------------------------
 
 
+def bare(heard: Heard, serving: Collection[str]) -> Heard:
+    """Return it where hosts are not as asked that have nothing, and to which the pillar gives some."""
+    return replace(
+        heard,
+        answers={
+            host: one._replace(ok=False, problems=(*one.problems, BARE))
+            if host in serving and not one.connections and not one.own.get("overruled")
+            else one
+            for host, one in heard.answers.items()
+        },
+    )
+
+
 def lacking(heard: Heard) -> frozenset[str]:
     """Return the peers of connections that did not come up, which were not asked themselves."""
     peers = {
@@ -243,6 +257,13 @@ def lost(heard: Heard) -> list[str]:
     lines = [f"{host}: {text}" for host, text in sorted(heard.failed.items())]
     if untold := sorted(heard.outdated - {*heard.failed}):
         lines.append(f"not known, and not counted, as they have older modules or none: {few(untold)}")
+    if heard.foreign:
+        lines.append(
+            f"of another fleet by their pillar, and left alone: {few(heard.foreign)}; tgt= reaches them"
+        )
+    if heard.beside:
+        beside = few(heard.beside)
+        lines.append(f"did not answer, and not counted, as no rule and no record has them: {beside}")
     for text, hosts in (("did not answer", heard.silent), ("not asked", heard.unasked)):
         lines += [f"{text}: {', '.join(hosts)}"] if hosts else []
     if heard.interrupted:

@@ -232,6 +232,8 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"
+    if plan.foreign:
+        yield f"of another fleet by their pillar, and told here as well: {ranges(plan.foreign)}"
     yield from _unable(plan)
     for host, found in sorted(plan.answers.items()):
         yield from _limited([f"{host}: {warning}" for warning in found["warnings"]])

@@ -52,6 +52,20 @@ def _first(runners: Calls, minions: Sequence[str]) -> Any:
     raise HostIPsecError(f"none of the {len(minions)} accepted minions has a pillar ipsec")
 
 
+def members(runners: Calls, hosts: Sequence[str]) -> Sequence[str]:
+    """Return which of some minions are members by their own pillar; none whose pillar does not tell."""
+    return [host for host in hosts if host in _members(runners, host)]
+
+
+def _members(runners: Calls, minion: str) -> Collection[str]:
+    try:
+        data = _of(runners, minion).get("ipsec")
+    except HostIPsecError:
+        return ()
+    hosts = data.get("hosts") if isinstance(data, dict) else None
+    return hosts if isinstance(hosts, (dict, list)) else ()
+
+
 def _of(runners: Calls, minion: str) -> Mapping[str, Any]:
     """Return the pillar of a minion; of one that does not render, say in which line, without a traceback."""
     with quiet.errors("salt.pillar") as raised:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
@@ -12,15 +12,16 @@ from ..model import OFF, Fleet
 from ..pillar import topology
 from . import joined
 from .fleetstatus import Filter
+from .gone import NO_SITE, Gone
 from .hostnames import few
 
 KINDS = (
     *("glob", "list", "compound", "pcre", "grain", "grain_pcre", "nodegroup", "ipcidr", "range"),
     *("pillar", "pillar_pcre", "pillar_exact"),
 )
-_NO_SITE = "no site"
 NOBODY = "the pillar gives no host a peer; nothing was asked of any host"
 _NOBODY: Mapping[str, str] = MappingProxyType({})
+_NOBODY_GONE = Gone()
 
 
 class Meant(NamedTuple):
@@ -31,6 +32,8 @@ class Meant(NamedTuple):
     why: str = ""  # why the pillar does not tell; then `hosts` are all minions: those with a record count
     sites: Sequence[str] = ()  # with `why`: `hosts` are those that are there by their records
     former: Sequence[str] = ()  # others whose rules are off: they may have connections of before that edit
+    gone: Gone = _NOBODY_GONE  # minions that no rule has
+    serving: Collection[str] = ()  # hosts to which the pillar gives connections, where that is known
 
     @property
     def lines(self) -> Sequence[str]:
@@ -104,18 +107,27 @@ def at_recorded(
     return Meant(hosts, unknown, everybody.why, sites)
 
 
-def of_fleet(fleet: Fleet, site: object) -> Meant:
-    """Return the hosts of a pillar that have peers, or had some by rules that are off by now.
+def of_fleet(fleet: Fleet, site: object, others: Gone = _NOBODY_GONE) -> Meant:
+    """Return the hosts of a pillar that have peers, or had some: by rules that are off, or that are no more.
 
-    With a ``site``, or several, those that are there. No host at all is an error.
+    With a ``site``, or several, those that are there. ``others`` are all accepted minions, any of which may
+    have left the pillar. No host at all is an error.
     """
     hosts = paired(fleet) if site is None else at_sites(fleet, site)
-    places = None if site is None else {*arguments.listed("site", site)}
-    there = {one.id for one in fleet.hosts if places is None or one.label("site") in places}
-    former = [host for host in resting(fleet) if host in there]
-    if not hosts and not former:
+    places = arguments.listed("site", site)
+    elsewhere = {one.id for one in fleet.hosts if places and one.label("site", NO_SITE) not in places}
+    former = [host for host in resting(fleet) if host not in elsewhere]
+    gone = sorted({*others.hosts} - {*paired(fleet)} - {*former} - elsewhere)
+    if not (hosts or former or gone):
         raise HostIPsecError(f"{NOBODY}; name hosts (tgt) to ask them")
-    return Meant(hosts, former=former)
+    known = {host.id for host in fleet.hosts}
+    others = others._replace(hosts=gone, known=known, places=places)
+    return Meant(hosts, former=former, gone=others, serving=topology.named(fleet))
+
+
+def beside(fleet: Fleet, others: Gone) -> Gone:
+    """Return the minions that the pillar does not have."""
+    return others._replace(hosts=sorted({*others.hosts} - {host.id for host in fleet.hosts}))
 
 
 def resting(fleet: Fleet) -> list[str]:
@@ -147,7 +159,7 @@ def by_site(fleet: Fleet) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for host in fleet.hosts:
         if host.id in members:
-            found.setdefault(host.label("site", _NO_SITE), []).append(host.id)
+            found.setdefault(host.label("site", NO_SITE), []).append(host.id)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple, Optional
 
 from .. import arguments
@@ -178,7 +178,8 @@ def _way(
     heard = commands.previous(asking, accepted, last.told if last else accepted)
     if heard.interrupted:
         return heard, None
-    return heard, marks.by_name(heard) if named else marks.whole(heard, last, mark)
+    now = datetime.now(timezone.utc)
+    return heard, marks.by_name(heard) if named else marks.whole(heard, last, mark, now)
 
 
 def _last(ledger: Ledger, mark: str) -> Optional[Last]:
