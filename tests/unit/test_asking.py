@@ -196,6 +196,13 @@ def test_a_command_counts_those_that_say_ok():
     assert not commands.command(Asking(client), "down", Meant(HOSTS), {}, threshold=2).ok
 
 
+def test_a_host_that_says_ok_with_something_left_is_not_down():
+    left = {"x_v4": {"peer": "x", "family": "v4", "left": "IKE SA 3 is ESTABLISHED"}}
+    client = Client(a={**well("", {}), "connections": left})
+    found = commands.command(Asking(client), "down", Meant(["a", "b"]), {})
+    assert (found.ok, found.lines[0]) == (False, "1 of 2 hosts are as asked: down, and proven")
+
+
 def test_of_whom_nothing_is_known_is_said_where_all_minions_are_asked():
     """A host with tunnels whose modules are not there was passed over, and the rest was all that there is."""
     client = Client(a="'ipsec.down' is not available.", b={**well("", {}), "unrecorded": True})

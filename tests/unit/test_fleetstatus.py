@@ -169,6 +169,17 @@ def test_who_says_nothing_is_bad_where_the_whole_was_asked_for():
     assert status(hosts, site="esams").bad == set()
 
 
+@pytest.mark.parametrize("state", ["down", "held", "up"])
+def test_of_a_host_that_says_nothing_it_is_not_known_that_nothing_is_in_a_state(state):
+    """With state=down a host whose connections may all be down was no trouble, exit 0."""
+    hosts = Fleet()
+    hosts.silent = {SPOKE}
+    for chosen in ({}, {"site": "esams"}, {"host": SPOKE}):
+        found = status(hosts, state=state, **chosen)
+        assert (found.bad, found.as_dict(0, "1")["retcode"]) == ({SPOKE}, 1)
+    assert status(hosts, state=state, within=["eqiad", "codfw"]).bad == set()
+
+
 def test_what_no_pillar_gives_is_not_well_and_no_host_explains_it():
     found = status(Fleet(unmanaged=["old_v4"]))
     assert (found.ok(0), found.well, found.bad) == (False, False, frozenset())

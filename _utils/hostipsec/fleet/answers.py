@@ -155,7 +155,7 @@ def read(function: str, value: object) -> Union[Answer, Instead]:
 def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
     rows, notes = value["connections"], value.get("notes", ())
     return Answer(
-        ok=value["ok"] if "ok" in value else _ok(value),
+        ok=(value["ok"] if "ok" in value else _ok(value)) and not (verb == "down" and _left(rows)),
         sentence=value["sentence"] if "sentence" in value else _sentence(value),
         connections=rows if isinstance(rows, dict) else {name: {} for name in rows},  # of previous: names
         problems=tuple(value.get("problems", ())),
@@ -166,6 +166,11 @@ def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
             **{key: one for key, one in value.items() if key not in _FIVE},
         },
     )
+
+
+def _left(rows: Any) -> bool:
+    """Whether something is left of a connection that was to be ended, whatever else is said."""
+    return isinstance(rows, dict) and any(row.get("left") for row in rows.values())
 
 
 def _told_ahead(notes: Sequence[str]) -> Mapping[str, str]:

@@ -132,7 +132,9 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter, gone: Heard = _NOBODY) -> F
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
     # of the whole only
     lost = [host for host in fleet.hosts if host.lost and shown == view]
-    silent = {*heard.silent, *heard.failed, *(host.id for host in lost)} if shown == view else set()
+    silent = {*heard.silent, *heard.failed, *(host.id for host in lost)}
+    if shown != view:
+        silent = _unheard(view.only(chosen.site, chosen.host, None, chosen.within).rows)
     meant = {*answers} if shown == view else {host for row in shown.rows for host in (row.one, row.other)}
     told = [(host, one) for host, one in sorted(answers.items()) if host in meant]
     said = ((host, _warnings(one)) for host, one in [*told, *sorted(gone.answers.items())])
@@ -140,6 +142,12 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter, gone: Heard = _NOBODY) -> F
     bad = frozenset(silent | {*warned} | {host for host, _ in joined.culprits(shown.trouble)})
     problems = tuple(str(problem) for host in lost for problem in host.lost)
     return FleetStatus(heard, shown, bad, problems, warned, topology.partly(fleet, _pairs(shown.rows)))
+
+
+def _unheard(rows: Sequence[Joined]) -> set[str]:
+    """Return the hosts that said nothing of connections which may be in any state."""
+    ends = ((row, end) for row in rows if row.state == "not answering" for end in row.ends)
+    return {end.host for row, end in ends if not end.answered and end.host != row.unmanaged}
 
 
 def _yet(gone: Mapping[str, Answer]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 {#- salt-run state.orchestrate ipsec.orch.down pillar='{reason: T195365, sites: [esams, codfw], threshold: 1}'
 
     One site after the other; where more than `threshold` hosts of a site are not down, the next is left alone.
-    In the end all are asked again: the exit status is 0 only where every host is down, and proven. -#}
+    In the end all are asked again, and without `sites` hosts that left the pillar as well: the exit status is 0
+    only where every host is down, and proven. -#}
 {%- set fleet = salt['saltutil.runner']('ipsec.sites', kwarg={'only': pillar.get('sites')}) %}
 {%- set asked = fleet['asked'] %}
 {%- set reason = pillar.get('reason', '') %}
@@ -30,7 +31,9 @@ ipsec-orch-down-all:
   salt.runner:
     - name: ipsec.down
     - brief: True
+    {%- if pillar.get('sites') %}
     - site: {{ fleet['sites'] | map(attribute='name') | list | json }}
+    {%- endif %}
     - reason: {{ reason | string | yaml_dquote }}
     {%- if 'deadline' in pillar %}
     - deadline: {{ pillar['deadline'] }}

@@ -43,7 +43,9 @@ ipsec-orch-up-all:
   salt.runner:
     - name: ipsec.up
     - brief: True
+    {%- if pillar.get('sites') %}
     - site: {{ names | json }}
+    {%- endif %}
     {%- if 'deadline' in pillar %}
     - deadline: {{ pillar['deadline'] }}
     {%- endif %}
