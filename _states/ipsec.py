@@ -455,7 +455,9 @@ def _restart(service):
 
 def _would(differs):
     """Say in a sentence what would become of connections."""
-    counts = [("added", differs.added), ("removed", differs.removed), ("changed", differs.changed)]
+    removed = {*differs.removed} - {*differs.aside}
+    counts = [("added", differs.added), ("removed", removed), ("changed", differs.changed)]
+    counts.append(("of others kept aside", differs.aside))
     said = ", ".join(f"{len(names)} {verb}" for verb, names in counts if names)
     return f"connections: {said or 'none added, removed or changed'}"
 

@@ -80,6 +80,9 @@ Description: has what was unpacked, not installed
 """
 
 
+BY_CLEAN = "what this host had of a strongSwan of others is kept aside; ipsec.clean alone brings it back"
+
+
 def at_partners(host):
     """Give a host a strongSwan of its own, that runs."""
     with (host.host.root / "var/lib/dpkg/status").open("a") as known:
@@ -112,6 +115,40 @@ def test_a_strongswan_of_its_own_stops_the_first_run_until_the_pillar_says_what_
     assert lone.minion.call("ipsec_host.facts")["member"] is True
 
 
+@pytest.mark.parametrize(
+    ("choice", "fate"),
+    [
+        ("keep", "goes on beside ours, in files of its own"),
+        ("replace", "is kept aside, and its SAs end"),
+    ],
+)
+def test_what_becomes_of_a_strongswan_of_its_own_is_said_before(lone, data, choice, fate):
+    """`check` said nothing; `plan`, that it was no longer in the pillar, and that no charon restarts."""
+    at_partners(lone)
+    lone.minion.pillar({**data, "existing": choice})
+    what = "/etc/ipsec.conf: partner; /etc/ipsec.secrets: 1 line(s)"
+    sentence = f"what this host has of a strongSwan of others {fate}: {what}"
+    check, plan = lone.minion.call("ipsec.check"), lone.minion.call("ipsec.plan")
+    for notes in (check["notes"], plan["notes"]):
+        assert [one for one in notes if one.startswith(sentence)]
+    assert check["ok"] and "charon restarted on 1" in plan["sentence"]
+    assert "charon restarted (first configuration) on 1 host" in "\n".join(plan["lines"])
+    assert "no longer in the pillar" not in "\n".join(plan["lines"])
+    lone.settle({**data, "existing": choice})
+    by_hand = "\nconn mine\n    left=10.0.0.1\n    right=192.0.2.10\n    auto=add\n"
+    conf = lone.host.root / "etc/ipsec.conf"
+    conf.write_text(conf.read_text() + by_hand)
+    plan = lone.minion.call("ipsec.plan")
+    assert [one for one in plan["notes"] if "of others" in one] == (
+        [f"what this host has of a strongSwan of others {fate}: /etc/ipsec.conf: mine"]
+        if choice == "replace"
+        else []
+    )
+    assert ("connections of others kept aside: mine" in "\n".join(plan["lines"])) is (choice == "replace")
+    notes = lone.minion.call("ipsec.rollback")["notes"]
+    assert (BY_CLEAN in notes) is (choice == "replace")
+
+
 def test_connections_of_others_go_on_beside_ours(lone, data):
     at_partners(lone)
     lone.apply({**data, "existing": "keep"})
@@ -128,7 +165,8 @@ def test_connections_of_others_go_on_beside_ours(lone, data):
 def test_what_the_pillar_replaces_is_kept_aside(lone, data):
     at_partners(lone)
     did = lone.apply({**data, "existing": "replace"})
-    assert did["changes"]["connections"]["removed"] == ["partner"]
+    assert did["changes"]["connections of others"] == "kept aside: partner"
+    assert did["changes"]["charon"] == "restarted (first configuration)"
     assert loaded(lone) == {"b_v4", "c_v4"}
     kept = lone.host.root / "var/lib/hostipsec/original/etc"
     assert (kept / "ipsec.conf").read_text() == OF_OTHERS
@@ -140,7 +178,8 @@ def test_what_somebody_else_wrote_is_kept(lone, data):
     lone.host.write("/etc/ipsec.conf", "conn by-hand\n    auto=add\n", 0o644)
     lone.host.write("/etc/ipsec.secrets", ': PSK "by hand"\n', 0o600)
     did = lone.apply(data)
-    assert did["changes"]["connections"] == {"added": ["b_v4", "c_v4"], "removed": ["by-hand"]}
+    assert did["changes"]["connections"] == {"added": ["b_v4", "c_v4"]}
+    assert did["changes"]["connections of others"] == "kept aside: by-hand"
     kept = lone.host.root / "var/lib/hostipsec/original/etc"
     assert (kept / "ipsec.conf").read_text() == "conn by-hand\n    auto=add\n"
     assert (kept / "ipsec.secrets").read_text() == ': PSK "by hand"\n'

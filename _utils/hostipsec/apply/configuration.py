@@ -6,7 +6,7 @@ A difference in meaning is what counts. What to do about it is the business of `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Optional
@@ -62,6 +62,7 @@ class Work:
     ours: frozenset[str] = frozenset()  # connections of the files on disk, and those on record
     loaded: frozenset[str] = frozenset()  # what charon has now
     established: frozenset[str] = frozenset()  # connections that charon has SAs of
+    takes_over: bool = False  # a charon with connections of others, which starts anew
 
     @property
     def new_files(self) -> bool:
@@ -96,7 +97,9 @@ class Work:
             changes.update(self._in_charon())
         if self.modes and not differs.new:
             changes["modes"] = dict(self.modes)
-        if not self.running or differs.new:  # the package starts a charon of its own
+        if not self.running or (
+            differs.new and not self.takes_over
+        ):  # the package starts a charon of its own
             changes["charon"] = "started"
         elif self.restart:
             changes["charon"] = f"restarted ({'; '.join(self.restart)})"
@@ -179,7 +182,7 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
     """Compare what is wanted with the files on disk and with what charon has loaded."""
     old, known = _without(present.value(present.texts()), want), record.found()
     then = Record() if known.guessed else known.record
-    differs = difference.between(old, want.configuration)
+    differs = _aside(difference.between(old, want.configuration), known)
     ours = old.names | then.names
     return Work(
         difference=differs,
@@ -194,7 +197,16 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
         ours=ours,
         loaded=loaded(charon),
         established=frozenset(sa.name for sa in charon.ike_sas) if charon else frozenset(),
+        takes_over=charon is not None and differs.new and bool(differs.aside or want.kept),
     )
+
+
+def _aside(differs: Difference, known: record.Found) -> Difference:
+    """Return a difference that says which connections are removed that are not ours."""
+    if known.guessed and not differs.new:  # nobody can tell
+        return differs
+    ours = frozenset() if known.guessed else known.record.names
+    return replace(differs, aside=tuple(name for name in differs.removed if name not in ours))
 
 
 def _without(old: Configuration, want: Wanted) -> Configuration:

@@ -96,6 +96,17 @@ def _open(member: Membership) -> Iterator[str]:
         )
 
 
+def told(member: Membership) -> list[str]:
+    """Say what the next run makes of what is there of others."""
+    choice, by = member.fleet.settings.existing, backend.chosen(member.backend)
+    others = look(member.connections) if choice and by != SWANCTL else Others()
+    if not others or (others.added and choice == KEEP):  # that goes on where it is
+        return []
+    fate = {KEEP: "goes on beside ours, in files of its own", REPLACE: "is kept aside, and its SAs end"}
+    ends = "; charon starts anew for it, which ends its SAs for a moment" if choice == KEEP else ""
+    return [f"what this host has of a strongSwan of others {fate[choice]}: {others}{ends}"]
+
+
 def refuse(member: Membership) -> None:
     """Raise ConfigError with all that stands in the way."""
     found = obstacles(member)
@@ -236,6 +247,11 @@ def is_kept(member: Membership) -> bool:
     if choice:
         return choice == KEEP and bool(look(member.connections) or _aside())
     return render.INCLUDE in _read(paths.here.conf).splitlines()
+
+
+def is_aside() -> bool:
+    """Say whether connections of others, from before ours came, are kept aside."""
+    return bool(kept.said(kept.sections(generations.original_texts()[0])))
 
 
 def _aside() -> bool:

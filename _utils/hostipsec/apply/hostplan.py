@@ -212,7 +212,7 @@ def _changes(
         **of_kernel,
     }
     later = overruled(sysctls(member.fleet.settings))
-    told = (*inspection.warnings, *member.lost, *later, *exhausting(member))
+    told = (*inspection.warnings, *member.lost, *later, *exhausting(member), *existing.told(member))
     return (*told, *said), changes, want.left
 
 

@@ -131,7 +131,11 @@ def _without(path: Path) -> str:
 def _told(others: existing.Others, choice: str) -> tuple[str, ...]:
     """Say what became of what was added by hand since."""
     went = "goes on in a file of its own" if choice == existing.KEEP else "is kept aside, for ipsec.clean"
-    return (f"what was added by hand {went}: {others}",) if others else ()
+    said = (f"what was added by hand {went}: {others}",) if others else ()
+    return (*said, *([_BY_CLEAN] if choice == existing.REPLACE and existing.is_aside() else []))
+
+
+_BY_CLEAN = "what this host had of a strongSwan of others is kept aside; ipsec.clean alone brings it back"
 
 
 def kept() -> dict[str, object]:

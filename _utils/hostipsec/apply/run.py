@@ -158,7 +158,7 @@ def check(reading: Reading, grains: Mapping[str, Any]) -> Answer:
             problems += [*existing.obstacles(member), *reading.inspection.errors]
             warnings += [*reading.inspection.warnings, *member.lost]
             warnings += sysctls.overruled(hostplan.sysctls(member.fleet.settings))
-            warnings += hostplan.exhausting(member)
+            warnings += [*hostplan.exhausting(member), *existing.told(member)]
     except PillarError as error:
         problems += [str(problem) for problem in error.problems]
     except HostIPsecError as error:

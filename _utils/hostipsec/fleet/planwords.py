@@ -134,7 +134,7 @@ def _setting(plan: FleetPlan, part: str, option: str, change: str, hosts: Sequen
 def _restarts(plan: FleetPlan) -> Iterable[str]:
     groups: dict[str, list[str]] = {}
     for host, said in plan.charon.items():
-        if plan.answers[host]["standing"] == MEMBER:
+        if plan.answers[host]["standing"] == MEMBER or said != "started":
             groups.setdefault(said, []).append(host)
     for said, hosts in sorted(groups.items()):
         after = "it does not run now" if said == "started" else "its tunnels end and come back"

@@ -52,6 +52,7 @@ class Difference:
     secrets: bool = False
     foreign: tuple[str, ...] = ()  # lines that this package did not write
     kept: str = ""  # what becomes of connections of others
+    aside: tuple[str, ...] = ()  # those removed that are of others
 
     @property
     def empty(self) -> bool:
@@ -75,14 +76,15 @@ class Difference:
         changed = {name: _old_new(changes) for name, changes in self.changed.items()}
         parts: dict[str, object] = {
             "added": list(self.added),
-            "removed": list(self.removed),
+            "removed": [name for name in self.removed if name not in self.aside],
             "changed": changed,
         }
         result: dict[str, object] = {}
         if connections := {key: value for key, value in parts.items() if value}:
             result["connections"] = connections
-        if self.kept:
-            result["connections of others"] = self.kept
+        if self.kept or self.aside:
+            aside = f"kept aside: {', '.join(self.aside)}" if self.aside else ""
+            result["connections of others"] = "; ".join(filter(None, [self.kept, aside]))
         if self.new:
             return {**result, "configuration": "new"}
         for key, changes in (
