@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
+from pathlib import Path
 
 import ferm
 import nftables
 import pytest
-from downs import EAST, Peers, name
+from downs import EAST, Peers, address, name
 from spaces import network_of
 from strongswan import run, wait_for
 
@@ -18,6 +20,7 @@ from hostipsec.faces import firewall
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
+PAGE = Path(__file__).parents[2] / "docs/firewall.md"
 # A host's own: it knows of its loopback, of connections that are there, and of SSH
 TABLE = """
 table inet filter {
@@ -73,10 +76,13 @@ def dropped(peers):
     return sum(int(line.split()[2]) for line in said.splitlines() if 'comment "dropped"' in line)
 
 
-def reached(peers, port):
-    """Whether the peer gets through to a port of east."""
+def reached(peers, port, source=0):
+    """Whether the peer gets through to a port of east, from a port of its own."""
     with network_of(peers.west):
         attempt = socket.socket()
+    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if source:
+        attempt.bind((address(0), source))
     attempt.settimeout(5 if port == 22 else 1)
     with attempt:
         try:
@@ -84,6 +90,23 @@ def reached(peers, port):
         except TimeoutError:
             return False
     return True
+
+
+def test_a_port_in_the_clear_is_closed_for_what_comes_from_it(peers):
+    """A policy passes what comes from that port of a peer to any other; the manual's line does not."""
+    of_page = re.search("meta ipsec missing (tcp sport 22 .*)", PAGE.read_text())  # not every kernel can tell
+    own = TABLE % ("", "tcp dport 7080 accept", "accept")
+    with network_of(peers.east):
+        service = socket.create_server((EAST, 7080))
+    with network_of(peers.west):
+        there = socket.create_server(("10.9.0.2", 22))
+    for line, passes in (("", True), (of_page[1], False)):
+        load(peers, own.replace("iifname lo", f"{line}\n        iifname lo"))
+        assert (reached(peers, 7080), reached(peers, 7080, source=22)) == (True, passes)
+        with network_of(peers.east):
+            socket.create_connection(("10.9.0.2", 22), 30, (EAST, 0)).close()
+    service.close()
+    there.close()
 
 
 def test_no_tunnel_before_and_a_tunnel_after_and_ssh_all_the_while(peers, tmp_path):
