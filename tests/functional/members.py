@@ -34,6 +34,8 @@ sys.exit(main())
 class Member:
     """A host of a pillar."""
 
+    FILES = "etc/ipsec.d"  # below which its charon has certificates and their like
+
     def __init__(self, space: Host, pillar: dict[str, Any], host: str, place: Path) -> None:
         self.space, self.host, self.place = space, host, place
         self.backend = ViciBackend(space.vici)
@@ -52,7 +54,7 @@ class Member:
 
     def wanted(self, found: source.Inspection) -> configuration.Wanted:
         """Copy certificates; return what the states bring about."""
-        destination = Destination(f"{self.space.root}/etc/ipsec.d", self.host)
+        destination = Destination(f"{self.space.root}/{self.FILES}", self.host)
         copies.write(copies.difference(found, destination, set()))
         return hostplan.wanted(self.member, found)
 

@@ -11,7 +11,7 @@ import withesp
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux")
 EAST, WEST = "east.example", "west.example"
 WAYS = [("one to one", EAST), ("one to one", WEST), ("masquerade", EAST)]
-MUCH = 200_000
+MUCH, PORT = 200_000, 7000
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,20 @@ def test_the_wire_is_seen(found):
         "one to one": True,
         "masquerade": True,
     }
+
+
+@pytest.mark.whole
+def test_only_one_port_is_encrypted_across_it_in_require():
+    """All else goes in the clear through the NAT, and that port never does."""
+    translating.unpacked()
+    seen = withesp.run("natted.py", "only", timeout=300)["only"]
+    up = ["established", "ok", f"TRANSPORT, AES_GCM_16_128; only tcp/{PORT} is encrypted"]
+    assert seen["status"] == {WEST: {"east_v4": up}, EAST: {"west_v4": up}}
+    assert (seen["out"], seen["in"]) == (MUCH, MUCH)
+    assert seen["proofs"] == {WEST: {"east_v4": [True, []]}, EAST: {"west_v4": [True, []]}}
+    much, sent = seen["port"]
+    assert (much, {*sent} - {"ike"}) == (2 * MUCH, {"esp in udp"}), seen["port"]
+    assert seen["rest"].get("clear", 0) >= 2 and "esp in udp" not in seen["rest"], seen["rest"]
 
 
 def test_require_brings_it_up_by_a_trap_and_blocks_without_charon(found):
