@@ -167,6 +167,17 @@ def test_a_text(text, said):
     assert answers.read("ipsec.up", text) == Instead(said, outdated=outdated)
 
 
+BUSY = 'The function "state.apply" is running as PID 7 and was started at 2026, Nov 26 with jid 1'
+
+
+@pytest.mark.parametrize("verb", sorted(answers._SHAPES))
+def test_a_list_of_texts_is_told_as_they_are(verb):
+    """Salt says so why it does not begin; that was "answered nonsense", and cut off."""
+    assert answers.read(f"ipsec.{verb}", [BUSY, "b\nc"]) == Instead(f"{BUSY} b c")
+    assert answers.wrong_states([BUSY]) == [BUSY]
+    assert answers.changed_states([BUSY]) is False
+
+
 def test_arguments_that_salt_says_are_not_known():
     said = "ERROR executing 'ipsec.status': The following keyword arguments are not valid: stage=start, x=a"
     assert answers.read("ipsec.status", said) == Instead(said, frozenset({"stage", "x"}))

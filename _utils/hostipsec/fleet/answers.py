@@ -141,6 +141,8 @@ def read(function: str, value: object) -> Union[Answer, Instead]:
         value = tamed(value)
     except ValueError as error:
         return Instead(f"{NONSENSE}: {error}")
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        value = "\n".join(value)  # how Salt says why it does not begin
     if isinstance(value, str) and value.strip():
         return _salt(function, value)
     if isinstance(value, dict) and value.get("error"):
