@@ -253,3 +253,21 @@ def test_a_key_that_is_a_number_and_a_text_is_told_with_the_key():
 def test_a_host_that_yaml_made_another_thing_of_is_told(key, read):
     said = refused(hosts={**hosts(), key: {"ipv4": "10.0.0.9", "site": "esams", "cluster": "text"}})
     assert any(f"found the key {key!r}, as YAML reads {read}" in one and "in quotes" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("setup", "charon", "paths"),
+    [
+        ({"charondebug": {"ike": 4, "cfg": 3}}, {}, ["setup:charondebug:ike"]),
+        (
+            {},
+            {"filelog": {"main": {"path": "/var/log/charon", "default": 4}}},
+            ["charon:filelog:main:default"],
+        ),
+        ({}, {"syslog": {"daemon": {"ike": 4, "default": 1, "map_level": 4}}}, ["charon:syslog:daemon:ike"]),
+        ({"charondebug": {"ike": 3}}, {"ikesa_table_size": 4}, []),
+    ],
+)
+def test_a_level_that_writes_keys_into_the_log(setup, charon, paths):
+    found = doubts.warnings(pillar.read({**fleets.star(1), "setup": setup, "charon": charon}))
+    assert [one.path for one in found if "writes keys" in str(one)] == [f"ipsec:{path}" for path in paths]

@@ -476,7 +476,7 @@ OUT_OF_RANGE = [
     (("fragment_size",), 10, "from 512"),
     (("ikesa_table_size",), 2**30, "from 1 to 1048576"),
     (("ikesa_table_segments",), -1, "from 1 to 4096"),
-    (("ikesa_limit",), -1, "from 0 to"),
+    *((("ikesa_limit",), value, "0 or a whole number from 10") for value in (-1, 1)),
     (("init_limit_half_open",), 1, "0 or a whole number from 10"),
     (("replay_window",), 0, "from 1 to 4096"),
     (("receive_delay",), 100000, "from 0 to 1000"),
@@ -497,6 +497,12 @@ OUT_OF_RANGE = [
     (("plugins", "stroke", "secrets_file"), "/tmp/x", "/etc/ipsec.secrets"),
     (("plugins", "kernel-netlink", "spdh_thresh", "ipv4", "lbits"), 33, "from 0 to 32"),
     (("plugins", "kernel-netlink", "fwmark"), "blue", "a mark"),
+    *((("plugins", "random", key), "/dev/zero", "keys are made of it") for key in ("random", "urandom")),
+    (("plugins", "gcrypt", "quick_random"), True, "keys are made of it"),
+    (("plugins", "dnscert", "enable"), True, "and not DNS"),
+    (("plugins", "ipseckey", "enable"), True, "and not DNS"),
+    (("plugins", "revocation", "enable_crl"), False, "whoever is revoked"),
+    *((("plugins", one, "load"), "no", "whoever is revoked") for one in ("revocation", "constraints")),
 ]
 
 
@@ -526,6 +532,7 @@ def test_ranges_are_of_documented_settings():
         ({"retransmit_tries": "100", "retransmit_base": "10"}, "retransmit_tries"),  # never
         ({"threads": "10", "processor": {"priority_threads": {"high": "8"}}}, "threads"),
         ({"load_modular": "no", "load": "aes sha1 stroke!"}, "load"),
+        ({"load_modular": "no", "load": "stroke kernel-netlink socket-default nonce constraints"}, "load"),
         ({"spi_min": "0xcfffffff"}, "spi_min"),
         ({"spi_max": "0x100"}, "spi_min"),
     ],
@@ -546,7 +553,10 @@ def test_settings_that_are_right_together():
         {"retransmit_tries": "30", "retransmit_base": "2", "retransmit_limit": "60"},
         {"load": "aes"},
         {"load_modular": "no"},
-        {"load_modular": "no", "load": "aes stroke! kernel-netlink socket-default nonce"},
+        {
+            "load_modular": "no",
+            "load": "aes stroke! kernel-netlink socket-default nonce constraints revocation",
+        },
         {"threads": "0x10"},
     ):
         assert [*ranges.contradictions(charon_settings_with(chosen), "p")] == [], chosen

@@ -13,7 +13,8 @@ from typing import NamedTuple, Optional
 
 from ..answer import counted
 from ..errors import Problem, close, nearest
-from ..model import STAGES, Choice, Fleet, Rule
+from ..model import STAGES, Choice, Fleet, Rule, Settings
+from ..strongswan import difference
 from . import identity, spelling, topology, translated
 from .matching import Sides, rule_pairs
 
@@ -42,12 +43,26 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
         *translated.doubtful(fleet.hosts),
         *_unpaired(fleet),
         *_partly(fleet),
+        *_logged(fleet.settings),
     )
 
 
 def told(fleet: Fleet) -> tuple[str, ...]:
     """Return the same in words; of a host's part of a pillar, what was found of it where the whole is."""
     return fleet.part.warnings if fleet.part else (*map(str, warnings(fleet)),)
+
+
+def _logged(settings: Settings) -> Iterator[Problem]:
+    """Find levels of the log by which charon writes keys into it, for good."""
+    loggers = {key: tree for key, tree in settings.charon.items() if key in ("filelog", "syslog")}
+    levels = difference.flat({"setup": {"charondebug": settings.charondebug}, "charon": loggers})
+    for name, level in levels.items():
+        if level == _KEYS and not name.endswith(".map_level"):
+            found = "found 4, by which charon writes keys and shared secrets into its log"
+            yield Problem(f"ipsec:{name.replace('.', ':')}", found, "3, or ipsec.loglevel for some minutes")
+
+
+_KEYS = "4"  # a level
 
 
 def _partly(fleet: Fleet) -> Iterator[Problem]:

@@ -48,13 +48,22 @@ ANY = between(0, _MOST)
 SIGNED = matching("-?[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", "a whole number of up to ten digits", number)
 LEVEL = matching("-1|[0-4]", "a level from -1 to 4", int)
 DECIMAL = _decimal(0, 999999999)
-_NEEDED = Kind(
-    lambda text: text == "yes" or (bool(re.fullmatch("[0-9]{1,9}", text, re.ASCII)) and int(text) > 0),
-    "yes, or a priority above 0; charon cannot serve peers or this package without it",
-)
+
+
+def _loaded(reason: str) -> Kind:
+    return Kind(
+        lambda text: text == "yes" or (bool(re.fullmatch("[0-9]{1,9}", text, re.ASCII)) and int(text) > 0),
+        f"yes, or a priority above 0; {reason}",
+    )
+
+
+_NEEDED = _loaded("charon cannot serve peers or this package without it")
 _UNLOADED = _only(
     ("no", "0"), "it is for tests of strongSwan itself, and gives away or breaks what it protects"
 )
+_RANDOM = "keys are made of it, and what is not random makes them known"
+_JUDGED = "without it whoever is revoked, or has a name that his CA may not give, is let in"
+_JUDGING = _loaded(_JUDGED)
 _PERCENT = between(0, 100)
 _MARK = matching(
     "!?(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})(/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10}))?", "a mark, as !0x42/0xff"
@@ -77,6 +86,7 @@ KINDS: Mapping[str, Kind] = {
     "block_threshold": between(2, _MOST, nought=True, reason=_FIRST),
     "cookie_threshold": ANY,
     "cookie_threshold_ip": ANY,
+    "ikesa_limit": between(10, _MOST, nought=True, reason=_FIRST),
     "init_limit_half_open": between(10, _MOST, nought=True, reason=_FIRST),
     "init_limit_job_load": between(10, _MOST, nought=True, reason=_FIRST),
     "half_open_timeout": between(5, 3600),
@@ -138,6 +148,15 @@ KINDS: Mapping[str, Kind] = {
     ),
     "plugins.stroke.secrets_file": _only(("/etc/ipsec.secrets",), "the private key is named there"),
     **dict.fromkeys(("start-scripts.<name>", "stop-scripts.<name>"), _COMMAND),
+    "plugins.random.random": _only(("/dev/random", "/dev/hwrng"), _RANDOM),
+    "plugins.random.urandom": _only(("/dev/urandom", "/dev/random", "/dev/hwrng"), _RANDOM),
+    "plugins.gcrypt.quick_random": _only(("no",), _RANDOM),
+    **dict.fromkeys(
+        (f"plugins.{plugin}.enable" for plugin in ("dnscert", "ipseckey")),
+        _only(("no",), "the pillar's CA vouches for peers, and not DNS"),
+    ),
+    "plugins.revocation.enable_crl": _only(("yes",), _JUDGED),
+    **{f"plugins.{plugin}.load": _JUDGING for plugin in ("constraints", "revocation")},
     "rdn_matching": _only(("strict", "reordered", "relaxed"), "how identities are compared"),
     **{
         f"plugins.{plugin}.load": _NEEDED
@@ -145,7 +164,7 @@ KINDS: Mapping[str, Kind] = {
     },
     **{f"plugins.{plugin}.load": _UNLOADED for plugin in ("load-tester", "save-keys")},
 }
-_LOADED = ("stroke", "kernel-netlink", "socket-default", "nonce")
+_LOADED = ("stroke", "kernel-netlink", "socket-default", "nonce", "constraints", "revocation")
 _LEAST, _LONGEST = 3, 86400  # seconds in which a peer that does not answer is given up
 
 
@@ -196,5 +215,5 @@ def _plugins(effective: Mapping[str, object], path: str) -> Iterator[Problem]:
     names = {name.rstrip("!") for name in str(listed).split()}
     missing = [name for name in _LOADED if name not in names]
     if listed is not None and missing:
-        allowed = f"with {', '.join(missing)}: charon cannot serve peers or this package without"
-        yield Problem(f"{path}:load", f"found {listed!r}", allowed)
+        why = "without, charon serves neither peers nor this package, or lets in whoever is revoked"
+        yield Problem(f"{path}:load", f"found {listed!r}", f"with {', '.join(missing)}: {why}")
