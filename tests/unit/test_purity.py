@@ -56,6 +56,7 @@ PURE = (
     "fleet.fleetplan",
     "fleet.fleetrollout",
     "fleet.fleetstatus",
+    "fleet.gone",
     "fleet.hostnames",
     "fleet.joined",
     "fleet.marks",
