@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import fleets
 from clocks import Clock
 from hostipsec.answer import Answer
 from hostipsec.errors import HostIPsecError
@@ -14,6 +15,7 @@ from hostipsec.fleet.ledger import Ledger
 from hostipsec.fleet.marks import Last
 from hostipsec.fleet.minions import Minions
 from hostipsec.fleet.targets import Meant
+from hostipsec.pillar import pillar
 
 HOSTS = ("a", "b", "c", "d")
 SILENT = object()
@@ -364,12 +366,15 @@ def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_hos
 
 def test_a_host_that_has_nothing_yet_has_not_every_connection_up():
     """Where state.apply was never run it had none on record: every connection up."""
-    client = Client(a=having(), b=having("x"), c=having())
-    meant = Meant(["a", "b", "c"], serving=["a", "b"])
-    found = commands.up(Asking(client), meant, {}, 0, 0, 0, HOSTS)
-    assert (found.ok, found.lines[1:]) == (False, (f"a: {outcome.BARE}",))
-    assert found.lines[0].startswith("2 of 3 hosts are as asked")
-    assert commands.up(Asking(client), Meant(["a", "b", "c"]), {}, 0, 0, 0, HOSTS).ok
+    fleet = pillar.read(fleets.example())
+    bare, lonely, late = "cp3001.esams.example", "db1001.eqiad.example", "cp1001.eqiad.example"
+    overruled = having(overruled="a later command counts: down by root")
+    client = Client(**{bare: having(), lonely: having(), late: overruled, "a": having("x")})
+    hosts = [bare, lonely, late, "a"]
+    found = commands.up(Asking(client), Meant(hosts, fleet=fleet), {}, 0, 0, 0, HOSTS)
+    assert (found.ok, f"{bare}: {outcome.BARE}" in found.lines) == (False, True)
+    assert [host for host, one in found.heard.answers.items() if not one.ok] == [bare]
+    assert commands.up(Asking(client), Meant(hosts), {}, 0, 0, 0, HOSTS).ok
 
 
 def test_up_asks_the_other_ends_of_what_did_not_come_up():

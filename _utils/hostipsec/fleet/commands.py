@@ -93,10 +93,18 @@ def up(
     silent = {*started.silent, *heard.silent}
     lost = tuple(one for one in hosts if one in silent)
     heard += replace(started, answers={}, failed=failed, silent=())
-    heard = outcome.bare(replace(heard, silent=lost), meant.serving)
+    heard = _bare(replace(heard, silent=lost), meant.fleet)
     others = [] if heard.interrupted else sorted(outcome.lacking(heard) & {*accepted})
     ends = asking.ask(others, "ipsec.status", line=trouble)
     return outcome.summed("up", hosts, outcome.explained(heard, ends), threshold, meant.lines)
+
+
+def _bare(heard: Heard, fleet: Optional[Fleet]) -> Heard:
+    """Return it where hosts are not as asked that have nothing, and to which the pillar gives some."""
+    bare = {host for host, one in heard.answers.items() if not (one.connections or one.own.get("overruled"))}
+    if not bare or fleet is None:
+        return heard
+    return outcome.bare(heard, bare & {*topology.named(fleet)})
 
 
 def recorded_status(asking: Asking, meant: Meant) -> Outcome:

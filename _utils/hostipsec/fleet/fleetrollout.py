@@ -308,9 +308,9 @@ class Rollout:
 
 def _strangers(fleet: Fleet, plans: Answers) -> Sequence[str]:
     """Say to which hosts the fleet gives connections, and their own pillar, which they go by, none."""
-    meant = topology.named(fleet)
-    others = (host for host, said in plans.items() if said["standing"] not in fleetplan.SERVING)
-    return [f"{host}: {STRANGER}" for host in sorted(others) if host in meant]
+    others = sorted(host for host, said in plans.items() if said["standing"] not in fleetplan.SERVING)
+    meant = topology.named(fleet) if others else {}
+    return [f"{host}: {STRANGER}" for host in others if host in meant]
 
 
 def _astray(plans: Answers) -> Sequence[str]:

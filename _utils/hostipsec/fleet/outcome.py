@@ -188,17 +188,13 @@ def went_back(heard: Heard, way: Way) -> Heard:
 # Both ends -------------------------------------------------------------------------------------
 
 
-def bare(heard: Heard, serving: Collection[str]) -> Heard:
-    """Return it where hosts are not as asked that have nothing, and to which the pillar gives some."""
-    return replace(
-        heard,
-        answers={
-            host: one._replace(ok=False, problems=(*one.problems, BARE))
-            if host in serving and not one.connections and not one.own.get("overruled")
-            else one
-            for host, one in heard.answers.items()
-        },
-    )
+def bare(heard: Heard, hosts: Collection[str]) -> Heard:
+    """Return it where these hosts are not as asked: they have nothing, and the pillar gives them some."""
+    answers = {
+        host: one._replace(ok=False, problems=(*one.problems, BARE)) if host in hosts else one
+        for host, one in heard.answers.items()
+    }
+    return replace(heard, answers=answers)
 
 
 def lacking(heard: Heard) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
@@ -33,7 +33,7 @@ class Meant(NamedTuple):
     sites: Sequence[str] = ()  # with `why`: `hosts` are those that are there by their records
     former: Sequence[str] = ()  # others whose rules are off: they may have connections of before that edit
     gone: Gone = _NOBODY_GONE  # minions that no rule has
-    serving: Collection[str] = ()  # hosts to which the pillar gives connections, where that is known
+    fleet: Optional[Fleet] = None  # whose hosts are meant, where the pillar tells
 
     @property
     def lines(self) -> Sequence[str]:
@@ -113,16 +113,17 @@ def of_fleet(fleet: Fleet, site: object, others: Gone = _NOBODY_GONE) -> Meant:
     With a ``site``, or several, those that are there. ``others`` are all accepted minions, any of which may
     have left the pillar. No host at all is an error.
     """
-    hosts = paired(fleet) if site is None else at_sites(fleet, site)
+    members = paired(fleet)
+    hosts = members if site is None else at_sites(fleet, site)
     places = arguments.listed("site", site)
     elsewhere = {one.id for one in fleet.hosts if places and one.label("site", NO_SITE) not in places}
     former = [host for host in resting(fleet) if host not in elsewhere]
-    gone = sorted({*others.hosts} - {*paired(fleet)} - {*former} - elsewhere)
+    gone = sorted({*others.hosts} - {*members} - {*former} - elsewhere)
     if not (hosts or former or gone):
         raise HostIPsecError(f"{NOBODY}; name hosts (tgt) to ask them")
     known = {host.id for host in fleet.hosts}
     others = others._replace(hosts=gone, known=known, places=places)
-    return Meant(hosts, former=former, gone=others, serving=topology.named(fleet))
+    return Meant(hosts, former=former, gone=others, fleet=fleet)
 
 
 def beside(fleet: Fleet, others: Gone) -> Gone:
