@@ -18,8 +18,10 @@ def told(of_pair="start", **row):
 
 def test_a_verdict_is_taken_over_as_it_is():
     row = {"state": "down", "severity": "ok", "reason": "no traffic yet", "held": True, "stage": "require"}
-    found = told(of_pair="start", **row, initiator=True)
-    assert found == (ONE, "ok", True, True, "down", "no traffic yet", True, "require", True, *[None] * 4)
+    found = told(of_pair="start", **row, initiator=True, ends=["10.0.0.1", "10.0.0.2"])
+    seen = (ONE, "ok", True, True, "down", "no traffic yet", True, "require", True)
+    assert found == (*seen, *[None] * 4, ("10.0.0.1", "10.0.0.2"))
+    assert told(of_pair="start", **row).ends == ()
 
 
 @pytest.mark.parametrize("state", report.STATES)
