@@ -169,6 +169,8 @@ BARRED = [
             "xauth",
             "any",
             "pubkey-sha666",
+            "pubkey-sha1",
+            "ike:rsa-2048-sha256-sha1",
             "rsa-12",
             "pubkey-",
             "ecdsa sha1",

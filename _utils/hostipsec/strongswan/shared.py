@@ -81,10 +81,11 @@ def _amount(least: int, what: str) -> Kind:
 
 _PUBLIC = ("pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig")
 _KEY = "(ike:)?(pubkey|rsa(/pss)?(-[1-9][0-9]{2,4})?|ecdsa(-[1-9][0-9]{2})?"  # with the least bits of a key
-_METHOD = re.compile(rf"{_KEY})(-(sha(1|224|256|384|512)|identity|{_KEY}|ed25519|ed448)))*", re.ASCII)
+_METHOD = re.compile(rf"{_KEY})(-(sha(224|256|384|512)|identity|{_KEY}|ed25519|ed448)))*", re.ASCII)
 _AUTH = Kind(
     lambda text: _METHOD.fullmatch(text) is not None,
-    f"pubkey, rsa or ecdsa, with bits and hashes such as ecdsa-384-sha384; {_CERTIFICATES}",
+    f"pubkey, rsa or ecdsa, with bits and hashes such as ecdsa-384-sha384, and no SHA-1 "
+    f"('ike:' before it leaves the hashes of certificates open); {_CERTIFICATES}",
 )
 _POLICY = re.compile(r"[0-2](\.[0-9]{1,20}){1,30}(, ?[0-2](\.[0-9]{1,20}){1,30}){0,15}", re.ASCII)
 _POLICIES = Kind(
