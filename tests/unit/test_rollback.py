@@ -284,6 +284,23 @@ def test_files_in_use_are_those_of_now_and_of_before(here):
     assert generations.files_in_use() == {"one.pem", "one.key", "two.pem", "three.key"}
 
 
+def test_there_is_no_way_back_to_a_ca_that_is_gone(here, monkeypatch):
+    """charon was said not to take connections as they are meant, after a trial of them."""
+    bound = {"rightca": "CN=Old", "rightca2": "0123456789abcdef"}
+    member = read(fleets.star(2), HUB)
+    named = ("hub.pem", Secret("RSA", "hub.pem"))
+    before = configuration.wanted(member.connections, member.fleet.settings, *named, binding=bound)
+    run(before)
+    rollback.keep(wanted(3), "", NOW)
+    run(wanted(3))
+    monkeypatch.setattr(Host, "observe_if_running", lambda host: None)
+    with pytest.raises(
+        HostIPsecError, match=r"cacerts/hostipsec-01234567\.pem: is gone, the CA that .* not brought back;"
+    ):
+        rollback.back(Host(), NOW)
+    assert generations.previous() is not None
+
+
 def test_a_way_back_that_a_hold_overtook_tells_what_it_changed(here, monkeypatch):
     """It told what its second look found, which was nothing."""
     before, after = wanted(2), wanted(3)

@@ -89,6 +89,7 @@ def _back(host: Host, now: datetime, mark: Optional[str], before: transition.Out
     want = wanted(previous, frozenset(held))
     others = existing.look(connections)
     choice = existing.KEEP if want.configuration.kept else existing.REPLACE
+    _has_authorities(want.configuration)
     kept_names = others.names if want.configuration.kept else frozenset()
     want = replace(want, kept=kept_names, gone=_gone(want.configuration))
     work = configuration.work(want, host.observe_if_running())
@@ -117,6 +118,18 @@ def _gone(back: Configuration) -> frozenset[Path]:
     stay = {_authority(one) for one in (now.defaults, back.defaults, *back.connections.values())}
     theirs = {*map(_authority, now.connections.values())} - stay
     return frozenset(path for path in (backend.places().cacerts / name for name in theirs) if path.exists())
+
+
+def _has_authorities(back: Configuration) -> None:
+    """Raise HostIPsecError where a CA of before is gone: certificates are not brought back."""
+    bound = (back.defaults, *back.connections.values()) if back.names else ()
+    names = {_authority(options) for options in bound if options.get("rightca2")}
+    gone = sorted(str(path) for name in names if not (path := backend.places().cacerts / name).exists())
+    if gone:
+        raise HostIPsecError(
+            f"{', '.join(gone)}: is gone, the CA that connections of before are bound to; it was changed "
+            "since, and is not brought back; nothing was changed: correct the pillar and apply it"
+        )
 
 
 def _authority(options: Mapping[str, str]) -> str:
