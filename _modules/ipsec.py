@@ -696,7 +696,8 @@ def rollback_(mark=None, **kwargs):
     """
     try:
         arguments.no_more(kwargs)
-        found = rollback.back(Host(), _now(), None if mark is None else str(mark))
+        host = Host(install=calls.Calls(__salt__).install)
+        found = rollback.back(host, _now(), None if mark is None else str(mark))
     except HostIPsecError as error:
         return _failed(error, changes={})
     return _answer(found.answer())

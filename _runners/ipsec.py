@@ -464,7 +464,7 @@ def rollout(
     stage
         go no further than this: ``passive``, ``start`` or ``require``; by default as far as the rules say
     batch
-        so many hosts of a site at a time; 0 for all of a site
+        so many hosts of a site at a time; 0 for all of a site; one that moves to another back end goes alone
     by
         the label of hosts that makes a batch
     deadline

@@ -17,10 +17,10 @@ try:
     from hostipsec.emergency.host import Host
     from hostipsec.errors import HostIPsecError
     from hostipsec.kernel import capabilities, guard, routing
-    from hostipsec.model import STAGES
+    from hostipsec.model import IPSEC_CONF, STAGES, SWANCTL
     from hostipsec.pillar import addressed
     from hostipsec.store import applied, generations, holdfile, present, record
-    from hostipsec.strongswan import sections
+    from hostipsec.strongswan import difference, sections
     from hostipsec.system import backend, diversion, libraries, platforms, tools
     from hostipsec.system import service as services
 
@@ -381,7 +381,7 @@ def _configured(name, keeping, before):
         member = _member()
         held = holdfile.known(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
-        host = Host(lambda: _restart(name), want.configuration.backend)
+        host = Host(lambda: _restart(name), want.configuration.backend, _calls().install)
         work = configuration.work(want, host.observe_if_running())
         if not test:
             generations.sweep()
@@ -440,7 +440,8 @@ def _beside(held, want):
 def _prune(member):
     """Remove certificates and keys of before; what cannot be removed is a warning."""
     try:
-        copies.prune(hostplan.destination(member, str(backend.top())), generations.files_in_use())
+        for by in (IPSEC_CONF, SWANCTL):
+            copies.prune(hostplan.destination(member, str(backend.top(by))), generations.files_in_use(by))
     except HostIPsecError as error:
         return [f"files of a certificate of before stay: {error}"]
     return []
@@ -459,7 +460,8 @@ def _would(differs):
     counts = [("added", differs.added), ("removed", removed), ("changed", differs.changed)]
     counts.append(("of others kept aside", differs.aside))
     said = ", ".join(f"{len(names)} {verb}" for verb, names in counts if names)
-    return f"connections: {said or 'none added, removed or changed'}"
+    moves = f"; {difference.MOVES}" if differs.backend else ""
+    return f"connections: {said or 'none added, removed or changed'}{moves}"
 
 
 def esp_available(name):

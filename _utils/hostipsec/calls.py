@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .errors import HostIPsecError
@@ -27,6 +27,10 @@ class Calls:
                 raise HostIPsecError(f"{name}: {_words(error)}; type: {typed}") from error
 
         return call
+
+    def install(self, packages: Collection[str]) -> None:
+        """Install packages; raises a HostIPsecError where that fails."""
+        self["pkg.install"](pkgs=list(packages))
 
 
 def _words(error: Exception) -> str:

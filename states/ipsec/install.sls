@@ -7,7 +7,7 @@ include:
 {%- if host.member %}
 ipsec-install-remembered:
   ipsec.remembered:
-    - packages: {{ host.packages | tojson }}
+    - packages: {{ host.every_package | tojson }}
     - sysctls: {{ host.sysctl | sort | tojson }}
     - require:
       - sls: ipsec.check

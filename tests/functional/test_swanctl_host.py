@@ -1,156 +1,18 @@
-"""A host that runs by swanctl: states and verbs as elsewhere, with a real charon-systemd and no starter.
-
-There is no systemd in a namespace: a script takes its orders for the unit ``strongswan.service``.
-"""
+"""A host that runs by swanctl: states and verbs as elsewhere, with a real charon-systemd and no starter."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-import strongswan
-import yaml
-from minions import NOW, ROOT, Remote
-from strongswan import line, wait_for
+from byswanctl import ADDRESSES, CONF, A, B, C, Member, pillar_of
+from minions import NOW
+from strongswan import line
 
 import authorities
 from hostipsec.strongswan import swanctl
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
-
-A, B, C = "a.one.example", "b.two.example", "c.two.example"
-ADDRESSES = {A: "10.0.0.1", B: "10.0.0.2", C: "10.0.0.3"}
-SITES = {A: "one", B: "two", C: "two"}
-SERVICE, CONF = "strongswan", "etc/swanctl/conf.d/hostipsec.conf"
-FILES = (CONF, "etc/strongswan.d/hostipsec.conf", "var/lib/hostipsec/mesh.json")
-PACKAGES = (
-    *("charon-systemd", "libcharon-extra-plugins", "libstrongswan", "libstrongswan-standard-plugins"),
-    *("strongswan-libcharon", "strongswan-swanctl"),
-)
-# What systemd does for strongswan.service: charon-systemd, then swanctl; where that fails, charon is stopped
-SYSTEMCTL = """#!/bin/sh
-verb= unit=
-for word; do
-    case $word in -*) ;; *) if [ "$verb" ]; then unit=${word%.service}; else verb=$word; fi ;; esac
-done
-stop() {
-    pkill -x charon-systemd
-    while pgrep -r D,R,S -x charon-systemd >/dev/null; do sleep 0.05; done
-}
-start() {
-    setsid /usr/sbin/charon-systemd >/dev/null 2>&1 </dev/null &
-    while ! /usr/sbin/swanctl --stats >/dev/null 2>&1; do sleep 0.05; done
-    /usr/sbin/swanctl --load-all --noprompt >/tmp/loaded.log 2>&1 || { stop; exit 1; }
-}
-case $verb:$unit in
-is-active:*)
-    if [ "$unit" = strongswan ] && pgrep -r D,R,S -x charon-systemd >/dev/null; then echo active; exit 0; fi
-    echo inactive; exit 3 ;;
-start:strongswan) pgrep -r D,R,S -x charon-systemd >/dev/null || start ;;
-stop:strongswan) stop ;;
-restart:strongswan) stop; start ;;
-*) case "$*" in --version) echo "systemd 252" ;; esac ;;
-esac
-"""
-SYSTEMD_RUN = '#!/bin/sh\nshift\nexec "$@"\n'  # --scope
-LOGGED = "charon-systemd {\n filelog {\n  charon {\n   path = /tmp/charon.log\n   default = 1\n  }\n }\n}\n"
-
-
-def unpacked():
-    """Return the tree of the machine's release with charon-systemd, and without starter and stroke."""
-    return strongswan.tree("swanctl", PACKAGES, strongswan.without_lib)
-
-
-def pillar_of(stage="start", **more):
-    plane = yaml.safe_load((ROOT / "lab/pillar/plane-charon.sls").read_text())["ipsec"]
-    return {
-        **plane,
-        "hosts": {host: {"site": SITES[host], "ipv4": address} for host, address in ADDRESSES.items()},
-        "rules": [{"name": "all", "between": {"site": "one"}, "and": {"site": "two"}, "stage": stage}],
-        "certificates": {
-            "source": "files",
-            "certificate": "/etc/pki/host.pem",
-            "key": "/etc/pki/host.key",
-            "ca": "/etc/pki/ca.pem",
-            "crl": "/etc/pki/crl.pem",
-        },
-        "backend": "swanctl",
-        **more,
-    }
-
-
-class Member:
-    """A host with charon-systemd installed and not configured, a certificate, and a minion."""
-
-    def __init__(self, identifier, place, ca):
-        self.id, self.name = identifier, identifier.partition(".")[0]
-        self.host = strongswan.Host(self.name, place / self.name, over=unpacked())
-        own = authorities.host(f"CN={identifier}", NOW, ca)
-        self.certificate = own.certificate
-        authorities.write(self.host.root / "etc/pki", own.pem, own.key_pem(), ca.pem)
-        for path in ("run/systemd/system", "usr/lib/systemd/system"):
-            (self.host.root / path).mkdir(parents=True, exist_ok=True)
-        self.host.write("/usr/lib/systemd/system/strongswan.service", "", 0o644)
-        for name, script in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
-            (self.host.root / "usr/bin" / name).unlink(missing_ok=True)
-            self.host.write(f"/usr/bin/{name}", script, 0o755)
-        self.host.write("/etc/strongswan.d/zz-test.conf", LOGGED, 0o644)
-        log = place / f"{self.name}.log"
-        self.minion = Remote(self.host.argv, log, place="/tmp/minion", identifier=identifier)
-
-    def settle(self, data):
-        """Bring the host to what a pillar says, as the states do."""
-        self.minion.pillar(data)
-        copied = self.minion.state("ipsec.certificate_reused", "/etc/swanctl")
-        assert copied["result"] is True, copied["comment"]
-        found = self.minion.state("ipsec.configured", SERVICE)
-        assert found["result"] is True, found["comment"]
-        return found
-
-    def would(self, data):
-        self.minion.pillar(data)
-        return self.minion.state("ipsec.configured", SERVICE, test=True)
-
-    def status(self):
-        return self.minion.call("ipsec.status")
-
-    def states(self):
-        return {name: row["state"] for name, row in self.status()["connections"].items()}
-
-    def wait(self, **states):
-        wait_for(lambda: self.states() == states, f"{self.name}: {states}, but {self.states()}")
-
-    @property
-    def conf(self):
-        return (self.host.root / CONF).read_text()
-
-    @property
-    def pid(self):
-        return self.host.run(
-            "pgrep", "--ns", "1", "--nslist", "net", "-r", "D,R,S", "-x", "charon-systemd"
-        ).split()
-
-    @property
-    def running(self):
-        return "active" in self.host.process(["systemctl", "is-active", "strongswan"], 60).stdout.split()
-
-    @property
-    def loaded(self):
-        with self.host.vici(60) as session:
-            return sorted(name for found in session.list_conns() for name in found)
-
-    @property
-    def sas(self):
-        with self.host.vici(60) as session:
-            listed = [sa for found in session.list_sas({"ike": "b_v4"}) for sa in found.values()]
-        return sorted(int(sa["uniqueid"]) for sa in listed)
-
-    def contents(self):
-        return {name: (self.host.root / name).read_bytes() for name in FILES}
-
-    def stop(self):
-        self.minion.stop()
-        self.host.stop()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from hostipsec.pillar import pillar
 from hostipsec.pillar.membership import read
 from hostipsec.store import certificate, generations, hold, holdfile, present, record
 from hostipsec.strongswan import autos, difference, swanctl
+from hostipsec.strongswan.difference import Difference
 from hostipsec.strongswan.sections import Secret
 from hostipsec.system import backend, files, packages, platforms, ports, service
 
@@ -80,6 +81,8 @@ def test_auto_leaves_what_runs_and_takes_what_a_release_has_where_nothing_is(her
     here.os_release.write_text(DEBIAN_12)
     assert backend.chosen("auto") == "ipsec.conf"
     here.os_release.write_text(DEBIAN_13)
+    assert backend.chosen("auto") == "ipsec.conf"  # an init of scripts has none for charon-systemd
+    here.systemd.mkdir(parents=True)
     assert backend.chosen("auto") == "swanctl"
     assert [backend.chosen(one) for one in BACKENDS] == [*BACKENDS]
     here.starter.parent.mkdir(parents=True)
@@ -249,16 +252,49 @@ def member(by, **more):
     return read({**fleets.star(2), "backend": by, **more}, HUB)
 
 
-@pytest.mark.parametrize(("runs", "asked"), [BACKENDS, BACKENDS[::-1]])
-def test_a_host_that_runs_is_not_moved(quiet, runs, asked):
+@pytest.mark.parametrize("runs", BACKENDS)
+def test_a_host_that_runs_is_not_moved(quiet, runs):
+    """Unless its pillar names the other back end."""
     run(wanted(by=runs))
-    (said,) = existing.obstacles(member(asked))
-    assert said == (
-        f"ipsec:backend: found {asked}, and {HUB} is set up by {runs}; a host that runs is not moved: write "
-        f"{runs} or auto for it, or take it off first (state.apply ipsec.clean), which ends its tunnels"
-    )
     for same in (runs, "auto"):
         assert existing.obstacles(member(same)) == []
+        assert not present.moves(backend.chosen(same))
+
+
+@pytest.mark.parametrize(("runs", "asked"), [BACKENDS, BACKENDS[::-1]])
+def test_a_host_that_runs_moves(quiet, runs, asked):
+    """Between two back ends an edit is what it is in one: nothing else is told as a change."""
+    run(wanted(by=runs))
+    assert existing.obstacles(member(asked)) == []
+    found = configuration.work(wanted(by=asked), None).difference
+    assert found == Difference(backend=(runs, asked))
+    assert found.as_changes() == {"backend": f"{runs} -> {asked}"}
+    assert found.restart_reasons(()) == (f"backend: {runs} -> {asked}",)
+    edited = configuration.work(wanted(by=asked, connection={"dpddelay": "7s"}), None).difference
+    assert {*edited.defaults} == {"dpddelay"}
+    assert not (edited.added or edited.removed or edited.changed)
+
+
+@pytest.mark.parametrize(("runs", "asked"), [BACKENDS, BACKENDS[::-1]])
+def test_what_others_wrote_for_the_one_back_end_does_not_go_along(quiet, runs, asked):
+    run(wanted(by=runs))
+    theirs = {"swanctl": quiet.swanctl_d / "conf.d/theirs.conf", "ipsec.conf": quiet.conf}[runs]
+    there = theirs.read_text() if theirs.exists() else ""
+    theirs.write_text(there + {"swanctl": THEIRS, "ipsec.conf": "conn theirs\n    auto=add\n"}[runs])
+    assert [
+        said
+        for said in existing.obstacles(member(asked))
+        if f"runs by {runs}, with what others wrote there ({theirs}" in said and "would not go along" in said
+    ]
+    assert existing.obstacles(member("auto", existing="keep")) == []
+
+
+def test_neither_charon_is_a_stranger_to_a_host_that_moves(quiet, monkeypatch):
+    by = {"swanctl": ("a starter's charon", "x"), "ipsec.conf": ("charon-systemd", "x")}
+    monkeypatch.setattr(ports, "strangers", lambda _numbers, runs: by[runs])
+    run(wanted(by="ipsec.conf"))
+    (said,) = existing.obstacles(member("swanctl"))
+    assert said.startswith("x; ")
 
 
 def test_a_starter_that_is_installed_is_a_second_daemon(quiet):

@@ -363,6 +363,20 @@ def test_an_order_is_foreseen_without_a_change():
     ]
 
 
+MOVING = EQIAD
+
+
+def test_hosts_that_move_to_another_back_end_go_one_by_one():
+    """All tunnels of such a host end: of two at once, a pair would lose what the other end brings back."""
+    moved = {"ipsec.configured": {"backend": "ipsec.conf -> swanctl", "charon": "restarted (backend)"}}
+    plans = {host: {"changes": moved if host in MOVING else {}} for host in EVERY}
+    assert batches.moving(plans) == {*MOVING}
+    found = batches.ordered(fleet(), EVERY, "rack", 0, batches.moving(plans))
+    assert [one.name for one in found] == ["canary", "nowhere", "nowhere", "nowhere"]
+    assert [len(one.hosts) for one in found] == [1, 2, 1, 1]
+    assert {host for one in found[2:] for host in one.hosts} == {*MOVING}
+
+
 def test_hosts_without_the_label_make_a_batch_of_their_own():
     found = batches.ordered(fleet(), EVERY, "rack", 2)
     assert [(one.name, len(one.hosts)) for one in found] == [

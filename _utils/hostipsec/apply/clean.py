@@ -24,14 +24,18 @@ from ..emergency import stop
 from ..emergency.stopped import Down
 from ..errors import CharonError, HostIPsecError
 from ..kernel import cleartext, counting, guard, kernel, leftovers, routing
+from ..model import IPSEC_CONF, SWANCTL
 from ..store import generations, hold, holdfile, record
 from ..store.generations import Before
 from ..store.hold import Hold, Scope
 from ..strongswan import defaults
-from ..system import backend, diversion, files, manager, packages, service, sysctlconf, sysctls
+from ..system import backend, diversion, files, handover, manager, packages, service, sysctlconf, sysctls
 from . import remains
 
 WHO = "root (ipsec.clean)"  # of the hold that keeps peers out meanwhile
+_BOTH = (IPSEC_CONF, SWANCTL)
+# below /etc/ipsec.d, of the starter
+_DIRECTORIES = ("aacerts", "acerts", "cacerts", "certs", "crls", "ocspcerts", "policies", "private", "reqs")
 _FETCHED = re.compile(r"[0-9a-f]{40}(-delta)?\.crl\Z")  # by charon, with cachecrls
 
 
@@ -93,6 +97,7 @@ def traces(host: Minion) -> Traces:
         _certificates(host.id, kept, bool(removal.purge)),
         _configuration(),
         _service(host.service, removal, kept),
+        _withheld(),
         _diversion(),  # before the packages: dpkg removes a file of theirs where it belongs
         _packages(host, removal, kept),
         _service_of_before(host.service, kept),
@@ -224,7 +229,8 @@ def _certificates(host_id: str, kept: Optional[Before], purged: bool) -> Part:
     """Our copies go, and what charon fetched since; not what stood there before, whatever its name."""
     found = _copies(host_id) if generations.was_here() else []
     if purged or (kept is not None and kept.files is not None):
-        crls = sorted(backend.places().crls.glob("*")) if kept else []
+        tops = map(backend.top, _BOTH) if kept else ()
+        crls = [path for top in tops for path in sorted(backend.places(top).crls.glob("*"))]
         found += [str(path) for path in crls if _FETCHED.match(path.name)]
     before = {str(paths.here.root / name) for name in (kept.files if kept else None) or ()}
     gone = [path for path in found if path not in before]
@@ -243,13 +249,17 @@ def _certificates(host_id: str, kept: Optional[Before], purged: bool) -> Part:
 
 def _copies(host_id: str) -> list[str]:
     """Return our copies; one without a fingerprint in its name, of an early release, as our files name it."""
-    destination = Destination(str(backend.top()), host_id)
-    found = [*destination.own(destination.certs), *destination.own(destination.private)]
-    found += [*destination.shared(destination.cacerts), *destination.shared(destination.crls)]
+    found = [path for by in _BOTH for path in _below(Destination(str(backend.top(by)), host_id))]
     if f"{host_id}.pem" in generations.named_by_us():
+        destination = Destination(str(backend.top()), host_id)
         early = (Path(directory, f"{host_id}.pem") for directory in (destination.certs, destination.private))
         found += [str(path) for path in early if path.is_file()]
     return found
+
+
+def _below(destination: Destination) -> Iterator[str]:
+    yield from (*destination.own(destination.certs), *destination.own(destination.private))
+    yield from (*destination.shared(destination.cacerts), *destination.shared(destination.crls))
 
 
 def _configuration() -> Part:
@@ -340,21 +350,22 @@ def _packages(host: Minion, removal: packages.Removal, kept: Optional[Before]) -
             raise HostIPsecError(f"packages {', '.join(sorted(left))} cannot be purged; see apt's log")
         for path in sorted(paths.here.run.glob("charon.*")):  # sockets, which charon does not take with it
             path.unlink()
-        for name in (
-            "aacerts",
-            "acerts",
-            "cacerts",
-            "certs",
-            "crls",
-            "ocspcerts",
-            "policies",
-            "private",
-            "reqs",
-        ):
+        for name in _DIRECTORIES:
             _empty(paths.here.ipsec_d / name)
         _empty(paths.here.strongswan_d)
 
     return Part({f"package {name}": "purged" for name in removal.purge}, remove)
+
+
+def _withheld() -> Part:
+    """The service of a back end that the host left, or did not get to."""
+    there = [by for by in _BOTH if handover.withheld(by)] if generations.was_here() else []
+
+    def remove() -> None:
+        for by in there:
+            handover.release(by)
+
+    return Part({f"service {handover.UNITS[by]}": "masked no more" for by in there}, remove)
 
 
 def _diversion() -> Part:

@@ -76,6 +76,11 @@ class Work:
         return self.running and not (self.new_files or self.leaving or in_charon or self.modes)
 
     @property
+    def moves(self) -> str:
+        """Return the back end that the host leaves; empty where it stays with the one it has."""
+        return str(self.difference.backend[0]) if self.difference.backend else ""
+
+    @property
     def lost(self) -> tuple[str, ...]:
         """Return the connections that charon lacks although the files had them all along."""
         new = {*self.difference.added, *self.difference.changed}
@@ -211,7 +216,7 @@ def _aside(differs: Difference, known: record.Found) -> Difference:
 
 def _without(old: Configuration, want: Wanted) -> Configuration:
     """Return what is on disk without what goes on in a file of its own; nothing where another file counts."""
-    if old.backend != want.configuration.backend:
+    if old.backend != want.configuration.backend and not old.ours:
         return Configuration(ours=False)
     if not want.configuration.kept:
         return old

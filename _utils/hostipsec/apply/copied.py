@@ -8,6 +8,7 @@ from ..certificates import copies
 from ..charon import credentials
 from ..emergency.host import Host
 from ..errors import CertificateError, CharonError, HostIPsecError
+from ..store import present
 from ..system import files
 
 STARTING = 5.0  # seconds for a charon that is just starting to answer
@@ -31,6 +32,8 @@ def apply(found: copies.Difference, expected: credentials.Expected, host: Host) 
 
 def _unserved(expected: credentials.Expected, host: Host, place: str) -> tuple[str, ...]:
     """Return a sentence for each CRL that charon has not; nothing where none runs or answers."""
+    if present.moves(host.by):
+        return ()
     try:
         loaded = host.credentials() if host.observe_if_running() is not None else None
     except CharonError:
@@ -54,7 +57,7 @@ def _take_up(expected: credentials.Expected, host: Host, place: str) -> None:
 
 
 def _reread(expected: credentials.Expected, host: Host, place: str) -> None:
-    if host.observe_if_running() is None:
+    if host.observe_if_running() is None or present.moves(host.by):  # then it reads another place
         return
     host.reread()
     lacking = credentials.lacking(expected, host.credentials(), in_use=False)

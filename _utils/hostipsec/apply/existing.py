@@ -61,7 +61,7 @@ def obstacles(member: Membership) -> list[str]:
     numbers = (charon.get("port", 500), charon.get("port_nat_t", 4500))
     wanted = {int(one) for one in map(str, numbers) if one.isdecimal() and one != "0"}
     by = backend.chosen(member.backend)
-    found = [f"{one}; {_ONE}" for one in ports.strangers(wanted, by)]
+    found = [f"{one}; {_ONE}" for one in _strangers(wanted, by)]
     undecided = _undecided_by_swanctl(member) if by == SWANCTL else _undecided(member)
     return [*found, *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
 
@@ -81,6 +81,13 @@ def _unbound(member: Membership) -> Iterator[str]:
             f"for each of them until they are; apply the pillar without {partners} first, with one "
             "self-signed CA in the fleet's CA file"
         )
+
+
+def _strangers(wanted: Collection[int], by: str) -> list[ports.Holder]:
+    """Return who else holds the ports: on a host that moves neither charon is a stranger."""
+    found = ports.strangers(wanted, by)
+    own = {*ports.strangers(wanted, backend.here())} if found and present.moves(by) else {*found}
+    return [one for one in found if one in own]
 
 
 def _open(member: Membership) -> Iterator[str]:
@@ -115,14 +122,15 @@ def refuse(member: Membership) -> None:
 
 
 def _moved(member: Membership, by: str) -> Iterator[str]:
-    """Say that a host is set up by another back end: it is not moved while it runs."""
+    """Say what a host that is to run by another back end cannot take along, or has beside it."""
     runs = backend.here()
-    if present.names() and runs != by:
-        yield (
-            f"ipsec:backend: found {by}, and {member.host.id} is set up by {runs}; a host that runs is not "
-            f"moved: write {runs} or auto for it, or take it off first (state.apply ipsec.clean), which ends "
-            "its tunnels"
-        )
+    if present.moves(by):
+        if there := _theirs(member, runs):
+            yield (
+                f"ipsec:backend: found {by}, and {member.host.id} runs by {runs}, with what others "
+                f"wrote there ({there}), which would not go along: take it away, "
+                f"or write {runs} or auto for this host"
+            )
     elif by == SWANCTL and runs != by and paths.here.starter.exists():
         yield f"ipsec:backend: found swanctl, and {paths.here.starter} is here; {_ONE_PACKAGE}"
     if by == SWANCTL and not member.fleet.settings.vici:
@@ -132,6 +140,13 @@ def _moved(member: Membership, by: str) -> Iterator[str]:
 _ONE_PACKAGE = (
     "a host has one IKE daemon: purge packages strongswan-starter and strongswan-charon, then apply again"
 )
+
+
+def _theirs(member: Membership, runs: str) -> str:
+    """Say what of others runs by the files of a back end; empty for nothing."""
+    if runs == SWANCTL:
+        return ", ".join(map(str, _swanctl_files()))
+    return str(look(member.connections)) or ", ".join(sorted(present.kept()))
 
 
 def _undecided_by_swanctl(member: Membership) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ..errors import HostIPsecError, PillarError
 from ..model import IPSEC_CONF, Connection
 from ..pillar import addressed, digest, doubts
 from ..pillar.membership import Membership
-from ..store import record
+from ..store import present, record
 from ..system import backend, platforms, service, sysctls, tools
 from . import existing, hostplan
 
@@ -187,11 +187,14 @@ def facts(reading: Reading, grains: Mapping[str, Any]) -> dict[str, object]:
         return {"member": False}
     settings, by = reading.member.fleet.settings, backend.chosen(reading.member.backend)
     platform = platforms.of(grains, by)
+    every = hostplan.packages(settings, platform)
+    later = platforms.PACKAGES_OF[by] if present.moves(by) else ()  # ipsec.configured brings them as it moves
     diverts = platform.systemd and by == IPSEC_CONF  # charon-systemd brings no init script
     return {
         "member": True,
         "tools": sorted(tools.PROGRAMS),
-        "packages": hostplan.packages(settings, platform),
+        "packages": [name for name in every if name not in later],
+        "every_package": every,
         "service": platform.service,
         "systemd": platform.systemd,
         "scripts": not platform.systemd and service.scripts_run(),

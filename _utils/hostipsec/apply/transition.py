@@ -56,10 +56,10 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
     Where it is overtaken the files are the new ones, and nothing is brought back: that would undo what was
     written for the hold.
     """
-    warnings = _tried(want) if work.new_files or work.restart else ()
+    warnings = _ready(want, work, host)
     files.ensure_directory(paths.here.state, 0o755)
     generations.keep_originals()
-    undo = files.swap(_contents(want, work))
+    undo = _swapped(want, work, host)
     outcome = Outcome(work.as_changes(), warnings=warnings)
     try:
         outcome = replace(outcome, done=_take_up(want, work, host))
@@ -105,6 +105,37 @@ def _tried(want: Wanted) -> tuple[str, ...]:
     return ()
 
 
+def _ready(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
+    """Try what is new, by the programs that shall run it; return warnings. What runs goes on meanwhile."""
+    if not work.moves:
+        return _tried(want) if work.new_files or work.restart else ()
+    try:
+        host.withhold(want.configuration.backend)
+        _provide(want.configuration.backend, host)
+        return _tried(want)
+    except HostIPsecError as error:
+        raise ConfigError(f"{error}; {_stays(work, host)}") from None
+
+
+def _provide(by: str, host: Host) -> None:
+    """Have the programs of a back end here. Raises HostIPsecError."""
+    if not trial.can_start(by):
+        host.install(by)
+    if not trial.can_start(by):
+        raise HostIPsecError(f"the packages of {by} are installed, and its programs are not there")
+
+
+def _stays(work: Work, host: Host) -> str:
+    """Have what ran before run on, also after a boot, where other packages took the place of its own."""
+    try:
+        _provide(work.moves, host)
+        if work.running and not host.pids(service.CHARON):
+            host.begin()
+    except HostIPsecError as error:
+        return f"going on by {work.moves} failed as well: {error}"
+    return f"nothing was changed, and this host goes on by {work.moves}"
+
+
 def _unbelieved(want: Wanted, charon: Charon, loaded: Optional[Loaded]) -> str:
     """Say what of the certificates charon has not made its own, though it has all connections."""
     unloaded = configuration.unloaded(want, loaded) if loaded is not None else ()
@@ -126,6 +157,17 @@ def _contents(want: Wanted, work: Work) -> dict[Path, files.Change]:
     return {**written, **dict.fromkeys(want.gone, (None, 0))}
 
 
+def _swapped(want: Wanted, work: Work, host: Host) -> files.Undo:
+    """Swap the files in; where a host moves, while nothing runs. Raises HostIPsecError; all is back then."""
+    if not work.moves:
+        return files.swap(_contents(want, work))
+    try:
+        host.hand_over(want.configuration.backend)
+        return files.swap({**_contents(want, work), **generations.without(work.moves)})
+    except HostIPsecError as error:
+        raise ConfigError(f"{error}; {_bring_back(files.Undo({}), work, host, ())}") from None
+
+
 def _finish_record(want: Wanted) -> tuple[str, ...]:
     """Take off the record what has left; a disk that is full by now is a warning."""
     path = paths.here.record
@@ -143,6 +185,8 @@ def _finish_record(want: Wanted) -> tuple[str, ...]:
 def _take_up(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
     if not work.running or work.restart:
         host.restart()
+        if work.moves:
+            return (f"moved from {work.moves} to {want.configuration.backend}",)
         return ("charon restarted" if work.running else "charon started",)
     differs = work.difference
     done = []
@@ -237,10 +281,15 @@ def _not_as_expected(charon: Optional[Charon], missing: Sequence[str], extra: Se
 
 def _bring_back(undo: files.Undo, work: Work, host: Host, changed: Collection[str]) -> str:
     try:
+        if work.moves:
+            _provide(work.moves, host)
+            host.hand_over(work.moves)
         undo.restore()
         if not work.running:
             return "the files are as they were"
-        if work.restart:
+        if work.moves:
+            host.begin()
+        elif work.restart:
             host.restart()
         else:
             host.settings({})

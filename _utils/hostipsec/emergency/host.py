@@ -34,9 +34,14 @@ class Host:
 
     _by = ""  # what this host is about to run by, where its files do not say so yet
 
-    def __init__(self, restart: Optional[Callable[[], None]] = None, by: str = "") -> None:
-        """Take another way to start the service, or start it anew: Salt has its own."""
-        self._restart, self._by = restart, by
+    def __init__(
+        self,
+        restart: Optional[Callable[[], None]] = None,
+        by: str = "",
+        install: Optional[Callable[[Sequence[str]], object]] = None,
+    ) -> None:
+        """Take another way to start the service, or start it anew, and to install packages: Salt's own."""
+        self._restart, self._by, self._install = restart, by, install
 
     @property
     def by(self) -> str:
@@ -150,6 +155,35 @@ class Host:
             self._restart()
         else:
             service.restart(timeout)
+
+    def begin(self, timeout: float = ORDER) -> None:
+        """Start the service of the back end that this host runs by, whatever another one is."""
+        service.restart(timeout)
+
+    def install(self, by: str) -> None:
+        """Install the packages of a back end; those of the other may have to go, and are at hand then.
+
+        Raises HostIPsecError.
+        """
+        from ..system import packages, platforms  # here: an emergency stop has no use for them
+
+        wanted = platforms.PACKAGES_OF[by]
+        if self._install is None:
+            raise HostIPsecError(f"packages {', '.join(wanted)} are not installed: apply state ipsec")
+        packages.fetch(packages.displaced(wanted))
+        self._install(wanted)
+
+    def withhold(self, by: str) -> None:
+        """Have nothing start the service of a back end."""
+        from ..system import handover  # here: as above
+
+        handover.withhold(by)
+
+    def hand_over(self, to: str) -> None:
+        """End what runs by the other back end, and have the service of this one be what starts at a boot."""
+        from ..system import handover  # here: as above
+
+        handover.hand_over(to)
 
     def stop(self, timeout: float = ORDER) -> None:
         """Stop the service."""

@@ -35,11 +35,13 @@ class Done:
     changed: Optional[bool] = True  # whether something was changed there, or may have been; None: not known
 
 
-def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Batch, ...]:
+def ordered(
+    fleet: Fleet, hosts: Iterable[str], by: str, size: int, alone: Collection[str] = ()
+) -> tuple[Batch, ...]:
     """Return one host alone (the canary), then the others by the value of label ``by``, ``size`` at a time.
 
-    With ``size`` 0 a batch has all hosts of its label. Hosts that the pillar does not have (they leave) come
-    last.
+    With ``size`` 0 a batch has all hosts of its label, but for those that go ``alone``. Hosts that the pillar
+    does not have (they leave) come last.
     """
     labels = {host.id: host.label(by, NOWHERE) for host in fleet.hosts}
     groups: dict[str, list[str]] = {}
@@ -49,7 +51,7 @@ def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Bat
     found = [
         Batch(name or "leaving", tuple(part))
         for name, members in [*groups.items(), *([("", leaving)] if leaving else [])]
-        for part in _parts(members, size)
+        for part in _parts(members, size, alone)
     ]
     if not found or len(found[0].hosts) == 1:
         return tuple(found)
@@ -57,9 +59,11 @@ def ordered(fleet: Fleet, hosts: Iterable[str], by: str, size: int) -> tuple[Bat
     return (Batch("canary", first.hosts[:1]), Batch(first.name, first.hosts[1:]), *rest)
 
 
-def _parts(hosts: Sequence[str], size: int) -> list[Sequence[str]]:
+def _parts(hosts: Sequence[str], size: int, alone: Collection[str]) -> list[Sequence[str]]:
+    together = [host for host in hosts if host not in alone]
     step = size or len(hosts)
-    return [hosts[start : start + step] for start in range(0, len(hosts), step)]
+    parts = [together[start : start + step] for start in range(0, len(together), step)]
+    return [*parts, *([host] for host in hosts if host in alone)]
 
 
 def stages(fleet: Fleet, limit: str = "") -> tuple[str, ...]:
@@ -80,6 +84,13 @@ def to_change(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     """
     serving = (host for host, said in answers.items() if said["standing"] in fleetplan.SERVING)
     return frozenset(host for host in serving if answers[host]["changes"])
+
+
+def moving(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the hosts that move to another back end: all of their tunnels end; ``answers`` as before."""
+    return frozenset(
+        host for host, said in answers.items() if "backend" in said["changes"].get(fleetplan.CONFIGURED, {})
+    )
 
 
 def fresh(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:

@@ -194,7 +194,8 @@ class Rollout:
                 self._judge(stage, batch.hosts, pending)
 
     def _batches(self, plans: Answers) -> tuple[batches.Batch, ...]:
-        return batches.ordered(self.fleet, batches.to_change(plans), self.by, self.size)
+        alone = batches.moving(plans)
+        return batches.ordered(self.fleet, batches.to_change(plans), self.by, self.size, alone)
 
     def _plans(self, stage: str) -> Answers:
         """Return what each host would change; one that does not answer stops the roll-out."""

@@ -138,6 +138,7 @@ def _restarts(plan: FleetPlan) -> Iterable[str]:
             groups.setdefault(said, []).append(host)
     for said, hosts in sorted(groups.items()):
         after = "it does not run now" if said == "started" else "its tunnels end and come back"
+        after = difference.MOVES if "backend: " in said else after
         yield f"charon {said} on {counted(len(hosts), 'host')}: {ranges(hosts)}; {after}"
 
 

@@ -216,6 +216,13 @@ def originals() -> dict[Path, Optional[files.Entry]]:
     return {path: one and one._replace(mode=modes[path]) for path, one in found.items()}
 
 
+def without(by: str) -> dict[Path, files.Change]:
+    """Return what our files of a back end become on a host that leaves it: what they were before us."""
+    named = (paths.here.swanctl,) if by == SWANCTL else (paths.here.conf, paths.here.secrets)
+    found = {path: one for path, one in originals().items() if path in named}
+    return {path: (one.content, one.mode) if one else (None, 0) for path, one in found.items()}
+
+
 def others() -> dict[Path, Optional[files.Entry]]:
     """Return what becomes of the rest: what was set aside comes back, what was added by hand as well."""
     here, modes = paths.here, present.modes()
@@ -336,11 +343,16 @@ def _named(texts: Mapping[Path, str]) -> frozenset[str]:
 # All of them ---------------------------------------------------------------------------------
 
 
-def files_in_use() -> frozenset[str]:
-    """Return the certificates and keys that files of the host name: those in use, those of before."""
+def files_in_use(by: str = "") -> frozenset[str]:
+    """Return the certificates and keys that files of the host name: those in use, those of before.
+
+    ``by`` is the back end whose files are meant, by default either.
+    """
     found: set[str] = set()
     for kept in (lambda path: path, lambda path: paths.here.kept("previous", path)):
-        found.update(_named(present.of_contents({path: files.read(kept(path)) for path in _of_strongswan()})))
+        texts = present.of_contents({path: files.read(kept(path)) for path in _of_strongswan()})
+        if by in ("", present.value(texts).backend):
+            found.update(_named(texts))
     return frozenset(found)
 
 

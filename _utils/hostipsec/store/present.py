@@ -33,6 +33,11 @@ def conf() -> Path:
     return paths.here.swanctl if backend.here() == SWANCTL else paths.here.conf
 
 
+def moves(by: str) -> bool:
+    """Say whether a host with connections of ours is to run by another back end than it does."""
+    return backend.here() != by and bool(names())
+
+
 def of_contents(contents: Mapping[Path, Optional[bytes]]) -> dict[Path, str]:
     """Return contents as texts; a byte that is no text becomes a sign that says so."""
     found = {path: content for path, content in contents.items() if content is not None}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ..errors import ConfigError
 from ..model import Settings
-from . import options
+from . import options, swanctl
 from .sections import Configuration
 
 Change = tuple[Optional[str], Optional[str]]  # old and new; None where there is none
@@ -35,6 +36,10 @@ DERIVED_SETTINGS = (
     "charon.threads",
 )
 LIVE_SETUP = ("charondebug",)
+MOVES = (
+    "one charon ends and another one starts: all of its tunnels end, and are back within seconds; meanwhile "
+    "nothing goes in the clear where a pair is in stage require, else it does"
+)
 FOREIGN = "removed lines"  # the key of what another hand wrote, in changes
 
 
@@ -53,6 +58,7 @@ class Difference:
     foreign: tuple[str, ...] = ()  # lines that this package did not write
     kept: str = ""  # what becomes of connections of others
     aside: tuple[str, ...] = ()  # those removed that are of others
+    backend: Optional[Change] = None  # where the host runs by another one
 
     @property
     def empty(self) -> bool:
@@ -63,6 +69,8 @@ class Difference:
         """Say why charon must be restarted; ``chosen`` are the operator's keys of strongswan.conf."""
         if self.new:
             return ("first configuration",)
+        if self.backend:
+            return (f"backend: {_arrow(self.backend)}",)
         reasons = [
             f"setup {key}: {_arrow(change)}" for key, change in self.setup.items() if key not in LIVE_SETUP
         ]
@@ -87,6 +95,8 @@ class Difference:
             result["connections of others"] = "; ".join(filter(None, [self.kept, aside]))
         if self.new:
             return {**result, "configuration": "new"}
+        if self.backend:
+            result["backend"] = _arrow(self.backend)
         for key, changes in (
             ("all connections", self.defaults),
             ("config setup", self.setup),
@@ -102,7 +112,9 @@ class Difference:
 
 
 def between(old: Configuration, new: Configuration) -> Difference:
-    """Compare two configurations by meaning."""
+    """Compare two configurations by meaning, also what stands in files of two back ends."""
+    backend = (old.backend, new.backend) if old.ours and old.backend != new.backend else None
+    old, new = map(_alike, (old, new)) if backend else (old, new)
     common = sorted(old.names & new.names)
     changed = {name: _options(old.connections[name], new.connections[name]) for name in common}
     return Difference(
@@ -120,7 +132,16 @@ def between(old: Configuration, new: Configuration) -> Difference:
         else "kept in a file of their own"
         if new.kept
         else "no longer included",
+        backend=backend,
     )
+
+
+def _alike(value: Configuration) -> Configuration:
+    """Return a value as swanctl's file has it; of one that it cannot say, that all of it is others."""
+    try:
+        return swanctl.settled(value)
+    except (ConfigError, ValueError):
+        return Configuration(ours=value.ours)
 
 
 def chosen(settings: Settings) -> frozenset[str]:

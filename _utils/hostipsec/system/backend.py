@@ -29,6 +29,8 @@ def chosen(asked: str) -> str:
         return asked
     if here() == SWANCTL or paths.here.starter.exists():
         return here()
+    if not paths.here.systemd.is_dir():
+        return IPSEC_CONF  # charon-systemd has no script
     from . import files, platforms  # here: who ends SAs does without them
 
     return platforms.usual((files.read(paths.here.os_release) or b"").decode("utf-8", "replace"))

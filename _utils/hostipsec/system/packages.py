@@ -1,4 +1,4 @@
-"""Packages of a host, and which of them nobody else needs. Asks dpkg and apt; changes nothing."""
+"""Packages of a host, and which of them nobody else needs. Asks dpkg and apt; installs nothing."""
 
 from __future__ import annotations
 
@@ -58,6 +58,20 @@ def removal(ours: Collection[str], before: Collection[str]) -> Removal:
         return Removal(needed_by=tuple(sorted(others | goes & {*before})))
     with_dependencies = {*_GOES.findall(_apt("purge", "--auto-remove", *mine))} - {*before}
     return Removal(tuple(sorted(with_dependencies & here)))
+
+
+def displaced(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the packages that would go where some others are installed."""
+    return tuple(sorted(_GOES.findall(_apt("install", *wanted))))
+
+
+def fetch(names: Sequence[str]) -> None:
+    """Have packages as they are installed now in apt's store: they can come back without the network.
+
+    Raises HostIPsecError where they cannot be fetched.
+    """
+    if names:
+        _run("apt-get", "--yes", "--quiet", "--download-only", "--reinstall", "install", *names)
 
 
 def _automatic() -> frozenset[str]:

@@ -17,6 +17,7 @@ UNIT = "strongswan-starter"  # so called since strongSwan 5.8.0, which all of th
 SCRIPT = "ipsec"  # of /etc/init.d: the service where systemd does not run
 KNOWN: Mapping[str, Sequence[int]] = {"Debian": (11, 12, 13), "Ubuntu": (20, 22, 24, 26)}
 SWANCTL_PACKAGES = ("charon-systemd", "libstrongswan-standard-plugins", "strongswan-swanctl")
+PACKAGES_OF: Mapping[str, tuple[str, ...]] = {IPSEC_CONF: PACKAGES, SWANCTL: SWANCTL_PACKAGES}
 # releases on which hosts were run by swanctl, and those of which the metapackage brings it
 SWANCTL_ON: Mapping[str, tuple[int, ...]] = {"Debian": (12, 13)}
 _USUAL = (("debian", "13"),)  # ID and VERSION_ID of os-release
