@@ -55,6 +55,7 @@ class Paths:
         self.state = self.root / "var/lib/hostipsec"
         self.record = self.state / "mesh.json"  # this host's connections, for programs without the pillar
         self.record_copy = self.state / "mesh.copy.json"  # of the last one that was read well
+        self.swanctl_copy = self.state / "swanctl.copy.conf"  # of the last file of swanctl's that was whole
         self.hold = self.state / "hold.json"
         self.command = self.state / "command.json"
         self.failed = self.state / "failed.json"  # what the last state.apply failed by, until one passes

@@ -5,6 +5,9 @@ There is no systemd in a namespace: a script takes its orders for the units of b
 
 from __future__ import annotations
 
+import os
+import sys
+
 import strongswan
 import yaml
 from minions import NOW, ROOT, Remote
@@ -71,6 +74,9 @@ restart) stop; start ;;
 esac
 """
 SYSTEMD_RUN = '#!/bin/sh\nshift\nexec "$@"\n'  # --scope
+ONE_LOOK = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from hostipsec.programs.keeper import *; Keeper().once()"
+)
 DAEMONS = ("charon", "charon-systemd", "starter")
 LOGGED = "charon-systemd {\n filelog {\n  charon {\n   path = /tmp/charon.log\n   default = 1\n  }\n }\n}\n"
 
@@ -148,6 +154,11 @@ class Member:
 
     def wait(self, **states):
         wait_for(lambda: self.states() == states, f"{self.name}: {states}, but {self.states()}")
+
+    def keep(self):
+        """Have the keeper look once, at a record that is not just being written."""
+        os.utime(self.host.root / "var/lib/hostipsec/mesh.json", (0, 0))
+        self.host.run(sys.executable, "-c", ONE_LOOK, str(ROOT / "_utils"))
 
     def processes(self):
         """Return what runs of strongSwan's daemons."""

@@ -143,6 +143,26 @@ def test_a_start_with_a_file_that_is_damaged_is_told_and_mended(pair, damage, ru
     assert a.settle(pillar_of())["changes"] == {}
 
 
+def test_after_a_start_with_a_file_that_is_damaged_the_keeper_has_the_last_whole_one_loaded(pair):
+    """But what is held stays down, and a file that somebody edited stays as it is while it is loaded."""
+    a, _ = pair
+    a.keep()  # a copy
+    whole = a.conf
+    (a.host.root / CONF).write_text(edited := whole.replace("version = 2", "version = 2 # by hand", 1))
+    a.keep()
+    assert a.conf == edited
+    (a.host.root / CONF).write_text(whole)
+    assert a.minion.call("ipsec.down", peer=B)["ok"]
+    before = a.conf
+    (a.host.root / CONF).write_text(damaged(before))
+    a.host.process(["systemctl", "restart", "strongswan"], 60)
+    assert a.loaded == []
+    a.keep()
+    assert (a.loaded, a.conf) == (["c_v4"], before)
+    assert a.minion.call("ipsec.up", peer=B)["ok"]
+    assert a.loaded == ["b_v4", "c_v4"]
+
+
 def test_of_a_file_that_is_damaged_nothing_is_loaded_and_down_is_down(pair):
     """`up` and `down` have the file taken up: swanctl itself would unload everything."""
     a, _ = pair

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 import labs
 from fleetlab import demo
 from fleetlab.paths import LAB
+from fleetlab.process import wait_for
 from operators import Master
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
@@ -16,13 +19,14 @@ HOSTS = (CP1001, CP2001, CP3001)
 BY_SWANCTL = (CP1001, CP3001)
 # Came with strongSwan, and apt keeps it since: libsystemd-shared suggests it
 STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
+FLEET = LAB / "fleets/swanctl.sls"
 CONF = "/etc/swanctl/conf.d/hostipsec.conf"
 
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[labs.Fleet]:
     """The hosts after their first run of the state."""
-    with labs.settled("swan", LAB / "fleets/swanctl.sls", BY_SWANCTL) as found:
+    with labs.settled("swan", FLEET, BY_SWANCTL) as found:
         yield found
 
 
@@ -69,17 +73,50 @@ def test_a_charon_that_is_killed_comes_back_with_its_connections(fleet):
     fleet.lab.wait_one_each()
 
 
-def test_a_boot_with_a_damaged_file_is_told_and_the_state_mends_it(fleet):
-    """swanctl takes nothing of such a file, and its unit is active all the same."""
-    machine, master = fleet.lab.host(CP3001), Master(fleet.lab)
+def test_after_a_boot_with_a_damaged_file_the_last_whole_one_is_loaded(fleet):
+    """swanctl takes nothing of such a file, and its unit is active all the same: the keeper sees it."""
+    machine = fleet.lab.host(CP3001)
     machine.run(["sh", "-c", f"sed -i '$d' {CONF}; systemctl restart strongswan"])
-    assert machine.run(["swanctl", "--list-conns"]).stdout == ""
-    status = fleet.lab.salt(CP3001, "ipsec.status")[CP3001]
-    assert {one["state"] for one in status["connections"].values()} == {"down"}
-    assert master.run("status")[0] != 0
-    assert fleet.changed()[CP3001]
+    said = ["journalctl", "--grep=was damaged", "-u", "hostipsec-keeper"]
+    wait_for(lambda: machine.run(said, check=False).returncode == 0, "a keeper that mends it", 60)
     fleet.lab.wait_one_each()
     assert fleet.changed() == {host: [] for host in HOSTS}
+
+
+def test_hosts_move_to_the_other_back_end_and_back(fleet):
+    """One of 12 from ipsec.conf to swanctl, one of 13, whose packages exclude each other, the other way."""
+    master, there = Master(fleet.lab), yaml.safe_load(FLEET.read_text())
+    moved = copy.deepcopy(there)
+    moved["ipsec"]["hosts"][CP2001]["backend"] = "swanctl"
+    moved["ipsec"]["hosts"][CP3001]["backend"] = "ipsec.conf"
+    fleet.lab.set_pillar(yaml.safe_dump(moved))
+    said = " ".join(master.run("plan")[1])
+    assert "backend: ipsec.conf -> swanctl" in said
+    assert "all of its tunnels end" in said
+    status, lines = master.run("rollout", timeout=400)
+    assert status == 0, lines
+    assert [services(fleet, host) for host in (CP2001, CP3001)] == [["strongswan"], ["strongswan-starter"]]
+    fleet.lab.wait_one_each()
+    assert fleet.changed() == {host: [] for host in HOSTS}
+    fleet.lab.set_pillar(FLEET.read_text())
+    for host in (CP2001, CP3001):
+        found = fleet.lab.salt(host, "ipsec.rollback", timeout=300)[host]
+        assert found["ok"], found
+    assert [services(fleet, host) for host in (CP2001, CP3001)] == [["strongswan-starter"], ["strongswan"]]
+    fleet.lab.wait_one_each()
+
+
+def services(fleet, host):
+    """Return which of strongSwan's services run; just these have to start at a boot as well."""
+    machine, units = fleet.lab.host(host), ("strongswan", "strongswan-starter")
+
+    def those(verb, word):
+        said = {one: machine.run(["systemctl", verb, one], check=False).stdout.strip() for one in units}
+        return [one for one in units if said[one] == word]
+
+    active = those("is-active", "active")
+    assert those("is-enabled", "enabled") == active
+    return active
 
 
 def test_clean_leaves_no_trace(fleet):

@@ -10,14 +10,16 @@ import time
 from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Optional
 
 from .. import paths
 from ..charon.vicisession import ViciBackend
 from ..errors import CharonError, HostIPsecError
+from ..model import SWANCTL
 from ..store import holdfile, present, record
-from ..strongswan import swanctl
+from ..strongswan import autos, sections, swanctl
 from ..strongswan.sections import HELD, Configuration
-from ..system import backend, files
+from ..system import backend, files, service
 
 _FEW = 5  # names in a sentence
 
@@ -55,10 +57,42 @@ def _left(end: float) -> float:
     return max(0.1, end - time.monotonic())
 
 
+def keep_copy() -> None:
+    """Keep a copy of the file if it is whole, for a start of charon that finds it damaged."""
+    content = files.read(paths.here.swanctl)
+    if (
+        content is not None
+        and content != files.read(paths.here.swanctl_copy)
+        and swanctl.intact(_text(content))
+    ):
+        files.replace(paths.here.swanctl_copy, content, 0o644)
+
+
+def mended() -> bool:
+    """Have charon load the last whole file in place of one that is damaged; says whether that was done.
+
+    What is held stays down. A copy that has others than the connections on record is of another time, and is
+    left alone. Raises HostIPsecError.
+    """
+    copy, recorded = _text(files.read(paths.here.swanctl_copy)), record.read()
+    if swanctl.intact(_text(files.read(paths.here.swanctl))) or not swanctl.intact(copy):
+        return False
+    if swanctl.configuration(copy).names != recorded.names:
+        return False
+    held = holdfile.held(recorded.connections, datetime.now(timezone.utc))
+    told = sections.autos(recorded.connections, held, service.keeper_runs())
+    files.replace(paths.here.swanctl, autos.changed(copy, told, SWANCTL).encode(), 0o644)
+    update(paths.ORDER_DEADLINE)
+    return True
+
+
+def _text(content: Optional[bytes]) -> str:
+    return (content or b"").decode("utf-8", "replace")
+
+
 def read() -> Configuration:
     """Return what the file says. Raises HostIPsecError where it is not just what this package writes."""
-    content = files.read(paths.here.swanctl)
-    text = (content or b"").decode("utf-8", "replace")
+    text = _text(files.read(paths.here.swanctl))
     if not swanctl.intact(text):
         raise HostIPsecError(
             f"{paths.here.swanctl} is damaged or was edited, and is not loaded; apply state ipsec, which "

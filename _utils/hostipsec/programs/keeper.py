@@ -52,7 +52,17 @@ from ..health.sampler import Sampler
 from ..kernel import counting, guard
 from ..store import holdfile, record
 from ..system import backend, heartbeat
-from .parts import Overtaken, Repair, Start, expire_log_levels, keep_copy, keep_guard, keep_hold, keep_routes
+from .parts import (
+    Overtaken,
+    Repair,
+    Start,
+    expire_log_levels,
+    keep_copy,
+    keep_guard,
+    keep_hold,
+    keep_routes,
+    mend,
+)
 
 YOUNG = 5.0  # seconds of charon's life in which the initiator looks more often: its tunnels are all down
 PAUSE = 0.5
@@ -99,6 +109,7 @@ class Keeper:
         self.overtaken = Overtaken()
         self.parts: Mapping[Part, str] = {  # and as what it counts what they do
             keep_hold: "hold",
+            mend: "copy",
             self.overtaken: "end",
             self.repair: "end",
             Start(): "start",

@@ -19,7 +19,7 @@ from ..health import repair
 from ..health.look import HOLD, Look
 from ..health.report import ConnectionHealth, Report
 from ..kernel import guard, kernel, routing
-from ..model import Charon, Connection
+from ..model import SWANCTL, Charon, Connection
 from ..store import holdfile, record
 from ..system import backend
 
@@ -213,9 +213,27 @@ def keep_guard(look: Look) -> int:
 
 
 def keep_copy(look: Look) -> None:
-    """Keep a copy of the record, for the day on which it cannot be read."""
+    """Keep a copy of the record, and of swanctl's file, for the day on which it cannot be read."""
     if not look.damaged:
         record.keep_copy()
+    if backend.here() == SWANCTL:
+        from ..emergency import loading  # here: as above
+
+        loading.keep_copy()
+
+
+def mend(look: Look) -> bool:
+    """Have charon's connections back where it started with a file of swanctl's that is damaged."""
+    if look.charon is None or backend.here() != SWANCTL:
+        return False
+    if {one.name for one in look.connections} & {one.name for one in look.charon.connections}:
+        return False
+    from ..emergency import loading  # here: where ipsec.conf counts, nobody waits for its tables
+
+    done = loading.mended()
+    if done:
+        log.warning("%s was damaged: the last one that was whole is back, and loaded", paths.here.swanctl)
+    return done
 
 
 def keep_routes(look: Look) -> Sequence[str]:

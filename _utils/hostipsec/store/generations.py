@@ -12,6 +12,8 @@ previous/       the files before the last change; in     ``ipsec.rollback`` goes
                                                                                         what was kept put back
 mesh.json       the record: connections of ours that     programs without the pillar    with each change
                 charon may have (``store.record``)
+swanctl.copy    swanctl's file, when it was whole last   after a start with a damaged   by the keeper
+.conf                                                    one it is loaded again
 hold.json       who holds what down (``store.hold``)     down means down                by down and up
 command.json    the last command of the fleet that was   of two commands the later      by down and up of the
                 obeyed (``store.hold``)                  one counts                     fleet
