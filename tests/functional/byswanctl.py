@@ -5,8 +5,11 @@ There is no systemd in a namespace: a script takes its orders for the units of b
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
+import threading
 
 import strongswan
 import yaml
@@ -159,6 +162,24 @@ class Member:
         """Have the keeper look once, at a record that is not just being written."""
         os.utime(self.host.root / "var/lib/hostipsec/mesh.json", (0, 0))
         self.host.run(sys.executable, "-c", ONE_LOOK, str(ROOT / "_utils"))
+
+    @contextlib.contextmanager
+    def journal(self):
+        """Take journald's place; yields what is told, line by line."""
+        path, told = self.host.root / "run/systemd/journal/socket", []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+        def read(taken):
+            with contextlib.suppress(OSError):
+                while found := taken.recv(1 << 16):
+                    told.append(found.decode("utf-8", "replace"))
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taken:
+            taken.bind(str(path))
+            threading.Thread(target=read, args=(taken,), daemon=True).start()
+            yield told
+            taken.shutdown(socket.SHUT_RDWR)
 
     def processes(self):
         """Return what runs of strongSwan's daemons."""

@@ -7,7 +7,7 @@ import os
 import pytest
 from byswanctl import ADDRESSES, CONF, A, B, C, Member, pillar_of
 from minions import NOW
-from strongswan import line
+from strongswan import line, wait_for
 
 import authorities
 from hostipsec.strongswan import swanctl
@@ -114,6 +114,26 @@ def test_back_to_what_ran_before(pair):
     assert found["ok"], found
     assert a.contents() == before
     assert a.settle(pillar_of())["changes"] == {}
+
+
+def test_more_is_logged_for_a_while_and_then_as_much_as_before(pair):
+    a, _ = pair
+
+    def begun(told):
+        """Have the connection begin anew; whether its beginning was told (of type ike, at level 2)."""
+        a.minion.call("ipsec.down", peer=B, hold=False)
+        del told[:]
+        assert a.minion.call("ipsec.up", peer=B)["ok"]
+        wait_for(lambda: any("established between" in one for one in told), "a line of the journal")
+        return any("state change: CREATED" in one for one in told)
+
+    with a.journal() as told:
+        assert not begun(told)
+        assert a.minion.call("ipsec.loglevel", ike=2)["raised"] == {"ike": 2}
+        assert begun(told)
+        assert a.minion.call("ipsec.loglevel", minutes=0)["raised"] == {}
+        assert not begun(told)
+    assert not list((a.host.root / "etc/strongswan.d").glob("*levels*"))
 
 
 # Traps of swanctl ----------------------------------------------------------------------------

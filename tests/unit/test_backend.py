@@ -12,14 +12,14 @@ import fleets
 from hostipsec import paths
 from hostipsec.apply import configuration, existing, rollback
 from hostipsec.certificates.copies import Destination
-from hostipsec.charon import process
+from hostipsec.charon import charon, process
 from hostipsec.emergency import loading, loglevel
 from hostipsec.errors import CharonError, HostIPsecError, PillarError
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar
 from hostipsec.pillar.membership import read
 from hostipsec.store import certificate, generations, hold, holdfile, present, record
-from hostipsec.strongswan import autos, difference, swanctl
+from hostipsec.strongswan import autos, difference, parse, swanctl
 from hostipsec.strongswan.difference import Difference
 from hostipsec.strongswan.sections import Secret
 from hostipsec.system import backend, files, packages, platforms, ports, service
@@ -391,9 +391,24 @@ def test_its_unit_is_its_own(daemon):
     assert service.unit() == "strongswan-starter"
 
 
-def test_another_log_level_for_a_while_is_refused(daemon):
-    with pytest.raises(CharonError, match="runs by swanctl, whose charon takes no other log level"):
-        loglevel._raise({"ike": 2}, 5)
+def test_another_log_level_for_a_while_is_read_from_a_file_that_goes_at_once(daemon, monkeypatch):
+    """Also in a log of the pillar's; what is raised already stays so."""
+    run(wanted(charon={"filelog": {"main": {"path": "/var/log/charon.log", "default": "1"}}}))
+    read = []
+    monkeypatch.setattr(loglevel, "_pid", lambda: 8)
+    monkeypatch.setattr(charon, "reload_settings", lambda: read.append(files.read(levels())))
+
+    def levels():
+        return daemon.strongswan_d / "zz-hostipsec-levels.conf"
+
+    loglevel._raise({"ike": 2}, 5)
+    loglevel._raise({"net": 3}, 5)
+    assert not levels().exists()
+    told = parse.strongswan_conf(read[1].decode())
+    raised = {"ike": "2", "net": "3"}
+    assert told == {"charon": {"filelog": {"main": raised}}, "charon-systemd": {"journal": raised}}
+    loglevel.undo()
+    assert read[2] is None  # the usual ones
     assert not daemon.loglevel.exists()
 
 

@@ -13,11 +13,11 @@ from typing import Optional
 
 from .. import paths
 from ..charon.credentials import Loaded
-from ..emergency import starting
+from ..emergency import loading, starting
 from ..emergency.host import Host
 from ..errors import CharonError, ConfigError, HostIPsecError
 from ..health import repair
-from ..model import Charon
+from ..model import SWANCTL, Charon
 from ..store import generations, holdfile, present, record
 from ..system import backend, files, service
 from . import configuration, trial
@@ -174,6 +174,8 @@ def _finish_record(want: Wanted) -> tuple[str, ...]:
     try:
         files.replace(path, want.files[path], present.modes()[path])
         record.keep_copy()
+        if want.configuration.backend == SWANCTL:
+            loading.keep_copy()
     except HostIPsecError as error:
         return (f"connections that are gone stay on record: {error}",)
     return ()

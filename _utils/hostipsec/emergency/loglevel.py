@@ -20,12 +20,14 @@ from ..errors import CharonError, HostIPsecError
 from ..model import SWANCTL
 from ..store import present
 from ..strongswan import catalog, options
+from ..strongswan.sections import Configuration
 from ..system import backend, files, heartbeat, service
 
 MINUTES = 10.0
 MOST = 1440.0  # minutes
 SECRETS = 4  # a level
 USUAL = 1  # of a type that nothing is said of
+_LEVELS = "zz-hostipsec-levels.conf"  # read last, over all others
 _LOGGERS = ("filelog", "syslog")
 
 
@@ -80,14 +82,12 @@ def undo() -> None:
     if raised and raised.pid == _pid():
         usual, own = _usual()
         charon.reload_settings()  # makes its loggers anew, with the levels of strongswan.conf or of its start
-        if not own:
+        if not own and backend.here() != SWANCTL:
             _set({kind: usual.get(kind, USUAL) for kind in raised.levels})
     files.remove(paths.here.loglevel)
 
 
 def _raise(levels: Mapping[str, int], minutes: float) -> None:
-    if backend.here() == SWANCTL:
-        raise CharonError(_NOT_BY_SWANCTL)
     pid, before = _pid(), _read()
     if not pid:
         raise CharonError(f"charon is not running ({backend.started()}); nothing was changed")
@@ -96,13 +96,27 @@ def _raise(levels: Mapping[str, int], minutes: float) -> None:
     files.ensure_directory(paths.here.locks, 0o700)
     # first: what is raised and not written down would stay so
     files.replace(paths.here.loglevel, json.dumps(raised._asdict()).encode(), 0o600)
-    _set(levels)
+    if backend.here() == SWANCTL:
+        _have_read(raised.levels)
+    else:
+        _set(levels)
 
 
-_NOT_BY_SWANCTL = (
-    "this host runs by swanctl, whose charon takes no other log level for a while; nothing was changed; "
-    "ipsec:setup:charondebug of the pillar counts without a restart"
-)
+def _have_read(levels: Mapping[str, int]) -> None:
+    """Have charon-systemd read a file with these levels, gone at once: they last until it reads again."""
+    from ..strongswan import render, swanctl  # here: where ipsec.conf counts, nobody waits for its tables
+
+    below = present.value(present.texts()).strongswan.get("charon")
+    loggers = {key: below[key] for key in _LOGGERS if key in below} if isinstance(below, Mapping) else {}
+    told = {kind: str(level) for kind, level in levels.items()}
+    named = {key: dict.fromkeys(names, told) for key, names in loggers.items() if isinstance(names, Mapping)}
+    tree = {"charon": named, swanctl.JOURNAL: {"journal": told}}
+    path = paths.here.strongswan_d / _LEVELS
+    files.replace(path, render.strongswan_conf(Configuration(strongswan=tree)).encode(), 0o644)
+    try:
+        charon.reload_settings()
+    finally:
+        files.remove(path)
 
 
 def _set(levels: Mapping[str, int]) -> None:
