@@ -94,7 +94,7 @@ def test_hosts_move_to_the_other_back_end_and_back(fleet):
     assert "backend: ipsec.conf -> swanctl" in said
     assert "all of its tunnels end" in said
     status, lines = master.run("rollout", timeout=400)
-    assert status == 0, lines
+    assert (status, lines[-1]) == (0, "2 hosts changed, every connection as it should be"), lines
     assert [services(fleet, host) for host in (CP2001, CP3001)] == [["strongswan"], ["strongswan-starter"]]
     fleet.lab.wait_one_each()
     assert fleet.changed() == {host: [] for host in HOSTS}
