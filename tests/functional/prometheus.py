@@ -29,6 +29,11 @@ def unpacked() -> Path:
     return tree("prometheus", ("prometheus",))
 
 
+def alertmanager() -> Path:
+    """Return the tree with Alertmanager."""
+    return tree("alertmanager", ("prometheus-alertmanager",))
+
+
 def program(name: str) -> str:
     """Return where one of its programs is."""
     return str(unpacked() / "usr/bin" / name)

@@ -1,11 +1,13 @@
 """docs/monitoring.md as a newcomer types it, from the pillar's key to an alarm that fires, and ends.
 
-A real charon, the keeper and the service of metrics by their units' command lines, and Prometheus with what
-Debian's package brings; there is no systemd in these namespaces, so two words stand for its command.
+A real charon, the keeper and the service of metrics by their units' command lines, Prometheus with what
+Debian's package brings, and Alertmanager with what the page has of it, which tells a receiver of this test;
+there is no systemd in these namespaces, so two words stand for its command.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +19,7 @@ import jinja2
 import pytest
 import yaml
 from downs import Peers
-from prometheus import unpacked
+from prometheus import alertmanager, unpacked
 from strongswan import Host, run, wait_for
 
 import fleets
@@ -40,6 +42,22 @@ esac
 exit 9
 """
 HOSTS = f"127.0.0.1 localhost\n{LINES[0][1]} {EAST}\n{LINES[1][1]} {WEST}\n{LINES[0][2]} PROMETHEUS\n"
+ALERTMANAGER = (
+    "prometheus-alertmanager --config.file=/etc/prometheus/alertmanager.yml --storage.path=/tmp/told "
+    "--web.listen-address=127.0.0.1:9093 --cluster.listen-address="
+)
+RECEIVER = """
+import http.server
+class Taking(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        told = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("/tmp/messages", "ab") as file:
+            file.write(told.strip() + b"\\n")
+        self.send_response(200)
+        self.end_headers()
+open("/tmp/messages", "ab").close()
+http.server.HTTPServer(("127.0.0.1", 8000), Taking).serve_forever()
+"""
 
 pytestmark = [
     pytest.mark.whole,  # the page lets five minutes pass
@@ -73,8 +91,9 @@ class Mesh:
         self.peers, self.running = Peers(place, 1, stage="start"), []
         self.members = {EAST: self.peers.east, WEST: self.peers.west}
         self.monitor = Host("monitor", place / "monitor")
-        for part in ("etc/prometheus", "usr/bin"):
-            shutil.copytree(unpacked() / part, self.monitor.root / part, dirs_exist_ok=True)
+        for tree in (unpacked(), alertmanager()):
+            for part in ("etc/prometheus", "usr/bin", "usr/share/prometheus"):
+                shutil.copytree(tree / part, self.monitor.root / part, symlinks=True, dirs_exist_ok=True)
         shutil.copytree(ROOT / "docs/monitoring", self.monitor.root / "root/monitoring")
         for host, line in zip(self.members.values(), LINES):
             self.watched(host, *line)
@@ -122,6 +141,24 @@ class Mesh:
         assert done.status == 0, f"{text}: {done.text}"
         return done.stdout.strip("\n")
 
+    def receive(self):
+        """Have Alertmanager, by what the page has, tell a receiver."""
+        found = yaml.safe_load(typed("inhibit_rules:"))
+        found["route"]["receiver"] = "us"
+        found["receivers"] = [{"name": "us", "webhook_configs": [{"url": "http://127.0.0.1:8000/"}]}]
+        self.monitor.write("/etc/prometheus/alertmanager.yml", json.dumps(found), 0o644)
+        self.type(self.monitor, "amtool check-config /etc/prometheus/alertmanager.yml")
+        self.begin(self.monitor, ["python3", "-c", RECEIVER])
+        self.begin(self.monitor, shlex.split(ALERTMANAGER))
+
+    def messages(self):
+        """Return what the receiver was told: of each message its state and the names of the alarms."""
+        told = (self.monitor.root / "tmp/messages").read_text().splitlines()
+        return [
+            (one["status"], [alarm["labels"]["alertname"] for alarm in one["alerts"]])
+            for one in map(json.loads, told)
+        ]
+
     def says(self, text, what, timeout=120.0):
         """Type it on the member until it says so."""
         said = []
@@ -167,7 +204,10 @@ def test_from_the_pillar_to_an_alarm_that_fires_and_ends(mesh):
     stop, ask, *printed, start = typed("systemctl stop").split("\n")
     assert all(one.startswith("# ") for one in (stop, ask, start))
     mesh.says(ask[2:], "")
+    mesh.receive()
     mesh.type(mesh.peers.east, stop[2:], 300)
     assert mesh.type(mesh.peers.east, ask[2:]).split("\n") == printed
+    wait_for(lambda: mesh.messages() != [], "message")
+    assert mesh.messages() == [("firing", ["IPsecCharonDown"])]
     mesh.type(mesh.peers.east, start[2:])
     mesh.says(ask[2:], "")
