@@ -14,6 +14,7 @@ import salt.client
 import salt.exceptions
 import salt.utils.minions
 import salt.utils.network
+import salt.utils.stringutils
 import salt.utils.user
 import salt.utils.yaml
 
@@ -28,7 +29,7 @@ try:
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
     from hostipsec.pillar import digest
-    from hostipsec.system import interrupts, piped, quiet
+    from hostipsec.system import bus, interrupts, piped, quiet
 
     HAS_ENGINE = True
 except ImportError:
@@ -40,6 +41,7 @@ OUTPUTTER = "ipsec"  # _output/ipsec.py
 TIMEOUT = 15  # seconds
 JITTER = 2  # seconds
 POLL = 0.02  # seconds between two looks for answers
+BUS, MASTER = 5, 60  # seconds that a line, and the answer, wait for a master that is restarted
 
 
 def __virtual__():
@@ -712,7 +714,10 @@ class _Client:
     def say(self, text):
         """Print a line, unless data is asked for."""
         if text and not __opts__.get("output"):
-            __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
+            if bus.takes(__opts__.get("sock_dir", ""), BUS):
+                __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
+            else:
+                salt.utils.stringutils.print_cli(text)
             piped.on()
 
     clock, sleep = staticmethod(time.monotonic), staticmethod(time.sleep)
@@ -729,6 +734,8 @@ def _told(found, brief=False):
     """Return plain values; ``brief`` leaves out what is not for people."""
     __context__["retcode"] = found["retcode"]
     found = {**found, "outputter": OUTPUTTER}
+    if not bus.takes(__opts__.get("sock_dir", ""), MASTER):  # Salt has a traceback in place of the answer
+        salt.utils.stringutils.print_cli("\n".join(found["lines"]))
     return {key: found[key] for key in ("lines", "retcode", "outputter")} if brief else found
 
 
