@@ -146,7 +146,7 @@ def host(here, monkeypatch):
 
 def started(here, later):
     """Have charon started later than its plugins came, or before."""
-    second = here.plugins.stat().st_ctime + (5 if later else -5)
+    second = here.plugins.stat().st_ctime + (able.STARTING + 5 if later else -5)
     os.utime(here.charon_pid, (second, second))
 
 
@@ -183,10 +183,14 @@ def test_one_that_starts_now_is_asked_where_plugins_came_later(host, running):
     assert host.tried == 2
 
 
-def test_one_that_starts_now_is_asked_where_what_loads_plugins_came_later(host):
-    """dpkg had unpacked all plugins, and put openssl.conf below /etc in place 0.1 s after charon's start."""
+@pytest.mark.parametrize("after", [0.1, -0.013, able.STARTING / -2])
+def test_one_that_starts_now_is_asked_where_what_loads_plugins_came_later(host, after):
+    """dpkg had unpacked all plugins, and put openssl.conf below /etc in place 0.1 s after charon's start.
+
+    Or 13 ms before charon wrote its pid file, when it had looked for plugins already.
+    """
     host.running, host.new = frozenset({"AES_CBC"}), QUANTUM
-    second = host.here.charon_pid.stat().st_mtime + 0.1
+    second = host.here.charon_pid.stat().st_mtime + after
     os.utime(host.here.strongswan_d / "charon", (second, second))
     assert able.limited(want(), "cp1.example") == want()
     assert host.tried == 1

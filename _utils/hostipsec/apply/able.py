@@ -21,6 +21,8 @@ from ..system import backend
 from . import configuration, trial
 from .configuration import Wanted
 
+STARTING = 60.0  # seconds, at most, from charon's look for plugins to its pid file, on a busy machine
+
 
 def limited(want: Wanted, host: str) -> Wanted:
     """Return what a host shall run with those proposals that its charon can do.
@@ -82,11 +84,12 @@ def _of_running() -> frozenset[str]:
 def _came_later() -> bool:
     """Say whether plugins came since charon started, or what loads them; it may be where nothing says it.
 
-    dpkg puts files below /etc in place when all packages are unpacked: charon may have started in between.
+    dpkg puts files below /etc in place when all packages are unpacked: charon may have started in between. It
+    writes its pid file only some time after it has read them.
     """
     try:
         places = [place.stat() for place in (paths.here.plugins, paths.here.strongswan_d / "charon")]
         started = backend.started().stat().st_mtime
     except OSError:
         return True
-    return max(max(place.st_mtime, place.st_ctime) for place in places) >= started
+    return max(max(place.st_mtime, place.st_ctime) for place in places) >= started - STARTING
