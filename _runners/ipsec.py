@@ -714,13 +714,18 @@ class _Client:
     def say(self, text):
         """Print a line, unless data is asked for."""
         if text and not __opts__.get("output"):
-            if bus.takes(__opts__.get("sock_dir", ""), BUS):
+            if _bus(BUS):
                 __jid_event__.fire_event({"message": text, "outputter": OUTPUTTER}, "progress")
             else:
                 salt.utils.stringutils.print_cli(text)
             piped.on()
 
     clock, sleep = staticmethod(time.monotonic), staticmethod(time.sleep)
+
+
+def _bus(seconds):
+    """Say whether the master takes what a runner says, within so many seconds."""
+    return bus.takes(__opts__.get("sock_dir", ""), seconds)
 
 
 # Telling -------------------------------------------------------------------------------------
@@ -734,7 +739,7 @@ def _told(found, brief=False):
     """Return plain values; ``brief`` leaves out what is not for people."""
     __context__["retcode"] = found["retcode"]
     found = {**found, "outputter": OUTPUTTER}
-    if not bus.takes(__opts__.get("sock_dir", ""), MASTER):  # Salt has a traceback in place of the answer
+    if not _bus(MASTER):  # Salt has a traceback in place of the answer
         salt.utils.stringutils.print_cli("\n".join(found["lines"]))
     return {key: found[key] for key in ("lines", "retcode", "outputter")} if brief else found
 

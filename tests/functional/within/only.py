@@ -18,10 +18,11 @@ from pathlib import Path
 import excepted
 from excepted import ENDS, OPEN, ways
 from members import Member
-from natted import ALL, OUTGOING, brief
+from natted import brief
 from proofs import EAST, WEST
 from spaces import hosts, network_of
 from strongswan import line, unpacked, wait_for
+from termed import IPV6, Sent
 
 from hostipsec.strongswan import swanctl
 
@@ -39,39 +40,27 @@ def pillar(stage):
     return {"hosts": found, "rules": [{**rule, "only": [f"tcp/{OPEN}", "udp/7053"]}]}
 
 
-class Wire:
-    """What of IPv6 leaves a host."""
-
-    def __init__(self, space):
-        with network_of(space):
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL))
-            self.socket.bind(("eth0", 0))
-        self.socket.setblocking(False)
-
-    def seen(self):
-        """Return how many packets of each kind have left, without those of IKE."""
-        found = Counter()
-        while True:
-            try:
-                packet, (_, protocol, which, *_) = self.socket.recvfrom(1 << 16)
-            except BlockingIOError:
-                return dict(found)
-            port = int.from_bytes(packet[42:44], "big") if packet[6] == socket.IPPROTO_UDP else 0
-            if (protocol, which) == (0x86DD, OUTGOING) and packet[6] in NEXT and port not in IKE:
-                found[NEXT[packet[6]]] += 1
+def of_ipv6(wire):
+    """Return how many packets of IPv6 of each kind have left a host, without those of IKE."""
+    found = Counter()
+    for packet in wire.left(IPV6):
+        port = int.from_bytes(packet[42:44], "big") if packet[6] == socket.IPPROTO_UDP else 0
+        if packet[6] in NEXT and port not in IKE:
+            found[NEXT[packet[6]]] += 1
+    return dict(found)
 
 
 def datagrams(source, target, port):
     """Send a datagram to a port over IPv6, which is answered; how both left their hosts."""
     near, far = (bound(end, 0 if end is source else port) for end in (source, target))
-    wires = [Wire(one.space) for one in (source, target)]
+    wires = [Sent(one.space, "eth0") for one in (source, target)]
     near.sendto(b"word", (SIX[target.host], port))
     for one in (far, near):
         if not select.select([one], [], [], BESIDE)[0]:
             return "nothing came"
         _, back = one.recvfrom(64)
         one.sendto(b"word", back) if one is far else None
-    return [wire.seen() for wire in wires]
+    return [of_ipv6(wire) for wire in wires]
 
 
 def bound(end, port):

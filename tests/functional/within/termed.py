@@ -23,6 +23,7 @@ from strongswan import run, unpacked, wait_for
 import authorities
 from hostipsec.kernel import routing
 
+IPV4, IPV6 = 0x0800, 0x86DD  # as Ethernet says
 HUB, ADDRESS = "hub.example", "10.0.0.1"
 OWN = {
     "arm": {"esp": "chacha20poly1305-ecp384!", "lifetime": "2h", "mtu": 1400},
@@ -117,17 +118,20 @@ class Sent:
             self.socket.bind((device, 0))
         self.socket.setblocking(False)
 
-    def seen(self, but=()):
-        """Return how many packets of IPv4 of each kind have left to a host, without those of TCP ports."""
-        found = Counter()
+    def left(self, family):
+        """Yield the packets of an Ethernet protocol that have left since."""
         while True:
             try:
                 packet, (_, protocol, which, *_) = self.socket.recvfrom(1 << 16)
             except BlockingIOError:
-                return dict(found)
-            multicast = packet[:1] and packet[16] >= 224  # IGMP: who is in a group of this line
-            if protocol == 0x0800 and which == OUTGOING and not multicast and not ports(packet) & {*but}:
-                found[kind(packet)] += 1
+                return
+            if (protocol, which) == (family, OUTGOING):
+                yield packet
+
+    def seen(self, but=()):
+        """Return how many packets of IPv4 of each kind have left to a host, without those of TCP ports."""
+        packets = (one for one in self.left(IPV4) if one[16] < 224)  # IGMP: who is in a group of this line
+        return dict(Counter(kind(one) for one in packets if not ports(one) & {*but}))
 
 
 def told(space, there, data):
