@@ -86,7 +86,7 @@ def inside(command: list, options: argparse.Namespace) -> int:
     place = provision.memory_place()
     memory = options.memory or default_memory(place)
     wanted = request(command, str(Path.cwd()), os.environ, modules)
-    return Machine(memory, place, options.timeout).run(wanted)
+    return Machine(memory, place, options.timeout, provision.preload()).run(wanted)
 
 
 def default_memory(place: Path) -> int:

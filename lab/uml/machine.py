@@ -85,8 +85,13 @@ class Output:
 class Machine:
     """The kernel as it runs: bytes, signals and time pass here."""
 
-    def __init__(self, memory: int, place: Path, timeout: "float | None") -> None:
-        """Start the kernel. Its console is a log that stays only when something fails."""
+    def __init__(
+        self, memory: int, place: Path, timeout: "float | None", preload: "Path | None" = None
+    ) -> None:
+        """Start the kernel, with a library where it needs one (`provision.preload`).
+
+        Its console is a log that stays only when something fails.
+        """
         self.name = f"run-{os.getpid()}"
         self.log = HOME / f"{self.name}.log"
         self._timeout = timeout
@@ -97,7 +102,12 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(place), "HOME": str(HOME)},
+                env={
+                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                    "TMPDIR": str(place),
+                    "HOME": str(HOME),
+                    **({"LD_PRELOAD": str(preload)} if preload else {}),
+                },
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )

@@ -1,6 +1,10 @@
-"""What User Mode Linux needs on this machine: packages, modules in order, a place for its memory."""
+"""What User Mode Linux needs on this machine: packages, modules in order, a place for its memory.
+
+And, on a processor with more registers than its kernel knows of, a library (`xstate.c`).
+"""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -16,6 +20,9 @@ LINUX = Path("/usr/bin/linux.uml")
 PACKAGES = {"user-mode-linux": LINUX, "kmod": Path("/sbin/modprobe"), "iproute2": Path("/sbin/ip")}
 MODULES = Path("/usr/lib/uml/modules")
 GIB = 1 << 30
+XSTATE = Path(__file__).with_name("xstate.c")
+COMPILER = {"gcc": Path("/usr/bin/gcc"), "libc6-dev": Path("/usr/include/stdio.h")}
+LARGE = "amx_tile"  # a processor that has it has more registers than this kernel knows of
 
 
 def ready() -> Path:
@@ -25,10 +32,27 @@ def ready() -> Path:
     HOME.mkdir(parents=True, exist_ok=True)
     (HOME / "root").mkdir(exist_ok=True)
     with _alone():
-        missing = [package for package, program in PACKAGES.items() if not program.exists()]
-        if missing:
-            _install(missing, BUILD / "uml-setup.log")
+        _install(PACKAGES, BUILD / "uml-setup.log")
         return _modules(BUILD / "uml-setup.log")
+
+
+def preload(cpuinfo: Path = Path("/proc/cpuinfo")) -> "Path | None":
+    """Return the library that the kernel needs on a processor with more registers; None on others.
+
+    Raises `UmlError` where it cannot be made.
+    """
+    if LARGE not in cpuinfo.read_text().split():
+        return None
+    source, log = XSTATE.read_bytes(), BUILD / "uml-setup.log"
+    made = HOME / f"xstate-{hashlib.sha256(source).hexdigest()[:12]}.so"
+    with _alone():
+        if not made.exists():
+            _install(COMPILER, log)
+            unfinished = made.with_suffix(".new")
+            if _logged(["gcc", "-O2", "-shared", "-fPIC", "-o", str(unfinished), str(XSTATE)], log):
+                raise UmlError(f"gcc failed on {XSTATE}; log: {log}")
+            unfinished.replace(made)
+    return made
 
 
 @contextmanager
@@ -38,7 +62,11 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _install(packages: list, log: Path) -> None:
+def _install(wanted: "dict[str, Path]", log: Path) -> None:
+    """Install the packages of which the file is not there."""
+    packages = [package for package, file in wanted.items() if not file.exists()]
+    if not packages:
+        return
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if _logged(install, log) and (_logged(["apt-get", "update"], log) or _logged(install, log)):
         raise UmlError(f"installing {' '.join(packages)} failed; log: {log}")

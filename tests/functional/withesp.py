@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strongswan import unpacked
+
 ROOT = Path(__file__).parents[2]
 WITHIN = Path(__file__).parent / "within"
 
@@ -24,6 +26,7 @@ def environment() -> dict[str, str]:
 
 def run(script: str, *arguments: str, timeout: float = 150.0, options: Sequence[str] = ()) -> Any:
     """Return what a script printed: JSON, in its last line. It must end with status 0."""
+    unpacked()  # there is no network inside
     done = subprocess.run(
         [
             *(str(ROOT / "lab/with-esp"), *options, "--timeout", f"{timeout:g}", "--"),

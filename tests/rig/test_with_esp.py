@@ -1,6 +1,7 @@
 """`lab/with-esp` in User Mode Linux, whatever this kernel can: streams, status, signals, time, files."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -92,6 +93,22 @@ def test_streams_status_input_place_and_files(tmp_path):
         assert not kernels(run)
     finally:
         kept.unlink(missing_ok=True)
+
+
+THREADS = """
+import concurrent.futures, hashlib
+data = bytes(range(256)) * 40_000
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    print({*pool.map(lambda _: hashlib.sha512(data).hexdigest(), range(32))})
+"""
+
+
+def test_threads_keep_their_registers():
+    """They work in vector registers, and share one process of the machine: the kernel saves what each has."""
+    with started("/usr/bin/python3", "-c", THREADS) as run:
+        out, err = run.communicate(timeout=LONG)
+    digest = hashlib.sha512(bytes(range(256)) * 40_000).hexdigest()
+    assert (out.decode(), run.returncode) == (f"{ {digest} }\n", 0), err
 
 
 NESTED = r"""

@@ -162,6 +162,22 @@ def test_without_root(monkeypatch):
         provision.ready()
 
 
+def test_a_processor_whose_registers_the_kernel_knows_needs_no_library(tmp_path):
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512f amx\n")
+    assert provision.preload(tmp_path / "cpuinfo") is None
+
+
+def test_the_library_for_a_processor_with_more_is_made_once(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512f amx_tile amx_int8\n")
+    monkeypatch.setattr(provision, "HOME", tmp_path)
+    monkeypatch.setattr(provision, "BUILD", tmp_path)
+    made = provision.preload(tmp_path / "cpuinfo")
+    assert made.read_bytes()[:4] == b"\x7fELF"
+    before = made.stat()
+    assert provision.preload(tmp_path / "cpuinfo") == made
+    assert made.stat() == before
+
+
 # The kernel as a process ---------------------------------------------------------------------
 
 
