@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import struct
 import sys
@@ -37,6 +38,7 @@ RULES = {
 SEEN = {"one to one": PUBLIC, "masquerade": NAT}  # of east, outside
 PORT, CLOSED = 7000, 7001
 ALL, OUTGOING = 3, 4  # ETH_P_ALL, PACKET_OUTGOING
+QUIET = 1.0  # seconds without a packet, after which a connection is over
 MUCH = 200_000  # bytes by TCP, whose checksums have been translated
 
 
@@ -91,6 +93,13 @@ class Wire:
                 return dict(found)
             if protocol == 0x0800 and packet[16] < 224:  # without IGMP: who is in a group of this line
                 found[kind(packet)] += 1
+
+    def settled(self):
+        """Return that, and what still comes: the end of a connection is on its way as both have it."""
+        found = Counter(self.seen())
+        while select.select([self.socket], [], [], QUIET)[0]:
+            found.update(self.seen())
+        return dict(found)
 
 
 def kind(packet):
@@ -214,7 +223,7 @@ class Net:
         self.wire.seen()
         much = carried(inner.space, outer.space, INSIDE, (OUTSIDE, OUTSIDE))
         much += carried(outer.space, inner.space, OUTSIDE, (INSIDE, SEEN[self.nat]))
-        return [much, self.wire.seen()]
+        return [much, self.wire.settled()]
 
     def down(self, one):
         """End them by one end's emergency stop; return what is left at both."""
