@@ -382,10 +382,11 @@ def _configured(name, keeping, before):
         held = holdfile.known(member.connections, _now())
         want = hostplan.wanted(member, _reading().inspection, frozenset(held))
         host = Host(lambda: _restart(name), want.configuration.backend, _calls().install)
-        work = configuration.work(want, host.observe_if_running())
         if not test:
             generations.sweep()
-        elif not work.empty:
+            host.settle()
+        work = configuration.work(want, host.observe_if_running())
+        if test and not work.empty:
             return _result(name, work.as_changes(), _would(work.difference) + _beside(held, want))
         done = transition.Outcome()
         if not work.empty:

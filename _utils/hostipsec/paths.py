@@ -59,6 +59,7 @@ class Paths:
         self.hold = self.state / "hold.json"
         self.command = self.state / "command.json"
         self.failed = self.state / "failed.json"  # what the last state.apply failed by, until one passes
+        self.moving = self.state / "moving"  # to which back end, while the host does
         self.before = self.state / "before.json"
         self.change = self.state / "previous/change.json"
         self.locks = run / "hostipsec"  # a directory for root alone: who can open a lock can hold it

@@ -30,7 +30,8 @@ PACKAGES = (
     *("strongswan-libcharon", "strongswan-swanctl"),
 )
 # What systemd does for the units. charon-systemd's starts swanctl; where that fails, charon is stopped.
-# Nothing starts what is masked, nor, on the word of a test, what /tmp/refused names.
+# Nothing starts what is masked, nor, on the word of a test, what /tmp/refused names; and nothing is done any
+# more once as many orders as /tmp/cut says were.
 SYSTEMCTL = r"""#!/bin/sh
 verb= unit=
 for word; do
@@ -61,6 +62,13 @@ start() {
     strongswan-starter) setsid /usr/sbin/ipsec start --nofork >/tmp/starter.log 2>&1 </dev/null & ;;
     esac
 }
+case $verb in mask | unmask | enable | disable | start | stop | restart)
+    if [ -e /tmp/cut ]; then
+        left=$(cat /tmp/cut)
+        [ "$left" -gt 0 ] || exit 1
+        echo $((left - 1)) >/tmp/cut
+    fi ;;
+esac
 case $verb in
 is-active) if runs; then echo active; exit 0; else echo inactive; exit 3; fi ;;
 is-enabled)

@@ -164,6 +164,35 @@ def no_start(member):
         refused.unlink()
 
 
+def cut(member, after):
+    """Begin a move, and have the host lose its power after so many orders to systemd; it boots then."""
+    member.host.write("/tmp/cut", f"{after}\n", 0o644)
+    assert member.would(asked("swanctl"))["result"] is None
+    member.configured(asked("swanctl"))
+    for name in (*BY_STARTER, *BY_SWANCTL):
+        member.host.process(["pkill", "-KILL", "-x", name], 60)
+    wait_for(lambda: not member.processes(), "the end of all")
+    member.host.process(["sh", "-c", "rm -f /tmp/cut /run/*charon*"], 60)
+    for unit, word in zip(("strongswan", "strongswan-starter"), boots(member)):
+        if word == "enabled":
+            member.host.process(["systemctl", "start", unit], 60)
+
+
+@pytest.mark.parametrize("backend", ["swanctl", "ipsec.conf"])
+@pytest.mark.parametrize("after", range(6))
+def test_after_a_power_cut_in_the_middle_the_state_brings_about_what_is_asked(pair, after, backend):
+    """Whichever that is: the move that was begun, or the way back. Never do both run."""
+    a, _ = pair
+    cut(a, after)
+    assert not {*BY_STARTER} & {*a.processes()} or not {*BY_SWANCTL} & {*a.processes()}
+    a.settle(asked(backend))
+    assert a.processes() == (BY_SWANCTL if backend == "swanctl" else BY_STARTER)
+    assert sorted(boots(a)) == ["enabled", "masked"]
+    a.settle(asked("ipsec.conf"))
+    assert (a.processes(), boots(a)) == (BY_STARTER, ["masked", "enabled"])
+    up(pair)
+
+
 @pytest.mark.parametrize("trouble", [no_packages, no_trial, no_start])
 def test_a_move_that_fails_leaves_what_ran_before(pair, trouble):
     a, _ = pair

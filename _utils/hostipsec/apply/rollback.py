@@ -92,6 +92,7 @@ def _back(host: Host, now: datetime, mark: Optional[str], before: transition.Out
     _has_authorities(want.configuration)
     kept_names = others.names if want.configuration.kept else frozenset()
     want = replace(want, kept=kept_names, gone=_gone(want.configuration))
+    host.settle()
     work = configuration.work(want, host.observe_if_running())
     # added by hand since: nobody is asked now, nothing is lost
     with existing.settled(choice, connections):

@@ -69,6 +69,8 @@ def apply(want: Wanted, work: Work, host: Host) -> Outcome:
         if _overtaken(want):
             return replace(outcome, overtaken=True)
         raise ConfigError(f"{error}; {_bring_back(undo, work, host, _changed(want, work))}") from None
+    if work.moves:
+        host.stay()
     if _overtaken(want):
         return replace(outcome, overtaken=True)
     ended = _end_outdated(want, work, host)
@@ -110,7 +112,7 @@ def _ready(want: Wanted, work: Work, host: Host) -> tuple[str, ...]:
     if not work.moves:
         return _tried(want) if work.new_files or work.restart else ()
     try:
-        host.withhold(want.configuration.backend)
+        host.leave(want.configuration.backend)
         _provide(want.configuration.backend, host)
         return _tried(want)
     except HostIPsecError as error:
@@ -131,6 +133,7 @@ def _stays(work: Work, host: Host) -> str:
         _provide(work.moves, host)
         if work.running and not host.pids(service.CHARON):
             host.begin()
+        host.stay()
     except HostIPsecError as error:
         return f"going on by {work.moves} failed as well: {error}"
     return f"nothing was changed, and this host goes on by {work.moves}"
@@ -287,6 +290,8 @@ def _bring_back(undo: files.Undo, work: Work, host: Host, changed: Collection[st
             _provide(work.moves, host)
             host.hand_over(work.moves)
         undo.restore()
+        if work.moves:
+            host.stay()
         if not work.running:
             return "the files are as they were"
         if work.moves:

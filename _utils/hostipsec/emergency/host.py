@@ -173,11 +173,23 @@ class Host:
         packages.fetch(packages.displaced(wanted))
         self._install(wanted)
 
-    def withhold(self, by: str) -> None:
-        """Have nothing start the service of a back end."""
+    def leave(self, to: str) -> None:
+        """Begin a move to another back end: nothing starts its service yet."""
         from ..system import handover  # here: as above
 
-        handover.withhold(by)
+        handover.begin(to)
+
+    def stay(self) -> None:
+        """End a move: the host is there, or goes on by what it had."""
+        from ..system import handover  # here: as above
+
+        handover.end()
+
+    def settle(self) -> None:
+        """Have services be as the files say, where a move was cut off in the middle."""
+        from ..system import handover  # here: as above
+
+        handover.settle(backend.here())
 
     def hand_over(self, to: str) -> None:
         """End what runs by the other back end, and have the service of this one be what starts at a boot."""

@@ -14,6 +14,8 @@ mesh.json       the record: connections of ours that     programs without the pi
                 charon may have (``store.record``)
 swanctl.copy    swanctl's file, when it was whole last   after a start with a damaged   by the keeper
 .conf                                                    one it is loaded again
+moving          to which back end this host moves        a move that is cut off is      gone when it is there
+                (``system.handover``)                    brought about or taken back
 hold.json       who holds what down (``store.hold``)     down means down                by down and up
 command.json    the last command of the fleet that was   of two commands the later      by down and up of the
                 obeyed (``store.hold``)                  one counts                     fleet

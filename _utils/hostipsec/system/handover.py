@@ -5,6 +5,7 @@ Only systemd runs charon-systemd, so there is no other way to do this.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from .. import paths
 from ..errors import HostIPsecError
 from ..model import IPSEC_CONF, SWANCTL
-from . import manager, platforms, processes, service
+from . import files, manager, platforms, processes, service
 
 UNITS: Mapping[str, str] = {IPSEC_CONF: platforms.UNIT, SWANCTL: paths.SWANCTL_UNIT}
 ENDING = 10.0  # seconds for charon to end once its service is stopped; then it is killed
@@ -41,18 +42,48 @@ def withheld(by: str) -> bool:
     return link.is_symlink() and os.readlink(link) == os.devnull
 
 
+def begin(to: str) -> None:
+    """Begin a move: it is noted, so that what one leaves that is cut off is known to be ours."""
+    files.ensure_directory(paths.here.state, 0o755)
+    files.replace(paths.here.moving, f"{to}\n".encode(), 0o644)
+    withhold(to)
+
+
+def end() -> None:
+    """End it: the host is there, or was never away."""
+    files.remove(paths.here.moving)
+
+
+def settle(by: str) -> None:
+    """Where a move was cut off: have the service of this back end, and no other, start at a boot.
+
+    Its packages may be gone by then: that is for who installs them. Raises HostIPsecError.
+    """
+    if files.read(paths.here.moving) is None:
+        return
+    _allow(by)
+    with contextlib.suppress(HostIPsecError):
+        _systemctl("enable", UNITS[by])
+    end()
+
+
 def hand_over(to: str) -> None:
     """End what runs by the other back end; the service of this one is what starts at a boot from now on.
 
-    An orderly end tells peers, so that they begin anew at once. Raises HostIPsecError.
+    An orderly end tells peers, so that they begin anew at once. A host that loses its power on the way boots
+    with one of them or with none, which is told, and never with both. Raises HostIPsecError.
     """
-    left = other(to)
-    manager.stop(UNITS[left])
-    _end(left)
-    release(to)
+    manager.stop(UNITS[other(to)])
+    _end(other(to))
+    _allow(to)
     _systemctl("enable", UNITS[to])
-    manager.disable(UNITS[left])
-    withhold(left)
+
+
+def _allow(by: str) -> None:
+    """Have the service of a back end be the one that can be started."""
+    manager.disable(UNITS[other(by)])
+    withhold(other(by))
+    release(by)
 
 
 def _end(by: str) -> None:
