@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
-from strongswan import STRONGSWAN_CONF, Host, line, run, tree, unpacked, wait_for
+from strongswan import STRONGSWAN_CONF, Host, line, unpacked, wait_for
+from suites import fetched
 
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
@@ -18,10 +18,6 @@ pytestmark = [
 ]
 
 VERSIONS = {"bookworm": "5.9.8", "trixie": "6.0.", "forky": "6."}
-PACKAGES = (
-    *("strongswan-starter", "strongswan-charon", "strongswan-swanctl", "libcharon-extra-plugins"),
-    *("libstrongswan-standard-plugins", "iproute2", "procps"),
-)
 EAST, WEST = "10.9.0.1", "10.9.0.2"
 IKE = "aes256gcm16-prfsha384-ecp384-ke1_mlkem768,aes256gcm16-prfsha384-ecp384!"
 CONN = """
@@ -37,18 +33,6 @@ conn pair
 LAST = (
     "conn last\n    right=10.9.0.9\n    authby=psk\n    auto=add\n"  # the starter loads them in their order
 )
-
-
-def fetched(suite):
-    """Return the root of a release with strongSwan, made by whoever asks first."""
-    return tree(suite, PACKAGES, how=lambda packages, _, root: bootstrap(suite, packages, root))
-
-
-def bootstrap(suite, packages, root):
-    # its signature is checked all the same; only how old the release's index may be is not
-    shutil.rmtree(root, ignore_errors=True)
-    old = '--aptopt=Acquire::Check-Valid-Until "false"'
-    run(["mmdebstrap", "--variant=minbase", old, f"--include={','.join(packages)}", suite, str(root)], 600)
 
 
 class Pair:

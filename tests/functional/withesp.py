@@ -20,7 +20,14 @@ def environment() -> dict[str, str]:
     """Return the environment in which a script finds the engine, the helpers and vici."""
     import vici
 
-    paths = [ROOT / "_utils", ROOT / "tests", WITHIN.parent, WITHIN, Path(vici.__file__).parents[1]]
+    paths = [
+        ROOT / "_utils",
+        ROOT / "lab",
+        ROOT / "tests",
+        WITHIN.parent,
+        WITHIN,
+        Path(vici.__file__).parents[1],
+    ]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 

@@ -115,8 +115,8 @@ def _said(machine):
 def test_strongswan_was_installed_by_hand(fleet):
     """charon starts before its plugins are all there: 12 goes on without openssl, 11 gives up in silence.
 
-    What becomes of it depends on how fast a machine unpacks, so both are brought about here. The state has each
-    run with all that the pillar needs. After `clean`, in the test before, hosts are new.
+    What becomes of it depends on how fast a machine unpacks, so both are brought about here. The state has
+    each run with all that the pillar needs. After `clean`, in the test before, hosts are new.
     """
     install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *PACKAGES]
     state, openssl = ["systemctl", "is-active", "strongswan-starter"], "/etc/strongswan.d/charon/openssl.conf"
