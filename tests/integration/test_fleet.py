@@ -185,6 +185,7 @@ def test_what_changed_comes_to_the_master_s_bus(salted, data, bus):
     """The beacon of the pillar, synced, in the minion's own loop."""
     sample, hold = salted.place / "state.json", Decision("all connections", "root", "T1", 1764150000.0)
     salted.pillar(data, beacons={"ipsec": [{"interval": 1}, {"sample": str(sample)}]})
+    salted.values("saltutil.refresh_pillar", wait=True)  # 3006 loads its modules before it has the pillar
     told, end = {}, time.monotonic() + 60
     while {*told} != {HUB, EDGE}:
         assert time.monotonic() < end, f"told within 60 s by {sorted(told)}"
