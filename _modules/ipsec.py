@@ -178,6 +178,8 @@ def status(peer=None, connection=None, stage=None, configured=False, known=False
     ``unmanaged``
         by name, the same of what charon has and the pillar does not give this host; ``peer`` is an
         address there, ``stage`` empty and ``initiator`` None, unless the peer is in maintenance
+    ``others``
+        connections of others that go on beside ours (``existing: keep``): name -> ``up`` or ``not up``
     ``summary``
         ``sentence`` for the operator, ``severity`` (the worst), ``counts`` by state
     ``held``
@@ -661,7 +663,7 @@ def previous():
         salt '*' ipsec.previous
     """
     try:
-        running = bool(__salt__["saltutil.is_running"]("state.*"))
+        running = bool(calls.Calls(__salt__)["saltutil.is_running"]("state.*"))
         return {**rollback.kept(), "running": running, "edition": EDITION}
     except HostIPsecError as error:
         return _no_data(error)

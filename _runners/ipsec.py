@@ -582,7 +582,7 @@ def rollback(tgt=None, *more, mark=None, dry_run=False, tgt_type="glob", timeout
     try:
         _no_more(more, kwargs)
         ask, only_say = asking.Asking(_Client(timeout)), arguments.switch("dry_run", dry_run)
-        accepted = _aim().some(tgt, tgt_type)
+        accepted = _aim().some(None, tgt_type) if tgt is None else _aim().known(tgt, tgt_type)
         named, mark = tgt is not None and mark is None, "" if mark is None else str(mark)
         if only_say:
             found = underway.would_go_back(ask, _ledger(), accepted, named, mark)
@@ -652,7 +652,10 @@ def _accepted(tgt, tgt_type):
     """Return the ids of the accepted minions that a target means, sorted."""
     meant = targets.expression(tgt, tgt_type)
     with quiet.errors("salt.utils.minions") as raised:
-        found = salt.utils.minions.CkMinions(__opts__).check_minions(meant, tgt_type)["minions"]
+        try:
+            found = salt.utils.minions.CkMinions(__opts__).check_minions(meant, tgt_type)["minions"]
+        except Exception as error:  # a module that a target asks, say
+            raised.insert(0, calls.words(error))
     if raised:
         raise HostIPsecError(f"tgt={meant}, tgt_type={tgt_type}: Salt cannot read it: {raised[0]}")
     return sorted(found)
@@ -708,6 +711,8 @@ class _Client:
                     time.sleep(0 if one else POLL)
         except salt.exceptions.SaltException as error:
             raise asking.MasterError(" ".join(str(error).split())) from error
+        except Exception as error:  # of its transport, its returners: there is no end of what they raise
+            raise asking.MasterError(calls.words(error)) from error
         if pressed:
             raise KeyboardInterrupt
 

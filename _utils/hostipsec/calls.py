@@ -24,7 +24,7 @@ class Calls:
                 raise
             except Exception as error:  # there is no end of what Salt's modules raise
                 typed = _typed(self._shell, name, arguments, str(error))
-                raise HostIPsecError(f"{name}: {_words(error)}; type: {typed}") from error
+                raise HostIPsecError(f"{name}: {words(error)}; type: {typed}") from error
 
         return call
 
@@ -33,7 +33,7 @@ class Calls:
         self["pkg.install"](pkgs=list(packages))
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     """Return the first line of an error; of one of Python's own with its kind, which says what it is."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     kind = type(error).__name__

@@ -17,7 +17,7 @@ Is it one that an emergency stop ends?         :func:`claimed`,       by name **
 Does it carry packets between the two hosts?   :func:`between`,       by addresses, whatever its name
 (count them)                                   :func:`carries`
 Did charon make it for one of them?            :func:`owns_state`,    by addresses, and what charon alone
-(clear it in the kernel)                       :func:`owns_policy`    makes: reqid, SPI, priority
+(clear it in the kernel)                       :func:`owns_policy`    makes: reqid, priority
 Did somebody else than charon make it?         :func:`foreign`        by marks, and one reqid
 =============================================  =====================  =====================================
 
@@ -29,7 +29,7 @@ is applied, the keeper) goes by name: it must not end, again and again, what som
 
 The kernel knows no names, and after charon was killed nobody can be asked. What it has between two of our
 addresses may as well be of Docker Swarm, Cilium, weave, submariner's libreswan, or of an operator's own keys.
-What charon makes shows it: reqids, SPIs and priorities from ranges of its own, policies from one host to the
+What charon makes shows it: reqids and priorities from ranges of its own, policies from one host to the
 other, no marks. Anything else is left alone.
 """
 
@@ -47,7 +47,6 @@ _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before
 # alloc_reqid). Others cannot be told so: Cilium's states have reqid 1, as the first ones of charon.
 SWARM = 0xD0C4E3
 REQIDS = range(1, 0x4000)  # charon's, and what option reqid may say; libreswan's begin above (ipsec_doi)
-SPIS = range(0xC0000000, 0xD0000000)  # charon.spi_min and spi_max
 # kernel_netlink_ipsec.c, get_priority, from a shunt's to a fallback's; Swarm's have 0, libreswan's more than
 # a million
 PRIORITIES = range(100_000, 1_000_000)
@@ -155,10 +154,10 @@ def carries(one: KernelState, ours: Ours) -> bool:
 def owns_state(one: KernelState, ours: Ours) -> bool:
     """Say whether charon made a state for one of the connections.
 
-    Its reqid or its SPI is one that charon gives: either may be set to others by hand. One that has no key is
-    waited for, or just being negotiated: it carries nothing.
+    Its reqid is one that charon gives; an SPI tells nothing, since those of others are random. One that has
+    no key is waited for, or just being negotiated: it carries nothing.
     """
-    return carries(one, ours) and (one.larval or one.reqid in REQIDS or int(one.spi, 16) in SPIS)
+    return carries(one, ours) and (one.larval or one.reqid in REQIDS)
 
 
 def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
@@ -168,8 +167,8 @@ def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
     is another's.
     """
     pin = one.priority == PIN and (one.template_src, one.template_dst) in ours.both_ways
-    made = one.priority in PRIORITIES and _hosts(one) in ours.both_ways
-    return (pin or made) and bool(one.reqid or one.template_src) and not foreign(one)
+    made = one.priority in PRIORITIES and _hosts(one) in ours.both_ways and one.reqid in REQIDS
+    return (pin or made) and not foreign(one)
 
 
 def foreign(one: Union[KernelState, KernelPolicy]) -> bool:

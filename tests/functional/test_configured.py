@@ -156,7 +156,8 @@ def test_connections_of_others_go_on_beside_ours(lone, data):
     found = lone.host.process(["ipsec", "statusall"], 60).stdout
     assert "partner:   remote: [192.0.2.9] uses pre-shared key authentication" in found
     rows = lone.minion.call("ipsec.status")
-    assert rows["unmanaged"] == {}
+    assert (rows["unmanaged"], rows["others"]) == ({}, {"partner": "not up"})
+    assert rows["sentence"].endswith("; 1 connection of others beside these: partner not up")
     del data["hosts"][C]
     lone.apply({**data, "existing": "keep"})
     assert loaded(lone) == {"partner", "b_v4"}

@@ -392,6 +392,16 @@ def list_pkgs(*_, **__):
 """
 
 
+def test_what_salt_raises_where_its_jobs_are_counted_is_a_sentence(minion, tmp_path):
+    (tmp_path / "modules").mkdir()
+    raises = "def is_running(*_):\n    raise OSError('proc')\n"
+    (tmp_path / "modules/saltutil.py").write_text(f"__virtualname__ = 'saltutil'\n{raises}")
+    minion.opts["module_dirs"] = [*minion.opts["module_dirs"], str(tmp_path / "modules")]
+    found = minion.call("ipsec.previous")
+    assert found["error"].startswith("saltutil.is_running: OSError: proc; type: salt-call -l debug")
+    assert minion.retcode != 0
+
+
 def test_what_a_firewall_lets_through(minion):
     assert "ip saddr { 10.20.0.11, 10.20.0.12, 10.192.0.11 } meta l4proto esp accept" in minion.call(
         "ipsec.firewall"

@@ -395,6 +395,25 @@ def test_what_the_master_says_counts_for_those_that_are_not_heard(master):
     assert len(found["hosts"]) == 4
 
 
+@pytest.mark.parametrize("error", [OSError("No space left on device"), ValueError("zmq")])
+def test_whatever_salts_client_raises_is_a_sentence(master, error):
+    master.client.hosts[SPOKE] = lambda *_: SILENT
+    master.client.error = error
+    found = master.run("down")
+    said = f"not known, the master says: {type(error).__name__}: {error}"
+    assert (master.retcode, found["failed"]) == (1, {SPOKE: said})
+
+
+def test_a_target_over_which_salt_falls_is_a_sentence(master, monkeypatch):
+    def falls(*_):
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr("salt.utils.minions.CkMinions.check_minions", falls)
+    found = master.run("down", "cp*")
+    assert (master.retcode, master.client.asked) == (2, [])
+    assert found["error"] == "tgt=cp*, tgt_type=glob: Salt cannot read it: OSError: Too many open files"
+
+
 def test_ctrl_c(master):
     master.client.pressed = HOSTS[2]
     found = master.run("down", batch=4)
@@ -658,7 +677,7 @@ def test_a_name_in_a_list_that_nobody_has_is_told(master, verb):
     assert found["failed"] == {"nobody.example": "no accepted minion has this name"}
     assert any(line.startswith("1 of 2 hosts are as asked: ") for line in found["lines"])
     assert "nobody.example: no accepted minion has this name" in found["lines"]
-    for other in ("verify", "rollout", "reauthenticate"):
+    for other in ("verify", "rollout", "reauthenticate", "rollback"):
         found = master.run(other, [HUB, "nobody.example"], tgt_type="list")
         assert (master.retcode, master.client.asked) == (2, [])
         assert "no accepted minion is called nobody.example" in found["error"]

@@ -36,6 +36,7 @@ def told(caplog, monkeypatch):
     """Return what the keeper logs; only here: Salt's handler would print it when the process ends."""
     log = logging.getLogger("hostipsec-keeper")
     monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(logging.getLogger("saltfactories"), "propagate", False)  # it logs when it likes
     log.addHandler(caplog.handler)
     yield caplog
     log.removeHandler(caplog.handler)

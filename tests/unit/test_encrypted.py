@@ -335,7 +335,41 @@ def test_thousands_of_policies_are_judged_in_a_moment():
 # Guard and trap ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["out", "in"])
+AFTER_CHARON = {
+    "for the pair": policy("out", 400000),
+    "for all": KernelPolicy("0.0.0.0/0", "0.0.0.0/0", "in", 500000),
+    "from another address": KernelPolicy("10.9.0.77/32", "10.9.0.2/32", "out", 1),
+    "to a container": KernelPolicy("10.9.0.0/24", "172.17.0.0/16", "fwd", 1),
+    "for one port": policy("in", 1_500_000, narrow="proto tcp dport 22"),
+}
+
+
+@pytest.mark.parametrize("name", AFTER_CHARON)
+def test_what_passes_before_the_guard_is_told_though_charon_s_own_policy_wins(name):
+    """Once charon is stopped it goes in the clear, and from a second address at once."""
+    one = AFTER_CHARON[name]
+    state, severity, reason = judge(
+        SA, one=REQUIRE, seen=with_policies(one, seen=guarded(KERNEL, REQUIRE)), **ROUTED
+    )
+    assert (state, severity) == ("established", "warning")
+    assert "a policy that passes packets comes before the guard's: src" in reason
+    assert f"priority {one.priority}" in reason
+
+
+@pytest.mark.parametrize("way", ["out", "in", "fwd"])
+def test_a_guard_for_one_address_of_this_host_is_not_enough(way):
+    whole = guarded(KERNEL, REQUIRE)
+    ours = f"{EAST['v4']}/32"
+    narrowed = [
+        one._replace(src=ours if way == "out" else one.src, dst=one.dst if way == "out" else ours)
+        if (one.action, one.direction) == ("block", way)
+        else one
+        for one in whole.policies
+    ]
+    assert judge(SA, one=REQUIRE, seen=whole._replace(policies=tuple(narrowed)), **ROUTED)[1] == "warning"
+
+
+@pytest.mark.parametrize("way", ["out", "in", "fwd"])
 def test_require_without_its_guard(way):
     whole = guarded(KERNEL, REQUIRE)
     assert judge(SA, one=REQUIRE, seen=whole, **ROUTED)[:2] == ("established", "ok")

@@ -327,7 +327,9 @@ def test_what_is_kept_is_no_trouble_of_ours(host):
     sa = model.IkeSA("vpn", 1, "ESTABLISHED", "10.0.0.1", "10.9.9.9")
     seen = model.Charon("5.9.8", "vici", connections=(model.LoadedConnection("vpn"),), ike_sas=(sa,))
     assert [row.name for row in judge.evaluate((), seen).connections] == ["vpn"]
-    assert judge.evaluate((), seen, meant=model.Meant(kept=present.kept())).connections == ()
+    found = judge.evaluate((), seen, meant=model.Meant(kept=present.kept()))
+    assert (found.connections, found.others) == ((), {"vpn": "up"})
+    assert found.beside == "1 connection of others beside these: vpn up"
 
 
 # A second daemon -----------------------------------------------------------------------------

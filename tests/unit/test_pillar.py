@@ -44,6 +44,11 @@ EMPTY = ("same", "different", "clear", "mtu")  # nothing behind them dropped wha
 CASES = [
     *((f"rules/0/{key}", None, f"ipsec:rules:0:{key}", ["found nothing"]) for key in EMPTY),
     (f"hosts/{CP}/cluster", None, f"ipsec:hosts:{CP}:cluster", ["found nothing"]),
+    *(
+        ("rules/0/name", bad, "ipsec:rules:0:name", ["a name for the rule, one line of text"])
+        for bad in ("x\ud800", "a\nb", "\x1b[31m", "", "x" * 1001, None)
+    ),
+    ("rules/0/name", True, "ipsec:rules:0:name", ["as YAML reads yes, on and true", "in quotes"]),
     ("hostz", {}, "ipsec:hostz", ["unknown key 'hostz'", "hosts"]),
     ("rules/0/betweenn", {}, "ipsec:rules:0:betweenn", ["unknown key 'betweenn'", "between"]),
     ("expect/0/pairs_wit", "x", "ipsec:expect:0:pairs_wit", ["unknown key 'pairs_wit'", "pairs_with"]),

@@ -56,8 +56,10 @@ def told(found: checked.Checked) -> list[str]:
 # Lines ---------------------------------------------------------------------------------------
 
 
-# a date is none in a file: to Salt's YAML it is a text
-FILED = [(path, value) for path, value, *_ in CASES if not isinstance(value, datetime.date)]
+# a date is none in a file: to Salt's YAML it is a text; and no file has half a character
+FILED = [
+    (path, value) for path, value, *_ in CASES if not isinstance(value, datetime.date) and value != "x\ud800"
+]
 
 
 @pytest.mark.parametrize(("path", "value"), FILED)

@@ -116,8 +116,8 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
     lonely = expected.member.lonely if expected.member else ""
     ends = {one.name: [str(one.left), str(one.right)] for one in expected.connections}
     certificate = _certificate(expected.member, seen, report)
-    said = [_sentence(lonely, report, shown), *([certificate["sentence"]] if certificate else [])]
-    sentence, unread = "; ".join(said), report.warnings if expected.connections else ()
+    said = [_sentence(lonely, report, shown), certificate["sentence"] if certificate else "", report.beside]
+    sentence, unread = "; ".join(filter(None, said)), report.warnings if expected.connections else ()
     expiring = [certificate["sentence"]] if certificate and certificate["severity"] != "ok" else []
     return Answer(
         ok=not (expected.warnings or seen.dead) and shown.ok,
@@ -127,6 +127,7 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
         notes=unread,
         own={
             "unmanaged": {row.name: _row(row) for row in shown.unmanaged},
+            "others": dict(shown.others),
             "summary": {"sentence": sentence, "severity": shown.severity, "counts": dict(shown.counts)},
             "held": shown.held,
             "certificate": certificate,
@@ -144,7 +145,15 @@ def _nothing_seen(error: HostIPsecError) -> Mapping[str, object]:
     """Return the further keys of a status where nothing could be looked at."""
     silent = dict.fromkeys(("held", "certificate", "authentication", "backend", "strongswan"))
     summary = {"sentence": str(error), "severity": "critical", "counts": {}}
-    return {**silent, "unmanaged": {}, "summary": summary, "warnings": [], "site": "", "edition": EDITION}
+    return {
+        **silent,
+        "unmanaged": {},
+        "others": {},
+        "summary": summary,
+        "warnings": [],
+        "site": "",
+        "edition": EDITION,
+    }
 
 
 def _certificate(member: Optional[Membership], seen: Look, report: Report) -> Optional[dict[str, Any]]:

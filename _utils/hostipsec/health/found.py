@@ -8,9 +8,20 @@ from typing import NamedTuple, Optional
 from .. import owner
 from .. import plane as planes
 from ..kernel import guardpolicies
-from ..model import Address, Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState, Meant
+from ..model import (
+    REQUIRE,
+    Address,
+    Charon,
+    ChildSA,
+    Connection,
+    IkeSA,
+    Kernel,
+    KernelPolicy,
+    KernelState,
+    Meant,
+)
 from ..strongswan import strength
-from .winning import WAYS, Policies
+from .winning import GUARDED, WAYS, Guard, Policies, guard
 
 # As charon says. A REKEYED CHILD still carries packets until its successor does.
 IKE_UP = ("ESTABLISHED", "REKEYING", "REKEYED")
@@ -47,6 +58,7 @@ class Found(NamedTuple):
     policies: Mapping[str, Sequence[KernelPolicy]]  # the kernel's that packets can meet, by direction
     meant: Meant = Meant()  # what its SAs are to be like
     lacking: frozenset[guardpolicies.Policy] = frozenset()  # of those for what stays in the clear
+    guards: Mapping[str, Guard] = {}  # what blocks all from and to the peer, by direction; stage require
     possible: Optional[Connection] = None  # the connection as those can be for it by now
     mode: str = ""  # in which charon has loaded it
     up: tuple[IkeSA, ...] = ()  # that are established, also while they are rekeyed
@@ -114,6 +126,7 @@ def find(connection: Connection, tables: Tables) -> Found:
         states=(tuple(tables.states.get((left, right), ())), tuple(tables.states.get((right, left), ()))),
         policies=policies,
         lacking=lacking,
+        guards=_guards(connection, tables.policies),
         possible=possible,
         # charon's own ESP has no transport mode
         meant=meant if tables.plane == planes.KERNEL else meant._replace(mode="tunnel"),
@@ -121,6 +134,18 @@ def find(connection: Connection, tables: Tables) -> Found:
         up=up,
         children=tuple(child for child in carry if child.name == connection.name),
     )
+
+
+def _guards(connection: Connection, policies: Policies) -> Mapping[str, Guard]:
+    if connection.stage != REQUIRE:
+        return {}
+    about = {way: policies.about(connection, way) for way in GUARDED}
+    return {way: guard([one for one in there if not _passes(one)]) for way, there in about.items()}
+
+
+def _passes(policy: KernelPolicy) -> bool:
+    """Say whether the guard itself passes packets by a policy."""
+    return any(one.passes for one in guardpolicies.present([policy]))
 
 
 def meant_of(connection: Connection, every: Meant) -> Meant:

@@ -80,6 +80,7 @@ def evaluate(
         version=charon.version if charon else "",
         backend=charon.backend if charon else "",
         plane=plane,
+        others=_of_others(tables),
     )
 
 
@@ -249,19 +250,25 @@ def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
         what = ", ".join(one.clear or taken.clear) or f"all but {', '.join(one.only or taken.only)}"
         yield f"no policy that leaves {what} in the clear"
     if stage == REQUIRE:
-        ways = [way for way in winning.WAYS if _unguarded(found, way)]
-        if ways:
-            yield f"no guard ({' and '.join(ways)}): without charon its traffic goes in the clear"
+        yield from _without_guard(found)
 
 
-def _unguarded(found: Found, way: str) -> bool:
-    """Whether policies of the guard are not there, for all packets or for those that alone are encrypted."""
-    possible = found.possible or found.connection
-    one = possible if way == "out" else possible.taking
-    if not one.only:
-        return winning.unguarded(found.policies[way])
+def _without_guard(found: Found) -> Iterator[str]:
+    """Yield in what directions the guard does not block what is in the clear, or what alone is encrypted."""
+    one = found.possible or found.connection
+    only = {"out": one.only, "fwd": one.only, "in": one.taking.only}
     kept = (guardpolicies.ESP, guardpolicies.BAR)
-    return any(policy.direction == way and policy.place in kept for policy in found.lacking)
+    lacking = {policy.direction for policy in found.lacking if policy.place in kept}
+    missing = [way for way, has in found.guards.items() if not (has.blocks or has.before or only[way])]
+    missing += [way for way in found.guards if only[way] and way in lacking]
+    if missing:
+        yield f"no guard ({' and '.join(missing)}): without charon its traffic goes in the clear"
+    before = [has.before for way, has in found.guards.items() if has.before and not only[way]]
+    if before:
+        yield (
+            f"a policy that passes packets comes before the guard's: {winning.said(before[0])}; "
+            "without charon, and from other addresses, they go in the clear"
+        )
 
 
 def _other_than_meant(found: Found) -> Iterator[str]:
@@ -300,6 +307,15 @@ def _measured(
 
 
 # What nobody has configured ------------------------------------------------------------------
+
+
+def _of_others(tables: Tables) -> Mapping[str, str]:
+    """Return the connections of others that the pillar keeps and charon has, and whether each is up."""
+    if tables.charon is None:
+        return {}
+    up = {sa.name for sa in tables.charon.ike_sas if sa.state in IKE_UP}
+    there = tables.loaded | up
+    return {name: "up" if name in up else "not up" for name in tables.meant.kept if name in there}
 
 
 def _unmanaged(

@@ -93,6 +93,9 @@ class Report(NamedTuple):
     warnings: tuple[str, ...] = ()  # what could not be looked at, and who does not run
     doubtful: bool = False  # something could not be read, or the keeper does not run
     unsure: str = ""  # why it is not known who holds what down; nothing is well then
+    others: Mapping[
+        str, str
+    ] = {}  # connections of others that go on beside ours (`existing: keep`): up or not
 
     def only(self, peer: str = "*", connection: str = "*", stage: str = "*") -> Report:
         """Return the report on those connections whose peer, name and stage match shell patterns."""
@@ -109,6 +112,12 @@ class Report(NamedTuple):
     def unmanaged(self) -> tuple[ConnectionHealth, ...]:
         """Return what charon has and nobody configured."""
         return tuple(row for row in self.connections if row.state == "unmanaged")
+
+    @property
+    def beside(self) -> str:
+        """Say which connections of others go on beside ours, which nobody judges; empty where none do."""
+        said = ", ".join(f"{name} {state}" for name, state in sorted(self.others.items()))
+        return f"{counted(len(self.others))} of others beside these: {said}" if said else ""
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -11,12 +11,13 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Callable, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 from .. import owner
 from ..model import Connection, KernelPolicy
 
 WAYS = ("out", "in")
+GUARDED = (*WAYS, "fwd")  # by the guard; charon has policies for what is forwarded in tunnel mode alone
 _NOWHERE = ("", "0.0.0.0", "::")  # noqa: S104  of a template in transport mode: the packet's own addresses
 _DISCOVERY = range(133, 138)  # RFC 4861: a host finds its peer's link address before there can be ESP
 _IKE = re.compile(r"proto (udp|17) (sport (500|4500) ?)?(dport (500|4500))?")  # kernel-netlink's port_bypass
@@ -43,18 +44,21 @@ class Policies:
 
         Of two with one priority the kernel takes the older; which it is, is not seen: what passes is first.
         """
+        return [one for one in self.about(connection, way) if _within(connection.left, _local(one))]
+
+    def about(self, connection: Connection, way: str) -> Sequence[KernelPolicy]:
+        """Return those of its peer, whatever address of this host they are for, in the same order."""
         near = self._of_host.get((way, str(connection.right)), ())
         wide = [one for one in self._wide.get(way, ()) if _within(connection.right, _remote(one))]
-        both = [one for one in (*near, *wide) if _within(connection.left, _local(one))]
-        return sorted(both, key=lambda one: (one.priority, one.protects, one.action == "block"))
+        return sorted((*near, *wide), key=lambda one: (one.priority, one.protects, one.action == "block"))
 
 
 def _remote(policy: KernelPolicy) -> str:
-    return policy.src if policy.direction == "in" else policy.dst
+    return policy.dst if policy.direction == "out" else policy.src
 
 
 def _local(policy: KernelPolicy) -> str:
-    return policy.dst if policy.direction == "in" else policy.src
+    return policy.src if policy.direction == "out" else policy.dst
 
 
 def _within(address: Union[ipaddress.IPv4Address, ipaddress.IPv6Address], selector: str) -> bool:
@@ -133,6 +137,27 @@ def said(policy: KernelPolicy) -> str:
 # The guard -------------------------------------------------------------------------------------
 
 
-def unguarded(there: Sequence[KernelPolicy]) -> bool:
-    """Say whether no policy of the guard blocks all packets of one direction."""
-    return not any(one.action == "block" and one.priority == owner.GUARD and not one.narrow for one in there)
+class Guard(NamedTuple):
+    """What becomes of packets of one direction once charon has no policy for them."""
+
+    blocks: bool  # all of them, whatever address of this host they are for
+    before: Optional[KernelPolicy] = None  # what passes some of them first
+
+
+def guard(there: Sequence[KernelPolicy]) -> Guard:
+    """Return whether the guard blocks what is between this host and a peer.
+
+    ``there`` are all policies of the peer, whatever address of this host they are for, without those that the
+    guard itself passes packets by.
+    """
+    for one in there:
+        if one.action != "block" and not one.protects and not _harmless(one, lambda _: False):
+            return Guard(blocks=False, before=one)
+        if one.action == "block" and one.priority == owner.GUARD and not one.narrow and _any(_local(one)):
+            return Guard(blocks=True)
+    return Guard(blocks=False)
+
+
+def _any(selector: str) -> bool:
+    network = _network(selector)
+    return network is not None and network.prefixlen == 0

@@ -23,7 +23,11 @@ def template(reader: Reader, value: object, path: str, fields: tuple[str, ...] =
     """Return a text with fields that are filled in for each host; empty where it is none."""
     known = " and ".join(f"{{{name}}}" for name in fields) or "nothing"
     if not isinstance(value, str) or not is_safe(_FIELD.sub("x", value)):
-        reader.wrong(path, f"found {shown(value)}", f"a text without quotes; {known} are filled in")
+        reader.wrong(
+            path,
+            f"found {shown(value)}",
+            f"a text of one line without quotes, '#' and '\\'; {known} are filled in",
+        )
         return ""
     for name in _FIELD.findall(value):
         if name not in fields:

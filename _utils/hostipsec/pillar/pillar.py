@@ -10,7 +10,7 @@ from typing import Optional
 from .. import unicast
 from ..errors import PillarError, Problem
 from ..model import STAGES, START, Address, Fleet, Host, Part, Rule, Settings
-from ..strongswan.kinds import shown, unquoted, word
+from ..strongswan.kinds import LONGEST, shown, unquoted, word
 from . import (
     doubts,
     expected,
@@ -27,7 +27,7 @@ from . import (
     unmanaged,
 )
 from .found import SOURCES, Found
-from .reader import Reader
+from .reader import Reader, as_yaml
 
 TOP_KEYS = schema.below()
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
@@ -291,7 +291,9 @@ def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
 
 
 def _rule_name(reader: Reader, value: object, path: str) -> str:
-    if not isinstance(value, str) or not value:
-        reader.wrong(f"{path}:name", f"found {shown(value)}", "a name for the rule")
-        return path
-    return value
+    if isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable():
+        return value
+    quoted = "" if isinstance(value, str) or value is None else "; in quotes"
+    allowed = f"a name for the rule, one line of text{quoted}"
+    reader.wrong(f"{path}:name", f"found {shown(value)}{as_yaml(value)}", allowed)
+    return path

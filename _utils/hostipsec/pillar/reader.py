@@ -15,7 +15,7 @@ _FEW, _HINTS = 100, 10
 _LABEL = re.compile(r"[^\s,{}\"']{1,128}\Z")
 
 
-def _from(value: object) -> str:
+def as_yaml(value: object) -> str:
     """Say what YAML may have read a value from, where that is lost."""
     if isinstance(value, bool):
         return f", as YAML reads {'yes, on and true' if value else 'no, off and false'}"
@@ -67,7 +67,7 @@ class Reader:
         result = {word(key): item for key, item in value.items()}
         for key in value:
             if isinstance(key, (bool, float)) or not isinstance(key, (int, str)):
-                self.wrong(path, f"found the key {shown(key)}{_from(key)}", "a text; in quotes")
+                self.wrong(path, f"found the key {shown(key)}{as_yaml(key)}", "a text; in quotes")
         if len(result) < len(value):
             twice = next(key for key in value if not isinstance(key, str) and word(key) in value)
             self.wrong(
@@ -106,7 +106,7 @@ class Reader:
         whole = isinstance(value, int) and not isinstance(value, bool) and not is_huge(value)
         label = str(value) if whole or isinstance(value, str) else ""
         if not _LABEL.match(label) or not label.isprintable():
-            found = f"found {shown(value)}{_from(value)}"
+            found = f"found {shown(value)}{as_yaml(value)}"
             self.wrong(path, found, f"a label: one word or whole number{unquoted(True, value)}")
             return ""
         return label

@@ -249,6 +249,7 @@ def _plain(shown: Report) -> dict[str, object]:
         "sentence": shown.sentence,
         "connections": {row.name: row._asdict() for row in shown.managed},
         "unmanaged": {row.name: row._asdict() for row in shown.unmanaged},
+        "others": dict(shown.others),
         "certificate": ends and {**ends._asdict(), "not_after": ends.not_after.isoformat()},
         "warnings": list(shown.warnings),
     }
@@ -259,6 +260,7 @@ def _status_lines(shown: Report, nothing: str, holds: str, verbose: bool) -> Ite
         yield f"held {holds}"
     yield (nothing or shown.sentence) if shown.answered else f"{shown.sentence}; charon does not answer"
     yield from _rows(shown.connections if verbose else shown.trouble)
+    yield from filter(None, [shown.beside])
     ends = shown.certificate
     if ends and (verbose or ends.severity != "ok"):
         yield ends.sentence if ends.severity == "ok" else f"{ends.severity.upper()}: {ends.sentence}"

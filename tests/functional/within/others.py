@@ -19,8 +19,8 @@ KEY = "aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128"
 STATES = {  # by SPI: Docker Swarm's, Cilium's, weave's, libreswan's, of an interface, of charon
     "0xf4faae1b": "reqid 13681891 mode transport",
     "0x00000003": "reqid 1 mode tunnel mark 0x3e00 mask 0xff00 output-mark 0xe00 mask 0xf00",
-    "0x6a3f1c20": "mode transport",
-    "0x3b2a9c11": "reqid 16389 mode tunnel",
+    "0xca3f1c20": "mode transport",
+    "0xcb2a9c11": "reqid 16389 mode tunnel",
     "0xc0000077": "reqid 7 mode tunnel if_id 0x2a",
     "0xc0000001": "reqid 1 mode transport",
     "0xc0000002": "reqid 1 mode transport",
