@@ -366,8 +366,9 @@ def test_a_rule_behind_one_of_an_earlier_stage_is_a_warning():
     later = {"name": "all", "between": {"cluster": "text"}, "and": {"cluster": "text"}, "stage": "require"}
     found = of(dumped({**data, "rules": [*data["rules"], later], "expect": []}))
     assert [one.problem.path for one in found.warnings] == ["ipsec:rules:2"] * 2
-    said = [str(one.problem).partition(", as")[0] for one in found.warnings]
-    assert [one.partition("decide for ")[2] for one in said] == ["6 pairs", "2 pairs"]
+    said = [str(one.problem).partition("decide for ")[2] for one in found.warnings]
+    assert [one.partition(", since")[0] for one in said] == ["6 pairs", "2 pairs"]
+    assert "cp1001.eqiad.example with cp3001.esams.example, cp1001" in said[0]
 
 
 def test_addresses_that_are_looked_up_are_a_warning_and_their_families_not_known():

@@ -397,17 +397,18 @@ def test_the_address_that_a_required_peer_had_stays_blocked_until_the_last_step_
 
 
 def ruled(*rules):
-    """Return a hub with three edges; a rule is its name, its stage, and the edges that it is for."""
-    data = fleets.star(3)
-    ids = {number: f"edge000{number}.edge.example" for number in (1, 2, 3)}
+    """Return a hub with three edges or more; a rule is its name, its stage, and the edges that it is for."""
+    edges = max(number for _, _, *numbers in rules for number in (3, *numbers))
+    data = fleets.star(edges)
+    ids = {number: f"edge000{number}.edge.example" for number in range(1, edges + 1)}
     data["rules"] = [
         {
             "name": name,
             "stage": stage,
-            "between": {"id": [ids[one] for one in edges]},
+            "between": {"id": [ids[one] for one in numbers]},
             "and": {"site": "core"},
         }
-        for name, stage, *edges in rules
+        for name, stage, *numbers in rules
     ]
     return data
 
@@ -430,10 +431,19 @@ def test_a_rule_that_several_before_it_shadow_is_one_too():
 def test_a_rule_partly_shadowed_by_an_earlier_stage_is_a_warning_that_names_the_pairs(stage):
     data = ruled(("some", stage, 1, 2), ("strict", "require", 2, 3))
     assert doubts.told(pillar.read(data)) == (
-        f"ipsec:rules:1: rule 'strict' (require) does not decide for 1 pair, as "
-        f"edge0002.edge.example with {HUB}: rule 'some' ({stage}) comes first; "
+        f"ipsec:rules:1: rule 'strict' (require) does not decide for 1 pair, since rule 'some' ({stage}) "
+        f"comes first: edge0002.edge.example with {HUB}; "
         "allowed: a place before that rule, where it is to decide",
     )
+
+
+def test_it_names_five_of_them_and_says_how_many_more_there_are():
+    data = ruled(("some", "start", *range(1, 8)), ("strict", "require", *range(1, 9)))
+    (said,) = doubts.told(pillar.read(data))
+    assert "does not decide for 7 pairs, since" in said
+    assert all(f"edge000{number}.edge.example with {HUB}" in said for number in range(1, 6))
+    assert "edge0006" not in said
+    assert " and 2 more; allowed:" in said
 
 
 def test_an_exception_with_a_later_stage_before_a_broader_rule_is_no_warning():

@@ -18,6 +18,7 @@ from ..strongswan import difference
 from . import identity, spelling, topology, translated
 from .matching import Sides, rule_pairs
 
+_MOST = 5  # pairs that are named
 _Known = Mapping[str, Collection[str]]  # the values that hosts have, by label
 
 
@@ -155,10 +156,16 @@ def overruled(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Prob
     for (late, early), pairs in sorted(found.items()):
         yield Problem(
             f"ipsec:rules:{late}",
-            f"rule {_staged(rules[late])} does not decide for {counted(len(pairs), 'pair')}, as "
-            f"{' with '.join(pairs[0])}: rule {_staged(rules[early])} comes first",
+            f"rule {_staged(rules[late])} does not decide for {counted(len(pairs), 'pair')}, since "
+            f"rule {_staged(rules[early])} comes first: {_named(pairs)}",
             "a place before that rule, where it is to decide",
         )
+
+
+def _named(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return pairs by name, the first of them where they are many."""
+    more = f" and {len(pairs) - _MOST} more" if len(pairs) > _MOST else ""
+    return ", ".join(" with ".join(pair) for pair in pairs[:_MOST]) + more
 
 
 def _staged(rule: Rule) -> str:
