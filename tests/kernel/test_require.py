@@ -228,7 +228,7 @@ def test_a_missing_guard_and_a_dead_keeper_are_seen(required):
     required.on(A, "systemctl", "start", "hostipsec-keeper")
     assert blocks
     assert states == {("established", "warning")}
-    assert "no guard (out and in): without charon its traffic goes in the clear" in reasons
+    assert "no guard (out, in, fwd): without charon its traffic goes in the clear" in reasons
     assert any("hostipsec-keeper.service does not run" in text for text in found["warnings"])
     wait_for(
         lambda: told(required, A)[0] == {("established", "ok")} and not told(required, A)[2]["warnings"],

@@ -262,7 +262,7 @@ def _without_guard(found: Found) -> Iterator[str]:
     missing = [way for way, has in found.guards.items() if not (has.blocks or has.before or only[way])]
     missing += [way for way in found.guards if only[way] and way in lacking]
     if missing:
-        yield f"no guard ({' and '.join(missing)}): without charon its traffic goes in the clear"
+        yield f"no guard ({', '.join(missing)}): without charon its traffic goes in the clear"
     before = [has.before for way, has in found.guards.items() if has.before and not only[way]]
     if before:
         yield (
