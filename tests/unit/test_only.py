@@ -264,7 +264,7 @@ def test_where_all_is_encrypted_still_that_is_a_warning():
 
 def test_in_require_the_guard_is_missed():
     policies = [policy for policy in guard.wanted([REQUIRED]) if policy.place != BAR]
-    assert "no guard (out and in)" in judged(REQUIRED, policies).reason
+    assert "no guard (out, in)" in judged(REQUIRED, policies).reason
 
 
 # Proven ------------------------------------------------------------------------------------------
