@@ -93,9 +93,7 @@ class Report(NamedTuple):
     warnings: tuple[str, ...] = ()  # what could not be looked at, and who does not run
     doubtful: bool = False  # something could not be read, or the keeper does not run
     unsure: str = ""  # why it is not known who holds what down; nothing is well then
-    others: Mapping[
-        str, str
-    ] = {}  # connections of others that go on beside ours (`existing: keep`): up or not
+    others: Mapping[str, str] = {}  # connections of others that the pillar keeps: up, or not up
 
     def only(self, peer: str = "*", connection: str = "*", stage: str = "*") -> Report:
         """Return the report on those connections whose peer, name and stage match shell patterns."""
