@@ -72,10 +72,23 @@ def test_a_rule_by_a_label_that_no_host_has_any_more_is_a_warning():
     )
 
 
-def test_rules_none_of_which_fits_a_pair_are_an_error():
-    """Every connection of the fleet would go: never an empty configuration over a full one."""
-    (said,) = refused(rules=[rule("all", "eqsin", "ulsfo")], expect=[])
-    assert said.startswith("ipsec:rules:0: rule 'all' matches no pair: no host has site eqsin")
+def test_the_only_rule_whose_last_host_left_is_a_warning():
+    """Hosts without peers keep what they have: nothing empty comes over it."""
+    said = warned(rules=[rule("all", "eqsin", "ulsfo")], expect=[])
+    assert said[0].startswith("ipsec:rules:0: rule 'all' matches no pair: no host has site eqsin")
+
+
+def test_a_rule_whose_last_own_host_left_is_a_warning_where_earlier_ones_fit_the_rest():
+    """One site that goes stopped the fleet; which rules before it fit the rest is told."""
+    edges, core = fleets.example()["rules"]
+    late = rule("text", {"not": "drmrs"}, ["eqiad", "drmrs"], same="cluster", different="site")
+    there = hosts(cp6001={"site": "drmrs", "cluster": "text", "ipv4": "10.136.0.11"})
+    said = warned(rules=[edges, core, late], hosts=there, expect=[])
+    assert [one for one in said if "decides for no pair" in one] == []
+    assert (
+        "ipsec:rules:2: rule 'text' decides for no pair: rules before it, as 'edge-to-core', fit all that it "
+        "fits now; allowed: that, where hosts have left; or a place before those rules"
+    ) in warned(rules=[edges, core, late])
 
 
 def test_an_expectation_that_is_not_met_is_told_with_the_rule_that_may_be_why():
@@ -99,10 +112,11 @@ def test_a_value_that_no_host_has_is_told_beside_ones_that_fit():
 
 
 @pytest.mark.parametrize("site", ["esmas", "esam", "esamss", "esans", "Esams", "ESAMS", {"not": "eqaid"}])
-def test_a_value_that_is_misspelt_is_an_error_beside_ones_that_fit(site):
+def test_a_value_that_may_be_misspelt_is_a_warning_that_names_the_nearest(site):
+    """Of two values that are alike (test, text) one may be gone with its last host."""
     edges, core = fleets.example()["rules"]
     several = site if isinstance(site, dict) else ["esams", site] if site == "esams" else ["codfw", site]
-    said = refused(rules=[{**edges, "between": {"site": several}}, core], expect=[])
+    said = warned(rules=[core, {**edges, "between": {"site": several}}], expect=[])
     assert len([line for line in said if "did you mean '" in line and "no host has site" in line]) == 1
 
 

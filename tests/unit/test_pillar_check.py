@@ -485,12 +485,12 @@ def test_the_program_tells_the_example():
 
 def test_the_program_refuses_what_is_wrong(tmp_path):
     bad = tmp_path / "ipsec.sls"
-    bad.write_text(without(fleets.EXAMPLE.read_text(), "site: [esams]", "site: [esamz]"))
+    bad.write_text(without(fleets.EXAMPLE.read_text(), "same: [cluster]", "same: [clutser]"))
     done = run(str(bad))
     assert (done.returncode, done.stderr) == (2, "")
     first, second, *_ = done.stdout.split("\n")
     assert first == "1 error"
-    assert second.startswith(f"{bad}:14: error: ipsec:rules:0:between:site: ")
+    assert second.startswith(f"{bad}:16: error: ipsec:rules:0:same: ")
 
 
 def test_the_program_gives_json(capsys):

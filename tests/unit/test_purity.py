@@ -89,6 +89,7 @@ PURE = (
     "kernel.xfrm",
     "model",
     "owner",
+    "pillar.covering",
     "pillar.digest",
     "pillar.doubts",
     "pillar.expected",

@@ -1,7 +1,9 @@
 """What deserves a look in a pillar but stops nothing, and what of it is a fault after all. Pure.
 
-A host that leaves may be the last that a rule fits, or the last that has a value of a rule: that is no reason
-to stop a fleet. What is one slip of the fingers away from what hosts have is.
+A host that leaves may be the last that a rule fits, the last for which a rule decides, or the last that has a
+value of a rule: that is no reason to stop a fleet, even if the value is one slip of the fingers away from
+another. A label that nobody has, and that is not declared, is a fault where it is near one that hosts have;
+so is the short name of a host in place of its id.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
     return (
         *of_rules(fleet),
         *overruled(fleet.rules, every),
+        *_idle(fleet.rules, every),
         *_misspelt(fleet),
         *_alike(fleet),
         *translated.doubtful(fleet.hosts),
@@ -114,9 +117,10 @@ def _values(path: str, label: str, choice: Choice, known: Collection[str]) -> It
     """Yield the values that no host has; one that stands beside it in the rule is not what is meant by it."""
     others = {*known} - choice.values
     for value in sorted(choice.values - {*known}):
-        meant = spelling.meant(value, others) or (_whole(value, others) if label == "id" else None)
+        whole = _whole(value, others) if label == "id" else None
+        meant = spelling.meant(value, others) or whole
         allowed = f"did you mean {meant!r}?" if meant else nearest(value, known)
-        yield Lack(Problem(path, f"no host has {label} {value}", allowed), meant is not None)
+        yield Lack(Problem(path, f"no host has {label} {value}", allowed), whole is not None)
     for pattern in choice.patterns:
         if not any(fnmatchcase(one, pattern) for one in known):
             yield Lack(Problem(path, f"no host has {label} {pattern}", nearest(pattern, known)), False)
@@ -160,6 +164,20 @@ def overruled(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Prob
             f"rule {_staged(rules[early])} comes first: {_named(pairs)}",
             "a place before that rule, where it is to decide",
         )
+
+
+def _idle(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Problem]:
+    """Yield the rules that fit pairs and decide for none: the hosts of the others may have left."""
+    deciding = {first.name for first, *_ in fitting.values()}
+    before = {rule.name: first for first, *others in fitting.values() for rule in others}
+    for index, rule in enumerate(rules):
+        if rule.name in before.keys() - deciding:
+            found = f"rule {rule.name!r} decides for no pair: rules before it, as {before[rule.name].name!r}"
+            yield Problem(
+                f"ipsec:rules:{index}",
+                f"{found}, fit all that it fits now",
+                "that, where hosts have left; or a place before those rules",
+            )
 
 
 def _named(pairs: Sequence[tuple[str, str]]) -> str:

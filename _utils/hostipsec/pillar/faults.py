@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .. import plane
 from ..errors import Problem
 from ..model import FAMILIES, REQUIRE, Fleet, Rule
-from . import doubts, expected, metrics, topology, translated
+from . import covering, doubts, expected, metrics, topology, translated
 from .matching import rule_pairs
 
 
@@ -58,12 +58,9 @@ def _unguarded(fleet: Fleet) -> Iterator[Problem]:
 
 
 def _missing(fleet: Fleet) -> Iterator[Problem]:
-    """Refuse what is misspelt in rules, and rules none of which fits a pair: all connections would go."""
+    """Refuse labels that are misspelt in rules, and short names that are to be ids."""
     found = doubts.lacking(fleet)
-    yield from (lack.problem for lacks in found.values() for lack in lacks if lack.misspelt)
-    nobody = [*doubts.empty(fleet, found)]
-    if len(nobody) == len(fleet.rules):
-        yield from nobody
+    return (lack.problem for lacks in found.values() for lack in lacks if lack.misspelt)
 
 
 def _alone(fleet: Fleet) -> Iterator[Problem]:
@@ -77,12 +74,14 @@ def _alone(fleet: Fleet) -> Iterator[Problem]:
 
 
 def _idle_rules(fleet: Fleet) -> Iterator[Problem]:
-    """Refuse rules that decide for no pair: what they say about its stage counts for nobody."""
+    """Refuse rules that decide for no pair, whoever joins: what they say about its stage counts for nobody.
+
+    Where rules before it fit all of its pairs only with the hosts that there are, that is a doubt.
+    """
     for index, rule in enumerate(fleet.rules):
-        before = fleet._replace(rules=fleet.rules[:index])
-        deciding = (topology.rule_for(before, *pair) for pair in rule_pairs(rule, fleet.hosts))
-        first = next(deciding, None)
-        if first is not None and all(deciding):
+        before = fleet.rules[:index]
+        if covering.covered(rule, before):
+            first = next((one for one in before if covering.wider(one, rule)), before[0])
             yield Problem(
                 f"ipsec:rules:{index}",
                 f"rule {rule.name!r} never decides: rules before it, as {first.name!r}, fit all of its pairs",
