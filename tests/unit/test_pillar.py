@@ -401,6 +401,19 @@ CASES = [
 ]
 
 
+LABELS_OF_BEFORE = ("subject", "local_ipv4", "addresses", "backend", "nat", "managed", "ca", "alone")
+
+
+@pytest.mark.parametrize("value", ["text", "rack-3", 7, ["a", "b"]])
+@pytest.mark.parametrize("key", LABELS_OF_BEFORE)
+def test_a_label_of_before_that_is_a_key_now_is_an_error_and_no_other_meaning(key, value):
+    example = fleets.example()
+    example["hosts"][CP][key] = value
+    with pytest.raises(PillarError) as caught:
+        pillar.read(example)
+    assert f"ipsec:hosts:{CP}:{key}" in {one.path for one in caught.value.problems}
+
+
 @pytest.mark.parametrize(("at", "value", "path", "words"), CASES, ids=[f"{c[0]}={c[1]}" for c in CASES])
 def test_one_fault_gives_one_error_that_names_it(at, value, path, words):
     with pytest.raises(PillarError) as caught:
