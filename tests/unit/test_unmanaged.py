@@ -7,11 +7,12 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import authorities
+from clocks import Clock
 from hostipsec.answer import Answer
 from hostipsec.certificates import binding, partners, source
 from hostipsec.errors import HostIPsecError, PillarError
-from hostipsec.fleet import broken, fleetplan, fleetstatus, foreseen, joined, targets
-from hostipsec.fleet.asking import Heard
+from hostipsec.fleet import broken, commands, fleetplan, fleetstatus, foreseen, joined, planwords, targets
+from hostipsec.fleet.asking import Asking, Heard
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import membership, pillar, topology
 from hostipsec.strongswan import sections
@@ -106,6 +107,19 @@ def answers(**of_one):
     return {ONE: Answer(True, "", {**mine, **of_one}, own=own), TWO: Answer(True, "", theirs, own=own)}
 
 
+class Silent(Clock):
+    """A master none of whose minions says anything."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def returns(self, *asked):
+        return iter(())
+
+    def say(self, text):
+        return None
+
+
 def test_no_command_is_sent_to_them():
     assert targets.paired(FLEET) == targets.serving(FLEET) == targets.managed(FLEET) == [ONE, TWO]
     assert targets.by_site(FLEET) == {"here": [ONE], "there": [TWO]}
@@ -165,6 +179,31 @@ def test_a_plan_has_them_and_misses_nobody():
     plan = fleetplan.join(FLEET, plans)
     assert len(plan.of("added")) == 6 and plan.misfits == () and plan.missing == () and plan.strangers == ()
     assert {one.why for one in plan.rows} == {"rule all"}
+    told = f"not managed by Salt, what is there is not asked and not changed: {GW}, {BOX}"
+    assert told in planwords.lines(plan)
+    assert plan.as_dict()["unmanaged"] == [GW, BOX]
+
+
+def test_a_plan_of_members_alone_says_nothing_of_strangers():
+    fleet = pillar.read(data(**{GW: None, BOX: None}))
+    plan = fleetplan.join(fleet, {})
+    assert plan.unmanaged == () and not any("not managed" in line for line in planwords.lines(plan))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [([ONE, TWO], ["4 pairs"]), ([TWO], ["2 pairs"]), ([ONE], ["2 pairs"])],
+)
+def test_a_proof_with_them_is_told_to_be_one_of_one_end(hosts, said):
+    assert proved(FLEET, hosts) == said
+    assert proved(pillar.read(data(**{GW: None, BOX: None})), hosts) == []
+
+
+def proved(fleet, hosts):
+    """Return of how many pairs a proof of these hosts is said to be of one end alone."""
+    lines = commands.verify(Asking(Silent()), hosts, {}, fleet).lines
+    start = "at one end alone, since Salt does not manage the other: "
+    return [line[len(start) :] for line in lines if line.startswith(start)]
 
 
 def test_what_an_edit_means_is_foreseen_for_members_alone():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Optional, Union
 
-from ..answer import Answer
+from ..answer import Answer, counted
 from ..errors import HostIPsecError
 from ..model import Fleet
 from ..pillar import topology
@@ -48,7 +48,9 @@ def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Op
         return outcome.proven(hosts, heard, None)
     found = outcome.proven(hosts, heard, topology.named(fleet))
     pairs = [pair for pair in topology.pairs(fleet) if {*pair} & {*hosts}]
-    return replace(found, lines=(*found.lines, *topology.partly(fleet, pairs)))
+    alone = topology.one_sided(fleet, pairs)
+    said = [f"at one end alone, since Salt does not manage the other: {counted(len(alone), 'pair')}"]
+    return replace(found, lines=(*found.lines, *topology.partly(fleet, pairs), *(said if alone else ())))
 
 
 def reauthenticate(asking: Asking, hosts: Sequence[str], arguments: Arguments) -> Outcome:

@@ -130,6 +130,7 @@ class FleetPlan:
     members: frozenset[str]  # hosts of the pillar
     refusals: tuple[Refusal, ...] = ()  # who would refuse whom, with what the plans bring
     doubts: tuple[str, ...] = ()  # what in the pillar may not be meant
+    unmanaged: tuple[str, ...] = ()  # hosts that Salt does not manage, and that members pair with
 
     @property
     def status(self) -> int:
@@ -174,6 +175,7 @@ class FleetPlan:
             "expect": self.expectations,
             "refusals": [one._asdict() for one in self.refusals],
             "doubts": list(self.doubts),
+            "unmanaged": list(self.unmanaged),
             "hosts": {
                 host: {
                     "standing": found["standing"],
@@ -248,6 +250,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
         frozenset(sites),
         authentication.refusals(serving, authentication.of(answers)),
         doubts.told(fleet),
+        tuple(sorted(unmanaged.strangers(fleet.hosts) & {host for pair in serving for host in pair})),
     )
 
 

@@ -229,6 +229,8 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
         would = "MAY" if {*plan.missing} & {rows[0].one, rows[0].other} else "WOULD"
         yield f"THE ENDS {would} DISAGREE about {counted(len(rows), 'connection')}: {said}"
     yield from _limited(plan.doubts)
+    if plan.unmanaged:
+        yield f"not managed by Salt, what is there is not asked and not changed: {ranges(plan.unmanaged)}"
     yield from fleetplan.astray(plan.answers)
     yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:

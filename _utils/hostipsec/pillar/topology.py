@@ -85,6 +85,12 @@ def partly(fleet: Fleet, meant: Collection[tuple[str, str]]) -> tuple[str, ...]:
     )
 
 
+def one_sided(fleet: Fleet, meant: Collection[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return those of some pairs (the ids of each in order) of which Salt manages one end alone."""
+    strangers = unmanaged.strangers(fleet.hosts)
+    return tuple(pair for pair in meant if strangers & {*pair})
+
+
 def _encrypted(rule: Rule) -> str:
     """Say what alone is encrypted by a rule, or what is not."""
     if rule.only:

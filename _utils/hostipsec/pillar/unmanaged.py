@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..model import Host
@@ -46,6 +46,11 @@ def _file(reader: Reader, value: object, path: str) -> str:
 
 
 # Pairs ---------------------------------------------------------------------------------------
+
+
+def strangers(hosts: Sequence[Host]) -> frozenset[str]:
+    """Return the ids of the hosts that Salt does not manage."""
+    return frozenset(host.id for host in hosts if not host.managed)
 
 
 def joinable(one: Host, other: Host) -> bool:
