@@ -15,7 +15,7 @@ import yaml
 import fleets
 import pillar_reference
 from hostipsec.errors import HostIPsecError, PillarError
-from hostipsec.pillar import pillar, schema
+from hostipsec.pillar import membership, pillar, schema, topology
 from hostipsec.strongswan import options
 from hostipsec.strongswan.kinds import is_huge, word
 from mutilated import RICH, WAYS, mutilated
@@ -114,6 +114,49 @@ def test_what_fleets_say_has_a_place_in_the_page():
     written = pillar_reference.FILE.read_text()
     headings = {line[3:].lower().replace(" ", "-") for line in written.split("\n") if line.startswith("## ")}
     assert {*re.findall(r"\]\(#([\w-]+)\)", written)} <= headings
+
+
+# Defaults ------------------------------------------------------------------------------------
+
+# what a default in words comes to, written out at the host CP, whose keys the table has for all
+IN_WORDS = {
+    "none": "[]",
+    "nothing": "[]",
+    "all": "[]",
+    "nowhere": "{}",
+    "the id, short": "cp3001",
+    "`CN={id}`": "'CN={id}'",
+}
+DERIVED = {  # by what stands elsewhere
+    "hosts:*:subject": f"'CN={CP}'",
+    "hosts:*:backend": "ipsec.conf",
+}
+# where there is no value that says it: a file of others, and a directory that is looked for
+BY_ITSELF = {"hosts:*:ca", "certificates:ssldir", "certificates:crl"}
+DEFAULTS = {
+    key.path: DERIVED.get(key.path) or IN_WORDS.get(key.default, key.default)
+    for key in schema.KEYS
+    if key.default and key.path not in BY_ITSELF
+}
+
+
+@pytest.mark.parametrize(("path", "default"), DEFAULTS.items(), ids=[*DEFAULTS])
+def test_a_default_of_the_table_is_what_a_pillar_without_the_key_has(path, default):
+    data = {**copy.deepcopy(fleets.example()), "expect": []}
+    del data["hosts"]["db1001.eqiad.example"]  # which is marked to have no peers
+    above, _, name = path.rpartition(":")
+    below(data, above).pop(name, None)
+    without = pillar.read(data)
+    below(data, above)[name] = yaml.safe_load(default)
+    assert meant(pillar.read(data)) == meant(without)
+
+
+def meant(fleet):
+    """Return what a pillar gives each host, and what it says of all."""
+    of_hosts = [(host.called, host.maintenance, host.alone, host.managed) for host in fleet.hosts]
+    given = [topology.connections(fleet, host.id) for host in fleet.hosts]
+    backends = [membership.of(fleet, host.id).backend for host in fleet.hosts]
+    return fleet.rules, fleet.settings, fleet.labels, of_hosts, given, backends
 
 
 # The reader ----------------------------------------------------------------------------------
