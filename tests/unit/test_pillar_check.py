@@ -493,6 +493,13 @@ def test_the_program_refuses_what_is_wrong(tmp_path):
     assert second.startswith(f"{bad}:16: error: ipsec:rules:0:same: ")
 
 
+@pytest.mark.parametrize(("edit", "number"), [({}, 0), ({"mtu": 1}, 1), ({"rules": []}, 1)])
+def test_what_the_master_says_is_followed_by_who_knows_the_lines(edit, number):
+    """Salt has no lines of what it has rendered: whoever looks for them was told nothing."""
+    said = checked.answer(lambda: reader.read({**fleets.example(), **edit}))["lines"]
+    assert sum("python3 -m hostipsec.check FILE... [--against OLD...]" in line for line in said) == number
+
+
 def test_the_program_gives_json(capsys):
     assert pillarcheck.main(["--json", str(fleets.EXAMPLE)]) == 0
     found = json.loads(capsys.readouterr().out)

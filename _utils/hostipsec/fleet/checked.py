@@ -138,7 +138,11 @@ def answer(read: Callable[[], Fleet]) -> dict[str, Any]:
         found = of(read())
     except PillarError as error:
         found = wrong(error)
-    return {**found.as_dict(), "lines": found.lines, "retcode": found.status}
+    more = [_FILES] if found.errors or found.warnings else []
+    return {**found.as_dict(), "lines": [*found.lines, *more], "retcode": found.status}
+
+
+_FILES = "in which lines, and what an edit means: python3 -m hostipsec.check FILE... [--against OLD...]"
 
 
 def wrong(error: PillarError) -> Checked:
