@@ -291,7 +291,7 @@ def sent(packets_out, packets_in=0, age=60, **more):
     child = CHILD._replace(
         packets_out=packets_out, packets_in=packets_in, use_out=1, install_time=age, **more
     )
-    return SA._replace(children=(child,))
+    return SA._replace(established=age, children=(child,))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ TS = {"local_ts": ENDS[:1], "remote_ts": ENDS[1:]}
 
 STAGES = ("passive", "start", "require")
 IKES = (None, "CONNECTING", "ESTABLISHED", "REKEYED", "DELETING")
-CHILDREN = (None, "INSTALLED", "UPDATING", "REKEYING", "CREATED", "DELETED")
+CHILDREN = (None, "INSTALLED", "UPDATING", "REKEYING", "REKEYED", "CREATED", "DELETED")
+CARRYING = CHILDREN[1:5]
 STATES = {
     "both": (OUT, IN),
     "out": (OUT,),
@@ -79,7 +80,7 @@ class World(NamedTuple):
 
     @property
     def up(self):
-        return self.ike in ("ESTABLISHED", "REKEYED") and self.child in ("INSTALLED", "UPDATING", "REKEYING")
+        return self.ike in ("ESTABLISHED", "REKEYED") and self.child in CARRYING
 
     @property
     def may_be_well(self):
@@ -146,19 +147,39 @@ def test_where_the_kernel_cannot_be_read_a_host_is_not_well():
         assert not judged(look).ok
 
 
-# One way: what is told of a CHILD's age differs by the way to ask ---------------------------------
+# One way: what is told of a CHILD's packets and age differs by the way to ask -----------------------
+
+TIMES = (5, 90)
+SILENT = [
+    (child, ike, install, age, sent, got)
+    for child, ike, install, age, sent, got in itertools.product(
+        CARRYING, TIMES, TIMES, (None, *TIMES), (4, 9), (0, 1)
+    )
+    if install <= ike and age in (None, install)
+]
 
 
-@pytest.mark.parametrize("age", [5, 90])
 @pytest.mark.parametrize("proposal", ["AES_GCM_16_128", "AES_GCM_16_128/ECP_384_BP"])
-def test_both_ways_to_ask_say_the_same_of_one_way_where_they_can(proposal, age):
-    """stroke knows the age of the first CHILD SA by that of its IKE SA, of later ones by the kernel alone."""
-    first = "/" not in proposal
-    child = CHILD._replace(proposal=proposal, packets_out=9, use_out=1, install_time=age, **TS)
-    look = charon(SA._replace(established=age if first else 7200, children=(child,)))
-    both = (look, recordings.as_text_says(look))
-    expected = "one-way" if age >= 30 else "established"
-    # where the kernel tells the age as well, and where it does not
-    for seen, known in ((KERNEL._replace(states=(OUT._replace(age=age), IN)), True), (KERNEL, first)):
-        found = [row(evaluate((WEST_V4,), one, seen, meant=MEANT)).state for one in both]
-        assert found == [expected, expected if known else "established"]
+def test_both_ways_to_ask_say_the_same_of_one_way(proposal):
+    """Where the kernel tells no age an SA is as old as its IKE SA: never taken for younger than it is."""
+    for world in SILENT:
+        state, ike, install, age, sent, got = world
+        child = CHILD._replace(
+            state=state, proposal=proposal, packets_out=sent, packets_in=got, use_out=1, install_time=install
+        )
+        look = charon(SA._replace(established=ike, children=(child._replace(**TS),)))
+        seen = KERNEL._replace(states=(OUT._replace(age=age, packets=sent), IN._replace(packets=got)))
+        expected = "one-way" if (sent, got) == (9, 0) and (age or ike) >= 30 else "established"
+        for one in (look, recordings.as_text_says(look)):
+            assert row(evaluate((WEST_V4,), one, seen, meant=MEANT)).state == expected, (world, one.backend)
+
+
+def test_a_look_before_that_shows_no_packets_hides_no_one_way():
+    """Over the text they were fewer than before once a rekeying began: that counted as packets in."""
+    child = CHILD._replace(proposal="AES_GCM_16_128", packets_out=90, packets_in=9, use_out=1, **TS)
+    now = child._replace(state="REKEYING", packets_out=99, packets_in=0)
+    seen = KERNEL._replace(states=(OUT._replace(age=90, packets=99), IN))
+    for say in (lambda look: look, recordings.as_text_says):
+        looks = [say(charon(SA._replace(children=(one,)))) for one in (child, now)]
+        found = row(evaluate((WEST_V4,), looks[1], seen, meant=MEANT, previous=looks[0]))
+        assert found.state == "one-way"

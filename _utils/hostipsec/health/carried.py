@@ -148,26 +148,48 @@ def _plain(mode: str) -> str:
     return without_suffix(mode, "_PROXY")
 
 
-# How old they are ------------------------------------------------------------------------------
+# What went by them, and since when -------------------------------------------------------------
+
+
+def packets(found: Found) -> tuple[int, int]:
+    """Return how many packets went out by its SAs, and came in; stroke tells it of INSTALLED ones alone.
+
+    Of others the kernel does, by their reqid. Without a time of use charon shows no packets.
+    """
+    told = [child for child in found.children if _told(child)]
+    used = any(child.use_out is not None for child in told)
+    sent, got = (sum(one.packets for one in way) for way in _untold(found))
+    sent += sum(child.packets_out for child in told) if used else 0
+    return sent, got + sum(child.packets_in for child in told)
+
+
+def _untold(found: Found) -> tuple[Sequence[KernelState], Sequence[KernelState]]:
+    """Return the kernel's SAs of those that are not to be found by an SPI, out and in."""
+    told = {spi for child in found.children if _told(child) for spi in (child.spi_in, child.spi_out)}
+    others = [child for child in found.children if not _told(child)]
+    out, into = (
+        [one for one in way if one.spi not in told and any(_is_of(one, child, None) for child in others)]
+        for way in found.states
+    )
+    return out, into
 
 
 def age(found: Found) -> int:
-    """Return the age of the youngest SA that carries packets, in seconds; 0 where it is not known.
+    """Return the seconds for which its youngest SA has been there at most, by the kernel's word.
 
-    stroke does not tell it; then the kernel does. Without both, the first CHILD SA, which comes with its IKE
-    SA, is known by its proposal: it has no key exchange where ``esp`` asks for one.
+    stroke does not tell it, so charon is not asked. Where the kernel does not tell it either, none is older
+    than its IKE SA.
     """
-    ages = [_age(found, child) for child in found.children]
-    if all(one is not None for one in ages):
-        return min((one for one in ages if one is not None), default=0)
-    shown = [child.proposal for child in found.children]
-    first = strength.exchanges(found.meant.esp) and all(shown) and not any(map(strength.exchanged, shown))
-    return min((sa.established or 0 for sa in found.up), default=0) if first else 0
+    told = [child.spi_out for child in found.children if _told(child)]
+    ages = [_age_of(found, [one for one in found.states[0] if one.spi == spi]) for spi in told]
+    if len(told) < len(found.children):
+        ages.append(_age_of(found, _untold(found)[0]))
+    return min(ages, default=0)
 
 
-def _age(found: Found, child: ChildSA) -> Optional[int]:
-    """Return the age of one SA, by charon's or else by the kernel's word."""
-    if child.install_time is not None:
-        return child.install_time
-    of_kernel = [one.age for one in found.states[0] if one.spi == child.spi_out]
-    return of_kernel[0] if len(of_kernel) == 1 else None
+def _age_of(found: Found, states: Sequence[KernelState]) -> int:
+    """Return the age of the youngest of the kernel's SAs; of none, or where it is not told, that of the IKE SA."""
+    ages = [one.age for one in states if one.age is not None]
+    if ages and len(ages) == len(states):
+        return min(ages)
+    return min((sa.established or 0 for sa in found.up), default=0)

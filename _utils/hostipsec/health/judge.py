@@ -157,24 +157,20 @@ def _by_rule(one: Connection) -> str:
 def _one_way(found: Found, tables: Tables) -> str:
     """Say that packets go out and none comes in; ``""`` where that is not so, or not known.
 
-    From two looks: over the CHILD SAs that both show, packets out grew by ONE_WAY_PACKETS and
-    packets in not at all; where some came in it is not so. Else from one: so many went out over SAs
-    of at least ONE_WAY_SECONDS, and none ever came in. A time of use must be there: without it charon
-    shows no packets.
+    From two looks: over the CHILD SAs that both show with their packets, packets out grew by ONE_WAY_PACKETS
+    and packets in not at all; where some came in it is not so. Else from one: so many went out over SAs
+    of at least ONE_WAY_SECONDS, and none ever came in.
     """
-    both = [
-        (child, tables.before[child.uniqueid]) for child in found.children if child.uniqueid in tables.before
-    ]
+    shown = [(child, tables.before.get(child.uniqueid)) for child in found.children]
+    both = [(now, then) for now, then in shown if then and now.state == then.state == "INSTALLED"]
     if both:
         sent = sum(now.packets_out - then.packets_out for now, then in both)
         got = sum(now.packets_in - then.packets_in for now, then in both)
         if got or sent >= ONE_WAY_PACKETS:
             return "" if got else f"{sent} packets out and none in since the last look"
-    sent = sum(child.packets_out for child in found.children)
-    got = sum(child.packets_in for child in found.children)
-    used = any(child.use_out is not None for child in found.children)
+    sent, got = carried.packets(found)
     age = carried.age(found)
-    if used and not got and sent >= ONE_WAY_PACKETS and age >= ONE_WAY_SECONDS:
+    if not got and sent >= ONE_WAY_PACKETS and age >= ONE_WAY_SECONDS:
         return f"{sent} packets out and none in within {age} s"
     return ""
 

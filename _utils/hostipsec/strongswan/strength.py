@@ -123,12 +123,6 @@ def _fits(parts: Collection[str], offered: Sequence[Sequence[str]], first: bool)
     }
 
 
-def exchanges(esp: str) -> bool:
-    """Say whether each proposal of option ``esp`` has a key exchange, for SAs that are rekeyed."""
-    found = [proposals.choices(one, "esp")[_EXCHANGES:] for one in proposals.parse(esp)] if esp else []
-    return bool(found) and all(any(all(kind) for kind in several) for several in found)
-
-
 def exchanged(shown: str) -> bool:
     """Say whether a proposal, as charon shows it, has a key exchange."""
     found = [_SHOWN.get(_plain(part)) for part in shown.split("/")]
