@@ -188,7 +188,7 @@ def age(found: Found) -> int:
 
 
 def _age_of(found: Found, states: Sequence[KernelState]) -> int:
-    """Return the age of the youngest of the kernel's SAs; of none, or where it is not told, that of the IKE SA."""
+    """Return the age of the youngest; of none, or where the kernel does not tell it, that of the IKE SA."""
     ages = [one.age for one in states if one.age is not None]
     if ages and len(ages) == len(states):
         return min(ages)
