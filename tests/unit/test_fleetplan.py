@@ -11,7 +11,7 @@ from edits import NOTHING, answer, answers, rendered
 from hostipsec.answer import counted
 from hostipsec.fleet import fleetplan, planwords
 from hostipsec.fleet.hostnames import ranges
-from hostipsec.pillar import pillar
+from hostipsec.pillar import addressed, pillar
 
 CP1001, CP1002, CP2001 = "cp1001.eqiad.example", "cp1002.eqiad.example", "cp2001.codfw.example"
 CP3001, CP3002, DB1001 = "cp3001.esams.example", "cp3002.esams.example", "db1001.eqiad.example"
@@ -112,6 +112,26 @@ def test_a_host_in_maintenance_is_left_as_it_is(data):
 def test_an_address_is_told_once_for_both_ends(data):
     data["hosts"][CP3002]["ipv4"] = "10.20.0.99"
     (line,) = [line for line in lines(data) if "10.20.0.99" in line]
+    assert line == f"3 connections changed of 3 pairs: address v4 of {CP3002} 10.20.0.12 -> 10.20.0.99"
+
+
+def by_mine(data, *addresses):
+    """Return the fleet where a host has what its own mine says."""
+    for family in ("ipv4", "ipv6"):
+        data["hosts"][CP3002].pop(family, None)
+    asked = {key: {CP3002: [*addresses]} for key in ("network.ip_addrs", "network.ip_addrs6")}
+    return addressed.fleet({**data, "addresses": "mine"}, lambda *_: asked)
+
+
+def test_an_address_that_a_host_changed_in_its_mine_is_told(data):
+    """Whoever can write a mine could have its peers' connections moved, and nobody saw it beforehand."""
+    host = BEFORE["hosts"][CP3002]
+    had = [host[family] for family in ("ipv4", "ipv6") if family in host]
+    fleet = by_mine(data, *had)
+    assert fleetplan.join(fleet, answers(RUNNING, fleet)).status == 0
+    fleet = by_mine(data, "10.20.0.99", *had[1:])
+    found = planwords.lines(fleetplan.join(fleet, answers(RUNNING, fleet)))
+    (line,) = [one for one in found if "10.20.0.99" in one]
     assert line == f"3 connections changed of 3 pairs: address v4 of {CP3002} 10.20.0.12 -> 10.20.0.99"
 
 
