@@ -54,6 +54,14 @@ def test_what_is_between_the_ca_and_the_hosts_changes_nothing(found):
     assert found(middle, CA, issuer=middle)[0].usable().binding["rightca"] == "CN=Fleet CA, O=Example"
 
 
+def test_any_ca_below_the_root_vouches_for_peers(found):
+    """Hosts of one fleet may be of several such CAs, which no host can know: docs/promises.md says so."""
+    one, other = (authorities.authority(f"CN={name} CA", NOW, issuer=CA) for name in ("One", "Other"))
+    bindings = [found(one, CA, issuer=one), found(other, CA, issuer=other), found(one, other, CA, issuer=one)]
+    assert len({tuple(each.usable().binding.items()) for each, _ in bindings}) == 1
+    assert bindings[0][0].usable().binding["rightca"] == "CN=Fleet CA, O=Example"
+
+
 @pytest.mark.parametrize("form", ["PEM", "DER"])
 def test_a_foreign_ca_is_a_warning_that_names_it(found, form):
     content = PARTNER.certificate.public_bytes(getattr(serialization.Encoding, form))
