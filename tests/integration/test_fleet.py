@@ -8,7 +8,7 @@ import time
 
 import pytest
 import salt.version
-from conftest import EDGE, HUB
+from conftest import EDGE, HUB, TIMEOUT
 
 from hostipsec.health import sample as samples
 from hostipsec.health.sample import Decision, Sample
@@ -172,6 +172,44 @@ def test_addresses_from_the_mine(salted, data):
         "cp3001_v4": ("10.64.0.11", "10.20.0.11")
     }
     assert found[EDGE]["cp1001_v4"]["right"] == "10.64.0.11"
+
+
+@pytest.fixture
+def mine_of_edge(salted):
+    """Return a function that writes what a minion says into its own mine."""
+
+    def write(said):
+        sent = salted.client.cmd(
+            EDGE, "mine.send", ["network.ip_addrs", [said]], TIMEOUT, kwarg={"mine_function": "test.echo"}
+        )
+        assert sent == {EDGE: True}
+
+    yield write
+    salted.values("mine.update")
+
+
+@pytest.mark.parametrize("said", ['2001:db8::66%x"\n\tauto="start"', 5], ids=["lines of ipsec.conf", "5"])
+def test_a_hostile_mine_is_named_and_stops_no_other(salted, data, mine_of_edge, said):
+    """Its text became lines of every peer's ipsec.conf, and a number was a traceback on every host."""
+    bare = copy.deepcopy(data)
+    del bare["hosts"][EDGE]["ipv4"], bare["hosts"][EDGE]["ipv6"]
+    bare["hosts"][EDGE]["addresses"] = "mine"
+    mine_of_edge(said)
+    salted.pillar(bare)
+    found = salted.run("ipsec.check")
+    (hub, good), (edge, bad) = found[HUB], found[EDGE]
+    assert (hub["ok"], good, edge["ok"], bad) == (True, 0, False, 1)
+    named = f"ipsec:hosts:{EDGE}: the Salt mine: found "
+    assert [line.startswith(named) for line in edge["problems"]] == [True]
+    assert any(line.startswith(named) for line in hub["warnings"])
+    assert {one["peer"] for one in hub["connections"].values()} == {
+        "cp2001.codfw.example",
+        "cp3002.esams.example",
+    }
+    plan, _ = salted.run("ipsec.plan")[HUB]
+    assert (plan["standing"], len(plan["connections"])) == ("enters", 4)
+    states, _ = salted.run("state.apply", "ipsec", test=True)[HUB]
+    assert [one["comment"] for one in states.values() if one["result"] is False] == []
 
 
 def test_an_argument_that_is_none(salted):
