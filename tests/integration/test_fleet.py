@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from pathlib import Path
 
 import pytest
 import salt.version
@@ -210,6 +211,40 @@ def test_a_hostile_mine_is_named_and_stops_no_other(salted, data, mine_of_edge, 
     assert (plan["standing"], len(plan["connections"])) == ("enters", 4)
     states, _ = salted.run("state.apply", "ipsec", test=True)[HUB]
     assert [one["comment"] for one in states.values() if one["result"] is False] == []
+
+
+NONSENSE = """
+def status(*_, **__):
+    return {"connections": []}
+
+
+down = status
+"""
+
+
+@pytest.fixture
+def nonsense_of_edge(salted):
+    """Have a minion answer what no module of ours answers."""
+    place = Path(salted.values("config.get", "extension_modules")[EDGE])
+    (place / "modules/ipsec.py").write_text(NONSENSE)
+    salted.client.cmd(EDGE, "saltutil.refresh_modules", (), TIMEOUT)
+    yield
+    salted.values("saltutil.sync_all")
+    salted.client.cmd(EDGE, "saltutil.refresh_modules", (), TIMEOUT)
+
+
+@pytest.mark.parametrize("verb", ["status", "down"])
+def test_a_minion_that_answers_nonsense_is_named_and_the_other_counts(salted, nonsense_of_edge, verb):
+    """One such answer ended both with a KeyError."""
+    salted.master.salt_run_cli().run("saltutil.sync_all")
+    more = ["reason=T1", "dry_run=True"] if verb == "down" else []
+    done = salted.master.salt_run_cli().run(f"ipsec.{verb}", *more, "--out=json")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 1
+    found = done.data
+    assert [*found["failed"]] == [EDGE], found
+    assert any(line.startswith(f"{EDGE}: answered nonsense: ") for line in found["lines"])
+    assert HUB not in (*found["failed"], *found["silent"])
 
 
 def test_an_argument_that_is_none(salted):
