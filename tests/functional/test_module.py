@@ -74,6 +74,22 @@ def test_check_shows_what_is_wrong_with_the_certificate(minion, source, ca):
     assert problem.startswith(f"certificate {source.certificate} (CN={HOST}) expired on ")
 
 
+def test_check_and_plan_say_which_file_wins_over_a_sysctl_at_the_next_boot(minion, tmp_path, monkeypatch):
+    """The value of ours lasted until a reboot, and nobody said so."""
+    later = tmp_path / "sysctl.d/99-local.conf"
+    later.parent.mkdir()
+    monkeypatch.setattr(paths.here, "sysctl_directories", (later.parent,))
+    monkeypatch.setattr(paths.here, "sysctl_conf", tmp_path / "none")
+    assert minion.call("ipsec.check")["warnings"] == []
+    later.write_text("net.core.xfrm_larval_drop = 1\n")
+    said = f"sysctl net.core.xfrm_larval_drop: {later} sets it to 1 at the next boot, after "
+    for verb in ("ipsec.check", "ipsec.plan"):
+        found = minion.call(verb)
+        (warning,) = [one for one in found["notes"] if one.startswith("sysctl")]
+        assert warning.startswith(said), verb
+        assert warning.endswith("; take it out there, or say 1 in ipsec:sysctl")
+
+
 def test_check_warns_where_sequence_numbers_run_out_before_a_rekeying(minion, data):
     minion.pillar({**data, "connection": {"lifetime": "8h", "ikelifetime": "12h"}})
     found = minion.call("ipsec.check")

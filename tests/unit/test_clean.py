@@ -214,7 +214,9 @@ def test_only_our_lines_go(text, before, left):
     [
         ("etc/sysctl.d/99-local.conf", "net.a = 0\n", "0"),
         ("etc/sysctl.conf", "-net/a=0\n", "0"),
-        ("usr/lib/sysctl.d/99-x.conf", "net.*=7\n", "7"),
+        ("run/sysctl.d/99-x.conf", "net.a=7\n", "7"),
+        ("usr/lib/sysctl.d/99-x.conf", "net.a=7\n", "7"),
+        ("usr/lib/sysctl.d/99-x.conf", "net.*=7\n", None),  # ours sets it by its name
         ("etc/sysctl.d/99-local.conf", "net.a =  1\n", None),
         ("etc/sysctl.d/10-local.conf", "net.a = 0\n", None),
         ("etc/sysctl.d/99-local.conf", "# net.a = 0\nnet.b = 0\nnonsense\n", None),
@@ -230,6 +232,30 @@ def test_a_later_file_that_wins_at_the_next_boot_is_said(here, name, text, found
         f"take it out there, or say {found} in ipsec:sysctl"
     ]
     assert sysctls.overruled({"net.a": "1"}) == (said if found else [])
+
+
+def test_systemd_reads_sysctl_conf_by_a_link_alone(here):
+    """Debian 11 and 12 bring that link, 13 does not: there the file wins nothing, and was said to."""
+    here.systemd.mkdir(parents=True)
+    (here.root / "etc/sysctl.d").mkdir(parents=True, exist_ok=True)
+    here.sysctl_conf.write_text("net.a = 0\n")
+    assert sysctls.overruled({"net.a": "1"}) == []
+    link = here.root / "etc/sysctl.d/99-sysctl.conf"
+    link.symlink_to("../sysctl.conf")
+    (said,) = sysctls.overruled({"net.a": "1"})
+    assert said.startswith(
+        f"sysctl net.a: {link} (a link to {here.sysctl_conf}) sets it to 0 at the next boot, "
+    )
+
+
+def test_a_file_that_is_switched_off_by_a_link_to_dev_null_wins_nothing(here):
+    here.systemd.mkdir(parents=True)
+    for directory in ("etc/sysctl.d", "usr/lib/sysctl.d"):
+        (here.root / directory).mkdir(parents=True, exist_ok=True)
+    (here.root / "usr/lib/sysctl.d/99-x.conf").write_text("net.a = 0\n")
+    assert len(sysctls.overruled({"net.a": "1"})) == 1
+    (here.root / "etc/sysctl.d/99-x.conf").symlink_to("/dev/null")
+    assert sysctls.overruled({"net.a": "1"}) == []
 
 
 def test_the_last_of_all_files_counts_and_one_hides_another_of_its_name(here):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
@@ -53,10 +52,12 @@ def _ours(text: str, ours: Collection[str]) -> Iterator[str]:
 def overruled(later: Sequence[tuple[str, str]], wanted: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
     """Return which of the settings another value wins over at the next boot: key -> (path, value).
 
-    ``later`` are path and text of the files that are read after ours, in that order: the last one counts.
+    ``later`` are path and text of the files that are read after ours, in that order: the last one counts. A
+    pattern (``net.core.*``) sets no key that a file sets by its name, as ours does.
     """
-    found: dict[str, tuple[str, str]] = {}
-    for path, text in later:
-        for pattern, value in settings(text).items():
-            found.update((key, (path, value)) for key in wanted if fnmatch.fnmatchcase(key, pattern))
-    return {key: one for key, one in found.items() if one[1] != " ".join(wanted[key].split())}
+    last = {key: (path, value) for path, text in later for key, value in settings(text).items()}
+    return {
+        key: last[key]
+        for key in wanted
+        if last.get(key, ("", wanted[key]))[1] != " ".join(wanted[key].split())
+    }

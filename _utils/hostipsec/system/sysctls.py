@@ -42,14 +42,24 @@ def overruled(wanted: Mapping[str, str]) -> list[str]:
 
 
 def _later() -> Iterator[tuple[str, str]]:
-    """Yield the files that are read after ours, in that order: by name, /etc/sysctl.conf last (procps)."""
+    """Yield the files that are read after ours, in that order: by name, and what reads /etc/sysctl.conf.
+
+    systemd reads that one by a link alone (Debian 11 and 12 bring ``99-sysctl.conf``, 13 does not); where it is not
+    process 1, procps' script reads it last of all.
+    """
     by_name: dict[str, Path] = {}
     for directory in reversed(paths.here.sysctl_directories):
         by_name.update((path.name, path) for path in directory.glob("*.conf"))
     last = [path for name, path in sorted(by_name.items()) if name > paths.here.sysctl.name]
-    for path in (*last, paths.here.sysctl_conf):
+    procps = () if paths.here.systemd.is_dir() else (paths.here.sysctl_conf,)
+    for path in (*last, *procps):
         with contextlib.suppress(HostIPsecError):  # what cannot be read here cannot be told
-            yield str(path), (files.read(path) or b"").decode("utf-8", "replace")
+            yield _called(path), (files.read(path) or b"").decode("utf-8", "replace")
+
+
+def _called(path: Path) -> str:
+    """Return how a file is called; of a link, which file it is: /etc/sysctl.conf, mostly."""
+    return f"{path} (a link to {path.resolve()})" if path.is_symlink() else str(path)
 
 
 def _path(key: str) -> Path:
