@@ -36,7 +36,10 @@ except ImportError:
 
 __virtualname__ = "ipsec"
 __func_alias__ = {"firewall_": "firewall", "overhead_": "overhead", "rollback_": "rollback"}
-_TOLD = ("check", "down", "loglevel", "plan", "reauthenticate", "rollback_", "status", "up", "verify")
+_TOLD = (
+    *("check", "connections", "down", "firewall_", "loglevel", "overhead_", "plan", "previous"),
+    *("reauthenticate", "rollback_", "routes", "status", "up", "verify", "version"),
+)
 __outputter__ = dict.fromkeys(_TOLD, "ipsec")  # _output/ipsec.py; Salt goes by the names of here
 
 

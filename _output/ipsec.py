@@ -116,7 +116,7 @@ def _host(host, found):
         lines = (_wrapped(INDENT + _plain(line, keep=True)) for line in found["lines"])
         return "\n".join([f"{host}:", *lines])
     if not isinstance(found.get("connections"), dict):
-        return ""
+        return _data(host, found)
     if (
         isinstance(found.get("ok"), bool)
         and isinstance(found.get("sentence"), str)
@@ -138,6 +138,84 @@ def _answer(host, found):
     lines = [_line("ok" if ok else "critical", _headed(host, found["sentence"]))]
     lines += [_line("critical", INDENT + _plain(text)) for text in told if text != found["sentence"]]
     return "\n".join([*lines, *(_line("warning", INDENT + _plain(text)) for text in notes)])
+
+
+def _data(host, found):
+    """Return the text of a verb that answers with data; empty for what is of none."""
+    rows = [row for row in found.values() if isinstance(row, dict)]
+    common = set.intersection(*map(set, rows)) if rows and len(rows) == len(found) else set()
+    told = [verb for keys, verb in PLAIN.items() if keys <= {*found}]
+    told += [verb for keys, verb in ROWS.items() if keys <= common]
+    return told[0](host, found) if told else ""
+
+
+def _version(host, found):
+    daemon = f"strongSwan {found['strongswan']}, asked by {found['backend']}"
+    running = daemon if found["strongswan"] else "no charon answers"
+    edition = _plain(found["edition"])
+    return _line("ok", f"{host}: {_plain(running)}; hostipsec {_plain(found['package'])}, edition {edition}")
+
+
+def _previous(host, found):
+    """Return what ``ipsec.rollback`` would go back to, in a sentence."""
+    mark = f"roll-out {found['mark']}" if found["mark"] else "a state.apply of the host alone"
+    back = f"back to {_counted(found['connections'], 'connection')}, from before {mark} of {found['when']}"
+    there = "nothing to go back to" if found["mark"] is None else back
+    running = "; a state run is under way" if found["running"] else ""
+    return _line("ok", f"{host}: {_plain(there)}{running}")
+
+
+def _connections(host, found):
+    rows = (
+        f"{name}: {row['left']} to {row['right']}, {row['peer']}, {row['stage']}"
+        f"{', started here' if row['initiator'] else ''}"
+        for name, row in sorted(found.items())
+    )
+    return _listed(f"{host}: {_counted(found, 'connection')}", rows)
+
+
+def _overhead(host, found):
+    """Return the largest packets, a line each; names stand before their numbers."""
+    rows = (
+        f"{name}: packets up to {row['packet']} bytes of {row['mtu']} ({row['mode']}"
+        f"{' in UDP' if row['udp'] else ''}, {row['esp']}), TCP MSS {row['tcp_mss']}, "
+        f"ping -s {row['icmp_payload']}, ESP adds up to {row['overhead_most']}"
+        for name, row in sorted(found.items())
+    )
+    return _listed(f"{host}: ESP costs", rows)
+
+
+def _routes(host, found):
+    """Return how many routes are in which state, and each that is not as it should be."""
+    states = [row["state"] for row in found.values()]
+    counts = ", ".join(f"{states.count(state)} {_plain(state)}" for state in sorted({*states}))
+    bad = {name: row for name, row in sorted(found.items()) if row["state"] not in ("ok", "not wanted")}
+    heading = _line("critical" if bad else "ok", f"{host}: {_counted(found, 'route')}: {counts}")
+    rows = (
+        f"{name}: {row['state']}: wanted {row['wanted'] or 'none'}, there is {row['there'] or 'none'}"
+        for name, row in bad.items()
+    )
+    return "\n".join([heading, *(_line("critical", INDENT + _plain(row)) for row in rows)])
+
+
+def _listed(heading, rows):
+    return "\n".join([_line("ok", heading), *(_wrapped(INDENT + _plain(row)) for row in rows)])
+
+
+def _counted(several, noun):
+    return f"{len(several)} {noun}{'' if len(several) == 1 else 's'}"
+
+
+# Verbs that answer with data: which keys tell it is theirs, of the answer or of each of its rows
+PLAIN = {
+    frozenset(("strongswan", "backend", "package", "edition")): _version,
+    frozenset(("mark", "when", "running")): _previous,
+}
+ROWS = {
+    frozenset(("peer", "left", "right", "stage", "initiator")): _connections,
+    frozenset(("packet", "mtu", "tcp_mss")): _overhead,
+    frozenset(("state", "wanted", "there")): _routes,
+}
 
 
 def _headed(host, sentence):

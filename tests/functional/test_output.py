@@ -352,10 +352,12 @@ def answer(ok, sentence, connections=(), problems=(), notes=(), **own):
     }
 
 
-def test_every_verb_that_does_something_is_told_by_this_outputter(minion):
+def test_every_verb_is_told_by_this_outputter(minion):
     functions = salt.loader.minion_mods({**minion.opts, "pillar": {}})
-    for verb in ("check", "down", "loglevel", "plan", "reauthenticate", "rollback", "status", "up", "verify"):
-        assert functions[f"ipsec.{verb}"].__outputter__ == "ipsec"
+    functions["ipsec.check"]  # loads the module
+    verbs = [name for name in functions if name.startswith("ipsec.")]
+    assert len(verbs) >= 15
+    assert [name for name in verbs if getattr(functions[name], "__outputter__", "") != "ipsec"] == []
 
 
 def test_a_verb_that_went_well_is_one_sentence_a_host(minion):
@@ -550,3 +552,74 @@ def test_the_runner_s_progress_is_one_line(minion):
 def test_a_host_s_plan_is_its_lines(minion):
     data = {HOST: {"standing": "member", "connections": {}, "lines": ["1 of 1 host", "  eqiad\x1b[2J"]}}
     assert minion.printed(data).splitlines() == [f"{HOST}:", "    1 of 1 host", "      eqiad?[2J"]
+
+
+# Verbs that answer with data -----------------------------------------------------------------
+
+
+@pytest.fixture
+def told(minion, monkeypatch):
+    """Return what an operator reads of a verb at 80 columns, and what it gave."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(verb, **arguments):
+        functions = salt.loader.minion_mods({**minion.opts, "pillar": {"ipsec": minion.data}}, context={})
+        found = functions[f"ipsec.{verb}"](**arguments)
+        return minion.printed({HOST: found}).splitlines(), found
+
+    return run
+
+
+def test_a_verb_that_answers_with_data_is_lines_that_can_be_read(minion, told, monkeypatch):
+    """``salt HOST ipsec.connections`` printed nine nested lines a connection."""
+    lines, found = told("connections")
+    assert lines[:3] == [
+        f"{HOST}: 6 connections",
+        "    cp2001_v4: 10.64.0.11 to 10.192.0.11, cp2001.codfw.example, start, started",
+        "        here",
+    ]
+    assert len([line for line in lines if line[4:5] != " "]) == 1 + len(found)
+    lines, _ = told("overhead", family="v4")
+    assert lines[0] == f"{HOST}: ESP costs"
+    assert lines[1].startswith("    v4: packets up to 1466 bytes of 1500 (transport,")
+    monkeypatch.setattr(
+        "hostipsec.charon.daemon.versions", lambda: {"strongswan": "5.9.8", "backend": "vici"}
+    )
+    lines, found = told("version")
+    assert lines[0].startswith(f"{HOST}: strongSwan 5.9.8, asked by vici; hostipsec {found['package']}")
+    lines, _ = told("firewall")
+    assert (lines[0], lines[1].strip()[:1]) == (f"{HOST}:", "#")
+    assert max(map(len, told("connections")[0] + told("overhead")[0])) <= 80
+
+
+def test_a_way_back_is_a_sentence(minion):
+    back = {
+        "mark": "m1",
+        "when": "2026-11-27 06:00:00",
+        "connections": ["a", "b"],
+        "running": False,
+        "edition": "x",
+    }
+    none = {**back, "mark": None, "when": None, "connections": [], "running": True}
+    assert minion.printed({"a": back, "b": none, "c": {**back, "mark": ""}}).splitlines() == [
+        "a: back to 2 connections, from before roll-out m1 of 2026-11-27 06:00:00",
+        "b: nothing to go back to; a state run is under way",
+        "c: back to 2 connections, from before a state.apply of the host alone of 2026-11-27 06:00:00",
+    ]
+
+
+def test_routes_are_counted_and_those_that_are_wrong_stand_below(minion):
+    good = {
+        "peer": "p",
+        "address": "10.0.0.2",
+        "state": "ok",
+        "wanted": "via x",
+        "there": "via x",
+        "used": True,
+    }
+    lost = {**good, "state": "missing", "there": ""}
+    assert minion.printed({"a": {"c1": good, "c2": lost}, "b": {"c1": good}}).splitlines() == [
+        "a: 2 routes: 1 missing, 1 ok",
+        "    c2: missing: wanted via x, there is none",
+        "b: 1 route: 1 ok",
+    ]

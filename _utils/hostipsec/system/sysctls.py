@@ -44,8 +44,8 @@ def overruled(wanted: Mapping[str, str]) -> list[str]:
 def _later() -> Iterator[tuple[str, str]]:
     """Yield the files that are read after ours, in that order: by name, and what reads /etc/sysctl.conf.
 
-    systemd reads that one by a link alone (Debian 11 and 12 bring ``99-sysctl.conf``, 13 does not); where it is not
-    process 1, procps' script reads it last of all.
+    systemd reads that one by a link alone (Debian 11 and 12 bring ``99-sysctl.conf``, 13 does not); where it
+    is not process 1, procps' script reads it last of all.
     """
     by_name: dict[str, Path] = {}
     for directory in reversed(paths.here.sysctl_directories):
