@@ -641,3 +641,15 @@ def test_any_mapping_gives_texts_and_problems(given_options):
                 options.canonical(key, text) == options.canonical(key, text) for key, text in known.items()
             )
     options.check_times({**defaults.CONNECTION, **options.check_connection(given_options, "p")[0]}, "p")
+
+
+@pytest.mark.parametrize("settings", [{"qqzz": "1"}, {"plugins": {"qqzz": {"load": "yes"}}}])
+def test_what_is_near_none_of_a_hundred_settings_is_told_where_they_are_documented(settings):
+    """It was "one of 106, such as accept_private_algs", as if that were meant."""
+    (problem,) = options.check_charon(settings, "ipsec:charon")[1]
+    assert (problem.found, problem.allowed) == ("unknown key 'qqzz'", "as strongswan.conf(5) documents them")
+
+
+def test_what_is_near_a_setting_is_told_by_its_name():
+    (problem,) = options.check_charon({"treads": "16"}, "ipsec:charon")[1]
+    assert problem.allowed == "did you mean 'threads'?"

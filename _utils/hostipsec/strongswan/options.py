@@ -288,7 +288,10 @@ def _known(tree: Tree, key: str, path: str) -> str:
         return _LOGGER
     if 0 < key.count(".") < _LEVELS:
         return f"one mapping a level, as {{{key.replace('.', ': {')}: ...{'}' * (1 + key.count('.'))}"
-    return nearest(key, {*tree} - {"*"}) or "a word of letters, digits, '_' and '-'"
+    return (
+        nearest(key, {*tree} - {"*"}, "as strongswan.conf(5) documents them")
+        or "a word of letters, digits, '_' and '-'"
+    )
 
 
 def _some(tree: Tree) -> str:
