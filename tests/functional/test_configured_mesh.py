@@ -208,3 +208,47 @@ def test_an_option_of_all_connections_replaces_each_sa_once(mesh, data):
     assert did["changes"] == {"all connections": {"margintime": {"old": "13m", "new": "14m"}}}
     mesh.wait("b_v4", "c_v4")
     assert mesh.pid == pid
+
+
+# An address that the host does not have ------------------------------------------------------
+
+
+LACKS = "no interface here has 2001:db8::1"
+
+
+@pytest.fixture
+def lacking(mesh, data):
+    """Return host a with an IPv6 address in the pillar that it does not have, for its pair with b."""
+    for host, address in ((A, "2001:db8::1"), (B, "2001:db8::2")):
+        data["hosts"][host]["ipv6"] = address
+    mesh.minion.pillar(data)
+    return mesh
+
+
+def test_a_host_that_lacks_an_address_is_not_changed_and_says_so(lacking):
+    """``state.apply`` was through with a connection that can never come up, and the check had no problem."""
+    before, pid, sas = lacking.files, lacking.pid, lacking.sas
+    assert lacking.minion.call("ipsec.check")["problems"] == [
+        f"ipsec:hosts:{A}:ipv6: found 2001:db8::1; {LACKS}; correct it, or give the address to the host first"
+    ]
+    assert lacking.minion.call("ipsec.plan")["absent"] == ["2001:db8::1"]
+    (ran,) = lacking.minion.apply().values()
+    assert (ran["result"], ran["changes"]) == (False, {})
+    assert LACKS in ran["comment"]
+    assert (lacking.files, lacking.pid, lacking.sas) == (before, pid, sas)
+
+
+def test_status_and_verify_of_an_address_that_has_gone_tell_it_and_go_on_with_the_rest(lacking):
+    """All was told to be up for a while; and ``verify`` proved nothing of the other connections either."""
+    assert lacking.run()["result"] is True  # as while the address was there
+    row = lacking.minion.call("ipsec.status")["connections"]["b_v6"]
+    assert (row["state"], row["severity"]) == ("no address", "critical")
+    assert row["reason"] == f"{LACKS}, which this connection is from"
+    found = lacking.minion.call("ipsec.verify", count=1, timeout=2)
+    assert found["sentence"] == "2 of 3 connections are encrypted both ways"
+    assert {name: one["ok"] for name, one in found["connections"].items()} == {
+        "b_v4": True,
+        "b_v6": False,
+        "c_v4": True,
+    }
+    assert LACKS in found["connections"]["b_v6"]["reason"]
