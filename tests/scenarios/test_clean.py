@@ -2,10 +2,13 @@
 
 import copy
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import yaml
 from conftest import CLEANED
 
+from fleetlab.machine import Machine
 from fleetlab.process import wait_for
 from footprints import different, footprint
 
@@ -126,18 +129,38 @@ def loaded(host, name) -> bool:
     return f" {name}:  " in host.run(["ipsec", "statusall"], check=False).stdout
 
 
-def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
-    """A second IKE daemon is named. Nothing changes until the pillar says what becomes of what is there."""
-    host, keep = mesh.lab.host(CLEANED), copy.deepcopy(mesh.pillar)
-    keep["ipsec"]["existing"] = "keep"
+@contextmanager
+def of_its_own(mesh) -> Iterator[Machine]:
+    """The host, cleaned, with a strongSwan and files of an operator's, until the end."""
+    host = mesh.lab.host(CLEANED)
     mesh.give(mesh.pillar, CP3002)
     assert clean(mesh)["result"] is True
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy"]
     try:
-        host.run(
-            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qy", *PACKAGES], timeout=300
-        )
+        host.run([*apt, "install", *PACKAGES], timeout=300)
         for path, text in OF_OTHERS.items():
             host.run(["sh", "-ec", 'umask 077; printf %s "$1" >"$0"', path, text])
+        yield host
+    finally:
+        host.run([*apt, "purge", *PACKAGES], check=False, timeout=300)
+        host.run(["rm", "-rf", "/etc/ipsec.d", *OF_OTHERS], check=False)
+
+
+def runs_partner(host) -> None:
+    """Have the operator's charon run with the connection of his."""
+    host.run(["systemctl", "restart", "strongswan-starter"])
+    wait_for(lambda: loaded(host, "partner"), "the connection of others", 60)
+
+
+def with_existing(mesh, word) -> dict:
+    """The pillar with a word on what becomes of what others configured."""
+    return {**mesh.pillar, "ipsec": {**mesh.pillar["ipsec"], "existing": word}}
+
+
+def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
+    """A second IKE daemon is named. Nothing changes until the pillar says what becomes of what is there."""
+    keep = with_existing(mesh, "keep")
+    with of_its_own(mesh) as host:
         host.run(["cp", "/usr/lib/ipsec/charon", "/usr/local/sbin/iked"])
         host.run(["systemctl", "stop", "strongswan-starter"])
         host.run(["systemd-run", "--unit=other-ike", "/usr/local/sbin/iked"])
@@ -147,8 +170,7 @@ def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
         )
         host.run(["systemctl", "stop", "other-ike"])
         host.run(["rm", "/usr/local/sbin/iked"])
-        host.run(["systemctl", "restart", "strongswan-starter"])
-        wait_for(lambda: loaded(host, "partner"), "the connection of others", 60)
+        runs_partner(host)
         before = footprint(host)
         assert "this host has a strongSwan of its own (/etc/ipsec.conf: partner" in problems(
             mesh, mesh.pillar
@@ -161,13 +183,46 @@ def test_a_strongswan_of_its_own_goes_on_and_is_as_it_was_after_clean(mesh):
         assert clean(mesh)["result"] is True
         assert different(before, footprint(host)) == {}
         wait_for(lambda: loaded(host, "partner"), "the connection of others, as before", 60)
-    finally:
-        host.run(
-            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-qy", *PACKAGES],
-            check=False,
-            timeout=300,
-        )
-        host.run(["rm", "-rf", "/etc/ipsec.d", *OF_OTHERS], check=False)
+
+
+def test_clean_on_a_host_that_was_never_a_member_leaves_a_strongswan_of_others_alone(mesh):
+    """It deleted ``<id>.pem`` of an operator, and lists that his charon had fetched."""
+    with of_its_own(mesh) as host:
+        host.run(["sh", "-ec", f"echo x >/etc/ipsec.d/crls/{'a' * 40}.crl"])
+        host.run(["rm", "-rf", "/var/lib/hostipsec"])
+        runs_partner(host)
+        before, pid = footprint(host), host.run(["pgrep", "-x", "charon"]).stdout
+        did = clean(mesh)
+        assert (did["result"], did["changes"]) == (True, {})
+        assert different(before, footprint(host)) == {}
+        assert host.run(["pgrep", "-x", "charon"]).stdout == pid
+
+
+def test_a_strongswan_that_is_replaced_is_brought_back_by_clean_with_a_key_that_was_used_in_place(mesh):
+    """The first run deleted both at their source, and ``clean`` brought back what names them."""
+    replace = with_existing(mesh, "replace")
+    own = {"certificate": "/etc/ipsec.d/certs/{id}.pem", "key": "/etc/ipsec.d/private/{id}.pem"}
+    puppet = "/var/lib/puppet/ssl"
+    replace["ipsec"]["certificates"] = {"source": "files", **own, "ca": f"{puppet}/certs/ca.pem"}
+    with of_its_own(mesh) as host:
+        for kept, path in (("certs", own["certificate"]), ("private_keys", own["key"])):
+            host.run(["cp", f"{puppet}/{kept}/{CP3002}.pem", path.format(id=CP3002)])
+        runs_partner(host)
+        before = footprint(host)
+        mesh.give(replace, CP3002)
+        states = mesh.apply(CP3002)[CP3002]
+        assert all(state["result"] is True for state in states.values()), states
+        mesh.lab.wait_one_each()
+        assert not loaded(host, "partner")
+        during = footprint(host)
+        for path in own.values():
+            one = f"content of {path.format(id=CP3002)}"
+            assert during[one] == before[one]
+        again = mesh.apply(CP3002)[CP3002]
+        assert {name: state["changes"] for name, state in again.items() if state["changes"]} == {}
+        assert clean(mesh)["result"] is True
+        assert different(before, footprint(host)) == {}
+        wait_for(lambda: loaded(host, "partner"), "the connection of others, as before", 60)
 
 
 def vanished(pillar):
