@@ -217,6 +217,18 @@ def test_a_damaged_record_lifts_nothing_and_its_copy_counts(here, batches, monke
     assert all("10.0.0.4/32" in line for line in batch)
 
 
+@pytest.mark.parametrize("hold", [b"", b"{", b"\xff\xfe"])
+def test_a_hold_that_cannot_be_read_lifts_nothing_and_is_said(here, batches, monkeypatch, capsys, hold):
+    """The program ended well, without a word; and what it does not know it must not lift."""
+    here.record.write_text(records.render(Record((connection(),))))
+    here.hold.write_bytes(hold)
+    there = [KernelPolicy("0.0.0.0/0", "10.0.0.9/32", "out", guard.BLOCK, "block")]
+    monkeypatch.setattr(kernel, "policies", lambda *_: there)
+    assert program.main() == 1
+    assert "hold.json cannot be read" in capsys.readouterr().err
+    assert [sorted(batch) for batch in batches] == [sorted(BLOCKED)]
+
+
 def test_a_kernel_that_does_not_take_them_is_said(here, batches, monkeypatch, capsys):
     def refuse(*_):
         raise kernel.KernelError("the kernel's policies cannot be set: No such device")

@@ -2,7 +2,7 @@
 
 Run as ``hostipsec-guard.service``, before the network is up. Where the record cannot be read it blocks what
 the copy of it says, else ipsec.conf, and lifts nothing; the unit has failed then all the same, since that may
-be too little.
+be too little. So it has where it cannot be read what is held: it blocks, and lifts nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ def main() -> int:
     argparse.ArgumentParser(prog="hostipsec-guard", description=__doc__.splitlines()[0]).parse_args()
     try:
         known = record.found()
+        wrong = "; ".join(filter(None, (known.wrong, holdfile.found().wrong)))
         free = holdfile.free(known.record.guarded)
-        if known.wrong or known.guessed:
+        if wrong or known.guessed:
             guard.add(free)
         else:
             guard.apply(free)
-        if known.wrong:
-            raise HostIPsecError(known.wrong)
+        if wrong:
+            raise HostIPsecError(wrong)
     except (HostIPsecError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201  for the journal
         return 1
