@@ -27,7 +27,7 @@ def found():
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut off", "no text", "a directory"])
-def test_a_hold_that_cannot_be_read_at_boot_lifts_no_guard_and_is_shouted_about(found, damage):
+def test_a_hold_that_cannot_be_read_lifts_no_guard_and_is_shouted_about(found, damage):
     """The guard's program said nothing of it, and ended well."""
     assert found["damaged"]["before"]["wire"] == CLEAR
     seen = found["damaged"][damage]

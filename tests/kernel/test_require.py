@@ -167,23 +167,25 @@ def test_nothing_goes_to_a_peer_in_maintenance(required):
     required.wait_up(A, B, 240)
 
 
-def test_a_record_that_is_damaged_at_boot_lifts_nothing(required):
-    """Empty or cut off it was read as none: nothing was blocked until a state was applied."""
+DAMAGES = {
+    "mesh.json": "cp mesh.json /root/; truncate -s 40 mesh.json; rm mesh.copy.json",
+    "hold.json": "printf '{' >hold.json",
+}
+MENDS = {"mesh.json": "cp /root/mesh.json .", "hold.json": "rm hold.json"}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_damaged_at_boot_lifts_nothing(required, name):
+    """Empty or cut off it was read as none: nothing was blocked until a state was applied, or all was held."""
     guard = required.on(A, "ip", "xfrm", "policy").count("priority 2000073")
     assert guard > 0
-    kept = "/var/lib/hostipsec"
-    required.on(
-        A,
-        "sh",
-        "-ec",
-        f"cp {kept}/mesh.json /root/; truncate -s 40 {kept}/mesh.json; rm {kept}/mesh.copy.json",
-    )
+    required.on(A, "sh", "-ec", f"cd /var/lib/hostipsec; {DAMAGES[name]}")
     with required.lab.capture() as wire:
         required.lab.reboot(A)
         assert required.on(A, "ip", "xfrm", "policy").count("priority 2000073") == guard
         assert "failed" in required.on(A, "systemctl", "is-failed", "hostipsec-guard", check=False)
-        assert "mesh.json" in required.on(A, "journalctl", "-b", "-u", "hostipsec-guard", "--no-pager")
-        required.on(A, "cp", "/root/mesh.json", f"{kept}/mesh.json")
+        assert name in required.on(A, "journalctl", "-b", "-u", "hostipsec-guard", "--no-pager")
+        required.on(A, "sh", "-ec", f"cd /var/lib/hostipsec; {MENDS[name]}")
         required.on(A, "systemctl", "restart", "hostipsec-guard")
         required.wait_up(A, B, 240)
     assert clear_between(wire) == []

@@ -485,7 +485,8 @@ def test_the_program_tells_the_example():
 
 def test_the_program_refuses_what_is_wrong(tmp_path):
     bad = tmp_path / "ipsec.sls"
-    bad.write_text(without(fleets.EXAMPLE.read_text(), "same: [cluster]", "same: [clutser]"))  # codespell:ignore
+    slip = "same: [clutser]"  # codespell:ignore
+    bad.write_text(without(fleets.EXAMPLE.read_text(), "same: [cluster]", slip))
     done = run(str(bad))
     assert (done.returncode, done.stderr) == (2, "")
     first, second, *_ = done.stdout.split("\n")
