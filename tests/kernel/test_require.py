@@ -176,7 +176,7 @@ MENDS = {"mesh.json": "cp /root/mesh.json .", "hold.json": "rm hold.json"}
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_is_damaged_at_boot_lifts_nothing(required, name):
-    """Empty or cut off it was read as none: nothing was blocked until a state was applied, or all was held."""
+    """Empty or cut off it was read as none, or as all held: nothing was blocked."""
     guard = required.on(A, "ip", "xfrm", "policy").count("priority 2000073")
     assert guard > 0
     required.on(A, "sh", "-ec", f"cd /var/lib/hostipsec; {DAMAGES[name]}")

@@ -182,7 +182,7 @@ def test_the_ca_of_a_peer_that_salt_does_not_manage_is_that_of_its_members():
 
     old, new = (pillar.read(partner(**more)) for more in ({}, {"ca": "/etc/ssl/gw.pem"}))
     found = foreseen.plan(old, new)
-    (line,) = [one for one in planwords.lines(found) if "gw.example" in one]
+    (line,) = [one for one in planwords.lines(found) if one.startswith("ipsec:hosts:gw.example")]
     assert line.startswith(
         "ipsec:hosts:gw.example:ca unset -> /etc/ssl/gw.pem; what is in that file, salt-run ipsec.plan asks: "
     )
