@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -132,6 +133,61 @@ def _header(der: bytes) -> int:
 
 def _length(der: bytes) -> int:
     return int.from_bytes(der[2 : _header(der)], "big") if der[1] & 0x80 else der[1]
+
+
+# the curve secp256r1 by its parameters (SEC 2, 2.4.2), where its name would stand
+_NAMED = bytes.fromhex("06082a8648ce3d030107")
+_PRIME = bytes.fromhex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff")
+_B = bytes.fromhex("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b")
+_BASE = bytes.fromhex(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
+_ORDER = bytes.fromhex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
+_SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
+
+
+def item(tag: int, *parts: bytes) -> bytes:
+    """Return an item of DER."""
+    content = b"".join(parts)
+    size = len(content).to_bytes((len(content).bit_length() + 7) // 8 or 1, "big")
+    return bytes([tag]) + (size if len(content) < 128 else bytes([0x80 | len(size)]) + size) + content
+
+
+def spelt_out_curve() -> bytes:
+    """Return the parameters of secp256r1."""
+    field = item(_SEQUENCE, bytes.fromhex("06072a8648ce3d0101"), item(_INTEGER, b"\0" + _PRIME))
+    a = (int.from_bytes(_PRIME, "big") - 3).to_bytes(32, "big")
+    curve = item(_SEQUENCE, item(_OCTETS, a), item(_OCTETS, _B))
+    numbers = item(_INTEGER, b"\0" + _ORDER), item(_INTEGER, b"\1")
+    return item(_SEQUENCE, item(_INTEGER, b"\1"), field, curve, item(_OCTETS, _BASE), *numbers)
+
+
+def spelt_out_key(issued: Issued, curve: bytes = b"") -> bytes:
+    """Return the key of a host on secp256r1 with the parameters of the curve, or others, in its old form."""
+    der = issued.key.private_bytes(serialization.Encoding.DER, TRADITIONAL, serialization.NoEncryption())
+    content = der[_header(der) :].replace(item(0xA0, _NAMED), item(0xA0, curve or spelt_out_curve()))
+    return armour(b"EC PRIVATE KEY", item(_SEQUENCE, content))
+
+
+def spelt_out(issued: Issued, signer: rsa.RSAPrivateKey) -> bytes:
+    """Return the certificate of such a host with the parameters of the curve, signed anew."""
+    der, public = issued.certificate.public_bytes(serialization.Encoding.DER), issued.key.public_key()
+    plain = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    algorithm = item(_SEQUENCE, bytes.fromhex("06072a8648ce3d0201"), spelt_out_curve())
+    point = public.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    changed = item(_SEQUENCE, algorithm, item(0x03, b"\0", point))
+    start, size = first_item(der)
+    body = der[start : start + size]
+    body = item(_SEQUENCE, body[_header(body) :].replace(plain, changed))
+    signature = signer.sign(body, padding.PKCS1v15(), hashes.SHA256())
+    rest = der[start + size : -len(signature)]
+    return armour(b"CERTIFICATE", item(_SEQUENCE, body, rest, signature))
+
+
+def armour(label: bytes, der: bytes) -> bytes:
+    """Return a PEM block."""
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(der), label)
 
 
 def typed(text: str, **types: Any) -> x509.Name:

@@ -89,6 +89,7 @@ class Oddities:
     def right(self) -> dict[str, Given]:
         """Return what can be used, by what is odd about it."""
         host, plain = self._host(), self._files()
+        listed = authorities.crl(self.ca, self.now)
         old_ca = old(self.ca, self.ca.key)
         md5_ca = old(self.ca, self.ca.key, hashes.MD5())
         printable = authorities.typed(
@@ -101,17 +102,9 @@ class Oddities:
             "a root over SHA-1": replace(plain, ca=old_ca.pem),
             "a root over MD5": replace(plain, ca=md5_ca.pem),
             "a host over SHA-1": self._files(old(host, self.ca.key), warned="is signed with SHA1"),
-            "a list over SHA-1": replace(plain, crl=old_crl(authorities.crl(self.ca, self.now), self.ca.key)),
-            "a byte order mark": _each(plain, lambda pem: b"\xef\xbb\xbf" + pem),
-            "UTF-16": _each(plain, lambda pem: pem.decode().encode("utf-16")),
-            "CRLF": _each(plain, lambda pem: pem.replace(b"\n", b"\r\n")),
-            "CR": _each(plain, lambda pem: pem.replace(b"\n", b"\r")),
-            "indented": _each(plain, lambda pem: b"".join(b"  " + line + b"\n" for line in pem.splitlines())),
-            "one line": _each(plain, lambda pem: b" ".join(pem.split(b"\n"))),
-            "no line break in base64": _each(plain, _on_one_line),
-            "empty lines": _each(plain, lambda pem: pem.replace(b"\n", b"\n\n")),
-            "no end of line": _each(plain, lambda pem: pem.rstrip()),
-            "text around": _each(plain, lambda pem: b"subject=a\n: b\n" + pem + b"-----\nc: d\n"),
+            "a list over SHA-1": replace(plain, crl=old_crl(listed, self.ca.key)),
+            **{what: _each(plain, change) for what, change in LAYOUTS.items()},
+            **{f"a list: {what}": replace(plain, crl=change(listed)) for what, change in LAYOUTS.items()},
             "another block first": _each(plain, lambda pem: _PARAMETERS + pem),
             "a block that does not end": _each(
                 plain, lambda pem: b"-----BEGIN CERTIFICATE-----\nMII\n" + pem
@@ -169,6 +162,12 @@ class Oddities:
         short = "a key: RSA of 1024 bits"
         found[short] = replace(found[short], warned="is RSA of 1024 bits")
         rsa_host, pem = found["a key: RSA"], old_form["RSA"]
+        named = hosts["secp256r1"]
+        explicit = replace(found["a key: secp256r1"], key=authorities.spelt_out_key(named))
+        found["a key whose curve is spelt out"] = explicit
+        found["a certificate whose curve is spelt out"] = replace(
+            explicit, certificate=authorities.spelt_out(named, self.ca.key)
+        )
         found["a key in its old form with CRLF"] = replace(rsa_host, key=pem.replace(b"\n", b"\r\n"))
         found["a key before another"] = replace(rsa_host, key=pem + hosts["Ed448"].key_pem())
         found["a key behind its certificate"] = replace(rsa_host, key=rsa_host.certificate + pem)
@@ -276,3 +275,17 @@ def _each(given: Given, change) -> Given:
 def _on_one_line(pem: bytes) -> bytes:
     first, *lines, last = pem.split(b"\n")[:-1]
     return b"\n".join((first, b"".join(lines), last, b""))
+
+
+LAYOUTS = {
+    "a byte order mark": lambda pem: b"\xef\xbb\xbf" + pem,
+    "UTF-16": lambda pem: pem.decode().encode("utf-16"),
+    "CRLF": lambda pem: pem.replace(b"\n", b"\r\n"),
+    "CR": lambda pem: pem.replace(b"\n", b"\r"),
+    "indented": lambda pem: b"".join(b"  " + line + b"\n" for line in pem.splitlines()),
+    "one line": lambda pem: b" ".join(pem.split(b"\n")),
+    "no line break in base64": _on_one_line,
+    "empty lines": lambda pem: pem.replace(b"\n", b"\n\n"),
+    "no end of line": lambda pem: pem.rstrip(),
+    "text around": lambda pem: b"subject=a\n: b\n" + pem + b"-----\nc: d\n",
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 
 from cryptography import x509
@@ -36,12 +35,7 @@ def file(content: bytes, chance: random.Random) -> bytes:
         return changed(content, chance)
     hit = chance.randrange(len(blocks))
     ders = [changed(one.der(), chance) if number == hit else one.der() for number, one in enumerate(blocks)]
-    return b"".join(armour(one.label, der) for one, der in zip(blocks, ders))
-
-
-def armour(label: bytes, der: bytes) -> bytes:
-    """Return a PEM block."""
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(der), label)
+    return b"".join(authorities.armour(one.label, der) for one, der in zip(blocks, ders))
 
 
 def signed(content: bytes, key, chance: random.Random) -> bytes:

@@ -225,7 +225,7 @@ def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
         warnings.simplefilter("ignore")
         while len(taken) < SAMPLE:
             der = mutations.signed(plain, ca.key, chance)
-            given = mutations.armour(b"CERTIFICATE", der)
+            given = authorities.armour(b"CERTIFICATE", der)
             where = authorities.write(tmp_path, given, host.key_pem(), ca.pem)
             if not source.inspect(where, SUBJECT, NOW).errors:
                 taken.append(der)
@@ -245,7 +245,7 @@ def test_what_is_taken_of_changed_lists_charon_loads(pair, tmp_path):
     where = replace(where, crl=str(tmp_path / "crl.pem"))
     while len(taken) < LISTS:
         (tmp_path / "crl.pem").write_bytes(
-            mutations.armour(b"X509 CRL", mutations.signed(plain, ca.key, chance))
+            authorities.armour(b"X509 CRL", mutations.signed(plain, ca.key, chance))
         )
         taken += source.inspect(where, SUBJECT, NOW).credentials.crls
     with pair.hosts["east"].vici(60) as session:

@@ -271,6 +271,19 @@ def test_why_a_key_cannot_be_read_is_said_in_words_of_ours(place, error, monkeyp
     assert "s3cret" not in text
 
 
+STRANGE = {
+    bytes.fromhex("06052b81040010"): "on a curve, that is not supported",  # sect283k1
+    authorities.spelt_out_curve().replace(b"\x5a\xc6\x35", b"\x5a\xc6\x36"): "explicit parameters",
+}
+
+
+@pytest.mark.parametrize("curve", STRANGE, ids=STRANGE.get)
+def test_a_key_on_a_curve_that_the_library_does_not_know(place, curve):
+    host = authorities.host(SUBJECT, NOW, CA, key=ec.generate_private_key(ec.SECP256R1()))
+    place.give(host.pem, authorities.spelt_out_key(host, curve))
+    assert STRANGE[curve] in all_said(place)
+
+
 CURVES = (ec.SECP224R1, ec.SECP256K1, ec.SECP521R1, ec.BrainpoolP256R1)  # all authenticate with 5.9.8
 
 
