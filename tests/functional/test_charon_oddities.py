@@ -6,7 +6,7 @@ import os
 import random
 import warnings
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,12 @@ from vici.exception import CommandException
 import authorities
 import mutations
 from certificate_oddities import Oddities, old_crl
-from hostipsec.certificates import copies, names, source, version, x509facts
+from hostipsec.certificates import copies, names, source, trust, version, x509facts
 from hostipsec.certificates.copies import Destination
 from hostipsec.charon import credentials
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
+from hostipsec.fleet import authentication
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -85,6 +86,19 @@ class Pair:
     @staticmethod
     def _below(host):
         return Destination(f"{host.root}/etc/ipsec.d", "a.example")
+
+    def have(self, ends):
+        """Give each end a certificate and CAs of its own, as they are."""
+        self.count += 1
+        for name, (issued, cas) in ends.items():
+            host = self.hosts[name]
+            for path in (host.root / "etc/ipsec.d").glob("*/*.pem"):
+                path.unlink()
+            host.write("/etc/ipsec.d/certs/a.pem", issued.pem.decode(), 0o644)
+            host.write("/etc/ipsec.d/private/a.pem", issued.key_pem().decode())
+            for number, ca in enumerate(cas):
+                host.write(f"/etc/ipsec.d/cacerts/{number}.pem", ca.pem.decode(), 0o644)
+            self._take_up(name, "a.pem", ": ECDSA a.pem\n")
 
     def _take_up(self, name, certificate, key):
         host, peer = self.hosts[name], "west" if name == "east" else "east"
@@ -202,6 +216,63 @@ def test_what_is_refused_charon_would_not_believe(pair, what):
     assert names.prints_otherwise(SUBJECT, loaded.local_id) == (what in MISNAMED)
 
 
+# Could they authenticate anew? ---------------------------------------------------------------
+
+LONG, DAY = timedelta(days=365), timedelta(days=1)
+
+
+def _ends(what):
+    """Return certificate and CAs of both ends; no CA is one of another case."""
+    one, other = (authorities.authority(f"CN={name} CA, O={what}", NOW) for name in ("One", "Other"))
+    sub = authorities.authority(f"CN=Sub CA, O={what}", NOW, issuer=one)
+    renewed = authorities.authority(f"CN=One CA, O={what}", NOW, key=one.key, until=2 * LONG)
+    old = authorities.authority(f"CN=One CA, O={what}", NOW, key=one.key, since=-LONG, until=-DAY)
+    east, west = (authorities.host(name, NOW, one) for name in IDS.values())
+    elsewhere, below = (authorities.host(SUBJECT, NOW, ca) for ca in (other, sub))
+    expired = authorities.host(SUBJECT, NOW, one, since=-LONG, until=-DAY)
+    early = authorities.host(SUBJECT, NOW, one, since=DAY)
+    plain = (west, [one])
+    return {
+        "one CA": ((east, [one]), plain),
+        "a CA of its own": ((elsewhere, [other]), plain),
+        "a CA of its own and the other one": ((elsewhere, [other, one]), plain),
+        "both CAs at both": ((elsewhere, [other, one]), (west, [one, other])),
+        "the other's CA is not taken": ((east, [other]), plain),
+        "a CA between at one end": ((below, [one, sub]), plain),
+        "a CA that was renewed at one end": ((east, [renewed]), plain),
+        "a CA that has expired at one end": ((east, [old]), plain),
+        "expired": ((expired, [one]), plain),
+        "not valid yet": ((early, [one]), plain),
+    }[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "word"),
+    [
+        ("one CA", authentication.YES),
+        ("a CA of its own", authentication.NO),
+        ("a CA of its own and the other one", authentication.NO),
+        ("both CAs at both", authentication.YES),
+        ("the other's CA is not taken", authentication.NO),
+        ("a CA between at one end", authentication.YES),
+        ("a CA that was renewed at one end", authentication.YES),
+        ("a CA that has expired at one end", authentication.NO),
+        ("expired", authentication.NO),
+        ("not valid yet", authentication.NO),
+    ],
+)
+def test_whether_two_ends_could_authenticate_anew_is_what_their_charons_do(pair, what, word):
+    ends = dict(zip(ADDRESSES, _ends(what)))
+    told = {
+        name: trust.told(issued.certificate, [ca.certificate for ca in cas], "", NOW)
+        for name, (issued, cas) in ends.items()
+    }
+    known = authentication.of({name: {"authentication": one} for name, one in told.items()})
+    assert authentication.pair("east", "west", known)[0] == word
+    pair.have(ends)
+    assert pair.initiate() == (word == authentication.YES)
+
+
 # Content of every kind -----------------------------------------------------------------------
 
 USAGE = x509.KeyUsage(True, False, True, False, False, False, False, False, False)
@@ -213,7 +284,7 @@ EXTENSIONS = (
     (x509.CRLDistributionPoints([POINT]), False),
     (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)]), True),
 )
-SAMPLE, LISTS = 300, 60
+SAMPLE, LISTS, FILES = 300, 60, 10
 
 
 def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
@@ -232,6 +303,37 @@ def test_what_is_taken_of_changed_content_charon_loads(pair, tmp_path):
     with pair.hosts["east"].vici(60) as session:
         for der in taken:
             session.request("load-cert", {"type": "X509", "flag": "NONE", "data": der})
+
+
+def test_what_is_taken_of_changed_files_charon_loads(pair, tmp_path):
+    """Of bundles, keys and certificates as hosts have them, with bytes changed anywhere."""
+    chance, given = random.Random(1), [*RIGHT.values()]
+    taken = dict.fromkeys(("certificate", "key", "ca"), 0)
+    messages = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while min(taken.values()) < FILES:
+            part = min(taken, key=taken.get)
+            one = chance.choice(given)
+            one = replace(one, **{part: mutations.file(getattr(one, part), chance)})
+            found = source.inspect(
+                authorities.write(tmp_path, one.certificate, one.key, one.ca), SUBJECT, NOW
+            )
+            if not found.errors:
+                taken[part] += 1
+                messages += _loads(found.credentials)
+    assert len(messages) >= 3 * 3 * FILES
+    with pair.hosts["east"].vici(60) as session:
+        for command, message in messages:
+            session.request(command, message)
+
+
+def _loads(found):
+    """Return what has charon load a host's certificate, its key and its CAs, by vici."""
+    one = {"type": "X509", "flag": "NONE", "data": found.certificate_pem}
+    cas = [{"type": "X509", "flag": "CA", "data": ca.pem} for ca in found.authorities]
+    key = {"type": "any", "data": found.key_pem.reveal()}
+    return [("load-cert", one), *(("load-cert", ca) for ca in cas), ("load-key", key)]
 
 
 def test_what_is_taken_of_changed_lists_charon_loads(pair, tmp_path):
