@@ -116,7 +116,8 @@ def test_where_nothing_says_what_is_configured_the_mode_is_that_which_charon_has
     found = row(evaluate((WEST_V4,), charon(with_child(mode="TUNNEL"), loaded=loaded), KERNEL))
     assert (found.severity, found.reason) == (
         "warning",
-        "TUNNEL, INSTALLED; in mode TUNNEL, configured is TRANSPORT",
+        "TUNNEL, INSTALLED; in mode TUNNEL, configured is TRANSPORT: "
+        "reauthenticate it (ipsec.reauthenticate)",
     )
     assert judge(with_child(mode="TUNNEL"))[:2] == ("established", "ok")  # nobody says
 

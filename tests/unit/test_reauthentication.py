@@ -251,6 +251,17 @@ class Refused(Host):
         pass
 
 
+class Kept(Refused):
+    """A charon that asks in the IKE SA that it has."""
+
+    def __init__(self, *messages):
+        super().__init__(*messages)
+        self.differs = False
+
+    def begin(self):
+        Host.begin(self)
+
+
 def test_what_did_not_come_up_says_why():
     """It said "no new IKE SA within 30 s; see the log"."""
     (found,) = reauthentication.run([connection()], host=Refused(Message(NAME, REFUSES)))
@@ -258,6 +269,16 @@ def test_what_did_not_come_up_says_why():
     assert found.reason.startswith("the peer refused to authenticate this host (AUTHENTICATION_FAILED)")
     (found,) = reauthentication.run([connection()], 5.0, host=Refused(Message("other_v4", REFUSES)))
     assert found.reason == "no new IKE SA within 5 s; see the log"
+
+
+def test_where_child_options_alone_differ_the_new_sa_has_those_of_before_and_that_is_told():
+    """It was told as reauthenticated, and went on with the esp, type or compress of before."""
+    host = Kept(Message(NAME, "failed to establish CHILD_SA, keeping IKE_SA"))
+    (found,) = reauthentication.run([connection()], host=host)
+    assert (found.ok, found.old, found.new) == (False, (1,), (2,))
+    assert found.reason == reauthentication.AS_BEFORE
+    (found,) = reauthentication.run([connection()], host=Kept(Message("other_v4", host.messages[0].text)))
+    assert found.ok
 
 
 def test_it_is_listened_before_anything_is_started():

@@ -3,8 +3,11 @@
 An IKE SA goes on with the configuration that it was made with, also when it is rekeyed; so does a connection
 that charon starts again by itself. To start a connection whose configuration differs from that of its IKE SA
 makes a new one beside it (``checkout_by_config`` of charon's IKE SA manager compares them); where it is the
-same charon leaves it, and is asked to reauthenticate, which makes before it breaks. The old SA is ended here
-once the new one is up; its peer would do that too, after 10 s (``uniqueids``).
+same charon leaves it, and is asked to reauthenticate, which makes before it breaks: but by the CHILD options
+that the old SA was made with. Where those alone differ (``esp``, ``type``, ``compress``, ``lifetime``,
+``only``) charon asks for a CHILD SA of now in the old IKE SA first, which the peer, whose own was made by
+what it had before, refuses: that is told, as the connection is not what it is configured to be. The old SA is
+ended here once the new one is up; its peer would do that too, after 10 s (``uniqueids``).
 
 Why a new one does not come up is what charon says meanwhile. An end that refuses tells the other no reason,
 so each host also listens for what it refuses on the connections that it answers, and tells that.
@@ -37,6 +40,11 @@ TAKEN_UP = PATIENCE + 2.0  # seconds after which the other end sends by the new 
 UNPINNED = UNCHANGED + 2.0  # seconds after the moment; charon ends the old SA with the new one, unasked, then
 REFUSED = UNPINNED + 3.0  # seconds after which an end that answers has heard of every attempt
 _POLL = 0.2
+_KEPT = "failed to establish CHILD_SA, keeping IKE_SA"  # as charon says
+AS_BEFORE = (
+    "authenticated anew with the esp, type, compress, lifetime and only of before: charon takes others where "
+    "an option of IKE differs as well; change ikelifetime by a minute, and reauthenticate it"
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,7 @@ class _Run:
     before: dict[str, tuple[int, ...]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     new: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    as_before: frozenset[str] = frozenset()  # connections whose CHILD options alone differ
     theirs: dict[str, int] = field(default_factory=dict)  # answered, with an IKE SA -> the newest before
     log: Log = field(default_factory=Log)
 
@@ -234,6 +243,8 @@ class _Run:
         if self.wait is not None and not {*self.before} <= {*appeared}:
             self._watch_until(UNPINNED)
         same = {max(ids): name for name, ids in self.before.items() if name not in appeared}
+        kept = {message.connection for message in self.log.messages if _KEPT in message.text}
+        self.as_before = frozenset(kept & {*same.values()})
         why = self.host.reauthenticate(same)
         self.refused.update({same[number]: text for number, text in why.items()})
 
@@ -258,7 +269,8 @@ class _Run:
         old, new = self.before.get(one.name, ()), self.new.get(one.name, ())
         if not old:
             return Reauthenticated(one, old, reason="is not established")
-        return Reauthenticated(one, old, new, "" if new else self._why(one.name))
+        left = AS_BEFORE if one.name in self.as_before else ""
+        return Reauthenticated(one, old, new, left if new else self._why(one.name))
 
     def _why(self, name: str) -> str:
         said = self.refused.get(name) or reasons.explain(self.log.messages).get(name)

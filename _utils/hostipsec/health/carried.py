@@ -125,7 +125,8 @@ def other_than_meant(found: Found) -> Iterator[str]:
     mode = _plain(meant.mode.upper() or found.mode)
     modes = {_plain(child.mode) for child in found.children}
     if mode and modes != {mode}:
-        yield f"in mode {' and '.join(sorted(modes))}, configured is {mode}"
+        found_in = " and ".join(sorted(modes))
+        yield f"in mode {found_in}, configured is {mode}: reauthenticate it (ipsec.reauthenticate)"
     for kind, text, every in (
         ("esp", meant.esp, [child.proposal for child in found.children]),
         ("ike", meant.ike, [sa.proposal for sa in found.up]),

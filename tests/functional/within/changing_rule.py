@@ -27,6 +27,7 @@ from termed import Sent
 import authorities
 from hostipsec import paths
 from hostipsec.apply import hostplan
+from hostipsec.charon import charonlog
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.strongswan import render
 
@@ -55,6 +56,7 @@ class End(changing_ciphers.End):
         self.connections = tuple(one for one in member.member.connections if one.peer == peer)
         self.observe, self.initiate = self.backend.observe, self.backend.initiate
         self.reauthenticate, self.terminate = self.backend.reauthenticate_ikes, self.backend.terminate
+        self.follow = lambda log, timeout: charonlog.follow(log, timeout, member.space.vici)
 
 
 def networked(spaces):

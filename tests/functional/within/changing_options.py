@@ -1,0 +1,101 @@
+"""East and west, in stage require, while options of their rule by which SAs are made change, edit by edit.
+
+Datagrams go both ways the whole time. Prints, by edit, what both ends say and how their kernels do ESP once
+one of them has it, once both have it, and once their SAs are made anew; how many datagrams were lost, and how
+they went.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import changing_ciphers
+import changing_rule
+import excepted
+from changing_clear import Flows
+from changing_rule import Changing, End, listened, said, up
+from excepted import ENDS
+from proofs import EAST, KERNEL_CONF, WEST
+from spaces import hosts
+from strongswan import line, unpacked
+
+import authorities
+
+MADE = "charon {\n    make_before_break = yes\n"  # as this package has it
+MORE = {"ikelifetime": "181m"}  # a new IKE SA comes beside the old one where an option of IKE differs
+ALONE = {"compress": "yes"}  # no option of IKE
+EDITS = {
+    "type": {"type": "tunnel", **MORE},
+    "encapsulation": {"encapsulation": "udp"},
+    "compress": {"compress": "yes", **MORE},
+    "lifetimes": {"lifetime": "2h", "ikelifetime": "6h", "margintime": "20m"},
+}
+
+
+def pillar(own):
+    """Return the pillar whose rule says so much."""
+    rule = {"name": "all", "between": {"side": "east"}, "and": {"side": "west"}, "stage": "require"}
+    return {**excepted.pillar(), "rules": [{**rule, **own}]}
+
+
+def found_at(ends):
+    """Return what both ends say, and how their kernels do ESP: modes, in UDP, compressed."""
+    ways = []
+    for end in ends:
+        text = end.space.run("ip", "xfrm", "state")
+        modes = {*re.findall(r"proto (?:esp|comp) .* mode (\S+)", text)}
+        ways.append([sorted(modes), "encap type espinudp" in text, "proto comp" in text])
+    return {"said": said(ends), "ways": ways}
+
+
+def edited(ends, own):
+    """Bring an edit about, at the end that answers first, and make the SAs anew."""
+    east, west = ends
+    changing_rule.pillar = lambda _: pillar(own)
+    found = []
+    for end in (west, east):
+        changing_rule.edit([end], ())
+        found.append(found_at(ends))
+    both = End(east, west.host), End(west, east.host)
+    reasons = changing_ciphers.replaced(*both, together=True)
+    return {"steps": [*found, found_at(ends)], "reasons": reasons}
+
+
+def under_traffic(ends, own, port):
+    """Bring an edit about, while datagrams go to a port."""
+    wires, flows = [listened(end) for end in ends], Flows(ends, (port,))
+    try:
+        found = edited(ends, own)
+    finally:
+        lost = flows.end()
+    seen = [wire.seen() for wire in wires]
+    return {**found, "lost": [len(way) for way in lost], "sent": flows.sent, "wire": seen}
+
+
+def main():
+    """Go there and back by each edit."""
+    now = datetime.now(timezone.utc)
+    ca = authorities.authority("CN=Fleet CA", now)
+    changing_rule.KERNEL_CONF = KERNEL_CONF.replace("charon {\n", MADE, 1)
+    found = {}
+    with hosts("east", "west", over=unpacked()) as spaces, tempfile.TemporaryDirectory() as place:
+        line(*spaces, [f"{EAST['v4']}/24"], [f"{WEST['v4']}/24"])
+        ends = [Changing(one, pillar({}), host, Path(place)) for one, host in zip(spaces, ENDS)]
+        for end in ends:
+            end.begin(ca, now)
+        up(ends)
+        found["alone"] = edited(ends, ALONE)
+        edited(ends, {})
+        for number, name in enumerate(sys.argv[1:]):
+            there = under_traffic(ends, EDITS[name], 7100 + 2 * number)
+            found[name] = {"there": there, "back": under_traffic(ends, {}, 7101 + 2 * number)}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
