@@ -291,6 +291,19 @@ def test_what_charon_cannot_load_of_its_certificate_is_found_on_trial(lone, data
     assert sentence in said
 
 
+@pytest.mark.parametrize("what", COPIES)
+def test_what_charon_cannot_load_of_its_certificate_is_found_in_service(lone, data, what):
+    """A host that makes no namespaces has no trial: what ran before comes back."""
+    lone.settle(data)
+    lone.host.write("/usr/bin/unshare", "#!/bin/sh\nexit 1\n", 0o755)
+    directory, change, sentence = COPIES[what]
+    (path,) = (lone.host.root / "etc/ipsec.d" / directory).glob("*.pem")
+    path.write_bytes(change(path.read_bytes()))
+    said = lone.fails({**data, "charon": {**data.get("charon", {}), "threads": 20}})
+    assert {"the CA": "it lacks b_v4"}.get(what, sentence) in said
+    assert "the last good configuration is back" in said
+
+
 COMPANY = authorities.authority("CN=Company CA", NOW, extensions=((COMPANY_EXTENSION, True),))
 
 

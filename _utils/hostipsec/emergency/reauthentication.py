@@ -42,8 +42,9 @@ REFUSED = UNPINNED + 3.0  # seconds after which an end that answers has heard of
 _POLL = 0.2
 _KEPT = "failed to establish CHILD_SA, keeping IKE_SA"  # as charon says
 AS_BEFORE = (
-    "authenticated anew; its CHILD SA may go on with the esp, type, compress, lifetime and only of before: charon "
-    "takes others where an option of IKE differs as well; change ikelifetime by a minute, and reauthenticate it"
+    "authenticated anew; its CHILD SA may go on with the esp, type, compress, lifetime and only of before: "
+    "charon takes others where an option of IKE differs as well; change ikelifetime by a minute, and "
+    "reauthenticate it"
 )
 
 
