@@ -477,6 +477,15 @@ def test_whether_rules_fit_all_that_another_fits_is_told_without_the_hosts(befor
     assert covering.covered(late, before) is covered
 
 
+@pytest.mark.parametrize("number", [20, 400, 5000])
+def test_hundreds_of_values_are_no_recursion_without_end(number):
+    """One at a time was taken off: 400 ids were a RecursionError."""
+    ids = [f"cp{one}" for one in range(number)]
+    late = a_rule({"id": ids}, {"id": ids, "site": ["esams", "eqiad"]})
+    assert not covering.covered(late, [a_rule({"id": ids[:-1]}, {"id": ids})])
+    assert covering.covered(late, [a_rule({"id": ids}, {"id": ids})])
+
+
 @pytest.mark.parametrize("stage", ["off", "passive", "start"])
 def test_a_rule_partly_shadowed_by_an_earlier_stage_is_a_warning_that_names_the_pairs(stage):
     data = ruled(("some", stage, 1, 2), ("strict", "require", 2, 3))

@@ -1,7 +1,11 @@
-"""Whether rules fit every pair that another one fits, whatever hosts there are. Pure."""
+"""Whether rules fit every pair that another one fits, whatever hosts there are. Pure.
+
+What would take too many steps to tell counts as not so: with the hosts that there are it is a doubt.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Optional
@@ -10,13 +14,14 @@ from ..model import Choice, Rule, Selector
 
 _SINGLE = ("id", "site")  # labels of which a host has one value
 _EVERY = "*"
+_MOST = 1_000  # combinations of values that are looked at one by one
 
 
 def covered(rule: Rule, before: Sequence[Rule]) -> bool:
     """Say whether rules fit all that one fits: one of them does, or some together, value by value."""
     if not before or any(wider(one, rule) for one in before):
         return bool(before)
-    halves = _halves(rule)
+    halves = _halves(rule) if _combinations(rule) <= _MOST else ()
     return bool(halves) and all(covered(half, before) for half in halves)
 
 
@@ -73,6 +78,10 @@ def _values(selector: Selector, label: str) -> frozenset[str]:
     return choice.values if choice and not choice.but and not choice.patterns else frozenset()
 
 
+def _combinations(rule: Rule) -> int:
+    return math.prod(len(choice.values) or 1 for side in (rule.between, rule.and_) for _, choice in side)
+
+
 def _halves(rule: Rule) -> Sequence[Rule]:
     """Return two rules that fit together what one fits; none where no label has several values."""
     between, and_ = _parts(rule.between), _parts(rule.and_)
@@ -85,7 +94,8 @@ def _parts(selector: Selector) -> Sequence[Selector]:
     """Return two selectors that mean together what one means; none where it has one value a label."""
     for label, choice in selector:
         if len(choice.values) > 1 and not (choice.but or choice.patterns):
-            first, *rest = sorted(choice.values)
-            parts = (Choice(frozenset({first})), Choice(frozenset(rest)))
+            values = sorted(choice.values)
+            middle = len(values) // 2
+            parts = (Choice(frozenset(values[:middle])), Choice(frozenset(values[middle:])))
             return [tuple({**dict(selector), label: part}.items()) for part in parts]
     return ()
