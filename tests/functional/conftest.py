@@ -45,8 +45,10 @@ def at_home(monkeypatch):
 
 @pytest.fixture
 def minion(tmp_path, data, monkeypatch):
-    """Return a member of the example fleet, with no configuration yet, whatever the machine has in /etc."""
+    """Return a member of the example fleet, with no configuration yet, whatever the machine has."""
     monkeypatch.setattr(paths.here, "conf", tmp_path / "ipsec.conf")
+    for name in ("record", "record_copy", "failed"):
+        monkeypatch.setattr(paths.here, name, tmp_path / f"{name}.json")
     found = Minion(tmp_path / "minion", HOST, init="systemd", os="Debian", osmajorrelease=12)
     found.pillar(data)
     return found

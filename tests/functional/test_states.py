@@ -22,8 +22,8 @@ from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
 from hostipsec.model import Charon
 from hostipsec.paths import Paths
-from hostipsec.pillar import digest
-from hostipsec.store import holdfile
+from hostipsec.pillar import digest, membership
+from hostipsec.store import holdfile, record
 from hostipsec.store.hold import Hold, Scope
 from hostipsec.strongswan import render
 from hostipsec.system import files
@@ -80,6 +80,21 @@ def test_checked_fails_with_every_error_of_the_pillar(minion, data):
             ["-", "ipsec:hosts:cp3001.esams.example:ipv4:"],
             ["-", "ipsec:mtu:"],
         ]
+
+
+def test_checked_ends_no_pair_in_require_by_a_slip(minion, data):
+    data["rules"][0]["stage"] = "require"
+    member = membership.read(data, HOST)
+    paths.here.record.write_text(record.render(record.Record(member.connections)))
+    data["hosts"]["cp3001.esams.example"]["cluster"] = "txet"
+    minion.pillar({**data, "expect": []})
+    wrong = "- ipsec:rules: no rule pairs this host with cp3001.esams.example any more"
+    for test in (True, False):
+        found = minion.state("ipsec.checked", "input", test=test)
+        assert (found["result"], found["changes"]) == (False, {})
+        assert found["comment"].startswith(f"Nothing was changed.\n{wrong}"), found["comment"]
+    assert minion.call("ipsec.check")["problems"][0].startswith(wrong[2:])
+    assert minion.call("ipsec.plan")["error"].find(wrong[2:]) > 0
 
 
 def test_checked_refuses_a_stage_of_a_roll_out_that_is_none(minion, data):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ..errors import HostIPsecError, PillarError, nearest
+from ..errors import HostIPsecError, PillarError, Problem, nearest
 from ..model import REQUIRE, Connection, Fleet, Host
 from . import pillar, topology
 
@@ -93,6 +93,31 @@ class Membership:
         if self.lost:
             why = "no address of those that rules pair it with is known"
         return f"{self.host.id} has no peers: {why}"
+
+
+def unpaired(
+    fleet: Fleet, host: Host, now: Sequence[Connection], before: Sequence[Connection]
+) -> tuple[Problem, ...]:
+    """Say which pairs in ``require`` no rule fits any more, though both their hosts are there.
+
+    ``now`` is what the pillar gives the host, ``before`` what it was given last. A slip in a label would take
+    such a pair out of its guard as an edit that is meant does; so that is a word of its own: ``stage: off`` in
+    a rule, or ``alone: true``. Where nothing is left, that is a matter for state ``ipsec.clean``.
+    """
+    required = {one.peer for one in before if one.stage == REQUIRE} - {one.peer for one in now}
+    if not required or not now:
+        return ()
+    peers = (peer for peer in fleet.hosts if peer.id in required and not peer.alone)
+    ended = sorted(peer.id for peer in peers if topology.rule_for(fleet, host, peer) is None)
+    if not ended:
+        return ()
+    return (
+        Problem(
+            "ipsec:rules",
+            f"no rule pairs this host with {topology.few(ended)} any more, and 'require' was their stage",
+            "a rule that fits such a pair, with 'stage: off' where it is to end; or 'alone: true' at a host",
+        ),
+    )
 
 
 def read(data: object, minion_id: str, resolved: Optional[pillar.Resolved] = None) -> Membership:

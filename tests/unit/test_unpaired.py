@@ -1,0 +1,121 @@
+"""A pair in ``require`` ends by a word of the operator: never by a slip in a label, nor by a rule that went."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+import fleets
+from hostipsec.apply import run
+from hostipsec.errors import PillarError
+from hostipsec.fleet import foreseen, planwords
+from hostipsec.pillar import membership, parts, pillar, topology
+from hostipsec.store import record
+
+HOST, GONE = "cp1001.eqiad.example", "cp3002.esams.example"
+WRONG = f"no rule pairs this host with {GONE} any more, and 'require' was their stage"
+
+
+def given(stage: str = "require") -> dict:
+    """Return the example, its first rule at a stage."""
+    data = copy.deepcopy(fleets.example())
+    data.pop("expect")
+    data["rules"][0]["stage"] = stage
+    return data
+
+
+def edited(change, stage: str = "require") -> dict:
+    data = given(stage)
+    change(data)
+    return data
+
+
+def slip(data: dict) -> None:
+    data["hosts"][GONE]["cluster"] = "txet"
+
+
+def slip_in_the_rule(data: dict) -> None:
+    data["rules"][0]["between"] = {"id": ["cp3001*", "cp3020*"]}
+
+
+def ended(data: dict) -> None:
+    data["hosts"][GONE]["cluster"] = "other"
+    data["rules"].append({"name": "ended", "between": {"cluster": "other"}, "and": {"cluster": "text"}})
+    data["rules"][-1]["stage"] = "off"
+
+
+def alone(data: dict) -> None:
+    data["hosts"][GONE].update(cluster="other", alone=True)
+
+
+def left(data: dict) -> None:
+    del data["hosts"][GONE]
+
+
+def rests(data: dict) -> None:
+    data["hosts"][GONE]["maintenance"] = True
+
+
+def earlier(data: dict) -> None:
+    data["rules"][0]["stage"] = "start"
+
+
+def found(change, stage: str = "require") -> list[str]:
+    """Return what a host says of an edit that runs the example at a stage."""
+    old, new = membership.read(given(stage), HOST), membership.read(edited(change, stage), HOST)
+    wrong = membership.unpaired(new.fleet, new.host, new.connections, old.guarded)
+    return [problem.found for problem in wrong]
+
+
+@pytest.mark.parametrize("change", [slip, slip_in_the_rule])
+def test_a_slip_ends_no_pair_in_require(change):
+    assert found(change) == [WRONG]
+
+
+@pytest.mark.parametrize("change", [ended, alone, left, rests, earlier])
+def test_what_the_operator_says_ends_it(change):
+    assert found(change) == []
+
+
+@pytest.mark.parametrize("stage", ["passive", "start"])
+def test_of_an_earlier_stage_a_pair_goes_as_the_pillar_says(stage):
+    assert found(slip, stage) == []
+
+
+def test_a_peer_in_maintenance_is_no_other_matter():
+    old = membership.read(edited(rests), HOST)
+    new = membership.read(edited(slip), HOST)
+    wrong = membership.unpaired(new.fleet, new.host, new.connections, old.guarded)
+    assert [problem.found for problem in wrong] == [WRONG]
+
+
+def test_where_nothing_is_left_clean_is_the_word():
+    old, new = membership.read(given(), GONE), membership.read(edited(slip), GONE)
+    assert new.connections == ()
+    assert membership.unpaired(new.fleet, new.host, new.connections, old.guarded) == ()
+
+
+def test_a_part_does_not_know_who_is_there():
+    """As docs/promises.md says: of a fleet by an ext_pillar, a host cannot tell a slip from one that left."""
+    old, data = membership.read(given(), HOST), edited(slip)
+    fleet = parts.read(parts.Whole(data, pillar.read(data)).part(HOST))
+    now = topology.connections(fleet, HOST)
+    assert membership.unpaired(fleet, fleet.host(HOST), now, old.guarded) == ()
+
+
+def test_the_host_reads_no_such_pillar(here):
+    old = membership.read(given(), HOST)
+    here.record.write_text(record.render(record.Record(old.connections, barred=old.barred)))
+    with pytest.raises(PillarError, match=f"ipsec:rules: {WRONG}; allowed: a rule that fits such a pair"):
+        run.Reading(edited(slip), HOST, pytest.fail).member
+    for change in (ended, alone, left):
+        assert run.Reading(edited(change), HOST, pytest.fail).member.connections
+
+
+def test_an_edit_that_hosts_would_refuse_is_told_before_any_is_asked():
+    plan = foreseen.plan(pillar.read(given()), pillar.read(edited(slip)))
+    lines = planwords.lines(plan)
+    assert sum(f"{WRONG}; allowed" in line and "refuse" in line for line in lines) >= 1, lines
+    plan = foreseen.plan(pillar.read(given()), pillar.read(edited(ended)))
+    assert not any("refuse" in line for line in planwords.lines(plan))
