@@ -1,4 +1,4 @@
-"""A pair in ``require`` ends by a word of the operator: never by a slip in a label, nor by a rule that went."""
+"""A pair in ``require`` ends by a word of the operator, never by a slip in a label or a rule that went."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_host_reads_no_such_pillar(here):
     old = membership.read(given(), HOST)
     here.record.write_text(record.render(record.Record(old.connections, barred=old.barred)))
     with pytest.raises(PillarError, match=f"ipsec:rules: {WRONG}; allowed: a rule that fits such a pair"):
-        run.Reading(edited(slip), HOST, pytest.fail).member
+        assert run.Reading(edited(slip), HOST, pytest.fail).member
     for change in (ended, alone, left):
         assert run.Reading(edited(change), HOST, pytest.fail).member.connections
 

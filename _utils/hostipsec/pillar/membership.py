@@ -101,8 +101,8 @@ def unpaired(
     """Say which pairs in ``require`` no rule fits any more, though both their hosts are there.
 
     ``now`` is what the pillar gives the host, ``before`` what it was given last. A slip in a label would take
-    such a pair out of its guard as an edit that is meant does; so that is a word of its own: ``stage: off`` in
-    a rule, or ``alone: true``. Where nothing is left, that is a matter for state ``ipsec.clean``.
+    such a pair out of its guard as an edit that is meant does: so that is a word of its own, ``stage: off``
+    in a rule, or ``alone: true``. Where nothing is left, that is a matter for state ``ipsec.clean``.
     """
     required = {one.peer for one in before if one.stage == REQUIRE} - {one.peer for one in now}
     if not required or not now:
