@@ -12,16 +12,24 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces
 SELECTORS = 4  # the port of either end, both ways
 
 
+@pytest.fixture(scope="module", params=["v4", "v6"])
+def family(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def found():
+def found(family):
     strongswan.unpacked()
-    return withesp.run("excepted.py", timeout=300)
+    return withesp.run("excepted.py", family, timeout=300)
 
 
-def test_both_ends_are_well_and_say_what_stays_in_the_clear(found):
+def test_both_ends_are_well_and_say_what_stays_in_the_clear(found, family):
     well = ["established", "ok", "TRANSPORT, AES_GCM_16_128; in the clear by its rule: tcp/7022"]
     assert found["before"] == [SELECTORS, SELECTORS]
-    assert found["status"] == {"east.example": {"west_v4": well}, "west.example": {"east_v4": well}}
+    assert found["status"] == {
+        "east.example": {f"west_{family}": well},
+        "west.example": {f"east_{family}": well},
+    }
 
 
 def test_that_port_is_in_the_clear_either_way_and_another_in_esp(found):
@@ -33,8 +41,8 @@ def test_that_port_is_in_the_clear_either_way_and_another_in_esp(found):
     }
 
 
-def test_a_proof_is_not_disturbed_by_it(found):
-    assert found["proof"] == {"west_v4": [True, []]}
+def test_a_proof_is_not_disturbed_by_it(found, family):
+    assert found["proof"] == {f"west_{family}": [True, []]}
 
 
 def test_without_charon_nobody_is_locked_out_and_nothing_else_goes(found):

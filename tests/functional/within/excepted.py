@@ -1,19 +1,21 @@
 """Two hosts that require IPsec of each other but for one port, as states leave them: the kernel's ESP.
 
 Prints what both say, what a proof finds while that port is used, and what left each end for TCP to that
-port and to another, either way: with SAs, without charon, and after an emergency stop.
+port and to another, either way: with SAs, without charon, and after an emergency stop. The
+argument is the family.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 import tempfile
 import threading
 from datetime import datetime, timezone
+from ipaddress import ip_address
 from pathlib import Path
-from socket import create_connection, create_server
 
 from members import Member
 from natted import brief
@@ -24,6 +26,7 @@ from termed import Sent
 
 import authorities
 
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 ENDS = {"east.example": EAST["v4"], "west.example": WEST["v4"]}
 OPEN, OTHER = 7022, 7080
 PATIENCE = 3.0  # seconds, for what a policy blocks; many for a busy machine
@@ -32,14 +35,18 @@ PATIENCE = 3.0  # seconds, for what a policy blocks; many for a busy machine
 def pillar():
     """Return the pillar."""
     rule = {"name": "all", "between": {"side": "east"}, "and": {"side": "west"}, "stage": "require"}
-    found = {host: {"side": host[:4], "ipv4": address} for host, address in ENDS.items()}
+    found = {
+        host: {"side": host[:4], f"ipv{ip_address(address).version}": address}
+        for host, address in ENDS.items()
+    }
     return {"hosts": found, "rules": [{**rule, "clear": [f"tcp/{OPEN}"]}]}
 
 
 def spoken(source, target, port, patience):
     """Return whether a word comes over by TCP, and is answered."""
     with network_of(target.space):
-        listening = create_server((ENDS[target.host], port))
+        address = ENDS[target.host]
+        listening = socket.create_server((address, port), family=FAMILIES[ip_address(address).version])
 
     def answer():
         with contextlib.suppress(OSError), listening.accept()[0] as taken:
@@ -50,7 +57,7 @@ def spoken(source, target, port, patience):
     thread.start()
     try:
         with network_of(source.space):
-            made = create_connection((ENDS[target.host], port), patience, (ENDS[source.host], 0))
+            made = socket.create_connection((ENDS[target.host], port), patience, (ENDS[source.host], 0))
         with made:
             made.sendall(b"word")
             return made.recv(8) == b"word"
@@ -110,9 +117,11 @@ def started(spaces, place):
 
 
 def main():
-    """Go through it."""
+    """Go through it, in a family."""
+    ENDS.update({"east.example": EAST[sys.argv[1]], "west.example": WEST[sys.argv[1]]})
+    length = {"v4": 24, "v6": 64}[sys.argv[1]]
     with hosts("east", "west", over=unpacked()) as spaces, tempfile.TemporaryDirectory() as place:
-        line(*spaces, [f"{EAST['v4']}/24"], [f"{WEST['v4']}/24"])
+        line(*spaces, *([f"{address}/{length}"] for address in ENDS.values()))
         ends = started(spaces, Path(place))
         found = {"before": [passing(one) for one in ends]}
         ends[0].backend.initiate([one.name for one in ends[0].member.connections], timeout=60)

@@ -102,11 +102,16 @@ class Wire:
         return dict(found)
 
 
+def payload_of(packet):
+    """Return which protocol a packet of IP carries, and what; of IPv6 behind its first header."""
+    return (packet[9], packet[(packet[0] & 15) * 4 :]) if packet[0] >> 4 == 4 else (packet[6], packet[40:])
+
+
 def kind(packet):
-    """Return what a packet of IPv4 is: written apart from what is tested."""
-    payload = packet[(packet[0] & 15) * 4 :]
-    if packet[9] != 17 or len(payload) < 12:
-        return {50: "esp"}.get(packet[9], "clear")
+    """Return what a packet of IP is: written apart from what is tested."""
+    protocol, payload = payload_of(packet)
+    if protocol != 17 or len(payload) < 12:
+        return {50: "esp"}.get(protocol, "clear")
     ports, marker = struct.unpack("!HH", payload[:4]), payload[8:12]
     if 4500 in ports:
         return "ike" if marker == bytes(4) else "esp in udp"

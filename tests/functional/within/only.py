@@ -12,7 +12,6 @@ import select
 import socket
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import excepted
@@ -22,15 +21,13 @@ from natted import brief
 from proofs import EAST, WEST
 from spaces import hosts, network_of
 from strongswan import line, unpacked, wait_for
-from termed import IPV6, Sent
+from termed import Sent
 
 from hostipsec.strongswan import swanctl
 
 SIX = {"east.example": EAST["v6"], "west.example": WEST["v6"]}
 BESIDE = 20.0  # seconds, for what comes over; a busy machine
 UDP, CLEAR_UDP = 7053, 7054
-NEXT = {50: "esp", 17: "clear"}  # what of IPv6 follows the header; the rest finds neighbours
-IKE = (500, 4500)
 
 
 def pillar(stage):
@@ -38,16 +35,6 @@ def pillar(stage):
     rule = {"name": "all", "between": {"side": "east"}, "and": {"side": "west"}, "stage": stage}
     found = {host: {"side": host[:4], "ipv4": ENDS[host], "ipv6": SIX[host]} for host in ENDS}
     return {"hosts": found, "rules": [{**rule, "only": [f"tcp/{OPEN}", "udp/7053"]}]}
-
-
-def of_ipv6(wire):
-    """Return how many packets of IPv6 of each kind have left a host, without those of IKE."""
-    found = Counter()
-    for packet in wire.left(IPV6):
-        port = int.from_bytes(packet[42:44], "big") if packet[6] == socket.IPPROTO_UDP else 0
-        if packet[6] in NEXT and port not in IKE:
-            found[NEXT[packet[6]]] += 1
-    return dict(found)
 
 
 def datagrams(source, target, port):
@@ -60,7 +47,7 @@ def datagrams(source, target, port):
             return "nothing came"
         _, back = one.recvfrom(64)
         one.sendto(b"word", back) if one is far else None
-    return [of_ipv6(wire) for wire in wires]
+    return [{kind: number for kind, number in wire.seen().items() if kind != "ike"} for wire in wires]
 
 
 def bound(end, port):

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from members import Member
-from natted import ALL, OUTGOING, brief, kind
+from natted import ALL, OUTGOING, brief, kind, payload_of
 from proofs import KERNEL_CONF
 from spaces import hosts, network_of
 from strongswan import run, unpacked, wait_for
@@ -24,6 +24,7 @@ import authorities
 from hostipsec.kernel import routing
 
 IPV4, IPV6 = 0x0800, 0x86DD  # as Ethernet says
+NEIGHBOURS = range(133, 138)  # types of ICMPv6
 HUB, ADDRESS = "hub.example", "10.0.0.1"
 OWN = {
     "arm": {"esp": "chacha20poly1305-ecp384!", "lifetime": "2h", "mtu": 1400},
@@ -101,12 +102,18 @@ def routes(hub):
 
 
 def ports(packet):
-    """Return the ports of a TCP packet of IPv4 in the clear; none of another."""
-    begin = (packet[0] & 15) * 4
-    ends = (
-        (packet[begin : begin + 2], packet[begin + 2 : begin + 4]) if packet[9] == socket.IPPROTO_TCP else ()
-    )
+    """Return the ports of a TCP packet in the clear; none of another."""
+    protocol, payload = payload_of(packet)
+    ends = (payload[:2], payload[2:4]) if protocol == socket.IPPROTO_TCP else ()
     return {int.from_bytes(one, "big") for one in ends}
+
+
+def of_the_line(packet):
+    """Whether a packet is one of the line's own: groups and neighbours."""
+    if packet[0] >> 4 == 4:
+        return packet[16] >= 224
+    protocol, payload = payload_of(packet)
+    return packet[24] == 255 or (protocol == socket.IPPROTO_ICMPV6 and payload[0] in NEIGHBOURS)
 
 
 class Sent:
@@ -118,19 +125,19 @@ class Sent:
             self.socket.bind((device, 0))
         self.socket.setblocking(False)
 
-    def left(self, family):
-        """Yield the packets of an Ethernet protocol that have left since."""
+    def left(self, *families):
+        """Yield the packets of Ethernet protocols that have left since."""
         while True:
             try:
                 packet, (_, protocol, which, *_) = self.socket.recvfrom(1 << 16)
             except BlockingIOError:
                 return
-            if (protocol, which) == (family, OUTGOING):
+            if protocol in families and which == OUTGOING:
                 yield packet
 
     def seen(self, but=()):
-        """Return how many packets of IPv4 of each kind have left to a host, without those of TCP ports."""
-        packets = (one for one in self.left(IPV4) if one[16] < 224)  # IGMP: who is in a group of this line
+        """Return how many packets of each kind have left to a host, without those of TCP ports."""
+        packets = (one for one in self.left(IPV4, IPV6) if not of_the_line(one))
         return dict(Counter(kind(one) for one in packets if not ports(one) & {*but}))
 
 
