@@ -24,7 +24,7 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import pagefile
     from hostipsec.faces.page import Made
-    from hostipsec.fleet import asking, checked, commands, planwords, reading, targets, underway
+    from hostipsec.fleet import asking, checked, commands, filecheck, planwords, reading, targets, underway
     from hostipsec.fleet.aim import Aim
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
@@ -420,13 +420,23 @@ def plan(tgt=None, tgt_type="glob", timeout=TIMEOUT, *more, **kwargs):
     return _told(planwords.answer(*commands.plan(asking.Asking(client), fleet, accepted, tgt is None)))
 
 
-def check(*more, **kwargs):
+def check(*more, files=None, against=None, ext_pillar=False, **kwargs):
     """
     The pillar as the master compiles it: errors, warnings, and which hosts pair up. Asks no host.
 
+    files
+        check these files instead, a list of paths at the master, as ``python3 -m hostipsec.check`` does: each
+        error and warning with its line
+    against
+        the files of before, a list: say as well what the edit from them means for the fleet, in the words of
+        :py:func:`plan`
+    ext_pillar
+        ``True``: they are files of this package's ext_pillar
+
     Returns a dictionary: ``errors`` and ``warnings``, dictionaries of ``path``, ``found``, ``allowed``,
-    ``file`` and ``line`` (empty here: only ``python3 -m hostipsec.check`` reads the files); ``pairs``,
-    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``;
+    ``file`` and ``line`` (empty without ``files``: Salt has no lines of what it compiled); ``pairs``,
+    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``; with
+    ``against``, ``plan`` (``None``, with ``old``, what is wrong with those, where it cannot be told);
     ``lines``; ``retcode``: 0 without errors, else 2.
 
     CLI Example:
@@ -434,10 +444,15 @@ def check(*more, **kwargs):
     .. code-block:: bash
 
         salt-run ipsec.check
+        salt-run ipsec.check files=/srv/pillar/ipsec.sls against=/root/ipsec.sls.before
     """
     try:
         _no_more(more, kwargs)
-        return _told(checked.answer(_fleet))
+        new, old = arguments.files("files", files), arguments.files("against", against)
+        ours = arguments.switch("ext_pillar", ext_pillar)
+        if not new and (old or ours):
+            raise HostIPsecError("against, ext_pillar: files= is missing, the pillar that they are about")
+        return _told(filecheck.answer(new, old, ours) if new else checked.answer(_fleet))
     except HostIPsecError as error:
         return _refused(error)
 

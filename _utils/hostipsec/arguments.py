@@ -107,6 +107,14 @@ def listed(name: str, value: object, allowed: Optional[Collection[str]] = None) 
     return names if allowed is None else [one_of(name, one, allowed) for one in names]
 
 
+def files(name: str, value: object) -> list[str]:
+    """Return paths, given like names; None is none, and nothing else is."""
+    found = listed(name, value)
+    if (value is not None and not (found and all(found))) or "\0" in "".join(found):
+        raise wrong(name, value, "the path of a file at the master, or a list of them")
+    return found
+
+
 def one_target(more: Collection[object]) -> None:
     """Refuse a second argument without a name: it would be taken for another thing than was meant."""
     if more:

@@ -25,6 +25,7 @@ from hostipsec.answer import Answer
 from hostipsec.edition import EDITION
 from hostipsec.fleet import answers
 from hostipsec.pillar import parts, pillar, topology
+from hostipsec.programs import pillarcheck
 
 ROOT = Path(__file__).parents[2]
 FLEET = pillar.read(fleets.example())
@@ -516,6 +517,89 @@ def test_check_says_each_error_of_the_pillar(master):
         "2 errors",
         "error: ipsec:mtu: found 9; allowed: a whole number from 1280 to 65535 (bytes)",
     ]
+
+
+@pytest.fixture
+def edit(tmp_path):
+    """Write the example, what an edit makes of it that takes a host out, and one with a word misspelt."""
+    text = fleets.EXAMPLE.read_text()
+    without = "".join(line for line in text.splitlines(True) if "cp3002" not in line)
+    texts = {
+        "old": text,
+        "new": without.replace("peers: 3", "peers: 2"),
+        "bad": text.replace("same: [cluster]", "samme: [cluster]", 1),
+    }
+    for name, said in texts.items():
+        (tmp_path / f"{name}.sls").write_text(said)
+    return {name: str(tmp_path / f"{name}.sls") for name in texts}
+
+
+def program(capsys, *argv):
+    """Return what the program prints of files, as text and as data, and its exit status."""
+    status = pillarcheck.main(argv)
+    text = capsys.readouterr().out.splitlines()
+    assert pillarcheck.main([*argv, "--json"]) == status
+    return text, json.loads(capsys.readouterr().out), status
+
+
+@pytest.mark.parametrize(
+    ("files", "against"),
+    [
+        (["old"], []),
+        (["bad"], []),
+        (["new", "bad"], []),
+        (["new"], ["old"]),
+        (["old"], ["bad"]),
+        (["bad"], ["old"]),
+        (["new"], ["new", "gone"]),
+        (["gone"], ["old"]),
+    ],
+)
+def test_check_of_files_says_what_the_program_says_and_asks_nobody(master, edit, capsys, files, against):
+    """The master's check knew no lines, and not what an edit means."""
+    new, old = ([edit.get(one, f"/nowhere/{one}.sls") for one in every] for every in (files, against))
+    text, data, status = program(capsys, *new, *(["--against", *old] if old else []))
+    found = master.run("check", files=new, **({"against": ",".join(old)} if old else {}))
+    assert (found.pop("retcode"), found.pop("lines"), found.pop("outputter")) == (status, text, "ipsec")
+    assert (json.loads(json.dumps(found)), master.retcode, master.client.asked) == (data, status, [])
+
+
+def test_check_of_a_file_has_lines_and_what_the_edit_means(master, edit):
+    found = master.run("check", files=edit["bad"])
+    place = f"{edit['bad']}:16: error: ipsec:rules:0:samme: unknown key 'samme'"
+    assert (master.retcode, found["lines"][0], found["lines"][1][: len(place)]) == (2, "1 error", place)
+    found = master.run("check", files=edit["new"], against=edit["old"])
+    assert (master.retcode, found["plan"]["leave"]) == (0, ["cp3002.esams.example"])
+    assert "what it changes:" in found["lines"]
+
+
+def test_check_joins_files_of_the_ext_pillar(master, tmp_path):
+    """As SLS files the rules of the last one alone would count."""
+    hosts, name, rest = fleets.EXAMPLE.read_text().partition("    - name: core-to-core\n")
+    rule, expect, more = rest.partition("\n  expect:\n")
+    (tmp_path / "a.sls").write_text(hosts + expect + more)
+    (tmp_path / "b.sls").write_text(f"ipsec:\n  rules:\n{name}{rule}\n")
+    files = [str(tmp_path / "a.sls"), str(tmp_path / "b.sls")]
+    found = master.run("check", files=files, ext_pillar=True)
+    assert (master.retcode, len(found["pairs"])) == (0, 8)
+    assert (master.run("check", files=files)["retcode"], master.retcode) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"files": []}, "files: found []; allowed: the path of a file at the master, or a list of them"),
+        ({"files": ""}, "files: found ''; allowed: "),
+        ({"files": ["a\0b"]}, "files: found ['a\\x00b']; allowed: "),
+        ({"files": 5}, "files: found 5; allowed: "),
+        ({"against": "/a.sls"}, "against, ext_pillar: files= is missing"),
+        ({"ext_pillar": True}, "against, ext_pillar: files= is missing"),
+    ],
+)
+def test_files_to_check_that_are_none_are_a_sentence(master, named, words):
+    """An empty list of files would be the pillar of the master, and all well."""
+    found = master.run("check", **named)
+    assert (master.retcode, found["error"][: len(words)], master.client.asked) == (2, words, [])
 
 
 NOT_RENDERED = "ipsec:\n  hosts:\n    a: {site: x, ipv4: 10.0.0.1\n    b: {}\n"

@@ -20,7 +20,7 @@ from test_pillar import CASES, mutate
 
 import fleets
 import mutations
-from hostipsec.fleet import checked
+from hostipsec.fleet import checked, filecheck
 from hostipsec.pillar import lines, merged, topology
 from hostipsec.pillar import pillar as reader
 from hostipsec.programs import pillarcheck
@@ -327,11 +327,11 @@ def test_files_of_our_ext_pillar_are_joined_as_that_does(tmp_path):
     files = {"a.sls": {**data, "rules": [first]}, "b.sls": {"rules": [second]}}
     for name, one in files.items():
         (tmp_path / name).write_text(dumped(one))
-    found = pillarcheck.read([str(tmp_path / name) for name in files], ours=True)
+    found = filecheck.read([str(tmp_path / name) for name in files], ours=True)
     assert told(found) == []
     assert len(found.pairs) == len(topology.pairs(reader.read(fleets.example())))
     (tmp_path / "b.sls").write_text(dumped({"rules": [{**second, "stage": "on"}], "mtu": 9}))
-    found = pillarcheck.read([str(tmp_path / name) for name in files], ours=True)
+    found = filecheck.read([str(tmp_path / name) for name in files], ours=True)
     assert [(one.problem.path, Path(one.place.file).name) for one in found.errors] == [
         ("ipsec:mtu", "b.sls"),
         ("ipsec:rules:1:stage", "b.sls"),
@@ -352,7 +352,7 @@ def test_files_of_our_ext_pillar_are_joined_as_that_does(tmp_path):
 def test_a_file_that_our_ext_pillar_would_not_take_is_an_error(text, words, tmp_path):
     (tmp_path / "a.sls").write_text(dumped(fleets.example()))
     (tmp_path / "b.sls").write_text(text)
-    found = pillarcheck.read([str(tmp_path / "a.sls"), str(tmp_path / "b.sls")], ours=True)
+    found = filecheck.read([str(tmp_path / "a.sls"), str(tmp_path / "b.sls")], ours=True)
     assert found.status == checked.WRONG
     assert Path(found.errors[0].place.file).name == "b.sls"
     assert words in str(found.errors[0].problem)
@@ -498,7 +498,7 @@ def test_the_program_refuses_what_is_wrong(tmp_path):
 def test_what_the_master_says_is_followed_by_who_knows_the_lines(edit, number):
     """Salt has no lines of what it has rendered: whoever looks for them was told nothing."""
     said = checked.answer(lambda: reader.read({**fleets.example(), **edit}))["lines"]
-    assert sum("python3 -m hostipsec.check FILE... [--against OLD...]" in line for line in said) == number
+    assert sum("salt-run ipsec.check files=FILE,... [against=OLD,...]" in line for line in said) == number
 
 
 def test_the_program_gives_json(capsys):

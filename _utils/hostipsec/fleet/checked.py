@@ -142,7 +142,7 @@ def answer(read: Callable[[], Fleet]) -> dict[str, Any]:
     return {**found.as_dict(), "lines": [*found.lines, *more], "retcode": found.status}
 
 
-_FILES = "in which lines, and what an edit means: python3 -m hostipsec.check FILE... [--against OLD...]"
+_FILES = "in which lines, and what an edit means: salt-run ipsec.check files=FILE,... [against=OLD,...]"
 
 
 def wrong(error: PillarError) -> Checked:

@@ -10,17 +10,11 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple, Optional
-
-import jinja2
+from collections.abc import Sequence
+from typing import Optional
 
 from ..errors import printable
-from ..fleet import checked, foreseen, planwords
-from ..fleet.checked import Checked
-from ..pillar import fleetfiles, lines, merged
-from ..pillar.lines import Source
+from ..fleet import filecheck
 
 EPILOG = """\
 Files are merged as Salt merges the SLS files of a pillar, in the order of the command line: mappings
@@ -64,58 +58,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Check the files that the command line names; return the exit status."""
     given = parser().parse_args(argv)
-    found = read(given.files, given.ext_pillar)
-    old = read(given.against, given.ext_pillar) if given.against else None
-    edit = _edit(old, found) if old else _NO_EDIT
-    text = "\n".join(map(printable, [*found.lines, *edit.lines]))
-    _tell(json.dumps({**found.as_dict(), **edit.data}, indent=2) if given.json else text)
-    return found.status
-
-
-class _Edit(NamedTuple):
-    """What an edit means: as text and as plain data."""
-
-    lines: Sequence[str]
-    data: Mapping[str, object]
-
-
-_NO_EDIT = _Edit((), {})
-
-
-def _edit(old: Checked, new: Checked) -> _Edit:
-    if new.fleet is None:
-        return _Edit((), {"plan": None})
-    if old.fleet is None or old.errors:
-        why = f"what it changes is not known, since the old pillar has {old.sentence}"
-        return _Edit([f"{why}:", *old.lines[1:]], {"plan": None, "old": old.lines[1:]})
-    plan = foreseen.plan(old.fleet, new.fleet)
-    said = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
-    told = ["what it changes:", *(f"  {line}" for line in said)]
-    return _Edit(told, {"plan": {**plan.as_dict(), "lines": said}})
-
-
-def read(files: Sequence[str], ours: bool = False) -> Checked:
-    """Return what the files say together: as SLS files of the pillar, or of ``ours``, our ext_pillar."""
-    if ours:
-        return checked.source(
-            merged.joined({file: _read(file, lines.read) for file in files}, fleetfiles.merged)
-        )
-    return checked.source(merged.merge(_read(file, _rendered) for file in files))
-
-
-def _read(file: str, parse: Callable[[str, str], Source]) -> Source:
-    try:
-        return parse(Path(file).read_text(encoding="utf-8"), file)
-    except OSError as error:
-        return merged.unread(file, 0, f"cannot be opened: {error.strerror}", "a file")
-    except UnicodeError as error:
-        return merged.unread(file, 0, f"is no UTF-8: {error}", "a file in UTF-8")
-
-
-def _rendered(text: str, file: str) -> Source:
-    # Salt imports from the root of the pillar: that is where the file is, or where the command is given
-    roots = [str(Path(file).resolve().parent), str(Path.cwd())]
-    return merged.read(file, text, jinja2.FileSystemLoader(roots))
+    said = filecheck.check(given.files, given.against, given.ext_pillar)
+    _tell(json.dumps(said.data, indent=2) if given.json else "\n".join(map(printable, said.lines)))
+    return said.status
 
 
 def _tell(text: str) -> None:
