@@ -595,6 +595,8 @@ def verify(peer=None, family=None, capture=False, rekey=False, count=3, timeout=
         by minion id, why a host that was asked for was not probed: no peer, in maintenance; not ``ok`` then
     ``plane``
         whose counters were read, ``kernel`` or ``charon``
+    ``notes``
+        of how many pairs it is the proof of this end alone, since Salt does not manage the other
     ``summary``
         as ``sentence``
 

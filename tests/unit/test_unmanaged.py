@@ -15,6 +15,7 @@ from hostipsec.fleet import broken, commands, fleetplan, fleetstatus, foreseen, 
 from hostipsec.fleet.asking import Asking, Heard
 from hostipsec.fleet.fleetstatus import Filter
 from hostipsec.pillar import membership, pillar, topology
+from hostipsec.proof import verification
 from hostipsec.strongswan import sections
 from hostipsec.strongswan.sections import Secret
 
@@ -190,6 +191,9 @@ def test_a_plan_of_members_alone_says_nothing_of_strangers():
     assert plan.unmanaged == () and not any("not managed" in line for line in planwords.lines(plan))
 
 
+START = "at one end alone, since Salt does not manage the other: "
+
+
 @pytest.mark.parametrize(
     ("hosts", "said"),
     [([ONE, TWO], ["4 pairs"]), ([TWO], ["2 pairs"]), ([ONE], ["2 pairs"])],
@@ -199,11 +203,21 @@ def test_a_proof_with_them_is_told_to_be_one_of_one_end(hosts, said):
     assert proved(pillar.read(data(**{GW: None, BOX: None})), hosts) == []
 
 
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [(None, ["2 pairs"]), (GW, ["1 pair"]), (TWO, [])],
+)
+def test_a_proof_of_a_host_is_told_to_be_one_of_one_end(monkeypatch, peer, said):
+    """By itself it said nothing of it: both ways, and as if both ends had been asked."""
+    monkeypatch.setattr(verification, "run", lambda *_: verification.Result())
+    found = verification.of(membership.read(data(), ONE), peer, None, 3, 5, False, False)
+    assert list(found.notes) == [START + one for one in said]
+
+
 def proved(fleet, hosts):
     """Return of how many pairs a proof of these hosts is said to be of one end alone."""
     lines = commands.verify(Asking(Silent()), hosts, {}, fleet).lines
-    start = "at one end alone, since Salt does not manage the other: "
-    return [line[len(start) :] for line in lines if line.startswith(start)]
+    return [line[len(START) :] for line in lines if line.startswith(START)]
 
 
 def test_what_an_edit_means_is_foreseen_for_members_alone():

@@ -7,10 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Optional, Union
 
-from ..answer import Answer, counted
+from ..answer import Answer
 from ..errors import HostIPsecError
 from ..model import Fleet
-from ..pillar import topology
+from ..pillar import topology, unmanaged
 from . import fleetplan, fleetstatus, gone, marks, outcome, targets
 from .answers import Instead
 from .asking import Arguments, Asking, Heard, Line, nothing, sentence, trouble
@@ -48,9 +48,8 @@ def verify(asking: Asking, hosts: Sequence[str], arguments: Arguments, fleet: Op
         return outcome.proven(hosts, heard, None)
     found = outcome.proven(hosts, heard, topology.named(fleet))
     pairs = [pair for pair in topology.pairs(fleet) if {*pair} & {*hosts}]
-    alone = topology.one_sided(fleet, pairs)
-    said = [f"at one end alone, since Salt does not manage the other: {counted(len(alone), 'pair')}"]
-    return replace(found, lines=(*found.lines, *topology.partly(fleet, pairs), *(said if alone else ())))
+    alone = unmanaged.proven_alone(len(topology.one_sided(fleet, pairs)))
+    return replace(found, lines=(*found.lines, *topology.partly(fleet, pairs), *alone))
 
 
 def reauthenticate(asking: Asking, hosts: Sequence[str], arguments: Arguments) -> Outcome:

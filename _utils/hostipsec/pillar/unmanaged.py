@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..answer import counted
 from ..model import Host
 from ..strongswan.kinds import is_safe, shown
 from . import translated
@@ -51,6 +52,12 @@ def _file(reader: Reader, value: object, path: str) -> str:
 def strangers(hosts: Sequence[Host]) -> frozenset[str]:
     """Return the ids of the hosts that Salt does not manage."""
     return frozenset(host.id for host in hosts if not host.managed)
+
+
+def proven_alone(pairs: int) -> tuple[str, ...]:
+    """Say of how many pairs a proof is one of one end; nothing where of none."""
+    said = f"at one end alone, since Salt does not manage the other: {counted(pairs, 'pair')}"
+    return (said,) if pairs else ()
 
 
 def joinable(one: Host, other: Host) -> bool:

@@ -18,7 +18,7 @@ from ..health.look import Look
 from ..health.report import ConnectionHealth
 from ..kernel import routing
 from ..model import Charon, Connection, Kernel
-from ..pillar import selection
+from ..pillar import selection, unmanaged
 from ..pillar.membership import Membership
 from ..strongswan import sections
 from . import probe, verdict
@@ -151,7 +151,9 @@ def of(
     wanted = asked(count, timeout, capture, rekey, esp)
     chosen = selection.select(member, member.resting, peer, family)
     whole = peer is None and not member.connections
-    return run(chosen.connections, wanted).answer(chosen.skipped, member.lonely, whole)
+    found = run(chosen.connections, wanted).answer(chosen.skipped, member.lonely, whole)
+    alone = {one.peer for one in chosen.connections} & unmanaged.strangers(member.fleet.hosts)
+    return found._replace(notes=unmanaged.proven_alone(len(alone)))
 
 
 def run(connections: Sequence[Connection], asked: Asked) -> Result:
