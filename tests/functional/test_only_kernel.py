@@ -8,6 +8,8 @@ import pytest
 import strongswan
 import withesp
 
+from hostipsec.emergency.reauthentication import AS_BEFORE
+
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux")
 # by swanctl: charons that are told what to do over vici, in require
 STAGES = (*(pytest.param(one, marks=pytest.mark.whole) for one in ("start", "swanctl")), "require")
@@ -71,7 +73,7 @@ def test_an_emergency_stop_takes_its_policies_along(found):
 @pytest.fixture(scope="module")
 def changed():
     strongswan.unpacked()
-    return withesp.run("changing_clear.py", "clear", "only", "enabled", timeout=400)
+    return withesp.run("changing_clear.py", "clear", "only", timeout=400)
 
 
 @pytest.mark.whole  # tests/unit/test_only.py walks all edits, by a kernel in memory
@@ -87,12 +89,32 @@ def test_an_edit_and_its_undoing_lose_no_packet_where_ends_change_one_after_the_
     assert (found["many"], found["lost"]) == (True, [[]] * 4)
 
 
+ONLY = "TRANSPORT, AES_GCM_16_128; only udp/7022 is encrypted"
+YET = "all is encrypted yet, and not only udp/7022: reauthenticate it"
+
+
+@pytest.fixture(scope="module")
+def enabled():
+    strongswan.unpacked()
+    return withesp.run("enabling_only.py", timeout=400)
+
+
 @pytest.mark.whole
-def test_where_it_is_new_all_goes_by_the_sas_of_before_until_they_are_made_anew(changed):
-    """What is under way as one end alone has its SAs made anew may be lost; nothing else is."""
-    found = changed["enabled"]
-    assert [found[key] for key in ("before", "after", "again")] == [["esp"], ["clear", "esp"], ["esp"]]
-    kinds, (said,) = found["waiting"]
-    assert kinds == ["esp"]
-    assert "all is encrypted yet, and not only udp/7022: reauthenticate it" in said
-    assert max(map(len, found["lost"])) <= 10
+def test_where_it_is_new_all_goes_by_the_sas_of_before_until_they_are_made_anew(enabled):
+    """With make_before_break, as we configure charon."""
+    assert [enabled[key] for key in ("before", "after", "again")] == [["esp"], ["clear", "esp"], ["esp"]]
+    kinds, said = enabled["waiting"]
+    assert (kinds, [YET in one for one in said]) == (["esp"], [True, True])
+
+
+@pytest.mark.whole
+def test_made_anew_by_that_edit_alone_the_end_that_starts_goes_on_as_before_and_says_so(enabled):
+    """The other end's SA is of now, and it was told that all is done."""
+    reasons, said = enabled["alone"]
+    assert (reasons, [YET in one for one in said]) == ([AS_BEFORE], [True, False])
+    assert enabled["with an option of IKE"] == [[""], [ONLY] * 2]
+
+
+@pytest.mark.whole
+def test_no_packet_is_lost_while_it_is_rolled_out_and_sas_are_made_anew(enabled):
+    assert (enabled["many"], enabled["lost"]) == (True, [[]] * 4)

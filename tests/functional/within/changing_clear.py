@@ -26,13 +26,11 @@ from termed import Sent
 from hostipsec.model import PASSIVE, REQUIRE
 from hostipsec.pillar import topology
 from hostipsec.store import record
-from hostipsec.strongswan import exceptions, parse, render
 
 PORTS = (7022, 7023)
 EDITS = {
     "clear": ({}, {"clear": ["udp/7022"]}),
     "only": ({"only": ["udp/7022"]}, {"only": ["udp/7022", "udp/7023"]}),
-    "enabled": ({}, {"only": ["udp/7022"]}),
 }
 RCVBUFFORCE = 33  # SO_RCVBUFFORCE: all that comes is kept until the end
 GAP, STEP = 0.05, 1.0  # seconds between two datagrams, and from one step to the next
@@ -111,29 +109,6 @@ def edited(ends, old, new):
     return wanted
 
 
-def configured(ends):
-    """Load what the pillar has charon do; SAs stay as they are."""
-    for end in ends:
-        path = end.space.root / "etc/ipsec.conf"
-        value = parse.configuration(path.read_text())
-        numbers = {one.name: {"reqid": str(exceptions.reqid(one.name))} for one in end.member.connections}
-        every = {name: {**options, **numbers[name]} for name, options in value.connections.items()}
-        path.write_text(render.ipsec_conf(value._replace(connections=every)))
-        end.space.run("ipsec", "update")
-    time.sleep(STEP)
-
-
-def anew(ends):
-    """Have both ends make their SAs anew, as ``ipsec.reauthenticate`` asks; return what was said before."""
-    said = {row["reason"].partition("; ")[2] for row in ends[0].status().values()}
-    before = {sa.uniqueid for sa in ends[0].backend.observe().ike_sas}
-    ends[0].backend.reauthenticate_ikes([*before], timeout=60)
-    wait_for(lambda: before.isdisjoint(sa.uniqueid for sa in ends[0].backend.observe().ike_sas), "new SAs")
-    for end in ends:
-        assert end.program("guard").status == 0
-    return sorted(said)
-
-
 def pillar(own):
     """Return the pillar whose rule says so much."""
     rule = {"name": "all", "between": {"side": "east"}, "and": {"side": "west"}, "stage": "require"}
@@ -155,9 +130,6 @@ def case(name, place):
         try:
             found = {"before": kinds(ends)}
             there = edited(ends, [end.member.connections for end in ends], after)
-            if name == "enabled":
-                configured(ends)
-                found["waiting"] = [kinds(ends), anew(ends)]
             found["after"] = kinds(ends)
             edited(ends, there, before)
             found["again"] = kinds(ends)

@@ -20,13 +20,12 @@ import excepted
 from changing_clear import Flows
 from changing_rule import Changing, End, listened, said, up
 from excepted import ENDS
-from proofs import EAST, KERNEL_CONF, WEST
+from proofs import EAST, WEST
 from spaces import hosts
 from strongswan import line, unpacked
 
 import authorities
 
-MADE = "charon {\n    make_before_break = yes\n"  # as this package has it
 KEYED = re.compile(r"^\tcomp |^\taead ", re.MULTILINE)  # one without a key is waited for, and carries nothing
 MORE = {"ikelifetime": "181m"}  # a new IKE SA comes beside the old one where an option of IKE differs
 ALONE = {"compress": "yes"}  # no option of IKE
@@ -83,7 +82,6 @@ def main():
     """Go there and back by each edit."""
     now = datetime.now(timezone.utc)
     ca = authorities.authority("CN=Fleet CA", now)
-    changing_rule.KERNEL_CONF = KERNEL_CONF.replace("charon {\n", MADE, 1)
     found = {}
     with hosts("east", "west", over=unpacked()) as spaces, tempfile.TemporaryDirectory() as place:
         line(*spaces, [f"{EAST['v4']}/24"], [f"{WEST['v4']}/24"])

@@ -35,6 +35,9 @@ ENDS["north.example"] = "10.9.0.3"
 OLD = {"ike": "aes128gcm16-prfsha384-ecp384bp", "esp": "aes128gcm16-ecp384bp-noesn"}
 NEW = {"ike": "aes256gcm16-prfsha384-ecp384", "esp": "aes256gcm16-ecp384-noesn"}
 DELAY, STEP = "40ms", 2.0  # on the line, each way; seconds in which the ends of a pair differ
+SHIPPED = KERNEL_CONF.replace(
+    "charon {\n", "charon {\n    make_before_break = yes\n", 1
+)  # as this package has it
 EDITS = {"accepted": (OLD, NEW), "preferred": (NEW, OLD), "alone": (NEW,)}
 
 
@@ -79,7 +82,7 @@ class Changing(Member):
     def begin(self, ca, now):
         """Start charon and the guard."""
         self.found = self.inspect(authorities.host(f"CN={self.host}", now, ca), ca.pem)
-        self.deploy(self.start(self.found, KERNEL_CONF))
+        self.deploy(self.start(self.found, SHIPPED))
         assert self.program("guard").status == 0
 
 
@@ -87,12 +90,17 @@ def edit(ends, proposals):
     """Have each end do what the states do of an edit, one after the other."""
     for end in ends:
         end.read(pillar(proposals))
-        wanted = hostplan.wanted(end.member, end.found)
-        end.space.write("/etc/ipsec.conf", render.ipsec_conf(wanted.configuration))
-        end.space.write("/var/lib/hostipsec/mesh.json", wanted.files[paths.here.record].decode(), 0o644)
-        end.space.run("ipsec", "update")
-        assert end.program("guard").status == 0
-        time.sleep(STEP)
+        apply(end)
+
+
+def apply(end):
+    """Have an end do what its pillar says."""
+    wanted = hostplan.wanted(end.member, end.found)
+    end.space.write("/etc/ipsec.conf", render.ipsec_conf(wanted.configuration))
+    end.space.write("/var/lib/hostipsec/mesh.json", wanted.files[paths.here.record].decode(), 0o644)
+    end.space.run("ipsec", "update")
+    assert end.program("guard").status == 0
+    time.sleep(STEP)
 
 
 def listened(end):
