@@ -1,4 +1,7 @@
-"""The tables of keys in docs/pillar.md, and docs/ipsec.schema.json: of the engine. Run, this writes them."""
+"""Tables of keys in docs/pillar.md and docs/strongswan-conf.md, and docs/ipsec.schema.json: of the engine.
+
+Run, this writes them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs/pillar.md"
+CHARON = ROOT / "docs/strongswan-conf.md"
 SCHEMA = ROOT / "docs/ipsec.schema.json"
 MARKED = re.compile(r"(<!-- keys of (\S+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 COLUMNS = "| key | what it says | value | default | example |\n|---|---|---|---|---|\n"
-SCALAR = {"$ref": "#/definitions/scalar"}
+HEADS = "| key | value | default |\n|---|---|---|\n"
+ANYWHERE = "plugins.<plugin>.load"
 
 
 def reference() -> str:
@@ -33,6 +38,37 @@ def _line(key) -> str:
     return f"| `{key.name}`{source} | {key.says} | {key.type.says} | {key.default} | {example} |\n"
 
 
+def charon() -> str:
+    """Return docs/strongswan-conf.md as it is, with the table of now between its marks."""
+    return MARKED.sub(lambda found: found[1] + HEADS + _settings() + found[3], CHARON.read_text())
+
+
+def _settings() -> str:
+    """Return the keys of strongswan.conf; plugins that are loaded as all others are have one row."""
+    from hostipsec.strongswan import catalog, options, ranges
+
+    kinds, ours = options.settings(), _defaults()
+    alike = {f"plugins.{plugin}.load" for plugin in catalog.PLUGINS} - {*ranges.KINDS}
+    rows = {ANYWHERE: kinds[min(alike)], **{name: kinds[name] for name in {*kinds} - alike}}
+    return "".join(f"| `{name}` | {rows[name].allowed} | {ours.get(name, '')} |\n" for name in sorted(rows))
+
+
+def _defaults() -> dict[str, str]:
+    """Return what this package says of keys of strongswan.conf by itself."""
+    from hostipsec.strongswan import defaults
+
+    few, many = (dict(_flat(defaults.charon(peers))) for peers in (1, 1000))
+    return {name: f"`{few[name]}`" if few[name] == many[name] else "by the number of peers" for name in few}
+
+
+def _flat(tree, above=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 # JSON Schema ---------------------------------------------------------------------------------
 
 
@@ -42,7 +78,7 @@ def json_schema() -> dict:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Pillar ipsec",
         "description": "Made by tests/pillar_reference.py. What it passes, the check can still refuse.",
-        "definitions": {"scalar": {"type": ["string", "number", "boolean"]}},
+        "definitions": dict(_definitions()),
         "type": "object",
         "properties": {"ipsec": {"type": "object", "properties": _top(), "additionalProperties": False}},
     }
@@ -57,12 +93,11 @@ def _top() -> dict:
     inner = {
         "certificates": _closed("certificates"),
         "metrics": _closed("metrics"),
-        "connection": _scalars(_connection_options()),
-        "setup": {"properties": {**_scalars(_setup_options())["properties"], "charondebug": _levels()}},
+        "connection": _closed("connection"),
+        "setup": _closed("setup"),
         "charon": _charon(),
         "sysctl": {"additionalProperties": {"type": ["string", "integer"]}},
     }
-    inner["setup"]["additionalProperties"] = False
     found = {}
     for key in schema.KEYS:
         if not key.above:
@@ -91,30 +126,23 @@ def _host() -> dict:
     return {"type": ["object", "null"], "properties": _properties("hosts:*"), "additionalProperties": label}
 
 
-def _scalars(names) -> dict:
-    return {"properties": dict.fromkeys(names, SCALAR), "additionalProperties": False}
+def _definitions():
+    """Yield what many keys of strongswan.conf take, by a name."""
+    from hostipsec.strongswan import kinds, options, ranges
+
+    yield from {
+        "scalar": kinds.SCALAR,
+        "text": kinds.STRING,
+        "switch": kinds.one_of(("yes", "no")).json,
+        "level": ranges.LEVEL.json,
+        "number": ranges.ANY.json,
+        "signed": ranges.SIGNED.json,
+        "load": options.settings()["plugins.vici.load"].json,
+    }.items()
 
 
-def _connection_options() -> list[str]:
-    from hostipsec.strongswan import catalog, options, shared
-
-    refused = {*shared.REFUSED, *catalog.COMPUTED}
-    return sorted(name for name in options.CONNECTION if catalog.SYNONYMS.get(name, name) not in refused)
-
-
-def _setup_options() -> list[str]:
-    from hostipsec.strongswan import options
-
-    return sorted(options.SETUP)
-
-
-def _levels() -> dict:
-    from hostipsec.strongswan import catalog
-
-    low, high = min(catalog.CHARONDEBUG_LEVELS), max(catalog.CHARONDEBUG_LEVELS)
-    level = {"type": "integer", "minimum": low, "maximum": high}
-    kinds = dict.fromkeys(sorted(catalog.CHARONDEBUG), level)
-    return {"type": "object", "properties": kinds, "additionalProperties": False}
+def _named(json) -> dict:
+    return next(({"$ref": f"#/definitions/{name}"} for name, one in _definitions() if one == json), json)
 
 
 def _charon() -> dict:
@@ -125,7 +153,8 @@ def _charon() -> dict:
 
 def _section(tree) -> dict:
     below = {
-        name: _section(kind) if isinstance(kind, dict) else SCALAR for name, kind in sorted(tree.items())
+        name: _section(kind) if isinstance(kind, dict) else _named(kind.json)
+        for name, kind in sorted(tree.items())
     }
     return {"type": "object", "additionalProperties": below.pop("*", False), "properties": below}
 
@@ -133,4 +162,5 @@ def _section(tree) -> dict:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "_utils"))
     FILE.write_text(reference())
+    CHARON.write_text(charon())
     SCHEMA.write_text(json.dumps(json_schema(), indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
 from pathlib import Path
@@ -463,3 +464,12 @@ def test_this_charon_has_what_the_defaults_need(charon):
     plugins = statusall.parse(charon.run("ipsec", "statusall")).plugins
     assert proposals.missing_plugins(defaults.CONNECTION["ike"], plugins) == []
     assert proposals.missing_esp_plugins(defaults.CONNECTION["esp"], plugins) == []
+
+
+def test_defaults_that_we_say_are_strongswans_are_those_of_its_manual():
+    """The manual has a default in bold, before or after the other values; of some options it says none."""
+    page = gzip.decompress((unpacked() / "usr/share/man/man5/ipsec.conf.5.gz").read_bytes()).decode()
+    said = dict(re.findall(r'^\.BR (\w+) " = [^"]*" (\S+)', page, re.MULTILINE))
+    both = defaults.STARTER.keys() & said.keys()
+    assert len(both) > 15
+    assert {key: defaults.STARTER[key] for key in both} == {key: said[key] for key in both}

@@ -16,7 +16,7 @@ import fleets
 import pillar_reference
 from hostipsec.errors import HostIPsecError, PillarError
 from hostipsec.pillar import membership, pillar, schema, topology
-from hostipsec.strongswan import options
+from hostipsec.strongswan import kinds, options, sections
 from hostipsec.strongswan.kinds import is_huge, word
 from mutilated import RICH, WAYS, mutilated
 
@@ -59,6 +59,7 @@ def reads(data: object) -> bool:
 def test_the_tables_of_the_page_are_those_of_the_engine():
     written = pillar_reference.FILE.read_text()
     assert pillar_reference.reference() == written, "run: .build/venv/bin/python tests/pillar_reference.py"
+    assert pillar_reference.charon() == pillar_reference.CHARON.read_text()
     marked = {found[2] for found in pillar_reference.MARKED.finditer(written)}
     assert marked == {key.above or "ipsec" for key in schema.KEYS}
 
@@ -133,10 +134,11 @@ DERIVED = {  # by what stands elsewhere
 }
 # where there is no value that says it: a file of others, and a directory that is looked for
 BY_ITSELF = {"hosts:*:ca", "certificates:ssldir", "certificates:crl"}
+STRONGSWAN = ("connection", "setup")  # what those have is options, see below
 DEFAULTS = {
     key.path: DERIVED.get(key.path) or IN_WORDS.get(key.default, key.default)
     for key in schema.KEYS
-    if key.default and key.path not in BY_ITSELF
+    if key.default not in ("", schema.INHERITED) and key.path not in BY_ITSELF and key.above not in STRONGSWAN
 }
 
 
@@ -151,6 +153,29 @@ def test_a_default_of_the_table_is_what_a_pillar_without_the_key_has(path, defau
     assert meant(pillar.read(data)) == meant(without)
 
 
+OPTIONS = [key for key in schema.KEYS if key.above in STRONGSWAN and key.default]
+
+
+@pytest.mark.parametrize("key", OPTIONS, ids=lambda key: key.path)
+def test_a_default_of_an_option_is_what_hosts_run_without_it(key):
+    text, own = re.fullmatch(r"`(.*?)`( \(strongSwan's\))?", key.default).groups()
+    value = yaml.safe_load(text) if text.startswith("{") else text
+    said = pillar.read({**fleets.example(), key.above: {key.name: value}}).settings
+    unsaid = pillar.read(fleets.example()).settings
+    told, untold = ({**sections.common_options(one), **sections.setup(one)} for one in (said, unsaid))
+    without = untold.get(key.name) if own is None else text
+    assert options.canonical(key.name, told[key.name]) == options.canonical(key.name, without)
+    assert (key.name in untold) == (own is None)
+
+
+def test_defaults_of_strongswan_conf_are_said():
+    said = pillar_reference.CHARON.read_text()
+    assert "| `retransmit_tries` | a whole number from 1 to 100 | `15` |\n" in said
+    assert "| by the number of peers |\n" in next(
+        one for one in said.split("| `") if one.startswith("threads`")
+    )
+
+
 def meant(fleet):
     """Return what a pillar gives each host, and what it says of all."""
     of_hosts = [(host.called, host.maintenance, host.alone, host.managed) for host in fleet.hosts]
@@ -162,7 +187,7 @@ def meant(fleet):
 # The reader ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("above", ["", "hosts:*", "rules:*", "expect:*", "metrics"])
+@pytest.mark.parametrize("above", ["", "hosts:*", "rules:*", "expect:*", "metrics", "connection", "setup"])
 def test_the_reader_knows_each_key_of_the_table_and_no_other(above):
     data = copy.deepcopy(fleets.example())
     place = below(data, above)
@@ -189,7 +214,13 @@ def problems(data: object) -> tuple:
 
 
 UNMANAGED = {"managed": False, "subject": "@gw.example"}
-BESIDE = {"hosts:*:nat": {"local_ipv4": "10.0.0.7"}, "hosts:*:managed": UNMANAGED, "hosts:*:ca": UNMANAGED}
+BESIDE = {
+    "hosts:*:nat": {"local_ipv4": "10.0.0.7"},
+    "hosts:*:managed": UNMANAGED,
+    "hosts:*:ca": UNMANAGED,
+    "connection:lifebytes": {"marginbytes": 10**9},
+    "connection:lifepackets": {"marginpackets": 429496729},
+}
 
 
 def with_value(key: schema.Key, value: object) -> dict:
@@ -245,6 +276,36 @@ def test_what_the_schema_refuses_at_a_key_the_reader_refuses_there_too(key):
     assert [value for value in taken if not is_valid(with_value(key, value))] == []
 
 
+KINDS = {
+    **{f"charon:{name}": kind for name, kind in options.settings().items()},
+    **{f"connection:{name}": options.shareable(name) for name in schema.below("connection")},
+    **{f"setup:{name}": kind for name, kind in options.SETUP.items()},
+}
+EDGES = (-2, -1, 1, 2, 5, 64, 499, 500, 501, 4096, 4097, 65535, 65536, 86400, 86401, 2**31, 2**63)
+TEXTS = (
+    "aes256gcm16-prfsha384-ecp384!",
+    "aes256gcm16-ecp384!",
+    "ecdsa-384-sha384",
+    "1.2.3.4",
+    "101110",
+    "50%",
+)
+NUMBERS = (0.05, 0.1, 1.0, 1.3, 10.5, "1.20", "0x10", "007", "0" * 30, "1h", "13m")
+WRITTEN_SO = (*EDGES, *map(str, EDGES), *TEXTS, *NUMBERS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_an_option_takes_its_json_schema_takes_too(name):
+    """Its words, those of others, numbers at the ends of ranges, and what YAML makes of all of them."""
+    words = re.findall(r"[^\s,;()]+", KINDS[name].allowed)
+    read = [yaml.safe_load(word) for word in words if re.fullmatch(r"[\w.%-]+", word) and word[0] not in "%-"]
+    values = [*JUNK, *WRITTEN_SO, *words, *read]
+    taken = [value for value in values if kinds.checked(KINDS[name], value, name)[0] is not None]
+    assert taken
+    written = jsonschema.Draft7Validator(KINDS[name].json)
+    assert [value for value in taken if not written.is_valid(value)] == []
+
+
 def test_the_schema_refuses_much_of_what_is_mutilated():
     refused = sum(not is_valid(mutilated(way, number)) for way in WAYS for number in range(20))
     assert refused > len(WAYS) * 20 / 4
@@ -262,6 +323,15 @@ def test_the_schema_refuses_much_of_what_is_mutilated():
         ("connection/keyingretries", "1"),
         ("connection/left", "10.0.0.1"),
         ("charon/retransmit_tires", 3),
+        ("charon/retransmit_tries", 0),
+        ("charon/plugins", {"stroke": {"max_concurrent": 65}}),
+        ("connection/type", "pass"),
+        ("connection/lifetime", 5),
+        ("connection/dpddelay", "30 s"),
+        ("connection/replay_window", 0),
+        ("rules/0/compress", "perhaps"),
+        ("rules/0/lifetime", 5),
+        ("setup/uniqueids", "maybe"),
         ("setup/charondebug", {"ike": 9}),
         ("mtu", 100),
         ("existing", "both"),
@@ -281,7 +351,8 @@ def test_an_editor_shows_what_is_misspelt_or_out_of_range(path, value):
 
 
 def test_options_that_the_schema_leaves_out_are_those_that_the_reader_refuses():
-    known = {*pillar_reference._connection_options()}
+    known = {*schema.below("connection")}
+    assert known <= {*options.CONNECTION}
     for name in {*options.CONNECTION} - known:
         data = {**fleets.example(), "connection": {name: "1"}}
         assert any(one.path == f"ipsec:connection:{name}" for one in problems(data)), name

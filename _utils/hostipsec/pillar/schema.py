@@ -1,5 +1,8 @@
 """The keys of the pillar, one line each: what the reader knows, docs/pillar.md and the JSON Schema. Pure.
 
+Types and ranges of strongSwan's options are those by which they are checked; keys of strongswan.conf are in
+``options.settings``.
+
 ``tests/pillar_reference.py`` writes those two anew. What a JSON Schema can say of a value is never narrower
 than the reader, and mostly wider: that alone checks what values mean together.
 """
@@ -10,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..model import BACKENDS, IPSEC_CONF, STAGES, START
-from ..strongswan import defaults
+from ..strongswan import catalog, defaults, options, ranges
+from ..strongswan.kinds import Kind
 
 MAINTENANCE = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
 SOURCES = ("mine", "dns")
@@ -21,6 +25,7 @@ WARN_DAYS = (1, 3650)
 PEERS = (0, 10**6)
 PAIRS = (0, 10**9)
 ENCAPSULATIONS = ("udp",)
+INHERITED = "that of `connection`"
 
 
 class Type(NamedTuple):
@@ -105,7 +110,14 @@ WEAK = Type(
     "a word, or a list of them",
     {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
 )
-OPTION = Type("as below `connection`", {"type": ["string", "number", "boolean"]})
+LEVELS = Type(
+    f"a mapping of types to {ranges.LEVEL.allowed.replace('a level', 'levels')}",
+    {
+        "type": "object",
+        "properties": dict.fromkeys(sorted(catalog.CHARONDEBUG), ranges.LEVEL.json["anyOf"][0]),
+        "additionalProperties": False,
+    },
+)
 _EXCEPTION = {"type": "string", "pattern": "^(tcp|udp)/[1-9][0-9]{0,4}$"}
 EXCEPTIONS = Type(
     "protocol and port, one or a list",
@@ -117,6 +129,27 @@ ONLY = Type(
     {"anyOf": [_EXCEPTION, {"enum": ["icmp", None]}, {"type": "array", "items": _ONLY}]},
 )
 HOST_ID = Type("a minion id below `hosts`", {"type": "string"})
+
+
+def _kind(kind: Kind) -> Type:
+    return Type(kind.allowed, kind.json)
+
+
+def _shared(name: str, says: str, example: str) -> Key:
+    """Return the key of an option of all connections."""
+    ours, theirs = defaults.CONNECTION.get(name), defaults.STARTER.get(name)
+    default = f"`{ours}`" if ours else f"`{theirs}` (strongSwan's)" if theirs else ""
+    return Key(f"connection:{name}", _kind(options.shareable(name)), says, example, default)
+
+
+def _own(name: str, says: str, example: str) -> Key:
+    """Return the key of an option that a rule has for its pairs."""
+    return Key(f"rules:*:{name}", _kind(options.shareable(name)), says, example, INHERITED)
+
+
+def _setup(name: str, says: str, example: str, default: str) -> Key:
+    return Key(f"setup:{name}", _kind(options.SETUP[name]), says, example, f"`{default}` (strongSwan's)")
+
 
 KEYS = (
     Key("hosts", _mapping("a mapping by minion id"), "The hosts of the fleet.", ""),
@@ -176,19 +209,19 @@ KEYS = (
         "passive",
         START,
     ),
-    Key("rules:*:ike", OPTION, "Proposals of its pairs' IKE SAs.", "aes256gcm16-prfsha384-ecp384!"),
-    Key("rules:*:esp", OPTION, "Proposals of their CHILD SAs.", "chacha20poly1305-ecp384!"),
-    Key("rules:*:lifetime", OPTION, "When a CHILD SA ends.", "4h"),
-    Key("rules:*:ikelifetime", OPTION, "When an IKE SA is rekeyed at the latest.", "8h"),
-    Key("rules:*:lifebytes", OPTION, "After so many bytes a CHILD SA ends; 0: never.", "0"),
-    Key("rules:*:lifepackets", OPTION, "After so many packets it does; 0: never.", "0"),
-    Key("rules:*:margintime", OPTION, "So long before its end an SA is rekeyed.", "20m"),
-    Key("rules:*:marginbytes", OPTION, "So many bytes before.", "100000000"),
-    Key("rules:*:marginpackets", OPTION, "So many packets before.", "429496729"),
-    Key("rules:*:rekeyfuzz", OPTION, "By how much the margins grow at random.", "50%"),
-    Key("rules:*:dpddelay", OPTION, "After so long without a packet a peer is asked.", "10s"),
-    Key("rules:*:compress", OPTION, "Whether packets are compressed.", "'yes'"),
-    Key("rules:*:type", OPTION, "`transport`, or `tunnel`.", "tunnel"),
+    _own("ike", "Proposals of its pairs' IKE SAs.", "aes256gcm16-prfsha384-ecp384!"),
+    _own("esp", "Proposals of their CHILD SAs.", "chacha20poly1305-ecp384!"),
+    _own("lifetime", "When a CHILD SA ends.", "4h"),
+    _own("ikelifetime", "When an IKE SA is rekeyed at the latest.", "8h"),
+    _own("lifebytes", "After so many bytes a CHILD SA ends; 0: never.", "0"),
+    _own("lifepackets", "After so many packets it does; 0: never.", "0"),
+    _own("margintime", "So long before its end an SA is rekeyed.", "20m"),
+    _own("marginbytes", "So many bytes before.", "100000000"),
+    _own("marginpackets", "So many packets before.", "429496729"),
+    _own("rekeyfuzz", "By how much the margins grow at random.", "50%"),
+    _own("dpddelay", "After so long without a packet a peer is asked.", "10s"),
+    _own("compress", "Whether packets are compressed.", "'yes'"),
+    _own("type", "`transport`, or `tunnel`.", "tunnel"),
     Key(
         "rules:*:encapsulation",
         _one_of(ENCAPSULATIONS),
@@ -220,6 +253,61 @@ KEYS = (
         "14",
         str(defaults.WARN_DAYS),
     ),
+    # what all connections share
+    _shared("ike", "Proposals of IKE SAs.", "aes256gcm16-prfsha384-ecp384!"),
+    _shared("esp", "Proposals of CHILD SAs.", "chacha20poly1305-ecp384!"),
+    _shared("type", "The mode of CHILD SAs.", "tunnel"),
+    _shared("lifetime", "When a CHILD SA ends.", "2h"),
+    _shared("keylife", "Another word for `lifetime`.", "2h"),
+    _shared("lifebytes", "After so many bytes a CHILD SA ends.", "10000000000"),
+    _shared("lifepackets", "After so many packets it does.", "3435973836"),
+    _shared("ikelifetime", "When an IKE SA is rekeyed at the latest.", "8h"),
+    _shared("margintime", "So long before its end an SA is rekeyed.", "20m"),
+    _shared("rekeymargin", "Another word for `margintime`.", "20m"),
+    _shared("marginbytes", "So many bytes before; with `lifebytes`.", "0"),
+    _shared("marginpackets", "So many packets before; with `lifepackets`.", "0"),
+    _shared("rekeyfuzz", "By how much the margins grow at random.", "50%"),
+    _shared("rekey", "Whether an SA is rekeyed before it ends.", "'yes'"),
+    _shared("reauth", "Whether that of an IKE SA authenticates anew.", "'no'"),
+    _shared("dpddelay", "After so long without a packet a peer is asked.", "10s"),
+    _shared("dpdtimeout", "Of IKEv1.", "150s"),
+    _shared("keyingtries", "How often a start is tried.", "'%forever'"),
+    _shared("closeaction", "What follows where the peer closes a CHILD SA.", "none"),
+    _shared("compress", "Whether packets are compressed.", "'yes'"),
+    _shared("tfc", "To what size packets are padded.", "'%mtu'"),
+    _shared("replay_window", "So many packets late one is still taken.", "256"),
+    _shared("sha256_96", "HMAC-SHA-256 is cut to 96 bits, for peers that do so wrongly.", "'no'"),
+    _shared("forceencaps", "Whether ESP goes in UDP where there is no NAT.", "'yes'"),
+    _shared("fragmentation", "Whether large IKE messages go in parts.", "'yes'"),
+    _shared("mobike", "Whether addresses of an IKE SA may move.", "'no'"),
+    _shared("ikedscp", "The DSCP of IKE packets.", "'101110'"),
+    _shared("leftikeport", "The port of IKE here.", "500"),
+    _shared("rightikeport", "The port of IKE at peers.", "500"),
+    _shared("keyexchange", "The version of IKE.", "ikev2"),
+    _shared("authby", "By what hosts prove who they are.", "pubkey"),
+    _shared("leftauth", "By which kind of key and hash this end does.", "ecdsa-sha384"),
+    _shared("rightauth", "By which kinds of key and hash peers must.", "ecdsa-384-sha384"),
+    _shared("leftca", "The CA that this end's certificate is to be of.", "CN=Fleet CA"),
+    _shared("rightca", "The CA to which peers are bound, in place of the fleet's own.", "CN=Fleet CA"),
+    _shared("leftcertpolicy", "A policy that this end's certificate has to have.", "1.2.3.4"),
+    _shared("rightcertpolicy", "A policy that certificates of peers have to have.", "1.2.3.4"),
+    _shared("leftsendcert", "When this end sends its certificate.", "always"),
+    _shared("rightsendcert", "When peers are asked for theirs.", "ifasked"),
+    _shared("leftfirewall", "Whether strongSwan's script adds rules to iptables.", "'no'"),
+    _shared("lefthostaccess", "Whether those are for the host itself as well.", "'no'"),
+    _shared("leftupdown", "What is run when a CHILD SA comes and goes.", "/usr/local/sbin/updown"),
+    _shared("leftallowany", "Whether this end may be at any address.", "'no'"),
+    _shared("rightallowany", "Whether peers may be at any address.", "'no'"),
+    _shared("inactivity", "After so long without a packet a CHILD SA ends.", "0"),
+    _shared("installpolicy", "Whether charon puts policies into the kernel.", "'yes'"),
+    _shared("mediation", "Of IKE mediation.", "'no'"),
+    _shared("aggressive", "Of IKEv1.", "'no'"),
+    _shared("modeconfig", "Of IKEv1.", "pull"),
+    # config setup
+    Key("setup:charondebug", LEVELS, "What charon logs, by type.", "{ike: 2}", "`{cfg: 2, dmn: 2}`"),
+    _setup("cachecrls", "Whether CRLs that were fetched are kept on disk.", "'yes'", "no"),
+    _setup("strictcrlpolicy", "Whether a peer without a fresh CRL is refused.", "ifuri", "no"),
+    _setup("uniqueids", "What becomes of an IKE SA when its peer makes another.", "'yes'", "yes"),
     # metrics
     Key("metrics:textfile", _TEXT, "A directory that node_exporter reads.", "/var/lib/node"),
     Key("metrics:http", _TEXT, "ADDRESS:PORT to be scraped at.", "'[::]:9815'"),

@@ -18,6 +18,42 @@ CONNECTION: Mapping[str, str] = {
     "leftsendcert": "always",  # no end needs certificates of its peers on disk
 }
 
+# what starter, and charon after it, take of a connection where nothing is said, of what can be said for all
+# (confread.c, conn_defaults; starterstroke.c and stroke_config.c for what is 0 there)
+STARTER: Mapping[str, str] = {
+    "aggressive": "no",
+    "authby": "pubkey",
+    "closeaction": "none",
+    "compress": "no",
+    "dpddelay": "30s",
+    "dpdtimeout": "150s",
+    "forceencaps": "no",
+    "fragmentation": "yes",
+    "ikedscp": "000000",
+    "ikelifetime": "3h",
+    "inactivity": "0",
+    "installpolicy": "yes",
+    "leftallowany": "no",
+    "leftfirewall": "no",
+    "lefthostaccess": "no",
+    "leftikeport": "500",
+    "lifebytes": "0",
+    "lifepackets": "0",
+    "lifetime": "1h",
+    "marginbytes": "0",
+    "marginpackets": "0",
+    "margintime": "9m",
+    "mediation": "no",
+    "modeconfig": "pull",
+    "rekey": "yes",
+    "rekeyfuzz": "100%",
+    "rightallowany": "no",
+    "rightikeport": "500",
+    "rightsendcert": "ifasked",
+    "sha256_96": "no",
+    "tfc": "0",
+}
+
 # a certificate or CA that expires earlier is warned of, from `certificates:warn_days`
 WARN_DAYS = 30
 

@@ -7,7 +7,8 @@ from typing import Optional
 
 ALLOWED = "a time: whole seconds, or a whole number with s, m, h or d"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIME = re.compile(r"([0-9]{1,9})([smhd]?)\Z")
+PATTERN = "([0-9]{1,9})([smhd]?)"
+_TIME = re.compile(rf"{PATTERN}\Z")
 
 _SPELT = re.compile("([0-9]{1,9}) ([smhd])(?:econd|inute|our|ay)s?", re.ASCII)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
 from ..errors import Problem
 from . import durations
@@ -57,6 +57,10 @@ def plain(value: object) -> Optional[str]:
     return text if is_safe(text) else None
 
 
+SCALAR: Mapping[str, Any] = {"type": ["string", "number", "boolean"]}
+STRING: Mapping[str, Any] = {"type": ["string", "integer"]}  # of a text, where YAML reads some as a number
+
+
 class Kind(NamedTuple):
     """What an option takes, and what a value of it means."""
 
@@ -64,16 +68,41 @@ class Kind(NamedTuple):
     allowed: str
     meaning: Callable[[str], object] = str
     literal: bool = False  # a text that means what stands there: `yes` and 1.10 are other values to YAML
+    json: Mapping[str, Any] = SCALAR  # as JSON Schema, never narrower than ``accepts`` of what YAML reads
 
 
 def matching(pattern: str, allowed: str, meaning: Callable[[str], object] = str) -> Kind:
     """Return the kind of texts that a regular expression matches."""
-    return Kind(lambda text: re.fullmatch(pattern, text, re.ASCII) is not None, allowed, meaning)
+    json = {**SCALAR, "pattern": f"^({pattern})$"}
+    return Kind(lambda text: re.fullmatch(pattern, text, re.ASCII) is not None, allowed, meaning, json=json)
 
 
 def one_of(words: Sequence[str], same: Mapping[str, str] = {}) -> Kind:
     """Return the kind of these words; ``same`` maps words to others that mean the same."""
-    return Kind(lambda text: text in words, ", ".join(words), lambda text: same.get(text, text))
+    json = {"enum": [*_read(words)]}
+    return Kind(lambda text: text in words, ", ".join(words), lambda text: same.get(text, text), json=json)
+
+
+def only(words: Sequence[str], reason: str) -> Kind:
+    """Return the kind of those words that are left of what strongSwan takes, and why."""
+    kind = one_of(words)
+    return kind._replace(allowed=f"{kind.allowed}; {reason}")
+
+
+def _read(words: Sequence[str]) -> Iterator[object]:
+    """Yield words, and what YAML makes of them where nothing quotes them."""
+    for text in words:
+        yield text
+        if text in ("yes", "no"):
+            yield text == "yes"
+        elif text.isdecimal():
+            yield int(text)
+
+
+def numbers(low: float, high: float, pattern: str, kind: str = "integer") -> dict[str, Any]:
+    """Return numbers in a range as JSON Schema; ``pattern`` is of those that are written as text."""
+    number = {"type": kind, "minimum": low, "maximum": high}
+    return {"anyOf": [number, {"type": "string", "pattern": f"^({pattern})$"}]}
 
 
 def whole(low: int, high: int) -> Kind:
@@ -83,11 +112,17 @@ def whole(low: int, high: int) -> Kind:
         lambda text: digits.fullmatch(text) is not None and low <= int(text) <= high,
         f"a whole number from {low} to {high}",
         int,
+        json=numbers(low, high, "[0-9]+"),
     )
 
 
-TEXT = Kind(is_safe, "one line of text without quotes, braces, '#' and '\\'", literal=True)
-TIME = Kind(lambda text: durations.parse(text) is not None, durations.ALLOWED, durations.parse)
+TEXT = Kind(is_safe, "one line of text without quotes, braces, '#' and '\\'", literal=True, json=STRING)
+TIME = Kind(
+    lambda text: durations.parse(text) is not None,
+    durations.ALLOWED,
+    durations.parse,
+    json=numbers(0, 999999999, durations.PATTERN),
+)
 
 
 def checked(kind: Kind, value: object, path: str) -> tuple[Optional[str], list[Problem]]:

@@ -9,8 +9,8 @@ from typing import Dict, List, Optional, Tuple, Union
 
 from ..affixes import without_suffix
 from ..errors import Problem, nearest
-from . import catalog, durations, proposals, ranges, shared
-from .kinds import TEXT, TIME, Kind, checked, matching, one_of, shown, whole
+from . import catalog, defaults, durations, proposals, ranges, shared
+from .kinds import STRING, TEXT, TIME, Kind, checked, matching, one_of, shown, whole
 from .kinds import word as text_of
 
 Problems = List[Problem]
@@ -28,7 +28,9 @@ _PROTOCOL_PORT = "(%any|[a-z0-9-]+)(/(%any|%opaque|[a-z0-9-]+)?)?"
 
 
 def _proposals(protocol: str) -> Kind:
-    return Kind(lambda text: not proposals.faults(text, protocol), "proposals", proposals.canonical)
+    return Kind(
+        lambda text: not proposals.faults(text, protocol), "proposals", proposals.canonical, json=STRING
+    )
 
 
 CONNECTION: Mapping[str, Kind] = {
@@ -53,7 +55,7 @@ CONNECTION: Mapping[str, Kind] = {
         "%forever|[0-9]{1,9}", "%forever, or a whole number", lambda text: int(text.replace("%forever", "0"))
     ),
     "tfc": matching("%mtu|[0-9]{1,9}", "%mtu, or a whole number of bytes"),
-    "ikedscp": matching("[01]{6}", "six binary digits, such as 101110")._replace(literal=True),
+    "ikedscp": matching("[01]{6}", "six binary digits, such as 101110")._replace(literal=True, json=STRING),
     **{key: _proposals(key) for key in catalog.PROPOSALS},
 }
 SETUP: Mapping[str, Kind] = {key: one_of(words) for key, words in catalog.SETUP.items()}
@@ -98,8 +100,12 @@ def _connection_option(key: str, value: object, path: str) -> Checked:
 def _option(key: str, value: object, path: str) -> Checked:
     if key not in CONNECTION:
         return None, [Problem(path, f"unknown key {key!r}", _instead(key))]
-    kind = CONNECTION[key]
-    return checked(shared.KINDS.get(catalog.SYNONYMS.get(key, key), kind), value, path)
+    return checked(shareable(key), value, path)
+
+
+def shareable(key: str) -> Kind:
+    """Return what an option takes that all connections of a fleet, or of a rule, share."""
+    return shared.KINDS.get(catalog.SYNONYMS.get(key, key), CONNECTION[key])
 
 
 def _instead(key: str) -> str:
@@ -152,8 +158,7 @@ def _debug_level(kind: str, level: object, path: str) -> tuple[int, Problems]:
 
 # Lifetimes and their margins -------------------------------------------------------------------
 
-# what starter takes where nothing is said (confread.c)
-_LIFETIMES = {"lifetime": "1h", "ikelifetime": "3h", "margintime": "9m", "rekeyfuzz": "100%"}
+_LIFETIMES = {key: defaults.STARTER[key] for key in ("lifetime", "ikelifetime", "margintime", "rekeyfuzz")}
 
 
 def times(options: Collection[str]) -> frozenset[str]:
@@ -218,10 +223,9 @@ Tree = Dict[str, Union[Kind, "Tree"]]
 _LOAD = matching("yes|no|[0-9]{1,9}", "yes, no, or a priority")
 
 
-@lru_cache(maxsize=1)
-def settings_tree() -> Tree:
-    """Return the keys below ``charon`` as a tree of kinds; ``*`` stands for any word."""
-    kinds = {
+def settings() -> dict[str, Kind]:
+    """Return the keys below ``charon``, dotted, and what each takes; ``<name>`` stands for any word."""
+    return {
         **dict.fromkeys(catalog.CHARON_BOOL, one_of(("yes", "no"))),
         **{name: ranges.SIGNED if "plugins." in name else ranges.ANY for name in catalog.CHARON_INT},
         **dict.fromkeys(catalog.CHARON_FLOAT, ranges.DECIMAL),
@@ -231,8 +235,13 @@ def settings_tree() -> Tree:
         **dict.fromkeys((f"plugins.{plugin}.load" for plugin in catalog.PLUGINS), _LOAD),
         **ranges.KINDS,
     }
+
+
+@lru_cache(maxsize=1)
+def settings_tree() -> Tree:
+    """Return the same as a tree; ``*`` stands for any word."""
     tree: Tree = {}
-    for name, kind in kinds.items():
+    for name, kind in settings().items():
         _put(tree, re.sub("<[^>]*>", "*", name).split("."), kind)
     return tree
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ..errors import Problem
-from .kinds import Kind, is_safe, matching
+from .kinds import Kind, is_safe, matching, numbers, only
 
 _MOST = 2**31 - 1  # get_int returns an int
 _WHOLE = re.compile(r"[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", re.ASCII)
@@ -28,7 +28,9 @@ def between(low: int, high: int, nought: bool = False, reason: str = "") -> Kind
         return bool(_WHOLE.fullmatch(text)) and (low <= number(text) <= high or (nought and not number(text)))
 
     allowed = f"a whole number from {low} to {high}" if low < high else str(low)
-    return Kind(accepts, f"{'0 or ' if nought else ''}{allowed}{reason and f'; {reason}'}", number)
+    found = numbers(low, high, _WHOLE.pattern)
+    json = {"anyOf": [*found["anyOf"], {"enum": [0]}]} if nought and low else found
+    return Kind(accepts, f"{'0 or ' if nought else ''}{allowed}{reason and f'; {reason}'}", number, json=json)
 
 
 def _decimal(low: float, high: float) -> Kind:
@@ -37,16 +39,13 @@ def _decimal(low: float, high: float) -> Kind:
         lambda text: digits.fullmatch(text) is not None and low <= float(text) <= high,
         f"a number from {low:g} to {high:g}, such as 1.2",
         float,
+        json=numbers(low, high, digits.pattern, "number"),
     )
-
-
-def _only(words: tuple[str, ...], reason: str) -> Kind:
-    return Kind(lambda text: text in words, f"{', '.join(words)}; {reason}")
 
 
 ANY = between(0, _MOST)
 SIGNED = matching("-?[0-9]{1,10}|0x[0-9a-fA-F]{1,8}", "a whole number of up to ten digits", number)
-LEVEL = matching("-1|[0-4]", "a level from -1 to 4", int)
+LEVEL = matching("-1|[0-4]", "a level from -1 to 4", int)._replace(json=numbers(-1, 4, "-1|[0-4]"))
 DECIMAL = _decimal(0, 999999999)
 
 
@@ -58,7 +57,7 @@ def _loaded(reason: str) -> Kind:
 
 
 _NEEDED = _loaded("charon cannot serve peers or this package without it")
-_UNLOADED = _only(
+_UNLOADED = only(
     ("no", "0"), "it is for tests of strongSwan itself, and gives away or breaks what it protects"
 )
 _RANDOM = "keys are made of it, and what is not random makes them known"
@@ -133,31 +132,31 @@ KINDS: Mapping[str, Kind] = {
         (f"plugins.{plugin}.fwmark" for plugin in ("kernel-netlink", "socket-default", "kernel-libipsec")),
         _MARK,
     ),
-    "initiator_only": _only(("no",), "one end of each pair only answers"),
-    "i_dont_care_about_security_and_use_aggressive_mode_psk": _only(("no",), "hosts have certificates"),
-    "plugins.whitelist.enable": _only(("no",), "nobody would be let in: peers are those of 'rules'"),
-    "plugins.load-tester.enable": _only(("no",), "it is for tests of strongSwan itself"),
-    **dict.fromkeys(("plugins.save-keys.esp", "plugins.save-keys.ike"), _only(("no",), "it gives keys away")),
-    "plugins.stroke.prevent_loglevel_changes": _only(("no",), "'charondebug' is set without a restart"),
-    "plugins.stroke.socket": _only(
+    "initiator_only": only(("no",), "one end of each pair only answers"),
+    "i_dont_care_about_security_and_use_aggressive_mode_psk": only(("no",), "hosts have certificates"),
+    "plugins.whitelist.enable": only(("no",), "nobody would be let in: peers are those of 'rules'"),
+    "plugins.load-tester.enable": only(("no",), "it is for tests of strongSwan itself"),
+    **dict.fromkeys(("plugins.save-keys.esp", "plugins.save-keys.ike"), only(("no",), "it gives keys away")),
+    "plugins.stroke.prevent_loglevel_changes": only(("no",), "'charondebug' is set without a restart"),
+    "plugins.stroke.socket": only(
         ("unix:///run/charon.ctl", "unix:///var/run/charon.ctl"), "'ipsec' and this package ask there"
     ),
-    "plugins.vici.socket": _only(
+    "plugins.vici.socket": only(
         ("unix:///run/charon.vici", "unix:///var/run/charon.vici"),
         "this package asks there; root alone may",
     ),
-    "plugins.stroke.secrets_file": _only(("/etc/ipsec.secrets",), "the private key is named there"),
+    "plugins.stroke.secrets_file": only(("/etc/ipsec.secrets",), "the private key is named there"),
     **dict.fromkeys(("start-scripts.<name>", "stop-scripts.<name>"), _COMMAND),
-    "plugins.random.random": _only(("/dev/random", "/dev/hwrng"), _RANDOM),
-    "plugins.random.urandom": _only(("/dev/urandom", "/dev/random", "/dev/hwrng"), _RANDOM),
-    "plugins.gcrypt.quick_random": _only(("no",), _RANDOM),
+    "plugins.random.random": only(("/dev/random", "/dev/hwrng"), _RANDOM),
+    "plugins.random.urandom": only(("/dev/urandom", "/dev/random", "/dev/hwrng"), _RANDOM),
+    "plugins.gcrypt.quick_random": only(("no",), _RANDOM),
     **dict.fromkeys(
         (f"plugins.{plugin}.enable" for plugin in ("dnscert", "ipseckey")),
-        _only(("no",), "the pillar's CA vouches for peers, and not DNS"),
+        only(("no",), "the pillar's CA vouches for peers, and not DNS"),
     ),
-    "plugins.revocation.enable_crl": _only(("yes",), _JUDGED),
+    "plugins.revocation.enable_crl": only(("yes",), _JUDGED),
     **{f"plugins.{plugin}.load": _JUDGING for plugin in ("constraints", "revocation")},
-    "rdn_matching": _only(("strict", "reordered", "relaxed"), "how identities are compared"),
+    "rdn_matching": only(("strict", "reordered", "relaxed"), "how identities are compared"),
     **{
         f"plugins.{plugin}.load": _NEEDED
         for plugin in ("stroke", "kernel-netlink", "socket-default", "nonce")

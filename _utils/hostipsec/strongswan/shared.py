@@ -7,11 +7,11 @@ instead: it is for one connection, for one end, for another kind of VPN, or swit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from ..errors import Problem
 from . import durations
-from .kinds import Kind, is_safe, whole
+from .kinds import STRING, Kind, is_safe, numbers, only, whole
 
 _CERTIFICATES = "hosts prove themselves by 'certificates'"
 _IKEV1 = "it is of IKEv1, and these connections are IKEv2"
@@ -62,21 +62,19 @@ REFUSED: Mapping[str, str] = {
 }
 
 
-def _only(words: Sequence[str], reason: str) -> Kind:
-    return Kind(lambda text: text in words, f"{', '.join(words)}; {reason}")
-
-
 def _lasting(low: str, high: str, reason: str) -> Kind:
     """Return the kind of times in a range."""
     least, most = durations.parse(low) or 0, durations.parse(high) or 0
     allowed = f"{durations.ALLOWED}, from {low} to {high}; {reason}"
-    return Kind(lambda text: least <= (durations.parse(text) or 0) <= most, allowed)
+    json = numbers(least, most, durations.PATTERN)
+    return Kind(lambda text: least <= (durations.parse(text) or 0) <= most, allowed, json=json)
 
 
 def _amount(least: int, what: str) -> Kind:
     counted = whole(least, 2**63 - 1)
     allowed = f"0 (no limit), or {counted.allowed}; with fewer {what} SAs would do nothing but rekey"
-    return Kind(lambda text: set(text) == {"0"} or counted.accepts(text), allowed)
+    json = {"anyOf": [*counted.json["anyOf"], {"enum": [0]}]}
+    return Kind(lambda text: set(text) == {"0"} or counted.accepts(text), allowed, json=json)
 
 
 _PUBLIC = ("pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig")
@@ -89,12 +87,16 @@ _AUTH = Kind(
 )
 _POLICY = re.compile(r"[0-2](\.[0-9]{1,20}){1,30}(, ?[0-2](\.[0-9]{1,20}){1,30}){0,15}", re.ASCII)
 _POLICIES = Kind(
-    lambda text: _POLICY.fullmatch(text) is not None, "OIDs of certificate policies, as 1.2.3.4", literal=True
+    lambda text: _POLICY.fullmatch(text) is not None,
+    "OIDs of certificate policies, as 1.2.3.4",
+    literal=True,
+    json=STRING,
 )
 _CA = Kind(
     lambda text: is_safe(text) and text != "%any",
     "the distinguished name of a CA, without quotes, braces, '#' and '\\'; peers are bound to one CA",
     literal=True,
+    json=STRING,
 )
 _SCRIPT = Kind(
     lambda text: is_safe(text) and text.startswith(("/", "ipsec _updown")),
@@ -103,9 +105,9 @@ _SCRIPT = Kind(
 
 # Kinds that are narrower than those that strongSwan documents
 KINDS: Mapping[str, Kind] = {
-    "aggressive": _only(("no",), _IKEV1),
-    "authby": _only(_PUBLIC, f"{_CERTIFICATES}; stage 'off' or 'passive' is what takes a pair out"),
-    "closeaction": _only(
+    "aggressive": only(("no",), _IKEV1),
+    "authby": only(_PUBLIC, f"{_CERTIFICATES}; stage 'off' or 'passive' is what takes a pair out"),
+    "closeaction": only(
         ("none", "clear"), "what an operator ends would come back; a stage says when a pair is up"
     ),
     "dpddelay": _lasting("1s", "1d", "without it nobody notices that a peer is gone"),
@@ -115,36 +117,36 @@ KINDS: Mapping[str, Kind] = {
         lambda text: durations.parse(text) == 0,
         "0: an idle pair would be taken down and started anew; a stage says when a pair is up",
     ),
-    "installpolicy": _only(
+    "installpolicy": only(
         ("yes",),
         "without policies nothing is encrypted; stage 'off' or 'passive', or 'maintenance', takes a pair out",
     ),
-    "keyexchange": _only(("ikev2",), "with ike or ikev1 charon answers IKEv1, which is not spoken here"),
-    "leftsendcert": _only(("always", "ifasked", "yes"), "no end has certificates of its peers on disk"),
+    "keyexchange": only(("ikev2",), "with ike or ikev1 charon answers IKEv1, which is not spoken here"),
+    "leftsendcert": only(("always", "ifasked", "yes"), "no end has certificates of its peers on disk"),
     "lifebytes": _amount(10**6, "bytes"),
     "lifepackets": _amount(10**3, "packets"),
     "lifetime": _lasting("10s", "365d", "keys that are never changed are worn out"),
-    "mediation": _only(("no",), _MEDIATION),
-    "modeconfig": _only(("pull",), _IKEV1),
-    "rekey": _only(("yes",), "what is not rekeyed before it ends cuts the pair off; see 'lifetime'"),
+    "mediation": only(("no",), _MEDIATION),
+    "modeconfig": only(("pull",), _IKEV1),
+    "rekey": only(("yes",), "what is not rekeyed before it ends cuts the pair off; see 'lifetime'"),
     "replay_window": whole(1, 4096),  # 0: packets could be played again; the kernel takes no more than 4096
     "tfc": Kind(
         lambda text: text == "%mtu" or whole(0, 65535).accepts(text),
         "%mtu, or a whole number of bytes from 0 to 65535",
     ),
-    "type": _only(
+    "type": only(
         ("transport", "tunnel"),
         "pass, drop and reject encrypt nothing: stage 'off' or 'passive', or 'maintenance', takes a pair out",
     ),
     **dict.fromkeys(
         ("leftallowany", "rightallowany"),
-        _only(("no",), "anybody could come from any address; addresses are 'ipv4' and 'ipv6' of hosts"),
+        only(("no",), "anybody could come from any address; addresses are 'ipv4' and 'ipv6' of hosts"),
     ),
     **dict.fromkeys(("leftauth", "rightauth"), _AUTH),
     **dict.fromkeys(("leftca", "rightca"), _CA),
     **dict.fromkeys(("leftcertpolicy", "rightcertpolicy"), _POLICIES),
     "leftupdown": _SCRIPT,
-    **dict.fromkeys(("leftikeport", "rightikeport"), _only(("500", "4500"), "peers listen there")),
+    **dict.fromkeys(("leftikeport", "rightikeport"), only(("500", "4500"), "peers listen there")),
 }
 
 
