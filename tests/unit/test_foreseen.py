@@ -158,7 +158,9 @@ def test_ciphers_are_changed_pair_by_pair_as_the_manual_has_it():
         ("cp1001.eqiad.example", f"cp300{number}.esams.example", "changed") for number in (1, 2)
     }
     assert [row.disagree for row in found.rows if row.disagree] == []
-    assert {option for row in found.rows for of in row.options.values() for option in of} == {"esp", "ike"}
+    assert {option for row in found.rows for of in row.options.values() for option in of} == {
+        *("esp", "ike", "leftgroups")
+    }
 
 
 def test_what_salt_does_not_manage_has_no_plan():

@@ -125,6 +125,7 @@ PURE = (
     "strongswan.algorithms",
     "strongswan.autos",
     "strongswan.catalog",
+    "strongswan.childname",
     "strongswan.defaults",
     "strongswan.difference",
     "strongswan.durations",

@@ -51,6 +51,7 @@ conn %default
     ike=aes128gcm16-prfsha384-ecp384bp!
     keyexchange=ikev2
     keyingtries=%forever
+    leftgroups=hostipsec-0ec703a6
     leftsendcert=always
     lifetime=8h
     margintime=13m

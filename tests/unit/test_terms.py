@@ -178,7 +178,8 @@ def test_they_come_into_that_connection_alone():
     touched = {name for name, options in value.connections.items() if options != plain.connections[name]}
     assert touched == {"cp3001_v4", "cp3001_v6", "cp3002_v4", "cp3002_v6"}
     for name in touched:
-        assert value.connections[name] == {**plain.connections[name], "esp": CHACHA, "forceencaps": "yes"}
+        more = {"esp": CHACHA, "forceencaps": "yes", "leftgroups": "hostipsec-64bb1df3"}
+        assert value.connections[name] == {**plain.connections[name], **more}
     assert parse.configuration(text).connections == value.connections
 
 
@@ -200,7 +201,8 @@ def test_a_value_that_means_the_same_is_no_change():
     old, new = (written(pair(lifetime=text), HUB)[0] for text in ("1h", "3600s"))
     assert difference.between(old, new).empty
     other = written(pair(lifetime="2h"), HUB)[0]
-    assert [*difference.between(old, other).changed.values()] == [{"lifetime": ("1h", "2h")}] * 2
+    changes = {"leftgroups": (None, "hostipsec-5d51fd76"), "lifetime": ("1h", "2h")}
+    assert [*difference.between(old, other).changed.values()] == [changes] * 2
 
 
 # On record ---------------------------------------------------------------------------------------

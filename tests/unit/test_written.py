@@ -1,6 +1,7 @@
 """The files of a host, byte for byte as the release before wrote them: setting it up anew changes nothing.
 
 ``data/rendered`` is what that release wrote, of the example fleet as it is and with settings of many kinds.
+Where those are of CHILD SAs, a name of them is new.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SETTINGS = {
     },
     "mtu": 1400,
 }
+NAMED = {"leftgroups": "hostipsec-0ec703a6"}  # it stays the same from release to release
 CASES = {
     "example": ({}, frozenset(), True, "RSA"),
     "settings": (SETTINGS, frozenset({"cp3001_v4", "cp3001_v6"}), False, "ECDSA"),
@@ -61,7 +63,7 @@ def test_the_same_bytes_and_a_sum_of_the_record(written):
     want, old = written
     body = old[paths.here.record].removesuffix(b"}\n")
     summed = b'%s, "sum": "%08x"}\n' % (body, zlib.crc32(body))
-    assert want.files == {**old, paths.here.record: summed}
+    assert want.files == {**old, paths.here.conf: named(want, old), paths.here.record: summed}
 
 
 def test_the_record_of_the_release_before_is_read(written):
@@ -72,7 +74,8 @@ def test_the_record_of_the_release_before_is_read(written):
 def test_a_host_that_the_release_before_set_up_has_nothing_to_change(written):
     want, old = written
     work = configuration.work(want, there(want, old))
-    assert (work.empty, work.as_changes()) == (True, {}), work
+    assert (work.empty, work.as_changes()) == (not name(want), told(name(want))), work
+    assert not work.restart
 
 
 def test_binding_peers_to_the_ca_is_all_that_changes_there(written):
@@ -82,9 +85,27 @@ def test_binding_peers_to_the_ca_is_all_that_changes_there(written):
     options = {**want.configuration.defaults, "rightca": "CN=Fleet CA"}
     bound = replace(want, configuration=want.configuration._replace(defaults=options))
     work = configuration.work(bound, charon)
-    change = {"rightca": {"old": None, "new": "CN=Fleet CA"}}
-    assert (work.as_changes(), work.lost, work.restart) == ({"all connections": change}, (), ())
+    change = {**name(want), "rightca": "CN=Fleet CA"}
+    assert (work.as_changes(), work.lost, work.restart) == (told(change), (), ())
     assert work.outdated == ()
+
+
+def name(want):
+    """Return the name of the CHILD options, where the pillar says any."""
+    return NAMED if "lifetime" in want.configuration.defaults else {}
+
+
+def named(want, old):
+    """Return ipsec.conf of the release before, with the name."""
+    line = "".join(f"    {key}={value}\n" for key, value in name(want).items()).encode()
+    beside = b"    leftsendcert="
+    return old[paths.here.conf].replace(beside, line + beside, 1)
+
+
+def told(options):
+    """Return what a state reports of options that all connections have now."""
+    changes = {key: {"old": None, "new": value} for key, value in options.items()}
+    return {"all connections": changes} if changes else {}
 
 
 def there(want, old):

@@ -4,10 +4,12 @@ An IKE SA goes on with the configuration that it was made with, also when it is 
 that charon starts again by itself. To start a connection whose configuration differs from that of its IKE SA
 makes a new one beside it (``checkout_by_config`` of charon's IKE SA manager compares them); where it is the
 same charon leaves it, and is asked to reauthenticate, which makes before it breaks: but by the CHILD options
-that the old SA was made with. Where those alone differ (``esp``, ``type``, ``compress``, ``lifetime``,
-``only``) charon asks for a CHILD SA of now in the old IKE SA first, which the peer, whose own was made by
-what it had before, refuses: that is told, as the connection is not what it is configured to be. The old SA is
-ended here once the new one is up; its peer would do that too, after 10 s (``uniqueids``).
+that the old SA was made with. So other CHILD options (``esp``, ``type``, ``compress``, ``lifetime``,
+``only``) have another name, which charon compares as well (:mod:`hostipsec.strongswan.childname`). Where
+files of the release before had none, charon asks for a CHILD SA of now in the old IKE SA first, which the peer,
+whose own was made by what it had before, refuses: that is told, as the connection is not what it is
+configured to be. The old SA is ended here once the new one is up; its peer would do that too, after 10 s
+(``uniqueids``).
 
 Why a new one does not come up is what charon says meanwhile. An end that refuses tells the other no reason,
 so each host also listens for what it refuses on the connections that it answers, and tells that.
@@ -139,7 +141,7 @@ class _Run:
     before: dict[str, tuple[int, ...]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     new: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    as_before: frozenset[str] = frozenset()  # connections whose CHILD options alone differ
+    as_before: frozenset[str] = frozenset()  # connections whose CHILD options alone differ, without a name
     theirs: dict[str, int] = field(default_factory=dict)  # answered, with an IKE SA -> the newest before
     log: Log = field(default_factory=Log)
 

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from ..model import Connection, Fleet
 from ..pillar import doubts, topology, translated, unmanaged
-from ..strongswan import difference, shared
+from ..strongswan import childname, difference, shared
 from . import authentication
 from .authentication import Refusal
 
@@ -98,10 +98,9 @@ class Row:
     def facts(self) -> frozenset[Fact]:
         """Return what changes, said without sides: the address of a host is left here and right there."""
         return self.stages | {
-            fact
+            self._fact(host, option, change)
             for host, options in self.options.items()
-            for option, change in options.items()
-            for fact in [self._fact(host, option, change)]
+            for option, change in childname.untold(options).items()
         }
 
     def _fact(self, host: str, option: str, change: Mapping[str, Optional[str]]) -> Fact:
@@ -112,6 +111,8 @@ class Row:
                 return f"{what} of {whose}", arrow(change)
         if option == "leftcert":
             return "leftcert", "another file"
+        if option == childname.OPTION:
+            return option, "another name"
         if option == "reqid":  # of what a rule's only sends
             return "reqid", "another number"
         return option, arrow(change)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from ..answer import counted
-from ..strongswan import difference, exceptions
+from ..strongswan import childname, difference, exceptions
 from . import authentication, fleetplan, outcome
 from .asking import Heard
 from .fleetplan import (
@@ -113,7 +113,7 @@ def _settings(plan: FleetPlan) -> Iterable[str]:
     for part in _SETTINGS:
         groups: dict[Fact, list[str]] = {}
         for host, found in plan.parts(part):
-            for option, change in found.items():
+            for option, change in childname.untold(found).items():
                 later = part == "strongswan.conf" and difference.is_derived(option, plan.chosen)
                 fact = ("", "") if later else (option, arrow(change))
                 groups.setdefault(fact, []).append(host)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from ..model import IPSEC_CONF, PASSIVE, REQUIRE, START, Connection, Meant, Settings
-from . import defaults, exceptions
+from . import childname, defaults, exceptions
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -81,12 +81,16 @@ def configuration(
     """
     auto_of = autos(connections, held, keeper)
     peers = len({one.peer for one in connections})
+    common = common_options(settings)
+    own = {
+        one.name: {**options(one, certificate, auto_of[one.name]), **partners.get(one.peer, _NONE)}
+        for one in connections
+    }
     return Configuration(
         setup=setup(settings),
-        defaults={**binding, **common_options(settings)},
+        defaults={**binding, **common, **childname.told(common)},
         connections={
-            one.name: {**options(one, certificate, auto_of[one.name]), **partners.get(one.peer, _NONE)}
-            for one in connections
+            name: {**found, **childname.told({**common, **found}, common)} for name, found in own.items()
         },
         secret=secret,
         strongswan={"charon": charon_settings(peers, settings)},

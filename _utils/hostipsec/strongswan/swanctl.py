@@ -2,8 +2,7 @@
 
 Options keep the names of ipsec.conf in all of the engine; this module alone knows what swanctl calls them
 (stroke_config.c against vici_config.c of strongSwan 5.9.1 to 6.0.1). What all connections share stands once,
-in sections that each refers to. What ipsec.conf leaves to its defaults is written out, as swanctl's are
-others: so what is read back is a value that means the same, see :func:`settled`.
+in sections that each refers to. Defaults of ipsec.conf are written out, swanctl has others: :func:`settled`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ KEY = "private"  # section of the secrets that names the key's file; swanctl nee
 _FILES = ("local.certs", "remote.cacerts")
 _LISTS = (
     *("local_addrs", "remote_addrs", "proposals", "child.esp_proposals"),
-    *("local.cert_policy", "remote.cert_policy"),
+    *("local.cert_policy", "local.groups", "remote.cert_policy"),
 )
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -67,6 +66,7 @@ OPTIONS: Mapping[str, _Option] = {
     "leftauth": _Option("local.auth", "pubkey"),
     "leftcert": _Option("local.certs"),
     "leftcertpolicy": _Option("local.cert_policy"),
+    "leftgroups": _Option("local.groups"),
     "lefthostaccess": _Option("child.hostaccess", "no", _BOOL),
     "leftid": _Option("local.id"),
     "leftikeport": _Option("local_port"),

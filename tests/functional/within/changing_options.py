@@ -7,6 +7,7 @@ they went.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -25,14 +26,18 @@ from spaces import hosts
 from strongswan import line, unpacked
 
 import authorities
+from hostipsec.strongswan import childname
 
 KEYED = re.compile(r"^\tcomp |^\taead ", re.MULTILINE)  # one without a key is waited for, and carries nothing
-MORE = {"ikelifetime": "181m"}  # a new IKE SA comes beside the old one where an option of IKE differs
-ALONE = {"compress": "yes"}  # no option of IKE
+KEY = re.compile(r"^\taead \S+ 0x([0-9a-f]+)", re.MULTILINE)
+HARD = re.compile(r"expire add: .*hard ([1-9][0-9]*)\(sec\)")
+SALT = 32  # bits of the key that are not of the cipher (RFC 4106)
 EDITS = {
-    "type": {"type": "tunnel", **MORE},
+    "type": {"type": "tunnel"},
     "encapsulation": {"encapsulation": "udp"},
-    "compress": {"compress": "yes", **MORE},
+    "compress": {"compress": "yes"},
+    "esp": {"esp": "aes256gcm16-ecp384bp-noesn!"},
+    "lifetime": {"lifetime": "2h"},
     "lifetimes": {"lifetime": "2h", "ikelifetime": "6h", "margintime": "20m"},
 }
 
@@ -44,13 +49,19 @@ def pillar(own):
 
 
 def found_at(ends):
-    """Return what both ends say, and how their kernels do ESP: modes, in UDP, compressed."""
+    """Return what both ends say, and how their kernels do ESP.
+
+    By end: modes, bits of keys, hours after which SAs end, whether in UDP, and whether compressed.
+    """
     ways = []
     for end in ends:
-        states = re.split(r"^(?=src )", end.space.run("ip", "xfrm", "state"), flags=re.MULTILINE)
+        states = re.split(r"^(?=src )", end.space.run("ip", "-s", "xfrm", "state"), flags=re.MULTILINE)
         text = "".join(one for one in states if KEYED.search(one))
         modes = {*re.findall(r"proto (?:esp|comp) .* mode (\S+)", text)}
-        ways.append([sorted(modes), "encap type espinudp" in text, "proto comp" in text])
+        bits = {4 * len(key) - SALT for key in KEY.findall(text)}
+        hours = {int(seconds) // 3600 for seconds in HARD.findall(text)}
+        several = [sorted(found) for found in (modes, bits, hours)]
+        ways.append([*several, "encap type espinudp" in text, "proto comp" in text])
     return {"said": said(ends), "ways": ways}
 
 
@@ -65,6 +76,16 @@ def edited(ends, own):
     both = End(east, west.host), End(west, east.host)
     reasons = changing_ciphers.replaced(*both, together=True)
     return {"steps": [*found, found_at(ends)], "reasons": reasons}
+
+
+@contextlib.contextmanager
+def unnamed():
+    """Write files as the release before did, which had no name for CHILD options."""
+    named, childname.told = childname.told, lambda *_: {}
+    try:
+        yield
+    finally:
+        childname.told = named
 
 
 def under_traffic(ends, own, port):
@@ -89,8 +110,9 @@ def main():
         for end in ends:
             end.begin(ca, now)
         up(ends)
-        found["alone"] = edited(ends, ALONE)
-        edited(ends, {})
+        with unnamed():
+            found["unnamed"] = edited(ends, EDITS["compress"])
+            edited(ends, {})
         for number, name in enumerate(sys.argv[1:]):
             there = under_traffic(ends, EDITS[name], 7100 + 2 * number)
             found[name] = {"there": there, "back": under_traffic(ends, {}, 7101 + 2 * number)}

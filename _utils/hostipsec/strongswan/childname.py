@@ -1,0 +1,48 @@
+"""A name for the CHILD options of a connection, beside its IKE options: another name, another IKE SA.
+
+charon starts a connection in the IKE SA that it has where no option of IKE differs (``equals`` of peer_cfg.c
+and ike_cfg.c, in ``checkout_by_config``); its CHILD SA then has the options that this IKE SA was made with.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TypeVar
+
+from . import defaults, options
+
+_Change = TypeVar("_Change")
+
+# What ``equals`` compares as a part of the authentication of this end (auth_cfg.c), and nothing reads: groups
+# are asked of the peer, by its own entry (stroke_config.c build_auth_cfg, vici_config.c; 5.9.1 to 6.0.1).
+# Whatever else is compared has an effect in IKEv2, or is one bit.
+OPTION = "leftgroups"
+# What is not compared, and what starter takes where nothing is said. Margins of time and rekeyfuzz are also
+# of IKE, and ``auto`` and ``dpdaction`` say when a pair is up, and not how.
+_CHILD = {
+    **dict.fromkeys(("compress", "leftfirewall", "lefthostaccess", "sha256_96"), "no"),
+    **dict.fromkeys(("lifebytes", "lifepackets", "marginbytes", "marginpackets", "tfc"), "0"),
+    **dict.fromkeys(("esp", "leftupdown", "replay_window", "reqid", "type"), ""),
+    "closeaction": "none",
+    "lifetime": "1h",
+}
+
+
+def told(found: Mapping[str, str], beside: Mapping[str, str] = defaults.CONNECTION) -> dict[str, str]:
+    """Return the option with the name, for options of other CHILD SAs than those ``beside``; else none.
+
+    Without a pillar that sets any there is none: files are as they were before there were names.
+    """
+    name = _name(found)
+    return {} if name == _name(beside) else {OPTION: name}
+
+
+def untold(changes: Mapping[str, _Change]) -> dict[str, _Change]:
+    """Return changes of options without that of the name, but where it is alone: it follows from others."""
+    return {key: change for key, change in changes.items() if key != OPTION or len(changes) == 1}
+
+
+def _name(found: Mapping[str, str]) -> str:
+    meant = [(key, options.canonical(key, found.get(key, unset))) for key, unset in sorted(_CHILD.items())]
+    return f"hostipsec-{zlib.crc32(repr(meant).encode()):08x}"
