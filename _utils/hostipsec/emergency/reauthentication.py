@@ -6,8 +6,8 @@ makes a new one beside it (``checkout_by_config`` of charon's IKE SA manager com
 same charon leaves it, and is asked to reauthenticate, which makes before it breaks: but by the CHILD options
 that the old SA was made with. So other CHILD options (``esp``, ``type``, ``compress``, ``lifetime``,
 ``only``) have another name, which charon compares as well (:mod:`hostipsec.strongswan.childname`). Where
-files of the release before had none, charon asks for a CHILD SA of now in the old IKE SA first, which the peer,
-whose own was made by what it had before, refuses: that is told, as the connection is not what it is
+files of the release before had none, charon asks for a CHILD SA of now in the old IKE SA first, which the
+peer, whose own was made by what it had before, refuses: that is told, as the connection is not what it is
 configured to be. The old SA is ended here once the new one is up; its peer would do that too, after 10 s
 (``uniqueids``).
 

@@ -1,6 +1,6 @@
 """East and west, in stage require, while options of their rule by which SAs are made change, edit by edit.
 
-Datagrams go both ways the whole time. Prints, by edit, what both ends say and how their kernels do ESP once
+By ``swanctl`` charons have no ipsec.conf. Datagrams go both ways the whole time. Prints, by edit, what both ends say and how their kernels do ESP once
 one of them has it, once both have it, and once their SAs are made anew; how many datagrams were lost, and how
 they went.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import changing_ciphers
 import changing_rule
 import excepted
+import only
 from changing_clear import Flows
 from changing_rule import Changing, End, listened, said, up
 from excepted import ENDS
@@ -40,6 +41,7 @@ EDITS = {
     "lifetime": {"lifetime": "2h"},
     "lifetimes": {"lifetime": "2h", "ikelifetime": "6h", "margintime": "20m"},
 }
+UPGRADED = {"lifetime": "2h", "ikelifetime": "181m"}  # made anew without a name, by the second
 
 
 def pillar(own):
@@ -62,7 +64,8 @@ def found_at(ends):
         hours = {int(seconds) // 3600 for seconds in HARD.findall(text)}
         several = [sorted(found) for found in (modes, bits, hours)]
         ways.append([*several, "encap type espinudp" in text, "proto comp" in text])
-    return {"said": said(ends), "ways": ways}
+    sas = [sorted(sa.uniqueid for sa in end.backend.observe().ike_sas) for end in ends]
+    return {"said": said(ends), "ways": ways, "sas": sas}
 
 
 def edited(ends, own):
@@ -99,21 +102,30 @@ def under_traffic(ends, own, port):
     return {**found, "lost": [len(way) for way in lost], "sent": flows.sent, "wire": seen}
 
 
+class BySwanctl(only.BySwanctl, Changing):
+    """A host whose pillar is edited, and whose charon is told as swanctl tells it."""
+
+
 def main():
     """Go there and back by each edit."""
+    kinds = {"ipsec.conf": Changing, "swanctl": BySwanctl}
+    kind, names = kinds[sys.argv[1]], sys.argv[2:]
     now = datetime.now(timezone.utc)
     ca = authorities.authority("CN=Fleet CA", now)
     found = {}
     with hosts("east", "west", over=unpacked()) as spaces, tempfile.TemporaryDirectory() as place:
         line(*spaces, [f"{EAST['v4']}/24"], [f"{WEST['v4']}/24"])
-        ends = [Changing(one, pillar({}), host, Path(place)) for one, host in zip(spaces, ENDS)]
+        ends = [kind(one, pillar({}), host, Path(place)) for one, host in zip(spaces, ENDS)]
         for end in ends:
             end.begin(ca, now)
         up(ends)
         with unnamed():
             found["unnamed"] = edited(ends, EDITS["compress"])
             edited(ends, {})
-        for number, name in enumerate(sys.argv[1:]):
+            edited(ends, UPGRADED)
+        found["upgraded"] = under_traffic(ends, UPGRADED, 7098)
+        edited(ends, {})
+        for number, name in enumerate(names):
             there = under_traffic(ends, EDITS[name], 7100 + 2 * number)
             found[name] = {"there": there, "back": under_traffic(ends, {}, 7101 + 2 * number)}
     sys.stdout.write(json.dumps(found) + "\n")

@@ -85,6 +85,11 @@ class Changing(Member):
         self.deploy(self.start(self.found, SHIPPED))
         assert self.program("guard").status == 0
 
+    def take(self, value):
+        """Have charon take up what is configured now."""
+        self.space.write("/etc/ipsec.conf", render.ipsec_conf(value))
+        self.space.run("ipsec", "update")
+
 
 def edit(ends, proposals):
     """Have each end do what the states do of an edit, one after the other."""
@@ -96,9 +101,8 @@ def edit(ends, proposals):
 def apply(end):
     """Have an end do what its pillar says."""
     wanted = hostplan.wanted(end.member, end.found)
-    end.space.write("/etc/ipsec.conf", render.ipsec_conf(wanted.configuration))
     end.space.write("/var/lib/hostipsec/mesh.json", wanted.files[paths.here.record].decode(), 0o644)
-    end.space.run("ipsec", "update")
+    end.take(wanted.configuration)
     assert end.program("guard").status == 0
     time.sleep(STEP)
 

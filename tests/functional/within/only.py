@@ -76,11 +76,14 @@ class BySwanctl(Member):
         wanted = self.wanted(found)
         self.space.start("config setup\n", "", settings)
         self.space.run("swanctl", "--load-creds", "--noprompt")
-        value = wanted.configuration
+        self.take(wanted.configuration)
+        return wanted
+
+    def take(self, value):
+        """Load the connections."""
         there = (self.space.root / self.FILES).glob("x509*/*.pem")
         files = {path.name: path.read_bytes() for path in there}
         assert self.backend.load({name: swanctl.section(value, name, files) for name in value.names}) == {}
-        return wanted
 
 
 def case(stage, place):
