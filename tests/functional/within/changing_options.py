@@ -1,8 +1,8 @@
 """East and west, in stage require, while options of their rule by which SAs are made change, edit by edit.
 
-By ``swanctl`` charons have no ipsec.conf. Datagrams go both ways the whole time. Prints, by edit, what both ends
-say and how their kernels do ESP once one of them has it, once both have it, and once their SAs are made anew;
-how many datagrams were lost, and how they went.
+Datagrams go both ways the whole time. By ``swanctl`` charons have no ipsec.conf. Prints, by edit, what both
+ends say and how their kernels do ESP once one of them has it, once both have it, and once their SAs are made
+anew; how many datagrams were lost, and how they went.
 """
 
 from __future__ import annotations
