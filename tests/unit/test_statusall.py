@@ -63,6 +63,15 @@ def test_what_comes_before_the_banner_is_skipped():
     assert statusall.parse(text) == recordings.stroke("5.9.8-up")
 
 
+def test_a_name_of_child_options_is_read_over():
+    """stroke_list.c prints it below what this end proves itself by."""
+    proves = "   local:  [CN=east.example] uses pre-shared key authentication\n"
+    text = recordings.read("5.9.8-up.txt")
+    named = text.replace(proves, f"{proves}     west_v4:    group: hostipsec-0ec703a6\n")
+    assert named.count("group:") == text.count(proves) > 1
+    assert statusall.parse(named) == recordings.stroke("5.9.8-up")
+
+
 def test_no_connections_and_no_sas():
     found = parse("  none\n", "Listening IP addresses:\n  10.0.0.1\nConnections:\n")
     assert (found.connections, found.ike_sas, found.routed) == ((), (), ())
