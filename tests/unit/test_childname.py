@@ -82,6 +82,12 @@ def test_each_option_of_a_rule_is_of_ike_or_has_another_name():
     assert {*shared.OF_A_RULE} <= {*OTHERS, *OF_IKE}
 
 
+def test_each_option_that_swanctl_has_at_a_child_has_another_name():
+    """But those that follow from stage and role, and those that have one value."""
+    of_children = {key for key, option in swanctl.OPTIONS.items() if option.name.startswith("child.")}
+    assert of_children - {"auto", "dpdaction", "inactivity", "installpolicy"} <= {*OTHERS}
+
+
 def test_what_a_rule_says_names_its_connections_and_no_others():
     plain, ruled = value(), value(own={"type": "tunnel"})
     named = {name for name, one in ruled.connections.items() if "leftgroups" in one}
