@@ -8,8 +8,6 @@ import pytest
 import strongswan
 import withesp
 
-from hostipsec.emergency.reauthentication import AS_BEFORE
-
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: namespaces, or User Mode Linux")
 # by swanctl: charons that are told what to do over vici, in require
 STAGES = (*(pytest.param(one, marks=pytest.mark.whole) for one in ("start", "swanctl")), "require")
@@ -108,11 +106,8 @@ def test_where_it_is_new_all_goes_by_the_sas_of_before_until_they_are_made_anew(
 
 
 @pytest.mark.whole
-def test_made_anew_by_that_edit_alone_the_end_that_starts_goes_on_as_before_and_says_so(enabled):
-    """The other end's SA is of now, and it was told that all is done."""
-    reasons, said = enabled["alone"]
-    assert (reasons, [YET in one for one in said]) == ([AS_BEFORE], [True, False])
-    assert enabled["with an option of IKE"] == [[""], [ONLY] * 2]
+def test_made_anew_both_ends_have_it_though_no_option_of_ike_differs(enabled):
+    assert enabled["anew"] == [[""], [ONLY] * 2]
 
 
 @pytest.mark.whole

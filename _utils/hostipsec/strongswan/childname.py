@@ -18,15 +18,13 @@ _Change = TypeVar("_Change")
 # are asked of the peer, by its own entry (stroke_config.c build_auth_cfg, vici_config.c; 5.9.1 to 6.0.1).
 # Whatever else is compared has an effect in IKEv2, or is one bit.
 OPTION = "leftgroups"
-# What is not compared, and what starter takes where nothing is said. Margins of time and rekeyfuzz are also
-# of IKE, and ``auto`` and ``dpdaction`` say when a pair is up, and not how.
-_CHILD = {
-    **dict.fromkeys(("compress", "leftfirewall", "lefthostaccess", "sha256_96"), "no"),
-    **dict.fromkeys(("lifebytes", "lifepackets", "marginbytes", "marginpackets", "tfc"), "0"),
-    **dict.fromkeys(("esp", "leftupdown", "replay_window", "reqid", "type"), ""),
-    "closeaction": "none",
-    "lifetime": "1h",
-}
+# What is not compared. Margins of time and rekeyfuzz are of IKE as well; ``auto`` and ``dpdaction`` say when a
+# pair is up, and not how.
+_CHILD = (
+    *("closeaction", "compress", "esp", "leftfirewall", "lefthostaccess", "leftupdown", "lifebytes"),
+    *("lifepackets", "lifetime", "marginbytes", "marginpackets", "replay_window", "reqid", "sha256_96"),
+    *("tfc", "type"),
+)
 
 
 def told(found: Mapping[str, str], beside: Mapping[str, str] = defaults.CONNECTION) -> dict[str, str]:
@@ -44,5 +42,6 @@ def untold(changes: Mapping[str, _Change]) -> dict[str, _Change]:
 
 
 def _name(found: Mapping[str, str]) -> str:
-    meant = [(key, options.canonical(key, found.get(key, unset))) for key, unset in sorted(_CHILD.items())]
+    every = {**defaults.STARTER, **found}
+    meant = [(key, options.canonical(key, every.get(key, ""))) for key in sorted(_CHILD)]
     return f"hostipsec-{zlib.crc32(repr(meant).encode()):08x}"
