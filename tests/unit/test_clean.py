@@ -248,6 +248,19 @@ def test_systemd_reads_sysctl_conf_by_a_link_alone(here):
     )
 
 
+def test_a_key_with_a_dash_and_no_value_has_systemd_leave_it_to_the_kernel(here):
+    """It was said to win nothing: procps, which was asked, does set ours then."""
+    path = here.root / "etc/sysctl.d/99-x.conf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("net.a = 0\n-net/a\n")
+    assert [" sets it to 0 at " in one for one in sysctls.overruled({"net.a": "1"})] == [True]
+    here.systemd.mkdir(parents=True)
+    assert sysctls.overruled({"net.a": "1"}) == [
+        f"sysctl net.a: {path} has systemd leave it as the kernel has it (-net.a) at the next boot, "
+        f"after {here.sysctl} sets 1; take it out there"
+    ]
+
+
 def test_a_file_that_is_switched_off_by_a_link_to_dev_null_wins_nothing(here):
     here.systemd.mkdir(parents=True)
     for directory in ("etc/sysctl.d", "usr/lib/sysctl.d"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
+Read = Mapping[str, Optional[str]]  # what a file sets, by key
 _SALTS = "#\n# Kernel sysctl configuration\n#\n"  # how Salt begins a new one (linux_sysctl.persist)
 
 
@@ -20,9 +21,30 @@ def _setting(line: str) -> Optional[tuple[str, str]]:
     key, is_set, value = bare.partition("=")
     if not is_set or bare[0] in "#;":
         return None
-    name = key.strip().lstrip("-")
-    slashes = 0 < name.find("/") < (name.find(".") % (len(name) + 1))
-    return name.translate(_SWAPPED) if slashes else name, " ".join(value.split())
+    return _name(key.strip().lstrip("-")), " ".join(value.split())
+
+
+def of_systemd(text: str) -> dict[str, Optional[str]]:
+    """Return what systemd sets by a file; None is a key that it leaves alone, whatever was said before.
+
+    That is ``-key`` with no ``=``: meant to take a key out of a pattern, it takes a value's place as well.
+    """
+    found = (_setting_of_systemd(line) for line in text.splitlines())
+    return {one[0]: one[1] for one in found if one}
+
+
+def _setting_of_systemd(line: str) -> Optional[tuple[str, Optional[str]]]:
+    bare = line.strip()
+    key, is_set, value = bare.partition("=")
+    dash = bare.startswith("-")
+    if not (is_set or dash) or bare[0] in "#;":
+        return None
+    return _name(key[dash:].strip()), " ".join(value.split()) if is_set else None
+
+
+def _name(key: str) -> str:
+    slashes = 0 < key.find("/") < (key.find(".") % (len(key) + 1))
+    return key.translate(_SWAPPED) if slashes else key
 
 
 _SWAPPED = str.maketrans("./", "/.")  # written with slashes, a dot stands in a name (eth0.100)
@@ -49,13 +71,15 @@ def _ours(text: str, ours: Collection[str]) -> Iterator[str]:
     return (line for line in text.splitlines(keepends=True) if (_setting(line) or ("",))[0] in ours)
 
 
-def overruled(later: Sequence[tuple[str, str]], wanted: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
+def overruled(
+    later: Sequence[tuple[str, Read]], wanted: Mapping[str, str]
+) -> Mapping[str, tuple[str, Optional[str]]]:
     """Return which of the settings another value wins over at the next boot: key -> (path, value).
 
-    ``later`` are path and text of the files that are read after ours, in that order: the last one counts. A
-    pattern (``net.core.*``) sets no key that a file sets by its name, as ours does.
+    ``later`` are path and content of the files that are read after ours, in that order: the last one counts.
+    A pattern (``net.core.*``) sets no key that a file sets by its name, as ours does.
     """
-    last = {key: (path, value) for path, text in later for key, value in settings(text).items()}
+    last = {key: (path, value) for path, read in later for key, value in read.items()}
     return {
         key: last[key]
         for key in wanted

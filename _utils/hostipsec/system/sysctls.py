@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -32,17 +32,23 @@ def is_known(key: str) -> bool:
 
 
 def overruled(wanted: Mapping[str, str]) -> list[str]:
-    """Say which values of ours will not last: a file that is read after ours sets another one at boot."""
+    """Say which values of ours will not last: a file that is read after ours has it otherwise at boot."""
     found = sysctlconf.overruled(list(_later()), wanted)
-    return [
-        f"sysctl {key}: {path} sets it to {value} at the next boot, after {paths.here.sysctl} sets "
-        f"{wanted[key]}; take it out there, or say {value} in ipsec:sysctl"
-        for key, (path, value) in sorted(found.items())
-    ]
+    return [_said(key, wanted[key], *found[key]) for key in sorted(found)]
 
 
-def _later() -> Iterator[tuple[str, str]]:
-    """Yield the files that are read after ours, in that order: by name, and what reads /etc/sysctl.conf.
+def _said(key: str, ours: str, path: str, value: Optional[str]) -> str:
+    left = value is None
+    does = f"has systemd leave it as the kernel has it (-{key})" if left else f"sets it to {value}"
+    instead = "" if left else f", or say {value} in ipsec:sysctl"
+    return (
+        f"sysctl {key}: {path} {does} at the next boot, after {paths.here.sysctl} sets {ours}; "
+        f"take it out there{instead}"
+    )
+
+
+def _later() -> Iterator[tuple[str, sysctlconf.Read]]:
+    """Yield what the files that are read after ours set, in that order: by name, and by /etc/sysctl.conf.
 
     systemd reads that one by a link alone (Debian 11 and 12 bring ``99-sysctl.conf``, 13 does not); where it
     is not process 1, procps' script reads it last of all.
@@ -51,10 +57,18 @@ def _later() -> Iterator[tuple[str, str]]:
     for directory in reversed(paths.here.sysctl_directories):
         by_name.update((path.name, path) for path in directory.glob("*.conf"))
     last = [path for name, path in sorted(by_name.items()) if name > paths.here.sysctl.name]
-    procps = () if paths.here.systemd.is_dir() else (paths.here.sysctl_conf,)
-    for path in (*last, *procps):
+    if paths.here.systemd.is_dir():
+        yield from _read(last, sysctlconf.of_systemd)
+    else:
+        yield from _read([*last, paths.here.sysctl_conf], sysctlconf.settings)
+
+
+def _read(
+    several: Sequence[Path], content: Callable[[str], sysctlconf.Read]
+) -> Iterator[tuple[str, sysctlconf.Read]]:
+    for path in several:
         with contextlib.suppress(HostIPsecError):  # what cannot be read here cannot be told
-            yield _called(path), (files.read(path) or b"").decode("utf-8", "replace")
+            yield _called(path), content((files.read(path) or b"").decode("utf-8", "replace"))
 
 
 def _called(path: Path) -> str:
