@@ -154,7 +154,7 @@ def test_starter_takes_the_words_of_config_setup(starter):
 )
 def test_texts_reach_starter_as_they_are(starter, text):
     """What is quoted by us is one value to starter: any other reading is an error or another option."""
-    known, problems = options.check_connection({"leftca": text, "rightca": text}, "p")
+    known, problems = options.check_connection({"leftca": f"CN={text}", "rightca": f"CN={text}"}, "p")
     assert problems == []
     value = Configuration(defaults={**defaults.CONNECTION, **known})
     assert starter(render.ipsec_conf(value)) == []

@@ -76,6 +76,9 @@ WRONG = [
     ("cp", 'CN="x"', "ipsec:hosts:cp3001.esams.example:subject", ["without quotes"]),
     ("cp", 7, "ipsec:hosts:cp3001.esams.example:subject", ["found 7"]),
     ("cp", "X=a", "ipsec:hosts:cp3001.esams.example:subject", ["'X=a' is no attribute"]),
+    ("cp", f"CN={'x' * 448}", "ipsec:hosts:cp3001.esams.example:subject", ["of more than 450 bytes"]),
+    ("cp", f"CN={'ü' * 224}", "ipsec:hosts:cp3001.esams.example:subject", ["of more than 450 bytes"]),
+    ("cp", ", ".join(["OU=a"] * 21), "ipsec:hosts:cp3001.esams.example:subject", ["of more than 20 parts"]),
     ("cp", f"CN={HUB}", "ipsec:hosts:cp3001.esams.example:subject", [HUB, "of its own"]),
 ]
 
@@ -87,6 +90,11 @@ def test_what_is_no_identity_or_another_hosts_is_refused(host, subject, path, wo
     (problem,) = caught.value.problems
     assert problem.path == path
     assert all(word in f"{problem.found}; {problem.allowed}" for word in words), problem
+
+
+@pytest.mark.parametrize("subject", [f"CN={'x' * 447}", ", ".join(["OU=a"] * 20), "/OU=a" * 20])
+def test_the_longest_name_is_taken(subject):
+    given(cp=subject)
 
 
 def test_names_that_differ_in_case_alone_are_one():

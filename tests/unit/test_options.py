@@ -117,6 +117,9 @@ def test_a_synonym_beside_its_main_name_is_a_contradiction(given_key, main):
             ["found 1.1", "the distinguished name of a CA", "in quotes"],
         ),  # YAML has lost a digit
         ("leftca", True, ["found True", "the distinguished name of a CA", "in quotes"]),
+        ("rightca", "%same", ["found '%same'", "the distinguished name of a CA"]),
+        ("rightca", "Fleet CA", ["found 'Fleet CA'", "the distinguished name of a CA"]),
+        ("rightca", "CN=*", ["found 'CN=*'", "without '*'"]),
         ("ike", "aes128gcm17-prfsha384-ecp384bp", ["unknown algorithm 'aes128gcm17'", "'aes128gcm16'"]),
         ("esp", ["aes128gcm16"], ["found a list", "one line of text"]),
         ("auto", "route", ["'auto' is computed for each connection", "stage"]),
@@ -261,6 +264,7 @@ UNSAFE = [
 
 @pytest.mark.parametrize("text", UNSAFE)
 def test_no_text_can_break_out_of_its_line(text):
+    assert not kinds.is_safe(text)
     known, problems = options.check_connection({"leftca": text}, PATH)
     assert (known, len(problems)) == ({}, 1)
     tree, problems = options.check_charon({"plugins": {"resolve": {"file": text}}}, "ipsec:charon")
@@ -269,7 +273,7 @@ def test_no_text_can_break_out_of_its_line(text):
 
 @given(st.text(max_size=20))
 def test_what_is_taken_reads_back_from_ipsec_conf(text):
-    known, _ = options.check_connection({"leftca": text}, PATH)
+    known, _ = options.check_connection({"leftca": f"CN={text}"}, PATH)
     settings = model.Settings(model.Certificates("puppet", "", "", "", ""), connection=known)
     value = Configuration(defaults=common_options(settings))
     assert value.defaults == {**defaults.CONNECTION, **known}

@@ -97,6 +97,28 @@ def test_a_ca_by_its_name_alone_is_refused():
         swanctl.conf(named)
 
 
+def test_a_ca_of_the_pillar_is_not_taken_for_that_of_the_files():
+    """The fingerprint of that one stood beside the name, and by swanctl peers were bound to it in silence."""
+    own = value({"rightca": "CN=Other"})
+    assert own.defaults["rightca"] == "CN=Other"
+    assert "rightca2" not in own.defaults
+    with pytest.raises(ConfigError, match="not by its name 'CN=Other'"):
+        swanctl.conf(own)
+    assert value({"rightca": "CN=Fleet CA"}).defaults["rightca2"] == BINDING["rightca2"]
+
+
+@pytest.mark.parametrize("key", ["leftid", "rightid", "leftupdown"])
+def test_what_charon_does_not_take_of_swanctl_is_refused_by_name(key):
+    """Charon refused each such connection (`invalid value for: id`), and swanctl's run failed."""
+    own = value()
+    name = min(own.names)
+    odd = own._replace(connections={**own.connections, name: {**own.connections[name], key: "/CN=\xfc"}})
+    with pytest.raises(ConfigError, match=rf"cannot have '/CN=\xfc' \({key}\): charon takes ASCII alone"):
+        swanctl.conf(odd)
+    with pytest.raises(ConfigError, match="charon takes ASCII alone"):
+        swanctl.section(odd, name, {})
+
+
 def test_a_name_with_a_dot_is_refused():
     """swanctl would take the whole file for empty, unload all connections and end with status 0."""
     one = value()

@@ -18,8 +18,8 @@ _Change = TypeVar("_Change")
 # are asked of the peer, by its own entry (stroke_config.c build_auth_cfg, vici_config.c; 5.9.1 to 6.0.1).
 # Whatever else is compared has an effect in IKEv2, or is one bit.
 OPTION = "leftgroups"
-# What is not compared. Margins of time and rekeyfuzz are of IKE as well; ``auto`` and ``dpdaction`` say when a
-# pair is up, and not how.
+# What is not compared. Margins of time and rekeyfuzz are of IKE as well; ``auto`` and ``dpdaction`` say when
+# a pair is up, and not how.
 _CHILD = (
     *("closeaction", "compress", "esp", "leftfirewall", "lefthostaccess", "leftupdown", "lifebytes"),
     *("lifepackets", "lifetime", "marginbytes", "marginpackets", "replay_window", "reqid", "sha256_96"),

@@ -16,6 +16,7 @@ from .kinds import shown
 DN, NAME, ADDRESS = "a distinguished name", "a name", "an address"
 _HOST = re.compile(r"@[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 _IP = "ip:"
+_LONGEST = 450  # of a distinguished name: identification.c prints 511 bytes, with blanks between the parts
 
 
 def kind(text: str) -> str:
@@ -51,5 +52,9 @@ def wrong(subject: str) -> Optional[str]:
         return None
     if kind(subject) != DN or subject.startswith(_IP):
         return ""
+    if len(subject.encode("utf-8", "surrogatepass")) > _LONGEST:
+        return f", of more than {_LONGEST} bytes: charon does not print the whole of it, by which it is known"
     parts = rdn.unknown(subject)
-    return f", of which {shown(parts[0])} is no attribute with a value" if parts else None
+    if parts:
+        return f", of which {shown(parts[0])} is no attribute with a value"
+    return f", of more than {rdn.MOST} parts" if len(rdn.parts(subject)) > rdn.MOST else None

@@ -16,10 +16,17 @@ _ATTRIBUTES = frozenset(
 ALLOWED = "attributes as CN, O, OU and C, each with '=' and a value, joined by ', ' or each after '/'"
 
 
+MOST = 20  # parts that strongSwan reads (RDN_MAX): of one more the text is another kind of identity, too
+
+
+def parts(text: str) -> list[str]:
+    """Return the parts of a name: ``["CN=a", "O=b"]``."""
+    return [part.strip() for part in (text[1:].split("/") if text.startswith("/") else text.split(","))]
+
+
 def unknown(text: str) -> list[str]:
     """Return the parts of a name that have no attribute that strongSwan knows, or no value."""
-    parts = text[1:].split("/") if text.startswith("/") else text.split(",")
-    return [part.strip() for part in parts if not _is_known(part)]
+    return [part for part in parts(text) if not _is_known(part)]
 
 
 def _is_known(part: str) -> bool:

@@ -88,7 +88,7 @@ def configuration(
     }
     return Configuration(
         setup=setup(settings),
-        defaults={**binding, **common, **childname.told(common)},
+        defaults={**_bound(binding, settings), **common, **childname.told(common)},
         connections={
             name: {**found, **childname.told({**common, **found}, common)} for name, found in own.items()
         },
@@ -96,6 +96,12 @@ def configuration(
         strongswan={"charon": charon_settings(peers, settings)},
         kept=kept,
     )
+
+
+def _bound(binding: Mapping[str, str], settings: Settings) -> Mapping[str, str]:
+    """Return the options of a binding; none where the pillar names another CA, of which they say nothing."""
+    own = binding.get("rightca")
+    return binding if settings.connection.get("rightca", own) == own else _NONE
 
 
 def autos(connections: Iterable[Connection], held: Collection[str], keeper: bool) -> dict[str, str]:

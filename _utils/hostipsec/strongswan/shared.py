@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ..errors import Problem
-from . import durations
+from . import durations, identity
 from .kinds import STRING, Kind, is_safe, numbers, only, whole
 
 _CERTIFICATES = "hosts prove themselves by 'certificates'"
@@ -93,8 +93,8 @@ _POLICIES = Kind(
     json=STRING,
 )
 _CA = Kind(
-    lambda text: is_safe(text) and text != "%any",
-    "the distinguished name of a CA, without quotes, braces, '#' and '\\'; peers are bound to one CA",
+    lambda text: is_safe(text) and identity.kind(text) == identity.DN and identity.wrong(text) is None,
+    "the distinguished name of a CA, without '*', quotes, braces, '#' and '\\'; peers are bound to one CA",
     literal=True,
     json=STRING,
 )
