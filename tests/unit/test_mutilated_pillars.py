@@ -1,7 +1,7 @@
 """Mutilated pillars: a sentence with key, value and what is allowed, or a right value; never a traceback.
 
-What is accepted reads back from its files as it is, and starter and charon load it
-(``functional/test_catalog_starter``).
+What is accepted reads back from its files as it is, and charon loads it
+(``functional/test_pillars_charon``, ``functional/test_catalog_starter``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hostipsec.model import Fleet
 from hostipsec.pillar import digest, pillar, topology
 from hostipsec.strongswan import parse, render, sections
 from hostipsec.strongswan.sections import Secret
-from mutilated import RICH, WAYS, mutilated
+from mutilated import MADE, RICH, WAYS, mutilated
 
 EACH = 460  # of each way: 5,000 in all
 
@@ -46,7 +46,7 @@ def written(fleet: Fleet) -> sections.Configuration:
     return sections.configuration(connections, fleet.settings, "x.pem", Secret("RSA", "x.pem"))
 
 
-@pytest.mark.parametrize("way", [*WAYS, "chosen"])
+@pytest.mark.parametrize("way", [*WAYS, *MADE])
 def test_five_thousand_mutilated_pillars(way):
     good = 0
     for number in range(EACH):
