@@ -155,6 +155,45 @@ def test_of_its_own_attempt_and_the_peers_that_came_up_the_own_one_ends():
     assert machine.done[:2] == [("start", 0), ("end", 3)]
 
 
+CALL = IkeSA("(unnamed)", 99, "CONNECTING", "10.0.0.1", "10.0.0.2")
+
+
+def called(machine, since, call=CALL):
+    """Have the peer call, from a moment on."""
+    plain = machine.observe
+
+    def observe(timeout=0):
+        found = plain(timeout)
+        return found._replace(ike_sas=(*found.ike_sas, call)) if machine.time >= since else found
+
+    machine.observe = machine.glance = observe
+
+
+def test_a_knock_ends_as_soon_as_the_peer_turns_out_to_have_begun_itself():
+    """Its call was on the way: two IKE SAs."""
+    machine = Machine()
+    called(machine, TURN + 0.5)
+    up(machine, False, COMMAND)
+    assert machine.done[:2] == [("start", TURN), ("end", TURN + 1)]
+
+
+@pytest.mark.parametrize(
+    ("initiator", "since", "call"),
+    [
+        (False, TURN - KNOCK - 0.5, CALL),  # anybody can send that, again and again
+        (False, TURN + 0.5, CALL._replace(remote_host="10.0.0.9")),  # of another peer
+        (True, 0.5, CALL),  # it is for the peer to give way
+    ],
+)
+def test_otherwise_what_this_host_began_goes_on(initiator, since, call):
+    machine = Machine()
+    called(machine, since, call)
+    up(machine, initiator, COMMAND)
+    begun = TURN if not initiator else 0
+    assert ("start", begun) == machine.done[0]
+    assert ("end", begun) not in machine.done and ("end", begun + 1) not in machine.done
+
+
 @pytest.mark.parametrize("deadline", [TURN + KNOCK + 1, TURN + KNOCK + 0.5])
 def test_a_knock_that_the_peer_has_answered_goes_on(deadline):
     """Ended between its answer and its SA, the peer would have an SA that nobody owns, for minutes."""

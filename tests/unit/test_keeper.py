@@ -16,7 +16,17 @@ from hostipsec.charon.vicisession import UnavailableError
 from hostipsec.emergency import loglevel, starting
 from hostipsec.health import observation
 from hostipsec.health.look import Look, judged
-from hostipsec.health.repair import INITIATORS_TURN, WINDOW, absent, forgotten, overtaken, surplus, useless
+from hostipsec.health.repair import (
+    INITIATORS_TURN,
+    MOMENT,
+    WINDOW,
+    absent,
+    crossed,
+    forgotten,
+    overtaken,
+    surplus,
+    useless,
+)
 from hostipsec.health.report import ConnectionHealth
 from hostipsec.kernel import guard
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, LoadedConnection
@@ -237,6 +247,45 @@ def test_an_attempt_that_nobody_answered_ends_once_the_peer_itself_has_begun():
 )
 def test_otherwise_an_attempt_goes_on(sas):
     assert overtaken([connection("start", True)], seen(*sas)) == ()
+
+
+def one_of_two(number, initiator, age, use=None, **more):
+    """An IKE SA that is up, and since when this end last sent by it."""
+    child = ChildSA(NAME, "INSTALLED", "TRANSPORT", use_out=use)
+    ends = (NAME, number, "ESTABLISHED", "10.0.0.1", "10.0.0.2")
+    return IkeSA(*ends, initiator=initiator, established=age, children=(child,))._replace(**more)
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "ended"),
+    [
+        ((7, True, 3), (9, False, 3), 9),  # in the same second: its own was the last here
+        ((9, True, 3), (7, False, 3), 7),
+        ((7, True, 3, 0), (9, False, 3, 2), 9),
+        ((7, True, 3, 2), (9, False, 2, 0), 7),
+        ((7, True, 4), (9, False, 3, 3), 7),  # it sent before both were there, which tells nothing
+        ((7, True, 1), (9, False, 1 + MOMENT), 9),
+    ],
+)
+def test_of_two_that_both_ends_began_that_one_stays_by_which_this_host_sends(own, theirs, ended):
+    two = seen(one_of_two(*own), one_of_two(*theirs))
+    assert crossed([connection("start", True)], two) == {NAME: (ended,)}
+    assert crossed([connection("start", False)], two) == {}  # that is left to the other end
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        one_of_two(9, True, 3),  # it replaces the other
+        one_of_two(9, False, 4 + MOMENT),
+        one_of_two(9, False, 3, children=()),
+        one_of_two(9, False, 3, state="DELETING"),
+        one_of_two(9, False, 3, remote_host="10.0.0.9"),  # of before the peer moved
+        one_of_two(9, False, 3, name="vpn"),
+    ],
+)
+def test_otherwise_two_stay_for_a_while(second):
+    assert crossed([connection("start", True)], seen(one_of_two(7, True, 3), second)) == {}
 
 
 # A pass --------------------------------------------------------------------------------------

@@ -212,12 +212,12 @@ class _Comeback:
         if not self._due(self.look):
             return
         try:
-            self.look, names, refused = starting.start(self._due, self.wanted, self.host)
+            self.look, names, refused, at = starting.start(self._due, self.wanted, self.host)
         except CharonError:
             self.look = None
             return
         begun = {*names} - {*refused}
-        self.started.update(dict.fromkeys(begun, self.elapsed))
+        self.started.update(dict.fromkeys(begun, at - self.begin))
         self.turned.update(one.name for one in self.wanted if one.name in begun and not one.initiator)
 
     def _glance(self) -> None:

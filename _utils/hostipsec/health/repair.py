@@ -17,6 +17,7 @@ LASTS = 12.0  # seconds, after which an attempt that still waits was not refused
 KNOCKS = 15.0  # seconds for which somebody who calls by a peer's address, and may not be it, is waited for
 BUDGET = 0.1  # of a host's connections, ended at one look because the kernel has lost them
 ASKS = "IKE_DPD"  # the task of an IKE SA that has asked whether its peer is there, until the answer comes
+MOMENT = 5  # seconds between two IKE SAs of a pair that both ends began before they heard of each other
 _NO_SPI = "0" * 16  # of a responder that has not answered
 SOON, SELDOM = 5.0, 300.0  # seconds between two attempts to start what is refused, at first and at most
 
@@ -198,7 +199,7 @@ def flushed(look: Look, gone: Sequence[ConnectionHealth], rows: Sequence[Connect
 
 
 def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
-    """Return the IKE SAs beside the newest one of each connection that this host starts: name -> ids.
+    """Return the IKE SAs beside the one to keep of each connection that this host starts: name -> ids.
 
     The newest that carries packets is kept: the kernel sends by the SA that it got last. charon sees a
     second IKE SA of a peer only where one was up before the other came; of two that are made at the same
@@ -209,11 +210,22 @@ def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, 
     for sa in observed.ike_sas:
         if sa.state == "ESTABLISHED" and sa.uniqueid in doubled.get(sa.name, ()):
             up.setdefault(sa.name, []).append(sa)
-    return {
-        name: tuple(sa.uniqueid for sa in sorted(sas, key=_worth)[:-1])
-        for name, sas in up.items()
-        if len(sas) > 1
-    }
+    return {name: _beside(sas) for name, sas in up.items() if len(sas) > 1}
+
+
+def crossed(connections: Iterable[Connection], observed: Charon) -> Mapping[str, tuple[int, ...]]:
+    """Return the same of what came up at the same moment, begun by either end: nothing is being replaced."""
+    up: dict[str, list[IkeSA]] = {}
+    for sa in observed.ike_sas:
+        if sa.state == "ESTABLISHED" and _carries(sa):
+            up.setdefault(sa.name, []).append(sa)
+    found = {}
+    for one in connections:
+        sas = [sa for sa in up.get(one.name, ()) if one.initiator and owner.belongs(sa, one)]
+        ages = [sa.established or 0 for sa in sas]
+        if len({sa.initiator for sa in sas}) > 1 and max(ages) - min(ages) <= MOMENT:
+            found[one.name] = _beside(sas)
+    return found
 
 
 def forgotten(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, tuple[int, ...]]:
@@ -238,6 +250,18 @@ def _carries(sa: IkeSA) -> bool:
     return any(child.state == "INSTALLED" for child in sa.children)
 
 
-def _worth(sa: IkeSA) -> tuple[bool, int, int]:
-    """Order IKE SAs: the last is the one to keep."""
-    return _carries(sa), -(sa.established or 0), sa.uniqueid
+def _beside(sas: Collection[IkeSA]) -> tuple[int, ...]:
+    """Return the ids of the IKE SAs beside the one by which this host sends.
+
+    By the others the peer may send: that is here before the peer's consent to their end is. Of what this host
+    sent by one of them, nothing would arrive once the peer has heard of the end. Of two that came up in the
+    same second its own was the last here: it takes one message more.
+    """
+    both = min(sa.established or 0 for sa in sas)  # for so many seconds all are there
+
+    def worth(sa: IkeSA) -> tuple[bool, bool, int, bool, int]:
+        sends = any(child.use_out is not None and child.use_out < both for child in sa.children)
+        return _carries(sa), sends, -(sa.established or 0), sa.initiator, sa.uniqueid
+
+    kept = max(sas, key=worth)
+    return tuple(sorted(sa.uniqueid for sa in sas if sa is not kept))

@@ -67,7 +67,9 @@ class Repair:
         rows = repair.verdicts(look, self.report)
         lost = self._useless(look, earlier, rows)
         forgotten = repair.forgotten(rows, look.charon)
-        twice = self._lasting(repair.surplus(rows, look.charon), forgotten)
+        doubled = {row.name for row in rows if row.state == "duplicate"} - forgotten.keys()
+        crossed = repair.crossed((one for one in look.connections if one.name in doubled), look.charon)
+        twice = {**crossed, **self._lasting(repair.surplus(rows, look.charon), forgotten)}
         doomed = [number for row in lost for number in row.ike_ids]
         surplus = [number for name, ids in twice.items() if name not in forgotten for number in ids]
         alone = [number for name, ids in twice.items() if name in forgotten for number in ids]
@@ -84,6 +86,8 @@ class Repair:
             why = (
                 "its peer has forgotten it"
                 if name in forgotten
+                else "both ends began at the same moment, one is meant"
+                if name in crossed
                 else "a newer one is up as well, one is meant"
             )
             log.warning("ending IKE SA %s of %s: %s", ", ".join(map(str, ids)), name, why)
