@@ -79,7 +79,7 @@ def ids(peers):
 def test_of_two_ike_sas_of_a_pair_the_older_one_is_ended_at_both_ends(peers, keeper):
     """charon itself goes on with both."""
     before = ids(peers)
-    wait_for(lambda: min(sa.established for sa in peers.look.ike_sas) > repair.MOMENT, "SAs of before")
+    grown(peers)
     peers.initiate_from_peers([0, 1])
     wait_for(lambda: sorted(map(len, ids(peers).values())) == [1, 2, 2], "two duplicates, by their names")
     doubled = ids(peers)
@@ -97,6 +97,7 @@ def test_an_ike_sa_that_the_peer_has_forgotten_is_ended_beside_one_that_it_has(p
     ours = tuple(one._replace(initiator=initiator) for one in peers.connections)
     peers.east.write("/var/lib/hostipsec/mesh.json", record.render(Record(ours)), 0o644)
     (forgotten,) = ids(peers)["cp0000_v4"]
+    grown(peers)
     peers.initiate_from_peers([0])
     wait_for(lambda: len(ids(peers)["cp0000_v4"]) == 2, "two IKE SAs")
     west = ViciBackend(peers.west.vici)
@@ -134,6 +135,11 @@ def test_an_attempt_of_this_host_ends_once_the_peer_is_back_and_began_itself(pee
     wait_for(lambda: not half_open(peers) and len(peers.established) == 3, "no attempt beside it")
     assert f"IKE_SA cp0001_v4[{attempt}] established" not in peers.east.log
     assert [len(numbers) for numbers in ids(peers).values()] == [1, 1, 1]
+
+
+def grown(peers):
+    """Wait until what comes up now is seen to do so later than what is there."""
+    wait_for(lambda: min(sa.established for sa in peers.look.ike_sas) > repair.MOMENT, "SAs of before")
 
 
 def half_open(peers):

@@ -262,8 +262,8 @@ def one_of_two(number, initiator, age, use=None, **more):
         ((7, True, 3), (9, False, 3), 9),  # in the same second: its own was the last here
         ((9, True, 3), (7, False, 3), 7),
         ((7, True, 3, 0), (9, False, 3, 2), 9),
-        ((7, True, 3, 2), (9, False, 2, 0), 7),
-        ((7, True, 4), (9, False, 3, 3), 7),  # it sent before both were there, which tells nothing
+        ((7, True, 3, 2), (9, False, 3, 0), 7),
+        ((7, True, 3), (9, False, 4, 3), 9),  # it sent before both were there, which tells nothing
         ((7, True, 1), (9, False, 1 + MOMENT), 9),
     ],
 )
@@ -278,6 +278,7 @@ def test_of_two_that_both_ends_began_that_one_stays_by_which_this_host_sends(own
     [
         one_of_two(9, True, 3),  # it replaces the other
         one_of_two(9, False, 4 + MOMENT),
+        one_of_two(9, False, 2),  # begun once the other was up: the peer may have forgotten that
         one_of_two(9, False, 3, children=()),
         one_of_two(9, False, 3, state="DELETING"),
         one_of_two(9, False, 3, remote_host="10.0.0.9"),  # of before the peer moved

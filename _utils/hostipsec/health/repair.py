@@ -214,7 +214,11 @@ def surplus(rows: Sequence[ConnectionHealth], observed: Charon) -> Mapping[str, 
 
 
 def crossed(connections: Iterable[Connection], observed: Charon) -> Mapping[str, tuple[int, ...]]:
-    """Return the same of what came up at the same moment, begun by either end: nothing is being replaced."""
+    """Return the same of what came up at the same moment, begun by either end: nothing is being replaced.
+
+    There its own is up last at each end: it takes one message more. Where a peer that gets an attempt has its
+    own up already it may forget that one without a word, and never the other.
+    """
     up: dict[str, list[IkeSA]] = {}
     for sa in observed.ike_sas:
         if sa.state == "ESTABLISHED" and _carries(sa):
@@ -222,8 +226,8 @@ def crossed(connections: Iterable[Connection], observed: Charon) -> Mapping[str,
     found = {}
     for one in connections:
         sas = [sa for sa in up.get(one.name, ()) if one.initiator and owner.belongs(sa, one)]
-        ages = [sa.established or 0 for sa in sas]
-        if len({sa.initiator for sa in sas}) > 1 and max(ages) - min(ages) <= MOMENT:
+        own, theirs = ([sa.established or 0 for sa in sas if sa.initiator is way] for way in (True, False))
+        if own and theirs and min(own) <= min(theirs) and max(*own, *theirs) - min(own) <= MOMENT:
             found[one.name] = _beside(sas)
     return found
 
@@ -255,13 +259,13 @@ def _beside(sas: Collection[IkeSA]) -> tuple[int, ...]:
 
     By the others the peer may send: that is here before the peer's consent to their end is. Of what this host
     sent by one of them, nothing would arrive once the peer has heard of the end. Of two that came up in the
-    same second its own was the last here: it takes one message more.
+    same second its own was the last here, see :func:`crossed`.
     """
     both = min(sa.established or 0 for sa in sas)  # for so many seconds all are there
 
-    def worth(sa: IkeSA) -> tuple[bool, bool, int, bool, int]:
-        sends = any(child.use_out is not None and child.use_out < both for child in sa.children)
-        return _carries(sa), sends, -(sa.established or 0), sa.initiator, sa.uniqueid
+    def worth(sa: IkeSA) -> tuple[bool, int, int, bool, int]:
+        sent = min((child.use_out for child in sa.children if child.use_out is not None), default=both)
+        return _carries(sa), -min(sent, both), -(sa.established or 0), sa.initiator, sa.uniqueid
 
     kept = max(sas, key=worth)
     return tuple(sorted(sa.uniqueid for sa in sas if sa is not kept))

@@ -1,8 +1,8 @@
 """Two hosts on a slow line, both of which begin before either hears of the other's attempt: the kernel's ESP.
 
 Prints, by who begins (``up`` at both ends, the keepers of both, packets to the traps of both, ``up`` at one
-end and a packet to the trap of the other), for each end how many IKE SAs came up there and for how many seconds
-it had two; and, by direction, which datagrams did not come over once there was one. Each end has a keeper.
+end and a packet to the trap of the other), for each end how many IKE SAs came up there and for how many
+seconds it had two; and, by direction, which datagrams did not come over once there was one. Keepers run.
 """
 
 from __future__ import annotations
