@@ -13,10 +13,10 @@ ipsec.conf at the same moment. A hold that is over is lifted. And it ends those 
 though the kernel has lost them, since charon is not told and their packets are dropped until the next
 rekeying: seen twice, with nothing that came in meanwhile, and few at a time, lest a mistake takes a mesh
 down; all at once where the kernel has lost every one, says so in two ways, and still has the policies. Of
-two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends the older
-one; either end ends the one for which the peer does not answer, while it does for the other; and it ends an
-attempt that no peer has answered once the peer itself has brought the connection up: back again, the peer
-would answer its next retransmission. No other SA.
+two IKE SAs of a pair, which both ends made when they started at the same moment, the initiator ends the one
+by which it does not send, and of others that stay the older one; either end ends the one for which the peer
+does not answer, while it does for the other; and it ends an attempt that no peer has answered once the peer
+itself has brought the connection up: back again, the peer would answer its next retransmission. No other SA.
 
 Where the mesh locks the MTU to its peers, it also puts those routes back that a link took with it, or that
 follow another gateway by now: nothing in the kernel keeps them over a reboot or a link that was down.
