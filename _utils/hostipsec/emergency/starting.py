@@ -10,7 +10,7 @@ began in the stead of its peer it ends again where a call of the peer comes befo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, Iterable, NamedTuple
 
 from .. import owner
@@ -58,7 +58,7 @@ def _until_seen(connections: Collection[Connection], host: Host, timeout: float)
         host.sleep(_POLL)
 
 
-def _give_way(connections: Collection[Connection], before: Charon, host: Host, timeout: float) -> None:
+def _give_way(connections: Sequence[Connection], before: Charon, host: Host, timeout: float) -> None:
     """End attempts that are not answered yet where the peer calls, and did not at the look before.
 
     Its call left before it heard of the attempt, so it comes before its answer. Anybody can send a call, but
