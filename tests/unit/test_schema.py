@@ -289,6 +289,7 @@ TEXTS = (
     "1.2.3.4",
     "101110",
     "50%",
+    "CN=Fleet CA",
 )
 NUMBERS = (0.05, 0.1, 1.0, 1.3, 10.5, "1.20", "0x10", "007", "0" * 30, "1h", "13m")
 WRITTEN_SO = (*EDGES, *map(str, EDGES), *TEXTS, *NUMBERS)

@@ -48,6 +48,7 @@ def _same(words: str) -> dict[str, str]:
 
 _BOOL = _same("yes no")
 _ASKED = {**dict.fromkeys(("ifasked", "always", "yes"), "yes"), **dict.fromkeys(("never", "no"), "no")}
+_MODES = {**_same("transport tunnel beet transport_proxy pass drop"), "passthrough": "pass", "reject": "drop"}
 _DPD = {"none": "none", "clear": "clear", "hold": "trap", "restart": "restart"}
 OPTIONS: Mapping[str, _Option] = {
     "auto": _Option("child.start_action", "", {HELD: "", "add": "none", "route": "trap", "start": "start"}),
@@ -83,11 +84,7 @@ OPTIONS: Mapping[str, _Option] = {
     "rightsendcert": _Option("send_certreq", "ifasked", _ASKED),
     "sha256_96": _Option("child.sha256_96", "no", _BOOL),
     "tfc": _Option("child.tfc_padding", "0", {"%mtu": "mtu"}),
-    "type": _Option(
-        "child.mode",
-        "tunnel",
-        {**_same("transport tunnel beet transport_proxy pass drop"), "passthrough": "pass", "reject": "drop"},
-    ),
+    "type": _Option("child.mode", "tunnel", _MODES),
 }
 SETUP: Mapping[str, _Option] = {  # of `config setup`, where swanctl has it at each connection
     "strictcrlpolicy": _Option("remote.revocation", "no", {"no": "", "yes": "strict", "ifuri": "ifuri"}),
@@ -189,11 +186,8 @@ def _flat(options: Mapping[str, str], setup: Mapping[str, str]) -> dict[str, str
     unknown = sorted({*options} - KNOWN)
     if unknown:
         raise ConfigError(f"swanctl.conf has nothing for {', '.join(unknown)} of ipsec.conf")
-    odd = [key for key in sorted(options) if not options[key].isascii()]
-    if odd:  # vici_message.c, vici_stringify
-        raise ConfigError(
-            f"swanctl.conf cannot have {options[odd[0]]!r} ({odd[0]}): charon takes ASCII alone from it"
-        )
+    if odd := [key for key in sorted(options) if not options[key].isascii()]:  # vici_message.c, vici_stringify
+        raise ConfigError(f"swanctl.conf cannot have {options[odd[0]]!r} ({odd[0]}): charon takes ASCII alone")
     plain = {**dict(_plain(OPTIONS, options)), **dict(_plain(SETUP, setup))}
     proposed = {name: _proposals(options.get(key, "")) for key, name in _PROPOSALS.items()}
     return {**plain, **proposed, **_lifetimes(options), **_authority(options)}
