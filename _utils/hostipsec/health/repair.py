@@ -265,7 +265,7 @@ def _beside(sas: Collection[IkeSA]) -> tuple[int, ...]:
 
     def worth(sa: IkeSA) -> tuple[bool, int, int, bool, int]:
         sent = min((child.use_out for child in sa.children if child.use_out is not None), default=both)
-        return _carries(sa), -min(sent, both), -(sa.established or 0), sa.initiator, sa.uniqueid
+        return _carries(sa), -sent, -(sa.established or 0), sa.initiator, sa.uniqueid
 
     kept = max(sas, key=worth)
     return tuple(sorted(sa.uniqueid for sa in sas if sa is not kept))
