@@ -93,7 +93,7 @@ def test_what_swanctl_cannot_be_told_is_refused_by_name(key):
 def test_a_ca_by_its_name_alone_is_refused():
     one = value()
     named = one._replace(defaults={**one.defaults, "rightca2": ""})
-    with pytest.raises(ConfigError, match="by its file, and not by its name 'CN=Fleet CA'"):
+    with pytest.raises(ConfigError, match="by its file, not by its name 'CN=Fleet CA'"):
         swanctl.conf(named)
 
 

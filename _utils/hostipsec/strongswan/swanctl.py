@@ -186,8 +186,9 @@ def _flat(options: Mapping[str, str], setup: Mapping[str, str]) -> dict[str, str
     unknown = sorted({*options} - KNOWN)
     if unknown:
         raise ConfigError(f"swanctl.conf has nothing for {', '.join(unknown)} of ipsec.conf")
-    if odd := [key for key in sorted(options) if not options[key].isascii()]:  # vici_message.c, vici_stringify
-        raise ConfigError(f"swanctl.conf cannot have {options[odd[0]]!r} ({odd[0]}): charon takes ASCII alone")
+    odd = next((f"{options[key]!r} ({key})" for key in sorted(options) if not options[key].isascii()), "")
+    if odd:  # vici_message.c, vici_stringify
+        raise ConfigError(f"swanctl.conf cannot have {odd}: charon takes ASCII alone from it")
     plain = {**dict(_plain(OPTIONS, options)), **dict(_plain(SETUP, setup))}
     proposed = {name: _proposals(options.get(key, "")) for key, name in _PROPOSALS.items()}
     return {**plain, **proposed, **_lifetimes(options), **_authority(options)}
