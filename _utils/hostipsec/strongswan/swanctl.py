@@ -197,8 +197,7 @@ def _flat(options: Mapping[str, str], setup: Mapping[str, str]) -> dict[str, str
 def _plain(table: Mapping[str, _Option], options: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     for key, option in table.items():
         text = options.get(key, option.default)
-        word = option.words.get(text, text)
-        if word:
+        if word := option.words.get(text, text):
             yield option.name, word
 
 
@@ -211,9 +210,7 @@ def _proposals(text: str) -> str:
 def _authority(options: Mapping[str, str]) -> dict[str, str]:
     """Return the file of the CA that peers are bound to: it is called by its fingerprint."""
     if _CA in options and not options.get(_CA_PRINT):
-        raise ConfigError(
-            f"swanctl.conf takes a CA by its file, and not by its name {options[_CA]!r} (rightca)"
-        )
+        raise ConfigError(f"swanctl.conf takes a CA by its file, not by its name {options[_CA]!r} (rightca)")
     return {"remote.cacerts": authority_file(options[_CA_PRINT])} if options.get(_CA_PRINT) else {}
 
 
