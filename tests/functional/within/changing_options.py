@@ -120,14 +120,14 @@ def main():
             end.begin(ca, now)
         up(ends)
         with unnamed():
-            found["unnamed"] = edited(ends, EDITS["compress"])
-            edited(ends, {})
             edited(ends, UPGRADED)
         found["upgraded"] = under_traffic(ends, UPGRADED, 7098)
         edited(ends, {})
         for number, name in enumerate(names):
             there = under_traffic(ends, EDITS[name], 7100 + 2 * number)
             found[name] = {"there": there, "back": under_traffic(ends, {}, 7101 + 2 * number)}
+        with unnamed():  # last, as it leaves what nobody wants
+            found["unnamed"] = edited(ends, EDITS["compress"])
     sys.stdout.write(json.dumps(found) + "\n")
 
 
