@@ -14,9 +14,9 @@ from . import defaults, options
 
 _Change = TypeVar("_Change")
 
-# What ``equals`` compares as a part of the authentication of this end (auth_cfg.c), and nothing reads: groups
-# are asked of the peer, by its own entry (stroke_config.c build_auth_cfg, vici_config.c; 5.9.1 to 6.0.1).
-# Whatever else is compared has an effect in IKEv2, or is one bit.
+# What ``equals`` compares as a part of how this end proves itself (auth_cfg.c), and lists alone show: charon
+# asks a peer for the groups of ``rightgroups``, whatever ipsec.conf(5) says (stroke_config.c build_auth_cfg,
+# vici_config.c, ike_auth.c; 5.9.1 to 6.0.1). A lifetime is compared as well, and means something.
 OPTION = "leftgroups"
 # What is not compared. Margins of time and rekeyfuzz are of IKE as well; ``auto`` and ``dpdaction`` say when
 # a pair is up, and not how.
