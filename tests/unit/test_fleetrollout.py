@@ -426,6 +426,18 @@ def test_an_address_that_the_host_does_not_have_stops_it_before_anything_is_chan
     assert roll(hosts).stopped == []
 
 
+def test_a_slip_that_ends_a_pair_in_require_stops_it_before_anything_is_changed():
+    """As it is where hosts read their parts: of the whole pillar each refuses it itself."""
+    hosts = settled("require")
+    data = fleets.example()
+    data["hosts"][ESAMS[0]]["cluster"] = "txet"
+    hosts.fleet = pillar.read({**data, "expect": []})
+    rolling = roll(hosts)
+    assert (hosts.done, hosts.kept, rolling.wrong_pillar) == ([], [], True)
+    wrong = f"{EQIAD[0]}: ipsec:rules: no rule pairs this host with {ESAMS[0]} any more"
+    assert any(line.strip().startswith(wrong) for line in rolling.lines()), list(rolling.lines())
+
+
 def test_an_address_that_a_host_was_given_long_ago_stops_it_where_that_host_is_to_change():
     """Its state refuses, so that the roll-out would stop in its midst; of other hosts their status tells."""
     hosts = moved(absent={EQIAD[0]: ["10.64.0.12"]})

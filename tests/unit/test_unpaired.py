@@ -9,8 +9,9 @@ import pytest
 import fleets
 from hostipsec.apply import run
 from hostipsec.errors import PillarError
-from hostipsec.fleet import foreseen, planwords
-from hostipsec.pillar import membership, parts, pillar, topology
+from hostipsec.fleet import fleetplan, foreseen, planwords
+from hostipsec.model import Fleet
+from hostipsec.pillar import membership, parts, pillar
 from hostipsec.store import record
 
 HOST, GONE = "cp1001.eqiad.example", "cp3002.esams.example"
@@ -64,7 +65,7 @@ def earlier(data: dict) -> None:
 def found(change, stage: str = "require") -> list[str]:
     """Return what a host says of an edit that runs the example at a stage."""
     old, new = membership.read(given(stage), HOST), membership.read(edited(change, stage), HOST)
-    wrong = membership.unpaired(new.fleet, new.host, new.connections, old.guarded)
+    wrong = new.unpaired(old.guarded)
     return [problem.found for problem in wrong]
 
 
@@ -86,22 +87,39 @@ def test_of_an_earlier_stage_a_pair_goes_as_the_pillar_says(stage):
 def test_a_peer_in_maintenance_is_no_other_matter():
     old = membership.read(edited(rests), HOST)
     new = membership.read(edited(slip), HOST)
-    wrong = membership.unpaired(new.fleet, new.host, new.connections, old.guarded)
+    wrong = new.unpaired(old.guarded)
     assert [problem.found for problem in wrong] == [WRONG]
 
 
 def test_where_nothing_is_left_clean_is_the_word():
     old, new = membership.read(given(), GONE), membership.read(edited(slip), GONE)
     assert new.connections == ()
-    assert membership.unpaired(new.fleet, new.host, new.connections, old.guarded) == ()
+    assert new.unpaired(old.guarded) == ()
 
 
-def test_a_part_does_not_know_who_is_there():
-    """As docs/promises.md says: of a fleet by an ext_pillar, a host cannot tell a slip from one that left."""
-    old, data = membership.read(given(), HOST), edited(slip)
-    fleet = parts.read(parts.Whole(data, pillar.read(data)).part(HOST))
-    now = topology.connections(fleet, HOST)
-    assert membership.unpaired(fleet, fleet.host(HOST), now, old.guarded) == ()
+def by_part(change) -> tuple[Fleet, dict]:
+    """Return the whole fleet of an edit, and what a host that reads its part plans."""
+    old, data = membership.read(given(), HOST), edited(change)
+    whole = pillar.read(data)
+    fleet = parts.read(parts.Whole(data, whole).part(HOST))
+    new = membership.of(fleet, HOST)
+    assert new.unpaired(old.guarded) == ()
+    return whole, fleetplan.answer(fleetplan.MEMBER, new.connections, old.connections, {}, configured=6)
+
+
+def test_a_part_does_not_know_who_is_there_and_the_master_does():
+    """By a plain state.apply a host takes it, as docs/promises.md says."""
+    whole, found = by_part(slip)
+    plan = fleetplan.join(whole, {HOST: found})
+    assert plan.status == fleetplan.FAILED
+    assert [WRONG in one for one in plan.objections] == [True]
+    assert any(one.startswith(f"{HOST}: ipsec:rules: {WRONG}") for one in planwords.lines(plan))
+
+
+@pytest.mark.parametrize("change", [ended, alone, left, rests, earlier])
+def test_what_the_operator_says_ends_it_by_a_part_too(change):
+    whole, found = by_part(change)
+    assert fleetplan.join(whole, {HOST: found}).objections == ()
 
 
 def test_the_host_reads_no_such_pillar(here):
@@ -116,6 +134,7 @@ def test_the_host_reads_no_such_pillar(here):
 def test_an_edit_that_hosts_would_refuse_is_told_before_any_is_asked():
     plan = foreseen.plan(pillar.read(given()), pillar.read(edited(slip)))
     lines = planwords.lines(plan)
-    assert sum(f"{WRONG}; allowed" in line and "refuse" in line for line in lines) >= 1, lines
+    assert any(line.startswith(f"{HOST}: ipsec:rules: {WRONG}; allowed") for line in lines), lines
+    assert plan.status == fleetplan.FAILED
     plan = foreseen.plan(pillar.read(given()), pillar.read(edited(ended)))
-    assert not any("refuse" in line for line in planwords.lines(plan))
+    assert plan.objections == ()

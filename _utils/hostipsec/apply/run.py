@@ -20,7 +20,7 @@ from ..answer import Answer, counted
 from ..certificates import source
 from ..errors import HostIPsecError, PillarError
 from ..model import IPSEC_CONF, Connection
-from ..pillar import addressed, digest, doubts, membership
+from ..pillar import addressed, digest, doubts
 from ..pillar.membership import Membership
 from ..store import present, record
 from ..system import backend, platforms, service, sysctls, tools
@@ -54,9 +54,7 @@ class Reading:
             found = addressed.member(self._data, self._minion_id, self._mine, self._masters, given)
         except HostIPsecError as error:
             return error
-        unpaired = membership.unpaired(
-            found.fleet, found.host, found.connections, record.found().record.guarded
-        )
+        unpaired = found.unpaired(record.found().record.guarded)
         return PillarError(unpaired) if unpaired else found
 
     @functools.cached_property

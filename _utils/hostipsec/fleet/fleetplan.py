@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ..model import Connection, Fleet
 from ..pillar import doubts, topology, translated, unmanaged
 from ..strongswan import childname, difference, shared
-from . import authentication
+from . import authentication, objections
 from .authentication import Refusal
 
 # the states that are asked, by their name in an SLS file
@@ -132,11 +132,12 @@ class FleetPlan:
     refusals: tuple[Refusal, ...] = ()  # who would refuse whom, with what the plans bring
     doubts: tuple[str, ...] = ()  # what in the pillar may not be meant
     unmanaged: tuple[str, ...] = ()  # hosts that Salt does not manage, and that members pair with
+    objections: tuple[str, ...] = ()  # what stops it at single hosts
 
     @property
     def status(self) -> int:
         """Return the exit status."""
-        wrong = self.strangers or any(self.misfits) or self.refusals or astray(self.answers)
+        wrong = self.strangers or any(self.misfits) or self.refusals or self.objections
         if self.missing or wrong:
             return FAILED
         return SOMETHING if self.hosts_to_change or self.standing(LEAVES) else NOTHING
@@ -252,6 +253,7 @@ def join(fleet: Fleet, answers: HostPlans, missing: Collection[str] = ()) -> Fle
         authentication.refusals(serving, authentication.of(answers)),
         doubts.told(fleet),
         tuple(sorted(unmanaged.strangers(fleet.hosts) & {host for pair in serving for host in pair})),
+        (*objections.astray(answers), *objections.unpaired(fleet, answers)),
     )
 
 
@@ -262,16 +264,6 @@ def concerned(fleet: Fleet, answers: HostPlans) -> frozenset[str]:
     alone = {host.id for host in fleet.hosts if not host.managed}
     former = {one["peer"] for found in answers.values() for one in found["former"].values()}
     return frozenset((members | (former - resting)) - alone)
-
-
-def astray(answers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return sentences about hosts of which no interface has an address that the pillar gives them."""
-    return tuple(
-        f"{host}: no interface there has {address}; correct ipsec:hosts:{host} in the pillar, or give it "
-        "to the host first"
-        for host, said in sorted(answers.items())
-        for address in sorted(map(str, said.get("absent", ())))
-    )
 
 
 # Both ends -----------------------------------------------------------------------------------

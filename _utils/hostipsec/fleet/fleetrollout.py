@@ -13,7 +13,7 @@ from ..errors import HostIPsecError
 from ..health.report import SEVERITIES
 from ..model import PASSIVE, REQUIRE, START, Fleet
 from ..pillar import topology
-from . import authentication, batches, fleetplan, joined, targets
+from . import authentication, batches, fleetplan, joined, objections, targets
 from .batches import Done
 from .hostnames import few
 from .joined import Joined
@@ -112,7 +112,7 @@ class Rollout:
     def foresee(self, stages: Sequence[str]) -> None:
         """Say in which order :meth:`run` would change hosts."""
         plans = self._plans(stages[-1])
-        self.stopped += [*_strangers(self.fleet, plans), *_astray(plans)]
+        self.stopped += [*_strangers(self.fleet, plans), *self._objections(plans)]
         refusals = authentication.refusals(topology.pairs(self.fleet), authentication.of(plans))
         self.stopped += authentication.lines(refusals)
         for batch in self._batches(plans):
@@ -122,7 +122,7 @@ class Rollout:
 
     def _look_before(self, plans: Answers) -> None:
         """Note what is in trouble by what is configured; what the edit makes another is judged anew."""
-        self.stopped += _astray(plans)
+        self.stopped += self._objections(plans)
         self.wrong_pillar = bool(self.stopped)
         if self.stopped:
             return
@@ -192,6 +192,11 @@ class Rollout:
             pending -= {*batch.hosts}
             if not self.stopped:
                 self._judge(stage, batch.hosts, pending)
+
+    def _objections(self, plans: Answers) -> Sequence[str]:
+        """Say what of hosts that are to change is not to be done; of others their status tells."""
+        changing = {host: plans[host] for host in batches.to_change(plans)}
+        return [*objections.astray(changing), *objections.unpaired(self.fleet, changing)]
 
     def _batches(self, plans: Answers) -> tuple[batches.Batch, ...]:
         alone = batches.moving(plans)
@@ -312,11 +317,6 @@ def _strangers(fleet: Fleet, plans: Answers) -> Sequence[str]:
     others = sorted(host for host, said in plans.items() if said["standing"] not in fleetplan.SERVING)
     meant = topology.named(fleet) if others else {}
     return [f"{host}: {STRANGER}" for host in others if host in meant]
-
-
-def _astray(plans: Answers) -> Sequence[str]:
-    """Say which hosts that are to change do not have an address of theirs; of others their status tells."""
-    return fleetplan.astray({host: plans[host] for host in batches.to_change(plans)})
 
 
 def _unproven(row: Joined, name: str, proof: Mapping[str, Any]) -> str:

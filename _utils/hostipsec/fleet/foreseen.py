@@ -7,12 +7,12 @@ kernel, what is held there) is in no such plan.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..kernel import guard
 from ..model import Certificates, Connection, Fleet, Settings
-from ..pillar import membership, topology
+from ..pillar import topology
 from ..strongswan import defaults, difference, sections
 from ..strongswan.sections import Configuration, Secret
 from . import fleetplan
@@ -66,16 +66,8 @@ class _Fleet:
         peers = (self._hosts[one.peer] for one in connections)
         return {peer.id: peer.ca for peer in peers if not peer.managed}
 
-    def unpaired(self, host: str, before: _Given, now: _Given) -> tuple[str, ...]:
-        """Say which of the pairs that it had in ``require`` a host would refuse to end."""
-        around = self._around(host, [one.peer for one in before])
-        return tuple(
-            f"{problem}; this host refuses it"
-            for problem in membership.unpaired(around, self._hosts[host], now, before)
-        )
-
-    def _around(self, host: str, more: Collection[str] = ()) -> Fleet:
-        names = dict.fromkeys([host, *self._partners.get(host, ()), *more])
+    def _around(self, host: str) -> Fleet:
+        names = [host, *self._partners.get(host, ())]
         return self.fleet._replace(hosts=tuple(self._hosts[one] for one in names if one in self._hosts))
 
 
@@ -95,8 +87,7 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
         **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
     }
     standing = fleetplan.MEMBER if old else fleetplan.ENTERS
-    warnings = after.unpaired(host, old, new)
-    return fleetplan.answer(standing, new, old, changes, warnings, len(old))
+    return fleetplan.answer(standing, new, old, changes, configured=len(old))
 
 
 def _configured(before: Settings, old: _Given, after: Settings, new: _Given) -> dict[str, object]:

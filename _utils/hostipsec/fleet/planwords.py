@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from ..answer import counted
 from ..strongswan import childname, difference, exceptions
-from . import authentication, fleetplan, outcome
+from . import authentication, outcome
 from .asking import Heard
 from .fleetplan import (
     ADDED,
@@ -231,7 +231,7 @@ def _wrong(plan: FleetPlan) -> Iterable[str]:
     yield from _limited(plan.doubts)
     if plan.unmanaged:
         yield f"not managed by Salt, what is there is not asked and not changed: {ranges(plan.unmanaged)}"
-    yield from fleetplan.astray(plan.answers)
+    yield from _limited(plan.objections)
     yield from _limited(authentication.lines(plan.refusals))
     if plan.strangers:
         yield f"their own pillar does not make them members, the master's does: {ranges(plan.strangers)}"

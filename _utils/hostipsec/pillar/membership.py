@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -24,6 +24,11 @@ class Membership:
     def guarded(self) -> tuple[Connection, ...]:
         """Return all that the guard of stage ``require`` has to do with."""
         return (*self.connections, *self.barred)
+
+    def unpaired(self, before: Sequence[Connection]) -> tuple[Problem, ...]:
+        """Return the same as :func:`unpaired`; ``before`` is what the host was given last."""
+        required = {one.peer for one in before if one.stage == REQUIRE}
+        return unpaired(self.fleet, self.host, self.peers, required)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -96,25 +101,24 @@ class Membership:
 
 
 def unpaired(
-    fleet: Fleet, host: Host, now: Sequence[Connection], before: Sequence[Connection]
+    fleet: Fleet, host: Host, now: Collection[str], required: Collection[str]
 ) -> tuple[Problem, ...]:
     """Say which pairs in ``require`` no rule fits any more, though both their hosts are there.
 
-    ``now`` is what the pillar gives the host, ``before`` what it was given last. A slip in a label would take
-    such a pair out of its guard as an edit that is meant does: so that is a word of its own, ``stage: off``
-    in a rule, or ``alone: true``. Where nothing is left, that is a matter for state ``ipsec.clean``.
+    ``now`` are the peers that the pillar gives the host, ``required`` those with which it had that stage. A
+    slip in a label would take such a pair out of its guard as an edit that is meant does: so that is a word
+    of its own, ``stage: off`` in a rule, or ``alone: true``. Where no peer is left, that is a matter for
+    state ``ipsec.clean``.
     """
-    required = {one.peer for one in before if one.stage == REQUIRE} - {one.peer for one in now}
-    if not required or not now:
-        return ()
-    peers = (peer for peer in fleet.hosts if peer.id in required and not peer.alone)
-    ended = sorted(peer.id for peer in peers if topology.rule_for(fleet, host, peer) is None)
-    if not ended:
+    ended = {*required} - {*now} if now else frozenset()
+    peers = (peer for peer in fleet.hosts if peer.id in ended and not peer.alone) if ended else ()
+    found = sorted(peer.id for peer in peers if topology.rule_for(fleet, host, peer) is None)
+    if not found:
         return ()
     return (
         Problem(
             "ipsec:rules",
-            f"no rule pairs this host with {topology.few(ended)} any more, and 'require' was their stage",
+            f"no rule pairs this host with {topology.few(found)} any more, and 'require' was their stage",
             "a rule that fits such a pair, with 'stage: off' where it is to end; or 'alone: true' at a host",
         ),
     )
