@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import fleets
-from hostipsec.fleet import fleetplan, foreseen, planwords
+from hostipsec.fleet import checked, filecheck, fleetplan, foreseen, planwords
 from hostipsec.pillar import pillar, schema, topology
 from hostipsec.programs import pillarcheck
 
@@ -125,6 +125,79 @@ def test_what_is_added_removed_and_changed_is_what_differs(change):
 def test_it_is_said_as_a_plan_says_it(change, line):
     lines = planwords.lines(plan(change))
     assert any(line in one for one in lines), lines
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: [
+            data["hosts"][GONE].update(site="other"),
+            data["rules"][0]["between"]["site"].append("other"),
+        ],
+        lambda data: data["hosts"].pop("cp3001.esams.example"),
+    ],
+)
+def test_what_hosts_keep_on_record_alone_is_no_edit_that_means_nothing(change):
+    """Another site of a peer, and one that leaves while it rests, were told as nothing."""
+
+    def rests(data: dict) -> None:
+        data["hosts"]["cp3001.esams.example"]["maintenance"] = True
+
+    old, new = pillar.read(edited(rests)), pillar.read(edited(lambda data: [rests(data), change(data)]))
+    found = foreseen.plan(old, new)
+    assert found.rows == ()
+    assert {str(one["changes"]) for one in found.answers.values() if one["changes"]} == {
+        "{'ipsec.configured': {'mesh.json': 'rewritten'}}"
+    }
+    assert {"cp1001.eqiad.example", "cp2001.codfw.example"} <= {*found.hosts_to_change}
+
+
+# Addresses that are looked up ----------------------------------------------------------------
+
+
+def looked_up(*names: str, change=lambda _: None):
+    """Return the example whose hosts, or these, have no address in the pillar, as an edit leaves it."""
+
+    def bare(data: dict) -> None:
+        change(data)
+        data["addresses"] = "mine"
+        for name in names or data["hosts"]:
+            for key in ("ipv4", "ipv6"):
+                data["hosts"][name].pop(key)
+
+    return checked.compiled(edited(bare)).fleet
+
+
+@pytest.mark.parametrize(
+    "change", [rules(stage="require"), rules(mtu=1400), rules(stage="off"), host(GONE, cluster="db"), leaves]
+)
+def test_an_edit_means_the_same_where_addresses_are_looked_up(change):
+    """It was told that nothing changes, or that hosts leave."""
+    known, found = plan(change), foreseen.plan(looked_up(), looked_up(change=change))
+    assert (found.status, found.strangers) == (known.status, ())
+    assert found.hosts_to_change == known.hosts_to_change
+    assert (found.standing(fleetplan.LEAVES), found.misfits) == (known.standing(fleetplan.LEAVES), ())
+    assert {(row.one, row.other, row.change) for row in found.rows} == {
+        (row.one, row.other, row.change) for row in known.rows
+    }
+
+
+def test_whose_addresses_are_to_be_looked_up_from_now_on_keeps_them():
+    old, new = pillar.read(edited(lambda _: None)), looked_up(GONE)
+    assert foreseen.plan(old, new).status == foreseen.plan(new, old).status == fleetplan.NOTHING
+    assert foreseen.unknown(old, new) == (GONE,)
+
+
+def test_how_addresses_that_are_looked_up_count_is_said(tmp_path):
+    asked = {"site": "esams", "cluster": "text", "addresses": "dns"}
+    for name, change in (("old", lambda _: None), ("new", lambda data: data["hosts"].update({GONE: asked}))):
+        (tmp_path / name).write_text(yaml.safe_dump({"ipsec": edited(change)}))
+    said = filecheck.check([str(tmp_path / "new")], [str(tmp_path / "old")])
+    assert list(said.lines[-2:]) == [
+        "  nothing: to each host both pillars mean the same",
+        "  addresses that are looked up count as staying, and in both families: cp3002.esams.example",
+    ]
+    assert said.data["plan"]["lines"] == [line[2:] for line in said.lines[-2:]]
 
 
 def test_the_mtu_of_a_rule_is_that_of_its_pairs():

@@ -10,7 +10,7 @@ import jinja2
 
 from ..pillar import fleetfiles, lines, merged
 from ..pillar.lines import Source
-from . import checked, foreseen, planwords
+from . import checked, foreseen, hostnames, planwords
 from .checked import Checked
 
 
@@ -53,6 +53,9 @@ def _edit(old: Checked, new: Checked) -> _Edit:
         return _Edit([f"{why}:", *old.lines[1:]], {"plan": None, "old": old.lines[1:]})
     plan = foreseen.plan(old.fleet, new.fleet)
     said = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
+    if looked_up := foreseen.unknown(old.fleet, new.fleet):
+        kept = "as staying, and in both families"
+        said.append(f"addresses that are looked up count {kept}: {hostnames.ranges(looked_up)}")
     told = ["what it changes:", *(f"  {line}" for line in said)]
     return _Edit(told, {"plan": {**plan.as_dict(), "lines": said}})
 

@@ -7,12 +7,14 @@ kernel, what is held there) is in no such plan.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from ..kernel import guard
-from ..model import Certificates, Connection, Fleet, Settings
-from ..pillar import topology
+from ..model import Certificates, Connection, Fleet, Host, Settings
+from ..pillar import membership, topology
 from ..strongswan import defaults, difference, sections
 from ..strongswan.sections import Configuration, Secret
 from . import fleetplan
@@ -22,15 +24,49 @@ _FILE = "host.pem"  # of certificate and key: the same before and after
 _PLAIN = ("backend", "existing", "metrics", "vici", "weak")  # settings that are said by their key
 _FILES = ("certificate", "key", "ca", "crl")  # paths, of which nobody knows here what is there
 _ASK = "what is in that file, salt-run ipsec.plan asks"
+_V6 = 2**32  # the first of the IPv6 addresses that stand for some that nobody knows: no host has one of these
 _Given = tuple[Connection, ...]
 
 
 def plan(old: Fleet, new: Fleet) -> FleetPlan:
-    """Return what would change in a fleet that runs the one, if it were given the other."""
-    before, after = _Fleet(old), _Fleet(new)
+    """Return what would change in a fleet that runs the one, if it were given the other.
+
+    Hosts whose addresses are not known, since they are looked up, count as if they kept theirs.
+    """
+    before, after = map(_Fleet, _addressed(old, new))
     managed = {host.id: host.managed for fleet in (old, new) for host in fleet.hosts}  # by the new one
     hosts = sorted(host for host, is_ours in managed.items() if is_ours)
-    return fleetplan.join(new, {host: _host(before, after, host) for host in hosts})
+    return fleetplan.join(after.fleet, {host: _host(before, after, host) for host in hosts})
+
+
+def unknown(old: Fleet, new: Fleet) -> tuple[str, ...]:
+    """Return the ids of the hosts whose addresses one of the two does not know."""
+    return tuple(sorted({host.id for fleet in (old, new) for host in fleet.hosts if host.lost}))
+
+
+def _addressed(old: Fleet, new: Fleet) -> tuple[Fleet, Fleet]:
+    """Return both with addresses for all hosts: those of the other one, or what stands for some."""
+    stand_ins = {
+        name: (IPv4Address(number), IPv6Address(_V6 + number))
+        for number, name in enumerate(unknown(old, new), 1)
+    }
+    if not stand_ins:
+        return old, new
+    known = {
+        host.id: (host.ipv4, host.ipv6)
+        for host in itertools.chain(old.hosts, new.hosts)
+        if host.id in stand_ins and not host.lost
+    }
+
+    def found(host: Host) -> Host:
+        ipv4, ipv6 = known.get(host.id, stand_ins[host.id])
+        return host._replace(ipv4=ipv4, ipv6=ipv6, lost=())
+
+    first, second = (
+        fleet._replace(hosts=tuple(found(host) if host.lost else host for host in fleet.hosts))
+        for fleet in (old, new)
+    )
+    return first, second
 
 
 class _Fleet:
@@ -55,6 +91,13 @@ class _Fleet:
     def guarded(self, host: str, connections: _Given) -> frozenset[guard.Policy]:
         """Return the policies of its guard; those are its connections."""
         return guard.wanted((*connections, *topology.barred(self._around(host), host)))
+
+    def recorded(self, host: str, connections: _Given) -> tuple[object, ...]:
+        """Return what a host keeps on record, but for what is barred; those are its connections."""
+        around = self._around(host)
+        here = membership.Membership(around, self._hosts[host], connections)
+        resting = here.resting if any(one.maintenance for one in around.hosts) else ()
+        return connections, self.settings.mtu, resting, here.site, here.sites
 
     def settings_of(self, host: str) -> Settings:
         """Return the settings that hold for a host."""
@@ -86,6 +129,9 @@ def _host(before: _Fleet, after: _Fleet, host: str) -> HostPlan:
         fleetplan.GUARD: _guard(before.guarded(host, old), after.guarded(host, new)),
         **_system(before.settings if old else Settings(after.settings.certificates), after.settings),
     }
+    same = before.recorded(host, old) == after.recorded(host, new) if old else True
+    if not changes[fleetplan.CONFIGURED] and (changes[fleetplan.GUARD] or not same):
+        changes[fleetplan.CONFIGURED] = {"mesh.json": "rewritten"}
     standing = fleetplan.MEMBER if old else fleetplan.ENTERS
     return fleetplan.answer(standing, new, old, changes, configured=len(old))
 
