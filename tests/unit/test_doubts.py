@@ -259,7 +259,8 @@ def test_a_key_that_is_a_number_and_a_text_is_told_with_the_key():
     one = {"ipv4": "10.0.0.9"}
     said = refused(hosts={**hosts(), 7: one, "7": one})
     assert any(
-        "ipsec:hosts: found the key 7 both as it is and in quotes; allowed: each key once" in x for x in said
+        "ipsec:hosts:7: found the key 7 both as it is and in quotes; allowed: each key once" in x
+        for x in said
     )
 
 

@@ -170,7 +170,12 @@ CASES = [
         )
     ),
     ("rules/0/between", {"site": False}, "ipsec:rules:0:between:site", ["as YAML reads no", "in quotes"]),
-    ("rules/0/between", {True: "x", "site": "esams"}, "ipsec:rules:0:between", ["key True", "in quotes"]),
+    (
+        "rules/0/between",
+        {True: "x", "site": "esams"},
+        "ipsec:rules:0:between:True",
+        ["key True", "in quotes"],
+    ),
     ("rules/0/between", {"site": {"nod": "x"}}, "ipsec:rules:0:between:site:nod", ["unknown key", "not"]),
     ("rules/0/between", {"site": {}}, "ipsec:rules:0:between:site", ["an empty mapping", "{not: VALUE}"]),
     ("rules/0/between", {"site": {"not": []}}, "ipsec:rules:0:between:site:not", ["empty list", "a value"]),

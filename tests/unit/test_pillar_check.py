@@ -72,7 +72,8 @@ def test_each_error_has_the_line_of_its_key(path, value):
         *above, last = one.problem.path.split(":")
         assert one.place.file == FILE
         assert one.place.line > 0
-        assert any(f"{key}:" in line for key in (last, *above)) or last.isdigit(), one
+        keys = (last.lower() if "key True" in one.problem.found else last, *above)
+        assert any(f"{key}:" in line for key in keys) or last.isdigit(), one
 
 
 def test_the_line_is_that_of_the_key_itself():
@@ -356,6 +357,23 @@ def test_a_file_that_our_ext_pillar_would_not_take_is_an_error(text, words, tmp_
     assert found.status == checked.WRONG
     assert Path(found.errors[0].place.file).name == "b.sls"
     assert words in str(found.errors[0].problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("  hosts:\n    a.example: {ipv4: 192.0.2.1}\n    true: {ipv4: 192.0.2.2}\n", 4, "the key True"),
+        ("  hosts:\n    7: {ipv4: 192.0.2.1}\n    '7': {ipv4: 192.0.2.2}\n", 4, "the key 7 both"),
+        ("  hosts:\n    a.example:\n      ipv4: 192.0.2.1\n      on: x\n", 5, "the key True"),
+        ("  hosts:\n    a.example:\n      ipv4: 192.0.2.1\n      site: {not: eqiad}\n", 5, "found a mapping"),
+        ("  hosts:\n    a.example:\n      ipv4: 192.0.2.1\n      site: [eqiad, on]\n", 5, "found True"),
+        ("  hosts: {}\n  1.10: x\n", 3, "the key 1.1"),
+    ],
+)
+def test_what_yaml_made_of_a_key_is_told_once_and_in_its_line(text, line, said):
+    """The line was that of the key above; and the key was told as one that nobody knows, to be declared."""
+    found = [one for one in of(f"ipsec:\n{text}").errors if one.place.line > 2]
+    assert [(one.place.line, said in one.problem.found) for one in found] == [(line, True)]
 
 
 # What a fleet can still get wrong ------------------------------------------------------------

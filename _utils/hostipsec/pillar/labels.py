@@ -43,12 +43,11 @@ def read(
     reader.given(entry, path, sorted({*entry} & {*labels}))
     found = {key: reader.words(entry[key], f"{path}:{key}") for key in sorted(entry) if key in labels}
     for key, values in found.items():
-        if not values and is_several(entry[key]):
+        if not values and is_several(entry[key]) and not isinstance(entry[key], Mapping):
             reader.wrong(f"{path}:{key}", "found an empty list", "a value, or a list of them")
-    if len(found.get("site", ())) > 1:
-        reader.wrong(
-            f"{path}:site", f"found {' and '.join(found['site'])}", "one value: a host is at one site"
-        )
+    sites = [*filter(None, found.get("site", ()))]  # without what has been told as no label
+    if len(sites) > 1:
+        reader.wrong(f"{path}:site", f"found {' and '.join(sites)}", "one value: a host is at one site")
     return {key: values for key, values in found.items() if values}
 
 

@@ -27,7 +27,7 @@ from . import (
     unmanaged,
 )
 from .found import SOURCES, Found
-from .reader import Reader, as_yaml
+from .reader import Reader, as_yaml, is_name
 
 TOP_KEYS = schema.below()
 IN_THE_CLEAR = "in-the-clear"  # of a host in maintenance: a decision that nobody takes by the way
@@ -35,7 +35,8 @@ ADDRESS_KEYS = ("ipv4", "ipv6")
 HOST_KEYS = schema.below("hosts:*")
 RULE_KEYS = schema.below("rules:*")
 _NEEDED = "'ipv4' or 'ipv6' of host {name}; or 'addresses: mine' (or dns), to have what that says"
-_NAMED = "a name for its connections: letters, digits, '.', '-' and '_'"
+_LETTERS = "letters, digits, '.', '-' and '_', with a letter or digit first and last"
+_NAMED = f"a name for its connections: {_LETTERS}"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
 _PLACES = ((RULE_KEYS, "of rules"), (TOP_KEYS, "below 'ipsec'"))
@@ -131,7 +132,7 @@ def _hosts(reader: Reader, value: object, known: Collection[str], resolved: Reso
         reader.wrong("ipsec:hosts", "no host", "at least two hosts by minion id")
     hosts = tuple(_host(reader, name, entries[name], known, resolved.get(name)) for name in sorted(entries))
     texts = {
-        name: {word(key): value for key, value in one.items()}
+        name: {word(key): value for key, value in one.items() if is_name(key)}
         for name, one in sorted(entries.items())
         if isinstance(one, Mapping)
     }
@@ -151,7 +152,7 @@ def _host(
 ) -> Host:
     path = f"ipsec:hosts:{name}"
     if not _ID.match(name):
-        reader.wrong(path, f"found {name!r}", "a minion id of letters, digits, '.', '-' and '_'")
+        reader.wrong(path, f"found {name!r}", f"a minion id of {_LETTERS}")
     entry = {} if value is None else reader.mapping(value, path)
     addresses = [_address(reader, entry, key, path) for key in ADDRESS_KEYS]
     found = Found(tuple(one for one in addresses if one is not None))

@@ -29,6 +29,11 @@ def is_several(value: object) -> bool:
     return isinstance(value, Collection) and not isinstance(value, (str, bytes))
 
 
+def is_name(key: object) -> bool:
+    """Say whether a key is a text, or a number that is one as it is written."""
+    return isinstance(key, (int, str)) and not isinstance(key, bool)
+
+
 class Reader:
     """Collects problems while it reads; one instance a pillar.
 
@@ -66,15 +71,15 @@ class Reader:
             return {}
         result = {word(key): item for key, item in value.items()}
         for key in value:
-            if isinstance(key, (bool, float)) or not isinstance(key, (int, str)):
-                self.wrong(path, f"found the key {shown(key)}{as_yaml(key)}", "a text; in quotes")
+            if not is_name(key):
+                found = f"found the key {shown(key)}{as_yaml(key)}"
+                self.wrong(f"{path}:{word(key)}", found, "a text; in quotes")
         if len(result) < len(value):
             twice = next(key for key in value if not isinstance(key, str) and word(key) in value)
-            self.wrong(
-                path, f"found the key {shown(twice)} both as it is and in quotes", "each key once, in quotes"
-            )
+            found = f"found the key {shown(twice)} both as it is and in quotes"
+            self.wrong(f"{path}:{word(twice)}", found, "each key once, in quotes")
         known = None if keys is None else (*keys,)
-        for key in sorted(result) if known is not None else ():
+        for key in sorted({word(key) for key in value if is_name(key)}) if known is not None else ():
             if key not in (known or ()):
                 allowed = instead(key) or nearest(key, known or ())
                 self.wrong(f"{path}:{key}", f"unknown key {key!r}", allowed)
