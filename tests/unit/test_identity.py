@@ -12,7 +12,7 @@ from hostipsec.certificates import names
 from hostipsec.certificates.constraints import GeneralName
 from hostipsec.errors import PillarError
 from hostipsec.pillar import pillar, topology
-from hostipsec.strongswan import sections
+from hostipsec.strongswan import rdn, sections
 
 CP, HUB = "cp3001.esams.example", "cp1001.eqiad.example"
 
@@ -80,6 +80,8 @@ WRONG = [
     ("cp", f"CN={'ü' * 224}", "ipsec:hosts:cp3001.esams.example:subject", ["of more than 450 bytes"]),
     ("cp", ", ".join(["OU=a"] * 21), "ipsec:hosts:cp3001.esams.example:subject", ["of more than 20 parts"]),
     ("cp", f"CN={HUB}", "ipsec:hosts:cp3001.esams.example:subject", [HUB, "of its own"]),
+    ("cp", f"/CN={HUB}", "ipsec:hosts:cp3001.esams.example:subject", [HUB, "of its own"]),
+    ("cp", f"cn = {HUB.upper()}", "ipsec:hosts:cp3001.esams.example:subject", [HUB.upper(), "of its own"]),
 ]
 
 
@@ -90,6 +92,25 @@ def test_what_is_no_identity_or_another_hosts_is_refused(host, subject, path, wo
     (problem,) = caught.value.problems
     assert problem.path == path
     assert all(word in f"{problem.found}; {problem.allowed}" for word in words), problem
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("O=a, CN=b", "/o = A/CN=b", True),
+        ("O=a,CN=b", "O=a, CN=b", True),
+        ("E=a@b.example, CN=c", "emailAddress=a@b.example, CN=c", True),
+        ("/UN=a", "unstructuredName=a", True),
+        ("SN=1, CN=a", "serialNumber=1, CN=a", False),
+        ("CN=b, O=a", "O=a, CN=b", False),
+        ("/O=a/CN=c", "O=a/CN=c", False),
+    ],
+)
+def test_one_name_in_two_spellings_is_one_identity(one, other, same):
+    """It passed for two: each of the hosts could have stood for the other."""
+    assert (rdn.plain(one) == rdn.plain(other)) is same
+    read = ([(kind, value.casefold()) for kind, value in names.parse(text)] for text in (one, other))
+    assert (next(read) == next(read)) is same
 
 
 @pytest.mark.parametrize("subject", [f"CN={'x' * 447}", ", ".join(["OU=a"] * 20), "/OU=a" * 20])

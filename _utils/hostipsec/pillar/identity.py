@@ -80,7 +80,7 @@ def faults(fleet: Fleet, last: Collection[str] = ()) -> Iterator[tuple[str, Prob
             allowed = f"{_ALLOWED}; 'subject' at a host counts before it"
             yield host.id, Problem(path, f"{found}{wrong}", allowed)
             continue
-        other = owners.setdefault(subject.casefold(), host.id)
+        other = owners.setdefault(identity.plain(subject), host.id)
         if other == host.id:
             continue
         if other.casefold() == host.id.casefold():

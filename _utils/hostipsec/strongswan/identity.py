@@ -41,6 +41,11 @@ def _is_address(subject: str) -> bool:
     return subject.startswith(_IP) and kind(subject[len(_IP) :]) == ADDRESS
 
 
+def plain(identity: str) -> str:
+    """Return one text for all that charon, or a reader, takes for the same identity."""
+    return rdn.plain(identity) if kind(identity) == DN else identity.casefold()
+
+
 def wrong(subject: str) -> Optional[str]:
     """Return what is to be said of a subject of the pillar that is no identity; None for one that is."""
     if "*" in subject:

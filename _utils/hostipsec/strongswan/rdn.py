@@ -13,6 +13,13 @@ _ATTRIBUTES = frozenset(
         *("postaladdress", "postalcode", "dnqualifier", "dmdname", "pseudonym"),
     )
 )
+_SAME = {
+    "employeenumber": "en",
+    "email": "e",
+    "emailaddress": "e",
+    "unstructuredname": "un",
+    "unstructuredaddress": "ua",
+}
 ALLOWED = "attributes as CN, O, OU and C, each with '=' and a value, joined by ', ' or each after '/'"
 
 
@@ -27,6 +34,16 @@ def parts(text: str) -> list[str]:
 def unknown(text: str) -> list[str]:
     """Return the parts of a name that have no attribute that strongSwan knows, or no value."""
     return [part for part in parts(text) if not _is_known(part)]
+
+
+def plain(text: str) -> str:
+    """Return one text for all that are the same name: ``/CN=a`` and ``cn = A`` are ``CN=a``."""
+    return "\n".join("=".join(_plain(*part.partition("="))) for part in parts(text)).casefold()
+
+
+def _plain(attribute: str, _: str, value: str) -> tuple[str, str]:
+    name = attribute.strip().lower()
+    return _SAME.get(name, name), value.lstrip(" =")
 
 
 def _is_known(part: str) -> bool:
