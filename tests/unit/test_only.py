@@ -52,6 +52,8 @@ def test_of_a_damaged_record_it_is_not_believed(damage):
         ({"only": "tcp/0"}, "'tcp/0'; allowed: a protocol and a port, as tcp/22"),
         ({"only": ["tcp/6379", "tcp/6000-6100"]}, "tcp/6000-6100"),
         ({"only": ["tcp"]}, "or icmp"),
+        ({"only": "udp/4500"}, "'udp/4500'; allowed: "),
+        ({"only": ["tcp/6379", "udp/500"]}, "no port of IKE"),
         ({"only": [6379]}, "6379"),
         ({"only": {"tcp": 6379}}, "a list"),
         ({"only": "tcp/6379", "clear": "tcp/22"}, "found tcp/6379 beside clear: tcp/22"),

@@ -36,9 +36,7 @@ def read(reader: Reader, rule: Mapping[str, object], path: str, settings: Settin
         options=_options(reader, rule, path, settings),
         mtu=every.mtu(reader, rule.get("mtu"), f"{path}:mtu"),
         clear=_packets(reader, rule.get("clear"), f"{path}:clear", _is_port, exceptions.ALLOWED),
-        only=_packets(
-            reader, rule.get("only"), f"{path}:only", exceptions.may_be_only, exceptions.ALLOWED_ONLY
-        ),
+        only=_packets(reader, rule.get("only"), f"{path}:only", _is_only, exceptions.ALLOWED_ONLY),
     )
     for beside in _unfit(found, settings) if found.only else ():
         reader.wrong(f"{path}:only", f"found {', '.join(found.only)} beside {beside}", "one of the two")
@@ -68,6 +66,10 @@ def _packets(
 
 def _is_port(text: object) -> bool:
     return exceptions.parse(text) is not None
+
+
+def _is_only(text: object) -> bool:
+    return exceptions.may_be_only(text) and text not in exceptions.IKE
 
 
 def _unfit(found: Terms, settings: Settings) -> Iterator[str]:

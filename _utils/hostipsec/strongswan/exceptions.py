@@ -10,7 +10,8 @@ PROTOCOLS = {"tcp": 6, "udp": 17}  # numbers, since a host without the package n
 NAMES = {number: name for name, number in PROTOCOLS.items()}
 ICMP, ICMPS = "icmp", {4: 1, 6: 58}  # by version of IP
 ALLOWED = "a protocol and a port, as tcp/22: tcp or udp, and 1 to 65535"
-ALLOWED_ONLY = f"{ALLOWED}; or icmp"
+IKE = ("udp/500", "udp/4500")  # charon's own packets, which no policy of ours encrypts
+ALLOWED_ONLY = f"{ALLOWED}; or icmp; and no port of IKE (udp/500, udp/4500), whose packets are never in ESP"
 _TEXT = re.compile("(tcp|udp)/([1-9][0-9]{0,4})", re.ASCII)
 _REQIDS = 0x20000000  # the first of as many: above charon's own numbers, libreswan's and Swarm's
 
