@@ -79,6 +79,11 @@ WRONG = [
         "does not manage",
     ),
     ({GW: {"managed": False, "addresses": "mine", "subject": "@gw"}}, "addresses", "does not manage"),
+    (
+        {GW: {"managed": False, "ipv4": "198.51.100.7", "backend": "swanctl", "subject": "@gw"}},
+        "backend",
+        "does not manage",
+    ),
 ]
 
 

@@ -13,7 +13,10 @@ from .reader import Reader
 
 MANAGED, CA = KEYS = ("managed", "ca")
 _NEEDED = ("subject",)
-_NOT_THERE = ("addresses", *translated.KEYS)  # of hosts that we configure
+_NOT_THERE = {  # of hosts that we configure, each with what is there instead
+    **dict.fromkeys(("addresses", *translated.KEYS), "'ipv4' and 'ipv6'"),
+    "backend": "no such key: what it runs is its own",
+}
 
 
 class Management(NamedTuple):
@@ -33,9 +36,9 @@ def of_host(reader: Reader, entry: Mapping[str, object], path: str) -> Managemen
     for key in _NEEDED:
         if not entry.get(key):
             reader.wrong(f"{path}:{key}", "found none", f"{key!r} of a host that Salt does not manage")
-    for key in _NOT_THERE:
+    for key, instead in _NOT_THERE.items():
         if key in entry:
-            reader.wrong(f"{path}:{key}", "found it at a host that Salt does not manage", "'ipv4' and 'ipv6'")
+            reader.wrong(f"{path}:{key}", "found it at a host that Salt does not manage", instead)
     return Management(False, _file(reader, entry[CA], f"{path}:{CA}") if CA in entry else "")
 
 
