@@ -120,6 +120,21 @@ def test_a_value_that_may_be_misspelt_is_a_warning_that_names_the_nearest(site):
     assert len([line for line in said if "did you mean '" in line and "no host has site" in line]) == 1
 
 
+@pytest.mark.parametrize(
+    ("gone", "there"),
+    [("rack", "track"), ("redis_role", "redis_tier"), ("subsite", "site"), ("role", "roles")],
+)
+def test_a_label_whose_last_host_left_is_a_warning_though_another_is_near(gone, there):
+    """It was an error for the whole fleet."""
+    data = {f"h{number}": {"ipv4": f"192.0.2.{number}", there: "one"} for number in (1, 2)}
+    rules = [
+        {"name": "first", "between": {gone: "one"}, "and": {there: "one"}},
+        {"name": "second", "between": {there: "one"}, "and": {there: "one"}},
+    ]
+    found = [str(one) for one in doubts.warnings(pillar.read({"hosts": data, "rules": rules}))]
+    assert any(f"ipsec:rules:0:between: no host has the label {gone!r}" in one for one in found)
+
+
 def test_a_value_beside_which_its_like_stands_is_not_misspelt():
     """Of two sites that are named alike, one was given up: its rule names both."""
     edges, core = fleets.example()["rules"]

@@ -78,7 +78,7 @@ CASES = [
         "ipsec:hosts:new.example:ipv4",
         ["10.64.0.11", CP, "address of its own"],
     ),
-    ("rules/0/between", {"sight": "esams"}, "ipsec:rules:0:between", ["has the label 'sight'", "site"]),
+    ("rules/0/between", {"siet": "esams"}, "ipsec:rules:0:between", ["has the label 'siet'", "site"]),
     ("rules/0/same", ["clusder"], "ipsec:rules:0:same", ["the label 'clusder'", "'cluster' (of "]),
     ("rules/0/different", ["sites"], "ipsec:rules:0:different", ["the label 'sites'", "'site' (of "]),
     ("rules/0/stage", "on", "ipsec:rules:0:stage", ["'on'", "off, passive, start, require"]),

@@ -1,8 +1,8 @@
 """What deserves a look in a pillar but stops nothing, and what of it is a fault after all. Pure.
 
 A host that leaves may be the last that a rule fits, the last for which a rule decides, or the last that has a
-value of a rule: that is no reason to stop a fleet, even if the value is one slip of the fingers away from
-another. A label that nobody has, and that is not declared, is a fault where it is near one that hosts have;
+value or a label of a rule: that is no reason to stop a fleet, even if it is one slip of the fingers away from
+another. But ``site`` and ``cluster``, misspelt, are a fault where hosts have them, as nobody declares these;
 so is the short name of a host in place of its id.
 """
 
@@ -14,10 +14,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
 from ..answer import counted
-from ..errors import Problem, close, nearest
+from ..errors import Problem, nearest
 from ..model import STAGES, Choice, Fleet, Rule, Settings
 from ..strongswan import difference
 from . import identity, spelling, topology, translated
+from .labels import ALWAYS
 from .matching import Sides, rule_pairs
 
 _MOST = 5  # pairs that are named
@@ -109,7 +110,7 @@ def _lacks(index: int, rule: Rule, known: _Known, declared: Collection[str]) -> 
     for side, label in labels:
         if label not in known:
             found = f"no host has the label {label!r}"
-            misspelt = label not in declared and close(label, known) is not None
+            misspelt = label not in declared and spelling.meant(label, {*ALWAYS} & {*known}) is not None
             yield Lack(Problem(f"{path}:{side}", found, nearest(label, known)), misspelt)
 
 
