@@ -135,6 +135,20 @@ def test_a_label_whose_last_host_left_is_a_warning_though_another_is_near(gone, 
     assert any(f"ipsec:rules:0:between: no host has the label {gone!r}" in one for one in found)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"), [("txet", 1), ("Text", 1), ("text2", 0), ("upload", 0), ("test", 1)]
+)
+def test_a_value_of_same_that_one_host_has_and_others_nearly_is_a_warning(value, told):
+    """The host lost its pairs of that rule, and where another one fitted it nobody was told."""
+    data = hosts()
+    data["cp2001.codfw.example"]["cluster"] = value
+    whole = {"name": "whole", "between": {"id": "cp1*"}, "and": {"site": "codfw"}}
+    edges, core = fleets.example()["rules"]
+    said = warned(hosts=data, rules=[edges, core, whole], expect=[])
+    words = f"ipsec:hosts:cp2001.codfw.example:cluster: found {value}, which no other host has; "
+    assert len([one for one in said if words in one and "did you mean 'text'?" in one]) == told
+
+
 def test_a_value_beside_which_its_like_stands_is_not_misspelt():
     """Of two sites that are named alike, one was given up: its rule names both."""
     edges, core = fleets.example()["rules"]

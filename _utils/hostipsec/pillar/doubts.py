@@ -22,6 +22,7 @@ from .labels import ALWAYS
 from .matching import Sides, rule_pairs
 
 _MOST = 5  # pairs that are named
+_LOOKED_AT = 100_000  # values that are compared, one with another
 _Known = Mapping[str, Collection[str]]  # the values that hosts have, by label
 
 
@@ -44,6 +45,7 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
         *overruled(fleet.rules, every),
         *_idle(fleet.rules, every),
         *_misspelt(fleet),
+        *_lone(fleet),
         *_alike(fleet),
         *translated.doubtful(fleet.hosts),
         *_unpaired(fleet),
@@ -209,6 +211,31 @@ def _misspelt(fleet: Fleet) -> Iterator[Problem]:
                 if meant := seen[label, value]:
                     path = f"ipsec:hosts:{host.id}:{label}"
                     yield Problem(path, f"found {value}, which no rule names", f"did you mean {meant!r}?")
+
+
+def _lone(fleet: Fleet) -> Iterator[Problem]:
+    """Find values of labels of ``same`` that one host has, and that are a slip away from others'.
+
+    Such a host loses pairs; one that no rule fits any more is told as such.
+    """
+    selected = [one for rule in fleet.rules for one in (*rule.between, *rule.and_)]
+    named = {(label, value) for label, choice in selected for value in choice.values}
+    found: list[tuple[str, str, str, str]] = []
+    for label in sorted({label for rule in fleet.rules for label in rule.same} - {"id"}):
+        holders: defaultdict[str, list[str]] = defaultdict(list)
+        for host in fleet.hosts:
+            for value in host.labels.get(label, ()):
+                holders[value].append(host.id)
+        shared = [value for value, ids in holders.items() if len(ids) > 1]
+        lone = [value for value, ids in holders.items() if len(ids) == 1 and (label, value) not in named]
+        for value in lone if len(lone) * len(shared) <= _LOOKED_AT else ():
+            if meant := spelling.meant(value, shared):
+                found.append((holders[value][0], label, value, meant))
+    fitting = paired(fleet) if found else ()
+    for name, label, value, meant in found:
+        if name in fitting:
+            path = f"ipsec:hosts:{name}:{label}"
+            yield Problem(path, f"found {value}, which no other host has", f"did you mean {meant!r}?")
 
 
 def _alike(fleet: Fleet) -> Iterator[Problem]:
