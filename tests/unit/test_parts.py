@@ -43,7 +43,9 @@ def overruled(member: membership.Membership) -> tuple[str, ...]:
         return doubts.told(fleet)
     every = topology.fitting(fleet).items()
     mine = {pair: rules for pair, rules in every if member.host.id in pair}
-    return (*map(str, doubts.overruled(fleet.rules, mine)),)
+    known = {member.host.id, *(peer.id for peer, _ in topology.peers(fleet, member.host, maintenance=True))}
+    others = {host.id for host in fleet.hosts} - known
+    return tuple(parts.veiled(str(one), others.__contains__) for one in doubts.overruled(fleet.rules, mine))
 
 
 def said(member: membership.Membership, before=()) -> dict:
@@ -225,6 +227,17 @@ def test_a_part_says_nothing_of_hosts_that_are_no_peers_nor_of_labels():
         assert not [other for other in data["hosts"] if other not in peers and other in text]
         assert "cluster" not in text
         assert "expect" not in text
+
+
+def test_a_part_names_no_host_from_which_a_rule_keeps_it():
+    """A rule of stage off, before others, was told with the id of the host that is no peer."""
+    data = fleets.example()
+    off = {"name": "apart", "between": {"id": SPOKE}, "and": {"id": HUB}, "stage": "off"}
+    data["rules"].insert(0, off)
+    data["expect"] = []
+    text = json.dumps(part_of(data, SPOKE))
+    assert HUB not in text
+    assert "with another host" in text or "another host with" in text
 
 
 def test_a_host_without_peers_is_told_so():

@@ -63,7 +63,7 @@ class Whole:
                 "hosts": {one.id: self._entry(one, rule) for one, rule in members},
                 "rules": [self._rule(number, minion_id) for number in numbers],
             },
-            warnings=self._warnings(minion_id),
+            warnings=[*map(told, self._warnings(minion_id))],
             lost={
                 one.id: [[told(each.found), each.allowed] for each in one.lost]
                 for one, _ in members
