@@ -95,6 +95,7 @@ CASES = [
         ["pairs with", "db1001.eqiad.example"],
     ),
     ("expect/0", {"host": "cp1009.eqiad.example", "peers": 1}, "ipsec:expect:0:host", ["cp1009", CP[:5]]),
+    ("expect/0", {"host": 7, "peers": 1}, "ipsec:expect:0:host", ["found 7", "below 'hosts'; in quotes"]),
     ("setup/charondebug", "app 1", "ipsec:setup:charondebug", ["app", "cfg"]),
     ("setup/charondebug", {"app": 1}, "ipsec:setup:charondebug:app", ["unknown type 'app'", "cfg"]),
     ("setup/charondebug", {"cfg": 5}, "ipsec:setup:charondebug:cfg", ["5", "-1", "4"]),

@@ -8,7 +8,7 @@ from typing import Optional
 
 from ..errors import Problem
 from ..model import Expectation, Fleet, Host, Rule
-from ..strongswan.kinds import shown
+from ..strongswan.kinds import shown, unquoted
 from . import schema, topology
 from .matching import Sides
 from .reader import Reader
@@ -59,7 +59,7 @@ def _known(
         return None
     value, path = entry[key], f"{path}:{key}"
     if not isinstance(value, str):
-        reader.wrong(path, f"found {shown(value)}", what)
+        reader.wrong(path, f"found {shown(value)}", f"{what}{unquoted(True, value)}")
         return ""
     if known and value not in known:
         reader.wrong(path, f"found {shown(value)}", reader.nearest(value, known))
