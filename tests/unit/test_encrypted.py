@@ -222,6 +222,9 @@ LEAKS = {
     "somebody else's tunnel": [
         policy("out", 100, reqid=9, mode="tunnel", template_src="10.9.0.1", template_dst="192.0.2.1")
     ],
+    "somebody else's tunnel, for one port": [
+        policy("out", 100, narrow="proto tcp", reqid=9, mode="tunnel", template_dst="192.0.2.1")
+    ],
     "the reqid is ours, the tunnel is not": [
         policy("in", 5, reqid=1, mode="tunnel", template_src="192.0.2.1")
     ],
@@ -247,6 +250,9 @@ FINE = {
         )
     ],
     "one port blocked": [policy("out", 100, action="block", narrow="proto tcp dport 22")],
+    "somebody else's SA to the peer, for one port": [
+        policy("out", 100, narrow="proto tcp dport 22", reqid=9, mode="transport", template_dst="10.9.0.2")
+    ],
     "IKE": [KernelPolicy("0.0.0.0/0", "0.0.0.0/0", "out", 2, narrow="proto udp dport 500")],
     "fwd": [KernelPolicy("10.9.0.0/24", "10.9.0.0/24", "fwd", 1)],
     "the guard, of the release before": [KernelPolicy("10.9.0.0/31", ENDS[1], "out", guard.BLOCK, "block")],
@@ -289,6 +295,23 @@ def test_policies_of_another_pair_are_not_ours():
 def test_a_policy_of_ours_that_is_for_some_packets_only():
     marked = [one._replace(narrow="mark 0x7/0xffffffff") for one in KERNEL.policies]
     assert judge(SA, seen=KERNEL._replace(policies=tuple(marked)))[:2] == ("not encrypted", "critical")
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_nor_where_charon_says_that_its_sa_is_for_all(way):
+    """Another hand left the kernel's policy for one port: all else went in the clear, and it was ok."""
+    narrow = [
+        one._replace(narrow="proto tcp dport 22") if one.direction == way else one for one in KERNEL.policies
+    ]
+    seen = KERNEL._replace(policies=tuple(narrow))
+    found = full(with_child(local_ts=ENDS[:1], remote_ts=ENDS[1:]), seen)
+    assert (found.state, found.severity) == ("not encrypted", "critical")
+    assert found.reason == f"charon's policy {way} is for proto tcp dport 22 alone"
+    some = [
+        CHILD._replace(uniqueid=number, local_ts=(f"{ENDS[0]}[{what}]",), remote_ts=ENDS[1:])
+        for number, what in enumerate(("0-1023", "1024-65535"))
+    ]
+    assert full(SA._replace(children=tuple(some)), seen).state == "duplicate"
 
 
 def test_neighbour_discovery_may_pass():

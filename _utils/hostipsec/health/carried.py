@@ -107,12 +107,13 @@ def _bad_ciphers(found: Found, meant: Meant) -> Iterator[str]:
 
 
 def _decided_by_others(found: Found, mine: winning.Mine) -> Iterator[str]:
-    shown = any(child.local_ts for child in found.children)
+    told = any(child.local_ts for child in found.children)
+    parts = told and not selectors.whole(found.connection, found.children)  # policies are for these, too
     for way in WAYS:
         there = found.policies[way]
-        yield from filter(None, [winning.wrong(there, mine, way)])
+        yield from filter(None, [winning.wrong(there, found.connection, mine, way)])
         limits = winning.limits(there, mine)
-        if limits and not (shown and limits.startswith("proto ")):
+        if limits and not (parts and limits.startswith("proto ")):
             yield f"charon's policy {way} is for {limits} alone"
 
 

@@ -33,7 +33,7 @@ def uncovered(connection: Connection, children: Sequence[ChildSA]) -> str:
     One that shows no selectors has none to be compared.
     """
     shown = [child for child in children if child.local_ts or child.remote_ts]
-    if not shown or len(shown) < len(children) or any(_is_usual(connection, child) for child in shown):
+    if not shown or len(shown) < len(children) or whole(connection, shown):
         return ""
     parts = [part for child in shown for part in _parts(connection, child)]
     if all(_covered([one for one in parts if one.protocol in (_ANY, kind)]) for kind in _kinds(parts)):
@@ -42,11 +42,11 @@ def uncovered(connection: Connection, children: Sequence[ChildSA]) -> str:
     return f"the SA is for {', '.join(said)} alone: what else there is between the two hosts is not encrypted"
 
 
-def _is_usual(connection: Connection, child: ChildSA) -> bool:
-    """Whether an SA is for all packets in the words in which charon mostly says so."""
+def whole(connection: Connection, children: Iterable[ChildSA]) -> bool:
+    """Whether one of the SAs is for all packets in the words in which charon mostly says so."""
     length = connection.left.max_prefixlen
     hosts = (f"{connection.left}/{length}",), (f"{connection.right}/{length}",)
-    return (child.local_ts, child.remote_ts) == hosts
+    return any((child.local_ts, child.remote_ts) == hosts for child in children)
 
 
 def _kinds(parts: Iterable[_Part]) -> Iterator[str]:

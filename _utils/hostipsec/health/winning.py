@@ -79,14 +79,18 @@ def _network(selector: str) -> Optional[Network]:
 
 def of_connection(connection: Connection, reqids: Collection[Optional[int]]) -> Mine:
     """Return what tells charon's policies of a connection, and our pin on it; no reqids: whatever theirs."""
-    ends = (*_NOWHERE, str(connection.left), str(connection.right))
 
     def mine(policy: KernelPolicy) -> bool:
         known = policy.reqid in reqids if reqids else bool(policy.reqid)
-        between = policy.template_src in ends and policy.template_dst in ends
-        return policy.protects and known and between and not owner.foreign(policy)
+        return policy.protects and known and between(policy, connection) and not owner.foreign(policy)
 
     return mine
+
+
+def between(policy: KernelPolicy, connection: Connection) -> bool:
+    """Say whether what goes by a policy goes from the one host to the other, and to nobody else."""
+    ends = (*_NOWHERE, str(connection.left), str(connection.right))
+    return policy.template_src in ends and policy.template_dst in ends
 
 
 def missing(there: Sequence[KernelPolicy], mine: Mine) -> bool:
@@ -94,7 +98,7 @@ def missing(there: Sequence[KernelPolicy], mine: Mine) -> bool:
     return not any(map(mine, there))
 
 
-def wrong(there: Sequence[KernelPolicy], mine: Mine, way: str) -> str:
+def wrong(there: Sequence[KernelPolicy], connection: Connection, mine: Mine, way: str) -> str:
     """Say what else than the connection's policy decides for packets of one direction; empty for nothing.
 
     What passes without IPsec counts, also where it is for some packets only; what blocks counts for all only.
@@ -104,7 +108,8 @@ def wrong(there: Sequence[KernelPolicy], mine: Mine, way: str) -> str:
             return ""
         if one.action == "block" and not one.narrow:
             return f"a policy that blocks comes before charon's: {said(one)}"
-        if one.action != "block" and not _harmless(one, mine):
+        elsewhere = one.protects and not (between(one, connection) or owner.foreign(one))
+        if one.action != "block" and (elsewhere or not _harmless(one, mine)):
             how = "by an SA that is none of this connection" if one.protects else "in the clear"
             return f"{_DOES[way]} {how}, since a policy comes before charon's: {said(one)}"
     return ""
