@@ -205,6 +205,25 @@ def test_a_host_that_says_ok_with_something_left_is_not_down():
     assert (found.ok, found.lines[0]) == (False, "1 of 2 hosts are as asked: down, and proven")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {
+            "connections": {
+                "x_v4": {"peer": "x", "family": "v4", "ok": False, "reason": "nothing went by an SA"}
+            }
+        },
+        {"problems": ["the kernel cannot be read"]},
+    ],
+)
+def test_a_host_that_says_ok_with_something_that_is_not_has_not_proven_it(more):
+    """It counted as "every connection encrypted both ways", with what is not in the lines below."""
+    client = Client(a={**well("", {}), **more})
+    found = commands.verify(Asking(client), ["a", "b"], {}, None)
+    assert (found.ok, found.heard.answers["a"].ok) == (False, False)
+    assert found.lines[0] == "1 of 2 hosts are as asked: every connection encrypted both ways"
+
+
 def test_of_whom_nothing_is_known_is_said_where_all_minions_are_asked():
     """A host with tunnels whose modules are not there was passed over, and the rest was all that there is."""
     client = Client(a="'ipsec.down' is not available.", b={**well("", {}), "unrecorded": True})

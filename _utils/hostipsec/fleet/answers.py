@@ -157,7 +157,7 @@ def read(function: str, value: object) -> Union[Answer, Instead]:
 def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
     rows, notes = value["connections"], value.get("notes", ())
     return Answer(
-        ok=(value["ok"] if "ok" in value else _ok(value)) and not (verb == "down" and _left(rows)),
+        ok=(value["ok"] if "ok" in value else _ok(value)) and not _belied(verb, value),
         sentence=value["sentence"] if "sentence" in value else _sentence(value),
         connections=rows if isinstance(rows, dict) else {name: {} for name in rows},  # of previous: names
         problems=tuple(value.get("problems", ())),
@@ -170,9 +170,12 @@ def _answer(verb: str, value: Mapping[str, Any]) -> Answer:
     )
 
 
-def _left(rows: Any) -> bool:
-    """Whether something is left of a connection that was to be ended, whatever else is said."""
-    return isinstance(rows, dict) and any(row.get("left") for row in rows.values())
+def _belied(verb: str, value: Mapping[str, Any]) -> bool:
+    """Whether something is left of what was to be ended, or not proven, whatever else is said."""
+    rows = value["connections"]
+    if verb == "down":
+        return any(row.get("left") for row in rows.values())
+    return verb == "verify" and bool(value["problems"] or not all(row["ok"] for row in rows.values()))
 
 
 def _told_ahead(notes: Sequence[str]) -> Mapping[str, str]:
