@@ -117,7 +117,10 @@ def test_states_of_ike_sas():
     assert (found[0].remote_host, found[0].remote_id) == ("fd00::2", "%any")
 
 
-IKE = "  a_v4[1]: ESTABLISHED 5 minutes ago, 10.0.0.1[CN=a]...10.0.0.2[CN=b]\n"
+IKE = (
+    "  a_v4[1]: ESTABLISHED 5 minutes ago, 10.0.0.1[CN=a]...10.0.0.2[CN=b]\n"
+    "  a_v4[1]: IKE proposal: AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP\n"
+)
 CHILD = "  a_v4{7}:  INSTALLED, TRANSPORT, reqid 3, ESP SPIs: c0000001_i c0000002_o\n"
 
 
@@ -227,6 +230,10 @@ def test_a_status_that_is_cut_off_anywhere_is_no_status(name):
         ("west_v4[1]: ESTABLISHED 1 second ago", "west_v4[1]: ESTABLISHED 1 xecond ago"),
         ("     west_v4{2}:  AES", "     west_v4{9}:  AES"),
         ("     west_v4[1]: IKE proposal", "     west_v4[7]: IKE proposal"),
+        # of a weak one that was "not encrypted" nothing was left to be judged
+        ("     west_v4[1]: IKE proposal: AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP\n", ""),
+        ("west_v4[1]: IKE proposal: AES_GCM_16_128/PRF_HMAC_SHA2_384/ECP_384_BP", "west_v4[1]: IKE"),
+        ("west_v4{2}:  AES_GCM_16_128, 126 bytes_i", "west_v4{2}:  , 126 bytes_i"),
         ("     west_v4{2}:  AES", "     west_v4 2}:  AES"),
     ],
 )

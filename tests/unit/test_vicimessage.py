@@ -107,6 +107,29 @@ def test_proposals_of_other_kinds():
     assert found.children[0].proposal == "AES_CBC_128/HMAC_SHA2_256_128/ESN"
 
 
+def test_an_sa_that_is_up_is_told_with_its_proposal():
+    """Without one there was nothing to be judged by its ciphers."""
+    assert charon([{"a": {"uniqueid": "1", "state": "CONNECTING"}}]).ike_sas
+    with pytest.raises(CharonError, match="cannot be read"):
+        charon([{"a": {"uniqueid": "1", "state": "ESTABLISHED"}}])
+    up = {"uniqueid": "1", "state": "ESTABLISHED", "encr-alg": "AES_GCM_16", "encr-keysize": "128"}
+    child = {**INSTALLED, "encr-alg": "AES_GCM_16", "encr-keysize": "128"}
+    assert charon([{"a": {**up, "child-sas": {"a-1": child}}}]).ike_sas[0].children
+    with pytest.raises(CharonError, match="cannot be read"):
+        charon([{"a": {**up, "child-sas": {"a-1": INSTALLED}}}])
+
+
+INSTALLED = {
+    "name": "a",
+    "state": "INSTALLED",
+    "reqid": "1",
+    "spi-in": "c0000001",
+    "spi-out": "c0000002",
+    "local-ts": ["10.0.0.1/32"],
+    "remote-ts": ["10.0.0.2/32"],
+}
+
+
 def test_what_charon_leaves_out():
     found = charon([{"(unnamed)": {"uniqueid": "7", "state": "CONNECTING", "tasks-active": ["IKE_INIT"]}}])
     assert found.ike_sas == (IkeSA("(unnamed)", 7, "CONNECTING", "", "", tasks=("IKE_INIT",)),)

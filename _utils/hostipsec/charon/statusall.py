@@ -207,7 +207,7 @@ _CHILD_SPIS = re.compile(
 )
 _COUNT = "[0-9]{1,20}"
 _TRAFFIC = re.compile(
-    rf"(?P<proposal>\S*), (?P<bytes_in>{_COUNT}) bytes_i"
+    rf"(?P<proposal>\S+), (?P<bytes_in>{_COUNT}) bytes_i"
     rf"(?: \((?P<packets_in>{_COUNT}) pkts?, (?P<use_in>{_COUNT})s ago\))?"
     rf", (?P<bytes_out>{_COUNT}) bytes_o"
     rf"(?: \((?P<packets_out>{_COUNT}) pkts?, (?P<use_out>{_COUNT})s ago\))?"
@@ -262,6 +262,8 @@ def _with_lines(ike_sa: IkeSA, lines: list[str]) -> IkeSA:
         detail = None if _CHILD_DETAIL.match(line) else _IKE_DETAIL.match(line)
         if detail:
             ike_sa = _with_ike_detail(ike_sa, detail["detail"])
+    if ike_sa.state == "ESTABLISHED" and not ike_sa.proposal:
+        raise CutOffError(f"it does not say by which proposal {ike_sa.name}[{ike_sa.uniqueid}] is there")
     beneath = [line for line in lines if _CHILD_DETAIL.match(line)]
     return ike_sa._replace(children=tuple(_children(beneath)))
 

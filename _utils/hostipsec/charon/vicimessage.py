@@ -220,6 +220,13 @@ def _rounds(section: Message, prefix: str) -> Iterator[Message]:
 
 
 def _ike_sa(name: str, section: Message) -> IkeSA:
+    found = _ike_told(name, section)
+    if found.state == "ESTABLISHED" and not found.proposal:
+        raise ValueError(f"no proposal of {found.name}[{found.uniqueid}] is told")
+    return found
+
+
+def _ike_told(name: str, section: Message) -> IkeSA:
     return IkeSA(
         name=name,
         uniqueid=_number(section, "uniqueid") or 0,
@@ -247,7 +254,7 @@ def _child(section: Message) -> ChildSA:
     installed = (
         child.spi_in and child.spi_out and child.reqid is not None and child.local_ts and child.remote_ts
     )
-    if child.state == "INSTALLED" and not installed:
+    if child.state == "INSTALLED" and not (installed and child.proposal):
         raise ValueError(f"not all of CHILD SA {child.name}{{{child.uniqueid}}} is told")
     return child
 
