@@ -487,6 +487,10 @@ OUT_OF_RANGE = [
     (("replay_window",), 0, "from 1 to 4096"),
     (("receive_delay",), 100000, "from 0 to 1000"),
     (("initiator_only",), True, "one end of each pair only answers"),
+    *(
+        (("rdn_matching",), value, "would be taken for one that is named")
+        for value in ("relaxed", "reordered")
+    ),
     (("processor", "priority_threads", "high"), -1, "from 0 to 64"),
     *(
         (("plugins", plugin, "load"), value, "yes, or a priority")

@@ -156,7 +156,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "plugins.revocation.enable_crl": only(("yes",), _JUDGED),
     **{f"plugins.{plugin}.load": _JUDGING for plugin in ("constraints", "revocation")},
-    "rdn_matching": only(("strict", "reordered", "relaxed"), "how identities are compared"),
+    "rdn_matching": only(("strict",), "a peer or a CA of a longer name would be taken for one that is named"),
     **{
         f"plugins.{plugin}.load": _NEEDED
         for plugin in ("stroke", "kernel-netlink", "socket-default", "nonce")
