@@ -11,7 +11,7 @@ import authorities
 import fleets
 from hostipsec import paths
 from hostipsec.apply import configuration
-from hostipsec.certificates import binding, findings, rules, source
+from hostipsec.certificates import binding, findings, partners, rules, source
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import membership, pillar
 from hostipsec.strongswan import sections
@@ -83,6 +83,17 @@ def test_a_foreign_ca_of_the_same_name_is_an_error(found, name):
     """charon takes the first CA of the name that it finds."""
     _, beside = found(CA, **{"twin.pem": authorities.authority(name, NOW).pem})
     assert codes(beside) == [(findings.ERROR, "ca-alike")]
+
+
+@pytest.mark.parametrize("name", ["CN=*, O=Example", "CN=*"])
+def test_a_ca_whose_name_is_that_of_others_as_well_is_an_error(found, name):
+    """Peers were bound to "CN=*, O=Example", which is any CA of that organisation that charon has."""
+    every = authorities.authority(name, NOW)
+    inspection, _ = found(every, issuer=every)
+    assert codes(inspection.findings) == [(findings.ERROR, "ca-pattern")]
+    assert partners._misfit([every.certificate], NOW).endswith("takes '*' for whatever stands there")
+    starred = authorities.authority("CN=Fleet* CA, O=Example", NOW)
+    assert found(starred, issuer=starred)[0].errors == ()  # a part of a value is no pattern of a name
 
 
 def test_while_there_are_two_cas_nothing_else_may_be_there(found):

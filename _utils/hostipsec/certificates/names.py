@@ -136,6 +136,11 @@ def render(name: Name) -> str:
     return f"/{text}" if separator == "/" else text or "(empty)"
 
 
+def is_pattern(name: Name) -> bool:
+    """Say whether strongSwan takes a name, where it looks for one, for others as well (identification.c)."""
+    return any(value == "*" for _, value in name)
+
+
 def differing(found: Name, wanted: Name) -> str:
     """Say in what two names differ that look alike; nothing where they are others."""
     if found == wanted:

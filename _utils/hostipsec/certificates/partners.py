@@ -65,6 +65,8 @@ def _misfit(certificates: Sequence[x509.Certificate], now: datetime) -> str:
     facts = _facts(certificates[0])
     if not (facts.is_ca and facts.self_signed):
         return f"holds {names.render(facts.subject)}, which is no self-signed CA"
+    if names.is_pattern(facts.subject):
+        return f"holds {names.render(facts.subject)}, in which charon takes '*' for whatever stands there"
     if not facts.not_before <= now <= facts.not_after:
         return f"holds a CA that is valid from {when(facts.not_before)} to {when(facts.not_after)}"
     return ""

@@ -231,8 +231,16 @@ def _judge_cas(facts: Facts, now: datetime) -> Iterator[Finding]:
 
 
 def _judge_roots(facts: Facts, now: datetime) -> Iterator[Finding]:
-    """Warn of several CAs at the top: only one can be made a part of the connections."""
-    roots = [names.render(ca.subject) for ca in chains.installable(facts, now) if ca.self_signed]
+    """Warn of several CAs at the top: only one can be made a part of the connections, by its name."""
+    subjects = [ca.subject for ca in chains.installable(facts, now) if ca.self_signed]
+    roots = [names.render(subject) for subject in subjects]
+    for name in (names.render(subject) for subject in subjects if names.is_pattern(subject)):
+        yield an_error(
+            "ca-pattern",
+            found=f"CA file {facts.ca_path}: {name} has '*', which charon takes for whatever stands there",
+            expected="a CA whose name is that of no other, as peers are bound to it by its name",
+            action="have the certificates issued by a CA of another name",
+        )
     if len(roots) > 1:
         found = f"CA file {facts.ca_path} holds {len(roots)} self-signed CAs ({'; '.join(roots)})"
         yield a_warning(
