@@ -425,6 +425,20 @@ def test_a_trap_over_sas_that_are_left():
 # What is left ------------------------------------------------------------------------------------
 
 
+def test_passive_with_policies_left_in_the_kernel_or_a_trap():
+    """What is between the two was dropped, or the first packet started it: "nothing starts it", and ok."""
+    passive = WEST_V4._replace(stage="passive")
+    state, severity, reason = judge(one=passive, seen=KERNEL._replace(states=()))
+    assert (state, severity) == ("down", "critical")
+    assert reason == (
+        "passive, yet the kernel has 2 policies of it, which drop what is between the two hosts"
+    )
+    assert judge(one=passive, **ROUTED) == (
+        *("down", "critical"),
+        "passive, yet charon has a trap, and the first packet starts it",
+    )
+
+
 def test_passive_with_sas_left_in_the_kernel():
     passive = WEST_V4._replace(stage="passive")
     assert judge(one=passive, seen=KERNEL) == (
@@ -432,7 +446,7 @@ def test_passive_with_sas_left_in_the_kernel():
         "critical",
         "passive; the kernel still holds 2 SA(s) of it",
     )
-    assert judge(one=passive, seen=KERNEL._replace(states=()))[:2] == ("down", "ok")
+    assert judge(one=passive, seen=KERNEL._replace(states=(), policies=()))[:2] == ("down", "ok")
 
 
 HELD = {"west_v4": "since noon"}

@@ -92,7 +92,9 @@ class World(NamedTuple):
         gone = self.ike in (None, "DELETING") and states in ("none", "of another pair")
         if self.stage == "require":
             return gone and self.loaded and required and policies == "ours"
-        return gone and self.loaded and self.stage == "passive"
+        left = policies if self.kernel else "none"
+        trapped = self.routed or left not in ("none", "of another pair")
+        return gone and self.loaded and not trapped and self.stage == "passive"
 
 
 KERNELS = (None, *itertools.product(STATES, POLICIES, (True, False)))

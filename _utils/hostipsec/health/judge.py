@@ -211,17 +211,22 @@ def _under_hold(found: Found, tables: Tables, state: str, reason: str, held: str
         return state, "critical", f"held {held}, yet it has SAs: {reason}"
     if tables.charon is None:
         return "held", "critical", f"held {held}, yet it is not known to be down: {reason}"
-    left = sum(owner.owns_policy(one, found.ours) and one.protects for one in found.every_policy)
+    left = _policies_left(found)
     if left:
         return state, "critical", f"held {held}, yet the kernel has {left} policies of it"
     return "held", "warning", f"held {held}"
+
+
+def _policies_left(found: Found) -> int:
+    return sum(owner.owns_policy(one, found.ours) and one.protects for one in found.every_policy)
 
 
 def _by_stage(found: Found, tables: Tables, state: str, severity: str, reason: str) -> tuple[str, str]:
     """Say what a stage makes of a state: passive and idle traps are no trouble, a missing trap is."""
     stage, left = found.connection.stage, found.kernel_sas
     if state == "down" and found.loaded and stage == PASSIVE:
-        severity, reason = (severity, f"passive{_left_in_kernel(found)}") if left else ("ok", _PASSIVE)
+        remains = _remains(found)
+        severity, reason = (severity, f"passive{remains}") if remains else ("ok", _PASSIVE)
     if state == "down" and found.routed and stage == REQUIRE:
         wrong = carried.trap(found) if tables.kernel_read else ""
         severity, reason = (severity, f"{wrong}{_left_in_kernel(found)}") if wrong or left else ("ok", reason)
@@ -230,6 +235,16 @@ def _by_stage(found: Found, tables: Tables, state: str, severity: str, reason: s
 
 
 _PASSIVE = "passive: nothing starts it"
+
+
+def _remains(found: Found) -> str:
+    """Say what is there of a connection that nothing is to start, and that has no SA in charon."""
+    policies = _policies_left(found)
+    if not found.kernel_sas and policies:
+        return f", yet the kernel has {policies} policies of it, which drop what is between the two hosts"
+    if not found.kernel_sas and found.routed:
+        return ", yet charon has a trap, and the first packet starts it"
+    return _left_in_kernel(found)
 
 
 def _lacking(found: Found, tables: Tables, stage: str) -> Iterator[str]:
