@@ -679,7 +679,16 @@ def _accepted(tgt, tgt_type):
 def _aim():
     """Return what tells which hosts are meant."""
     runners = calls.Calls(__salt__, "salt-run")
-    return Aim(_accepted, _fleet, lambda hosts: reading.members(runners, hosts))
+    return Aim(_accepted, _fleet, lambda hosts: reading.members(runners, hosts), _group)
+
+
+def _group(name):
+    """Return the compound target that a nodegroup of the master stands for; empty where there is none."""
+    with quiet.errors("salt.utils.minions"):
+        try:
+            return " ".join(salt.utils.minions.nodegroup_comp(name, __opts__.get("nodegroups") or {}))
+        except Exception:  # what Salt cannot read means no minion, and that is told
+            return ""
 
 
 def _who():

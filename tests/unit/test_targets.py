@@ -70,6 +70,26 @@ def test_each_minion_that_no_rule_has_may_have_left_the_pillar():
     assert targets.beside(fleet(), Gone(accepted)).hosts == [out]
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "unknown"),
+    [
+        ("list", "a,zz", ["zz"]),
+        ("compound", "L@a,zz or b", ["zz"]),
+        ("compound", "(a or zz) and not b", ["zz"]),
+        ("compound", "N@some and G@os:Debian", ["zz"]),
+        ("compound", "E@(a|zz) or z* or z? or G@os:(x)", []),
+        ("nodegroup", "some", ["zz"]),
+        ("nodegroup", "others", []),
+        ("glob", "z*", []),
+    ],
+)
+def test_a_name_that_no_minion_has_is_told_wherever_it_stands(kind, target, unknown):
+    """Of a nodegroup, and by itself in a compound target, it was dropped without a word."""
+    groups = {"some": "( L@a,zz ) or b", "others": "L@a,b"}
+    found = targets.meant(target, kind, ["a"], ["a", "b"], groups.__getitem__)
+    assert [*found.unknown] == unknown
+
+
 def test_a_pillar_that_gives_nobody_a_peer_asks_nobody():
     nobody = pillar.read(fleets.example())._replace(rules=())
     assert "gives no host a peer; nothing was asked" in refused(targets.of_fleet, nobody, None)

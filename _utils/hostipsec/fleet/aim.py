@@ -20,6 +20,7 @@ class Aim(NamedTuple):
     accepted: Callable[[object, str], Sequence[str]]
     fleet: Callable[[], Fleet]
     foreign: Foreign = gone.nobody  # which of some minions are another fleet's
+    group: targets.Group = targets.no_group  # what a nodegroup of the master stands for
 
     def fleet_or_why(self) -> tuple[Optional[Fleet], str]:
         """Return the fleet of the pillar; None where that cannot be used, and why."""
@@ -52,7 +53,7 @@ class Aim(NamedTuple):
         if site is not None and tgt is not None:
             raise HostIPsecError("tgt and site: one of them, not both; nothing was asked of any host")
         if tgt is not None:
-            return targets.meant(tgt, kind, self.some(tgt, kind), self.everybody())
+            return targets.meant(tgt, kind, self.some(tgt, kind), self.everybody(), self.group)
         fleet, why = self.fleet_or_why()
         if fleet is None:
             return self.recorded(ask, why, site)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
@@ -22,6 +22,12 @@ KINDS = (
 NOBODY = "the pillar gives no host a peer; nothing was asked of any host"
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 _NOBODY_GONE = Gone()
+Group = Callable[[str], str]
+
+
+def no_group(name: str) -> str:
+    """Return nothing: there are no nodegroups."""
+    return ""
 
 
 class Meant(NamedTuple):
@@ -72,19 +78,40 @@ def expression(tgt: object, kind: object) -> object:
     return str(tgt)
 
 
-def listed(expression: object, kind: str) -> Sequence[str]:
-    """Return the names that a target gives one by one: of a list, and of the lists in a compound one."""
-    if kind == "compound":
-        words = str(expression).replace("(", " ").replace(")", " ").split()
-        return [name for word in words if word.startswith("L@") for name in word[2:].split(",") if name]
+def listed(expression: object, kind: str, group: Group = no_group) -> Sequence[str]:
+    """Return the names that a target gives one by one: in lists, a group's among them, and by themselves."""
+    if kind in ("compound", "nodegroup"):
+        text = group(str(expression)) if kind == "nodegroup" else str(expression)
+        return [name for word in _words(text) for name in _of_word(word, group)]
     if kind != "list":
         return []
     return list(expression) if isinstance(expression, (list, tuple)) else arguments.listed("tgt", expression)
 
 
-def meant(expression: object, kind: str, found: Sequence[str], known: Sequence[str]) -> Meant:
-    """Return the hosts of a target: ``found`` are those that Salt finds, ``known`` all accepted minions."""
-    names = listed(expression, kind)
+def _words(text: str) -> Sequence[str]:
+    """Return the words of a compound target without those that join them."""
+    words = (word.strip("()") for word in text.split())
+    return [word for word in words if word not in ("", "and", "or", "not")]
+
+
+def _of_word(word: str, group: Group) -> Iterator[str]:
+    engine, at, rest = word.partition("@")
+    if engine == "L" and at:
+        yield from filter(None, rest.split(","))
+    elif engine == "N" and at:  # Salt has put in what a group is of others
+        yield from (name for one in _words(group(rest)) for name in _of_word(one, no_group))
+    elif not (at or {*"*?["} & {*word}):
+        yield word
+
+
+def meant(
+    expression: object, kind: str, found: Sequence[str], known: Sequence[str], group: Group = no_group
+) -> Meant:
+    """Return the hosts of a target: ``found`` are those that Salt finds, ``known`` all accepted minions.
+
+    ``group`` returns the compound target that a nodegroup of the master stands for.
+    """
+    names = listed(expression, kind, group)
     missing = sorted({*map(str, names)} - {*known})
     return Meant(sorted({*found}), dict.fromkeys(missing, "no accepted minion has this name"))
 
