@@ -510,6 +510,24 @@ def test_with_a_peer_of_which_no_address_is_known_everything_stays_as_it_was():
     assert addressed.of_host(fine, pytest.fail) is fine
 
 
+def test_who_claims_the_address_of_a_peer_that_is_lost_does_not_get_it():
+    """A minion took it by its mine: the peer's connection was gone, and its stage with it."""
+    here, other = "cp3001.esams.example", "cp1002.eqiad.example"
+    before = membership.of(pillar.read(fleets.example()), here)
+    theirs = pillar.read(fleets.example()).host(CP).ipv4
+    data = bare()
+    data["hosts"][other] = {"site": "eqiad", "cluster": "text", "addresses": "mine"}
+    claimed = pillar.read(data, {CP: LOST, other: Found((theirs,))})
+    now = membership.of(addressed.of_host(claimed, lambda: before.connections, data), here)
+    assert now.connections == before.connections
+    assert [found.count(f"found {theirs}, which {CP} had") for found in now.lost] == [0, 1]
+    with pytest.raises(PillarError, match=f"ipsec:hosts:{other}: found {theirs}, which {CP} had"):
+        membership.of(addressed.of_host(claimed, lambda: before.connections, data), other)
+    data["hosts"][other] = {"site": "eqiad", "cluster": "text", "ipv4": str(theirs)}  # the pillar's own word
+    given = addressed.of_host(pillar.read(data, {CP: LOST}), lambda: before.connections, data)
+    assert f"{CP.partition('.')[0]}_v4" not in {one.name for one in membership.of(given, here).connections}
+
+
 @pytest.mark.parametrize("hosts", ["cp3001.esams.example", "cp1002.eqiad.example"])
 def test_an_address_that_another_host_has_is_an_error_at_the_host_that_says_so(hosts):
     theirs = pillar.read(fleets.example()).host(hosts)

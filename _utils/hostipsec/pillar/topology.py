@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
 from ..answer import counted
+from ..errors import Problem
 from ..model import FAMILIES, PASSIVE, REQUIRE, STAGES, Address, Connection, Fleet, Host, Rule
 from ..strongswan import identity
 from . import translated, unmanaged
@@ -205,12 +206,14 @@ def barred(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
     return tuple(sorted(found, key=lambda one: (one.name, int(one.right))))
 
 
-def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
+def remembering(fleet: Fleet, before: Sequence[Connection], looked_up: Collection[str] = ()) -> Fleet:
     """Return the fleet in which hosts that are lost have the addresses that they had for one of their peers.
 
     ``before`` are the connections that the peer was given last. Nothing is known of them that would be new,
-    so nothing changes there; an address that another host has now is no longer theirs.
+    so nothing changes there; an address that the pillar gives to another host now is no longer theirs. One
+    that was ``looked_up`` for another is: who claims it is lost as well.
     """
+    fleet = fleet._replace(hosts=_unclaimed(fleet.hosts, before, looked_up))
     taken = {address for host in fleet.hosts for address in translated.every(host)}
     kept = [one for one in before if one.right not in taken]
     ipv4 = {one.peer: one.right for one in kept if isinstance(one.right, IPv4Address)}
@@ -220,6 +223,28 @@ def remembering(fleet: Fleet, before: Sequence[Connection]) -> Fleet:
         for host in fleet.hosts
     )
     return fleet._replace(hosts=tuple(hosts))
+
+
+def _unclaimed(
+    hosts: Sequence[Host], before: Sequence[Connection], looked_up: Collection[str]
+) -> tuple[Host, ...]:
+    """Return hosts without what a mine gives to one of them and a host that is lost had."""
+    lost = {host.id for host in hosts if host.lost}
+    had = {one.right: one.peer for one in before if one.peer in lost}
+    found = []
+    for host in hosts:
+        every = translated.every(host) if host.id in looked_up else ()
+        claimed = [one for one in every if had.get(one, host.id) != host.id]
+        why = tuple(
+            Problem(
+                f"ipsec:hosts:{host.id}",
+                f"found {one}, which {had[one]} had, and of that no address is known now",
+                "an address of its own",
+            )
+            for one in claimed
+        )
+        found.append(host._replace(ipv4=None, ipv6=None, lost=why) if why else host)
+    return tuple(found)
 
 
 def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:
