@@ -769,7 +769,7 @@ def _fresh_member():
 
 def _fleet(data):
     found = addressed.fleet(data, calls.Calls(__salt__)["mine.get"], addressed.masters(__opts__))
-    return addressed.of_host(found, run.given, data)
+    return addressed.of_host(found, run.given, data, __grains__["id"])
 
 
 def _compiled_pillar():

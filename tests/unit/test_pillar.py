@@ -528,6 +528,38 @@ def test_who_claims_the_address_of_a_peer_that_is_lost_does_not_get_it():
     assert f"{CP.partition('.')[0]}_v4" not in {one.name for one in membership.of(given, here).connections}
 
 
+@pytest.mark.parametrize("stage", ["start", "require"])
+@pytest.mark.parametrize("here", ["cp3001.esams.example", CP])
+def test_a_mine_that_leaves_out_a_family_takes_no_pair_out_of_require(here, stage):
+    """The connection over IPv6 was gone at every host, in silence, and its guard with it."""
+    data = bare()
+    for rule in data["rules"]:
+        rule["stage"] = stage
+    both = ["10.64.0.11", "2001:db8:1::11"]
+
+    def member(said, before):
+        mine = {"network.ip_addrs": {CP: said}}
+        return addressed.member({**data, "addresses": "mine"}, here, lambda *_: mine, (), lambda: before)
+
+    before = member(both, ()).connections
+    if stage == "require":  # an edit of the stage counts at once
+        for rule in data["rules"]:
+            rule["stage"] = "start"
+        assert not member(both[:1], before).lost
+        for rule in data["rules"]:
+            rule["stage"] = stage
+    assert [one.family for one in before if CP in (one.peer, here)].count("v6")
+    if stage == "start":
+        assert "v6" not in {one.family for one in member(both[:1], before).connections if one.peer == CP}
+    elif here == CP:
+        with pytest.raises(PillarError, match="found no address of IPv6, by which it has connections"):
+            member(both[:1], before)
+    else:
+        now = member(both[:1], before)
+        assert now.connections == before
+        assert "found no address of IPv6" in now.lost[0]
+
+
 @pytest.mark.parametrize("hosts", ["cp3001.esams.example", "cp1002.eqiad.example"])
 def test_an_address_that_another_host_has_is_an_error_at_the_host_that_says_so(hosts):
     theirs = pillar.read(fleets.example()).host(hosts)

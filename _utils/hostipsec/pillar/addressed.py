@@ -28,14 +28,18 @@ def masters(opts: Mapping[str, object]) -> tuple[str, ...]:
     return (str(opts.get("master_ip") or "").strip("[]"),)
 
 
-def of_host(fleet: Fleet, before: Callable[[], Sequence[Connection]], data: object = None) -> Fleet:
+def of_host(
+    fleet: Fleet, before: Callable[[], Sequence[Connection]], data: object = None, minion_id: str = ""
+) -> Fleet:
     """Return the fleet as one host is to see it: a peer of which no address is known keeps the one it had.
 
-    ``before`` gives the connections that the host was given last; it is asked only where such a peer is.
-    ``data`` is the pillar, which says of whom addresses were looked up.
+    ``before`` gives the connections that the host was given last; it is asked only where addresses were
+    looked up, which ``data``, the pillar, says.
     """
-    lost = any(host.lost for host in fleet.hosts)
-    return topology.remembering(fleet, before(), pillar.unaddressed(data)) if lost else fleet
+    looked_up = pillar.unaddressed(data)
+    if not (looked_up or any(host.lost for host in fleet.hosts)):
+        return fleet
+    return topology.remembering(fleet, before(), looked_up, minion_id)
 
 
 def member(
@@ -46,4 +50,4 @@ def member(
     before: Callable[[], Sequence[Connection]] = tuple,
 ) -> membership.Membership:
     """Return what that means for one host, see :func:`of_host` and :func:`membership.of`."""
-    return membership.of(of_host(fleet(data, mine, masters), before, data), minion_id)
+    return membership.of(of_host(fleet(data, mine, masters), before, data, minion_id), minion_id)

@@ -206,14 +206,16 @@ def barred(fleet: Fleet, minion_id: str) -> tuple[Connection, ...]:
     return tuple(sorted(found, key=lambda one: (one.name, int(one.right))))
 
 
-def remembering(fleet: Fleet, before: Sequence[Connection], looked_up: Collection[str] = ()) -> Fleet:
+def remembering(
+    fleet: Fleet, before: Sequence[Connection], looked_up: Collection[str] = (), own: str = ""
+) -> Fleet:
     """Return the fleet in which hosts that are lost have the addresses that they had for one of their peers.
 
     ``before`` are the connections that the peer was given last. Nothing is known of them that would be new,
-    so nothing changes there; an address that the pillar gives to another host now is no longer theirs. One
-    that was ``looked_up`` for another is: who claims it is lost as well.
+    so nothing changes there; an address that the pillar gives to another host now is no longer theirs. Of
+    whom one was ``looked_up`` not everything is believed. ``own`` is the host that has these connections.
     """
-    fleet = fleet._replace(hosts=_unclaimed(fleet.hosts, before, looked_up))
+    fleet = fleet._replace(hosts=_believed(fleet, before, looked_up, own))
     taken = {address for host in fleet.hosts for address in translated.every(host)}
     kept = [one for one in before if one.right not in taken]
     ipv4 = {one.peer: one.right for one in kept if isinstance(one.right, IPv4Address)}
@@ -225,25 +227,32 @@ def remembering(fleet: Fleet, before: Sequence[Connection], looked_up: Collectio
     return fleet._replace(hosts=tuple(hosts))
 
 
-def _unclaimed(
-    hosts: Sequence[Host], before: Sequence[Connection], looked_up: Collection[str]
+def _believed(
+    fleet: Fleet, before: Sequence[Connection], looked_up: Collection[str], own: str
 ) -> tuple[Host, ...]:
-    """Return hosts without what a mine gives to one of them and a host that is lost had."""
-    lost = {host.id for host in hosts if host.lost}
+    """Return hosts without what a mine cannot say of them: what a peer that is lost had, and one family less.
+
+    A pair in ``require`` goes down by an edit of the pillar, and not since a minion leaves out an address.
+    """
+    lost = {host.id for host in fleet.hosts if host.lost}
     had = {one.right: one.peer for one in before if one.peer in lost}
+    known = {host.id: host for host in fleet.hosts}
+    there = [one for one in before if one.stage == REQUIRE and own in known and one.peer in known]
+    rules = {one.peer: rule_for(fleet, known[own], known[one.peer]) for one in there}
+    there = [one for one in there if (rule := rules[one.peer]) and rule.stage == REQUIRE]
+    required = {(host, one.family) for one in there for host in (one.peer, own)}
     found = []
-    for host in hosts:
-        every = translated.every(host) if host.id in looked_up else ()
-        claimed = [one for one in every if had.get(one, host.id) != host.id]
-        why = tuple(
-            Problem(
-                f"ipsec:hosts:{host.id}",
-                f"found {one}, which {had[one]} had, and of that no address is known now",
-                "an address of its own",
-            )
-            for one in claimed
-        )
-        found.append(host._replace(ipv4=None, ipv6=None, lost=why) if why else host)
+    for host in fleet.hosts:
+        why: list[str] = []
+        if host.id in looked_up and not host.lost:
+            claimed = (one for one in translated.every(host) if had.get(one, host.id) != host.id)
+            why = [f"{one}, which {had[one]} had, and of that no address is known now" for one in claimed]
+            gone = [family for family in FAMILIES if not host.address(family)]
+            gone = [family for family in gone if (host.id, family) in required]
+            why += [f"no address of IP{family}, by which it has connections in 'require'" for family in gone]
+        path = f"ipsec:hosts:{host.id}"
+        told = tuple(Problem(path, f"found {one}", "the address that it has, and no other's") for one in why)
+        found.append(host._replace(ipv4=None, ipv6=None, lost=told) if told else host)
     return tuple(found)
 
 
