@@ -226,6 +226,14 @@ def test_what_does_not_fit_a_screen_is_in_json_as_it_says():
     assert len(told["connections"]) == 16
 
 
+def test_a_host_whose_certificate_is_over_is_one_of_those_that_a_threshold_allows():
+    hosts = Fleet(certificate={"days_left": -3, "severity": "critical", "sentence": "expired 3 days ago"})
+    assert [status(hosts).ok(threshold) for threshold in (0, 1)] == [False, True]
+    hosts.down = {"cp2001": 9}
+    found = status(hosts)
+    assert (found.bad, found.ok(1), found.ok(2)) == (frozenset({CODFW}), False, True)
+
+
 def test_a_certificate_about_to_expire_is_trouble_that_waiting_does_not_mend():
     hosts = Fleet(certificate={"days_left": 3, "severity": "warning", "sentence": "expires in 3 days"})
     found = status(hosts, 60)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import fleets
-from hostipsec.errors import PillarError
+from hostipsec.errors import HostIPsecError, PillarError
 from hostipsec.model import Metrics
 from hostipsec.pillar import addressed, expected, membership, pillar
 from hostipsec.pillar import settings as settings_module
@@ -508,6 +508,19 @@ def test_with_a_peer_of_which_no_address_is_known_everything_stays_as_it_was():
     assert now.connections == before.connections
     fine = pillar.read(fleets.example())
     assert addressed.of_host(fine, pytest.fail) is fine
+
+
+def test_where_nobody_knows_what_a_host_was_given_only_a_lost_peer_stops_it():
+    """A record that is damaged is brought back by the next run; of a peer that is lost that knew alone."""
+
+    def damaged():
+        raise HostIPsecError("mesh.json is damaged")
+
+    data = bare()
+    there = pillar.read(data, {CP: Found((ipaddress.ip_address("10.64.0.11"),))})
+    assert addressed.of_host(there, damaged, data, CP) is there
+    with pytest.raises(HostIPsecError, match="damaged"):
+        addressed.of_host(pillar.read(data, {CP: LOST}), damaged, data, CP)
 
 
 def test_who_claims_the_address_of_a_peer_that_is_lost_does_not_get_it():

@@ -49,8 +49,9 @@ class FleetStatus:
         return not (self.bad or self.warned or self.shown.stray)
 
     def ok(self, threshold: int) -> bool:
-        """Whether all is well, or so many hosts explain what is not."""
-        return len(self.bad) <= threshold if threshold else self.well and not self._expiring
+        """Whether all is well, or so many hosts explain what is not; one whose certificate is over is one."""
+        over = {host for host, one in self.certificates.items() if one["severity"] == "critical"}
+        return len(self.bad | over) <= threshold if threshold else self.well and not self._expiring
 
     @property
     def certificates(self) -> Mapping[str, Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from ..errors import HostIPsecError
 from ..model import Connection, Fleet
 from . import addresses, membership, parts, pillar, topology
 
@@ -34,12 +35,18 @@ def of_host(
     """Return the fleet as one host is to see it: a peer of which no address is known keeps the one it had.
 
     ``before`` gives the connections that the host was given last; it is asked only where addresses were
-    looked up, which ``data``, the pillar, says.
+    looked up, which ``data``, the pillar, says. Where nobody knows them any more, that stops a host only where
+    a peer is lost: the next run brings back the record.
     """
-    looked_up = pillar.unaddressed(data)
-    if not (looked_up or any(host.lost for host in fleet.hosts)):
+    looked_up, lost = pillar.unaddressed(data), any(host.lost for host in fleet.hosts)
+    if not (looked_up or lost):
         return fleet
-    return topology.remembering(fleet, before(), looked_up, minion_id)
+    try:
+        return topology.remembering(fleet, before(), looked_up, minion_id)
+    except HostIPsecError:
+        if lost:
+            raise
+        return fleet
 
 
 def member(
