@@ -35,8 +35,8 @@ def of_host(
     """Return the fleet as one host is to see it: a peer of which no address is known keeps the one it had.
 
     ``before`` gives the connections that the host was given last; it is asked only where addresses were
-    looked up, which ``data``, the pillar, says. Where nobody knows them any more, that stops a host only where
-    a peer is lost: the next run brings back the record.
+    looked up, which ``data``, the pillar, says. Where nobody knows them any more, that stops a host only
+    where a peer is lost: the next run brings back the record.
     """
     looked_up, lost = pillar.unaddressed(data), any(host.lost for host in fleet.hosts)
     if not (looked_up or lost):

@@ -21,11 +21,10 @@ import translating
 from flushed import Keeper
 from members import Member
 from natted import brief
-from only import of_ipv6
 from proofs import EAST, KERNEL_CONF, WEST
 from spaces import batch, hosts, network_of
 from strongswan import line, run, unpacked, wait_for
-from termed import IPV6, Sent
+from termed import IPV4, IPV6, Sent
 
 import authorities
 from hostipsec.strongswan import render
@@ -83,7 +82,7 @@ class Pair:
         return {host: self._left(*wires) for host, wires in self.wires.items()}
 
     def _left(self, four, six):
-        both = {"v4": four.seen(), "v6": of_ipv6(six)}
+        both = {"v4": four.seen(families=(IPV4,)), "v6": six.seen(families=(IPV6,))}
         return sorted(
             {f"{kind} {family}" for family, found in both.items() for kind in found if kind != "ike"}
         )

@@ -135,9 +135,9 @@ class Sent:
             if protocol in families and which == OUTGOING:
                 yield packet
 
-    def seen(self, but=()):
+    def seen(self, but=(), families=(IPV4, IPV6)):
         """Return how many packets of each kind have left to a host, without those of TCP ports."""
-        packets = (one for one in self.left(IPV4, IPV6) if not of_the_line(one))
+        packets = (one for one in self.left(*families) if not of_the_line(one))
         return dict(Counter(kind(one) for one in packets if not ports(one) & {*but}))
 
 
