@@ -17,6 +17,8 @@ from authorities import Issued
 DER = authorities.serialization.Encoding.DER
 CURVES = (ec.SECP192R1, ec.SECP224R1, ec.SECP256R1, ec.SECP521R1, ec.SECP256K1, ec.BrainpoolP384R1)
 POINT = [x509.UniformResourceIdentifier("http://a.example/crl")]
+ENCIPHERING = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
+SIGNING = x509.KeyUsage(False, True, False, False, False, False, False, False, False)
 COMPANY = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x04\x01a")
 
 
@@ -123,6 +125,7 @@ class Oddities:
                 plain, ca=self.ca.pem + company_ca.pem, warned="1.3.6.1.4.1.99999.1 and is left out"
             ),
             "an extension that is not critical": self._files(self._host(extensions=((COMPANY, False),))),
+            "a key that may only sign": self._files(self._host(extensions=((SIGNING, True),))),
             "a permitted name": self._under(constraints([".example"]), host=(san("a.example"),)),
             "an inherited constraint": self._under(
                 constraints([".example"]), sub=(constraints([".a.example"]),), host=(san("b.a.example"),)
@@ -211,6 +214,9 @@ class Oddities:
         company = "has a critical extension that strongSwan does not know: 1.3.6.1.4.1.99999.1"
         return {
             "a critical extension": self._files(self._host(extensions=((COMPANY, True),)), said=company),
+            "a key that may not sign": self._files(
+                self._host(extensions=((ENCIPHERING, True),)), said="may not be used to sign (its keyUsage)"
+            ),
             "a critical extension of the CA": self._under((COMPANY, True), said=company),
             "a BMPString": self._files(
                 self._host(named=bmp), said="they read the same and are encoded otherwise"

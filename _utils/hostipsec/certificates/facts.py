@@ -40,6 +40,7 @@ class CertificateFacts:
     constraints: Optional[Constraints] = None
     weak_hash: str = ""  # MD5 or SHA1, where its signature is over that
     strange: str = ""  # its signature's algorithm, where strongSwan does not know that
+    signs: bool = True  # its key may sign, by its keyUsage: charon takes no peer for whom that is not so
 
     def confirms(self, identity: Name) -> bool:
         """Say whether charon takes the certificate for one of this identity."""

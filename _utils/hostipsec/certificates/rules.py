@@ -56,6 +56,13 @@ def _judge_readable(facts: Facts, certificate: CertificateFacts) -> Iterator[Fin
             expected="one that charon can load",
             action="have it issued without that",
         )
+    if not certificate.signs:
+        yield an_error(
+            "certificate-usage",
+            found=f"{name} may not be used to sign (its keyUsage), and every peer refuses it",
+            expected="digitalSignature or nonRepudiation in its keyUsage, or no such extension",
+            action="have it issued with that",
+        )
     if certificate.weak_hash:
         yield _weak(f"{name} is signed with {certificate.weak_hash}")
 

@@ -84,7 +84,7 @@ def _fault(certificate: CertificateFacts, now: datetime) -> str:
         return f"its certificate expired on {when(certificate.not_after)}"
     if now < certificate.not_before:
         return f"its certificate is not valid before {when(certificate.not_before)}"
-    return ""
+    return "" if certificate.signs else "its certificate may not be used to sign (its keyUsage)"
 
 
 def _plain(cas: Iterable[CertificateFacts]) -> list[dict[str, str]]:

@@ -111,7 +111,17 @@ def certificate_facts(
         constraints=_name_constraints(certificate),
         weak_hash=_weak_hash(certificate),
         strange=_strange(certificate),
+        signs=_may_sign(certificate),
     )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """Say whether a key may sign (RFC 4945, 5.1.3.2): where a use is told, one of two bits has to be set."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return found.digital_signature or found.content_commitment
 
 
 def _critical(holder: Any) -> frozenset[str]:
