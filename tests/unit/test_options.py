@@ -512,6 +512,7 @@ OUT_OF_RANGE = [
     (("plugins", "dnscert", "enable"), True, "and not DNS"),
     (("plugins", "ipseckey", "enable"), True, "and not DNS"),
     (("plugins", "revocation", "enable_crl"), False, "whoever is revoked"),
+    (("signature_authentication",), False, "sign by SHA-1"),
     *((("plugins", one, "load"), "no", "whoever is revoked") for one in ("revocation", "constraints")),
 ]
 

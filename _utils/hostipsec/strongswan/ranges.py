@@ -134,6 +134,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "initiator_only": only(("no",), "one end of each pair only answers"),
     "i_dont_care_about_security_and_use_aggressive_mode_psk": only(("no",), "hosts have certificates"),
+    "signature_authentication": only(("yes",), "without it hosts with RSA keys sign by SHA-1"),
     "plugins.whitelist.enable": only(("no",), "nobody would be let in: peers are those of 'rules'"),
     "plugins.load-tester.enable": only(("no",), "it is for tests of strongSwan itself"),
     **dict.fromkeys(("plugins.save-keys.esp", "plugins.save-keys.ike"), only(("no",), "it gives keys away")),
