@@ -246,11 +246,13 @@ CASES = [
         ("packages", [name], "ipsec:packages", [repr(name), "an IKE daemon of its own", "no second one"])
         for name in ("charon-systemd", "libreswan", "racoon", "isakmpd", "openswan")  # codespell:ignore
     ),
-    (
-        "packages",
-        ["strongswan"],
-        "ipsec:packages",
-        ["'strongswan'", "charon-systemd on some", "by its own name"],
+    *(  # which apt-get takes for that
+        ("packages", [name], "ipsec:packages", [repr(name), "an IKE daemon of its own", "no second one"])
+        for name in ("libreswan+", "libresw.n", "libreswa+n")
+    ),
+    *(
+        ("packages", [name], "ipsec:packages", [repr(name), "charon-systemd on some", "by its own name"])
+        for name in ("strongswan", "strongswan+")
     ),
     ("connection/keyexchange", "ike", "ipsec:connection:keyexchange", ["'ike'", "ikev2; with ike", "IKEv1"]),
     (

@@ -52,14 +52,31 @@ def package(name: object) -> Wrong:
     """Say what is wrong with the name of a package."""
     if not isinstance(name, str) or not _PACKAGE.match(name) or _PATTERN.search(name):
         return f"found {shown(name)}", "names of packages"
-    if name == _EITHER:
+    meant = _meant(name)
+    if meant == _EITHER:
         return (
             f"found {name!r}, which is charon-systemd on some releases, and starter's charon on others",
             "what you need beside it by its own name: strongSwan itself is installed without a word",
         )
-    if name in IKE_DAEMONS:
+    if meant:
         return (
             f"found {name!r}, an IKE daemon of its own",
             "no second one: charon, started by starter, is here",
         )
     return None
+
+
+def _meant(name: str) -> str:
+    """Return which of the packages that are refused apt-get takes a name for; empty for none of them.
+
+    Where there is no package of a name, ``name+`` is ``name``, and one with ``.`` or ``+`` is an expression
+    that any part of a package's name may match.
+    """
+    refused = (_EITHER, *sorted(IKE_DAEMONS))
+    plain = name.rstrip("+")
+    if plain in refused or not {*plain} & {*".+"}:
+        return plain if plain in refused else ""
+    try:
+        return next((one for one in refused if re.search(plain, one)), "")
+    except re.error:
+        return ""
