@@ -14,6 +14,7 @@ import binascii
 import codecs
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, TypeVar
@@ -28,6 +29,7 @@ from . import x509facts
 from .facts import MISSING, KeyFacts
 
 MOST_CERTIFICATES = 256  # in a file; the bundle of a system has some 150
+MOST_ALIKE = 8  # of one name: each is looked at as the issuer of all that name it
 LARGEST, LARGEST_CRL = 1 << 20, 1 << 26  # bytes of a file
 NO_LIST = "holds no list in PEM ('-----BEGIN X509 CRL-----')"
 _SAID = 200  # characters of what the library says
@@ -119,6 +121,9 @@ def read_certificates(path: str, own: bool = False) -> CertificateFile:
     if not found or (own and 0 in wrong):
         return CertificateFile(fault=f"holds a certificate that cannot be parsed: {wrong[0]}")
     certificates = tuple(found.values())
+    alike = max(Counter(one.subject for one in certificates).values())
+    if alike > MOST_ALIKE:
+        return CertificateFile(fault=f"holds {alike} certificates of one name, more than {MOST_ALIKE}")
     pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates)
     return CertificateFile(certificates, pem=pem, skipped=_skipped("certificate", wrong))
 

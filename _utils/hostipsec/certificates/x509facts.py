@@ -88,6 +88,11 @@ def certificate_facts(
     certificate: x509.Certificate, issuers: Iterable[x509.Certificate] = ()
 ) -> CertificateFacts:
     """Return what a certificate is, and which of ``issuers`` signed it."""
+    alike = [ca for ca in issuers if certificate.issuer == ca.subject]
+    by_key = (
+        any(_names_another(certificate, ca) for ca in alike) and version.looks_by_key()
+    )  # a program, once
+    possible = (ca for ca in alike if not (by_key and _names_another(certificate, ca)))
     is_ca, path_length = _basic_constraints(certificate)
     key, key_fault = _key_fingerprint(certificate)
     read = der.certificate(certificate.tbs_certificate_bytes)
@@ -99,7 +104,7 @@ def certificate_facts(
         not_after=moment(certificate, "not_valid_after"),
         is_ca=is_ca,
         path_length=path_length,
-        signed_by=frozenset(fingerprint(ca) for ca in issuers if _verifies(certificate, ca)),
+        signed_by=frozenset(fingerprint(ca) for ca in possible if _verifies(certificate, ca)),
         key_fingerprint=key,
         key_fault=key_fault,
         listed=frozenset(
@@ -162,8 +167,6 @@ def _weak_hash(holder: Any) -> str:
 
 
 def _verifies(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    if certificate.issuer != ca.subject or (_names_another(certificate, ca) and version.looks_by_key()):
-        return False
     try:
         if _weak_hash(certificate):
             _verify_old(certificate, certificate.tbs_certificate_bytes, ca)
