@@ -86,6 +86,15 @@ class Oddities:
             after = issuer.pem
         return self._files(self._host(issuer, extensions=host), root, after, issuer, host, **more)
 
+    def _issued_by(self, type_, of_ca=_ASN1Type.UTF8String, case=str, kind="ECDSA", said="") -> Given:
+        """Return a host whose certificate spells the name of its CA in another way than the CA does."""
+        text = "CN=Spelt CA"
+        key = authorities.KEYS[kind]()
+        ca = authorities.authority("", self.now, key=key, named=authorities.typed(text, CN=of_ca))
+        spelt = authorities.typed(f"CN={case(text[3:])}", CN=type_)
+        issuer = authorities.authority("", self.now, key=key, named=spelt)
+        return self._files(self._host(issuer), ca, issuer=issuer, said=said)
+
     # what charon takes
 
     def right(self) -> dict[str, Given]:
@@ -107,6 +116,11 @@ class Oddities:
             "a list over SHA-1": replace(plain, crl=old_crl(listed, self.ca.key)),
             **{what: _each(plain, change) for what, change in LAYOUTS.items()},
             **{f"a list: {what}": replace(plain, crl=change(listed)) for what, change in LAYOUTS.items()},
+            "an issuer as another kind of string": self._issued_by(_ASN1Type.PrintableString),
+            "an issuer in upper case": self._issued_by(
+                _ASN1Type.PrintableString, _ASN1Type.PrintableString, str.upper
+            ),
+            "an issuer as another kind of string, by RSA": self._issued_by(_ASN1Type.T61String, kind="RSA"),
             "another block first": _each(plain, lambda pem: _PARAMETERS + pem),
             "a block that does not end": _each(
                 plain, lambda pem: b"-----BEGIN CERTIFICATE-----\nMII\n" + pem
@@ -214,6 +228,9 @@ class Oddities:
         company = "has a critical extension that strongSwan does not know: 1.3.6.1.4.1.99999.1"
         return {
             "a critical extension": self._files(self._host(extensions=((COMPANY, True),)), said=company),
+            "an issuer as a BMPString": self._issued_by(
+                _ASN1Type.BMPString, said="a name that is encoded otherwise in that CA's own certificate"
+            ),
             "a key that may not sign": self._files(
                 self._host(extensions=((ENCIPHERING, True),)), said="may not be used to sign (its keyUsage)"
             ),

@@ -142,7 +142,13 @@ def _unusable(facts: Facts, ca: CertificateFacts, depth: int, now: datetime) -> 
 def _no_issuer(facts: Facts, current: CertificateFacts) -> str:
     """Say why nothing verifies the signature of a certificate."""
     issuer, subject = names.render(current.issuer), names.render(current.subject)
-    if any(ca.subject == current.issuer for ca in (*facts.cas, *facts.intermediates)):
+    named = [ca for ca in (*facts.cas, *facts.intermediates) if ca.subject == current.issuer]
+    if named and not any(names.alike(current.issuer_parts, ca.parts) for ca in named):
+        return (
+            f"'{subject}' names '{issuer}' as its issuer, a name that is encoded otherwise in that CA's own "
+            "certificate"
+        )
+    if named:
         return f"'{subject}' names '{issuer}' as its issuer, but that CA's key does not verify its signature"
     held = "; ".join(names.render(ca.subject) for ca in facts.cas if ca.is_ca)
     return f"'{subject}' was issued by '{issuer}', and the file has: {held}"

@@ -19,9 +19,10 @@ class Part(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """What stands in a certificate: its number, the parts of its subject, and its public key."""
+    """What stands in a certificate: its number, the parts of both names, and its public key."""
 
     serial: int
+    issuer: tuple[Part, ...]
     subject: tuple[Part, ...]
     public_key: bytes
 
@@ -32,8 +33,8 @@ def certificate(tbs_certificate: bytes) -> Certificate:
     fields = [item for item in _items(content) if item[0] != VERSION]
     if len(fields) < _FIELDS:
         raise ValueError("fields are missing")
-    (_, serial), _algorithm, _issuer, _validity, (_, subject), (tag, key) = fields[:_FIELDS]
-    return Certificate(int.from_bytes(serial, "big"), _name(subject), _item(tag, key))
+    (_, serial), _algorithm, (_, issuer), _validity, (_, subject), (tag, key) = fields[:_FIELDS]
+    return Certificate(int.from_bytes(serial, "big"), _name(issuer), _name(subject), _item(tag, key))
 
 
 def name(encoded: bytes) -> tuple[Part, ...]:

@@ -35,6 +35,7 @@ class CertificateFacts:
     key_fault: str = ""
     listed: frozenset[str] = frozenset()  # its names in charon's lists, see charon.credentials
     parts: tuple[der.Part, ...] = ()  # of the subject, as encoded
+    issuer_parts: tuple[der.Part, ...] = ()
     critical: frozenset[str] = frozenset()  # the extensions that who does not know them has to refuse
     alternatives: tuple[GeneralName, ...] = ()
     constraints: Optional[Constraints] = None

@@ -94,8 +94,12 @@ def confirms(parts: Sequence[Part], name: Name) -> bool:
     charon encodes the identity, and compares bytes: upper and lower case are the same in two PrintableStrings
     only, and a BMPString is like nothing that it encodes.
     """
-    wanted = [_encoded(*part) for part in name]
-    return len(parts) == len(wanted) and all(map(_equal, parts, wanted))
+    return alike(parts, [_encoded(*part) for part in name])
+
+
+def alike(one: Sequence[Part], other: Sequence[Part]) -> bool:
+    """Say whether two names are one to charon, by which it finds the issuer of a certificate."""
+    return len(one) == len(other) and all(map(_equal, one, other))
 
 
 def _encoded(attribute: str, value: str) -> Part:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, Optional
 
 from cryptography import x509
@@ -88,14 +89,14 @@ def certificate_facts(
     certificate: x509.Certificate, issuers: Iterable[x509.Certificate] = ()
 ) -> CertificateFacts:
     """Return what a certificate is, and which of ``issuers`` signed it."""
-    alike = [ca for ca in issuers if certificate.issuer == ca.subject]
+    read = _read(certificate)
+    alike = [ca for ca in issuers if names.alike(read.issuer, _read(ca).subject)]
     by_key = (
         any(_names_another(certificate, ca) for ca in alike) and version.looks_by_key()
     )  # a program, once
     possible = (ca for ca in alike if not (by_key and _names_another(certificate, ca)))
     is_ca, path_length = _basic_constraints(certificate)
     key, key_fault = _key_fingerprint(certificate)
-    read = der.certificate(certificate.tbs_certificate_bytes)
     return CertificateFacts(
         fingerprint=fingerprint(certificate),
         subject=_name(certificate.subject),
@@ -111,6 +112,7 @@ def certificate_facts(
             credentials.name(read.serial, one) for one in _key_ids(certificate, read.public_key)
         ),
         parts=read.subject,
+        issuer_parts=read.issuer,
         critical=_critical(certificate),
         alternatives=_alternatives(certificate),
         constraints=_name_constraints(certificate),
@@ -118,6 +120,11 @@ def certificate_facts(
         strange=_strange(certificate),
         signs=_may_sign(certificate),
     )
+
+
+@lru_cache(maxsize=1024)
+def _read(certificate: x509.Certificate) -> der.Certificate:
+    return der.certificate(certificate.tbs_certificate_bytes)
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -168,8 +175,8 @@ def _weak_hash(holder: Any) -> str:
 
 def _verifies(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     try:
-        if _weak_hash(certificate):
-            _verify_old(certificate, certificate.tbs_certificate_bytes, ca)
+        if _weak_hash(certificate) or certificate.issuer.public_bytes() != ca.subject.public_bytes():
+            _verify(certificate, certificate.tbs_certificate_bytes, ca)
         else:
             certificate.verify_directly_issued_by(ca)
     except _UNVERIFIED:
@@ -184,13 +191,20 @@ def _names_another(holder: Any, ca: x509.Certificate) -> bool:
     return bool(named and theirs and named != theirs)
 
 
-def _verify_old(holder: Any, signed: bytes, ca: x509.Certificate) -> None:
-    """Verify a signature over a hash of old. Raises what is in _UNVERIFIED."""
+def _verify(holder: Any, signed: bytes, ca: x509.Certificate) -> None:
+    """Verify a signature that the library does not: over a hash of old, or where names are encoded otherwise.
+
+    Raises what is in _UNVERIFIED.
+    """
     key, used = ca.public_key(), holder.signature_hash_algorithm
     if isinstance(key, rsa.RSAPublicKey):
-        key.verify(holder.signature, signed, padding.PKCS1v15(), used)
+        told = getattr(holder, "signature_algorithm_parameters", None)
+        scheme = told if isinstance(told, padding.PSS) else padding.PKCS1v15()
+        key.verify(holder.signature, signed, scheme, used)
     elif isinstance(key, ec.EllipticCurvePublicKey):
         key.verify(holder.signature, signed, ec.ECDSA(used))
+    elif isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
+        key.verify(holder.signature, signed)
     else:
         raise UnsupportedAlgorithm(type(key).__name__)
 
@@ -251,7 +265,8 @@ def crl_facts(
     own: Optional[x509.Certificate],
 ) -> CrlFacts:
     """Return what a CRL is, which of ``cas`` signed it, and whether it revokes the host's ``own``."""
-    signers = [ca for ca in cas if crl.issuer == ca.subject and _signs(ca, crl)]
+    issuer = der.name(crl.issuer.public_bytes())
+    signers = [ca for ca in cas if names.alike(issuer, _read(ca).subject) and _signs(ca, crl)]
     return CrlFacts(
         issuer=_name(crl.issuer),
         next_update=_next_update(crl),
@@ -277,7 +292,7 @@ def crl_listed(crl: x509.CertificateRevocationList) -> Optional[credentials.Revo
 def _signs(ca: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
     try:
         if _weak_hash(crl):
-            _verify_old(crl, crl.tbs_certlist_bytes, ca)
+            _verify(crl, crl.tbs_certlist_bytes, ca)
             return True
         return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
     except _UNVERIFIED:
