@@ -64,6 +64,19 @@ def test_a_renewed_ca_beside_the_expired_one_of_the_same_key():
     assert chains.installable(facts, NOW) == (ROOT,)
 
 
+def test_a_renewed_ca_that_is_not_valid_yet_beside_itself_of_now():
+    """charon would take either for the issuer, and believe nobody by the one to come."""
+    renewed = replace(
+        ROOT, fingerprint="renewed", not_before=NOW + DAY, signed_by=frozenset(("root", "renewed"))
+    )
+    facts = replace(GOOD, cas=(renewed, ROOT))
+    assert codes(facts) == [("warning", "ca-to-come")]
+    assert chains.installable(facts, NOW) == (ROOT,)
+    assert set(chains.installable(facts, NOW + 2 * DAY)) == {renewed, ROOT}
+    other = replace(renewed, key_fingerprint="other")
+    assert set(chains.installable(replace(facts, cas=(other, ROOT)), NOW)) == {other, ROOT}
+
+
 def test_cross_signed_cas_end():
     one = certificate("a", (("CN", "A"),), (("CN", "B"),), "b", is_ca=True)
     two = certificate("b", (("CN", "B"),), (("CN", "A"),), "a", is_ca=True)

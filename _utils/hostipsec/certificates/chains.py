@@ -26,11 +26,21 @@ def chain(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
 def installable(facts: Facts, now: datetime) -> tuple[CertificateFacts, ...]:
     """Return the CAs that charon shall have: those of the CA file, and intermediates of the chain.
 
-    Expired ones are left out: charon takes the first issuer that verifies and does not try another.
+    Expired ones are left out, and those to come: charon takes the first issuer that verifies and does not
+    try another.
     """
     bundle = [ca for ca in facts.cas if ca.is_ca and ca.not_after >= now and not unreadable(facts, ca)]
+    bundle = [ca for ca in bundle if not to_come(facts, ca, now)]
     known = {ca.fingerprint for ca in bundle}
     return (*bundle, *(ca for ca in chain(facts, now) if ca.fingerprint not in known))
+
+
+def to_come(facts: Facts, ca: CertificateFacts, now: datetime) -> bool:
+    """Say whether a CA is not valid yet, and would stand beside itself of now: of the same name and key."""
+    alike = (
+        one for one in facts.cas if (one.subject, one.key_fingerprint) == (ca.subject, ca.key_fingerprint)
+    )
+    return now < ca.not_before and any(one.is_ca and one.not_before <= now <= one.not_after for one in alike)
 
 
 def usable_crls(facts: Facts, now: datetime) -> tuple[CrlFacts, ...]:

@@ -281,6 +281,14 @@ def _judge_ca(facts: Facts, ca: CertificateFacts, used: bool, now: datetime) -> 
             expected="only valid CAs there",
             action="remove it from the file",
         )
+    elif chains.to_come(facts, ca, now):
+        yield a_warning(
+            "ca-to-come",
+            found=f"{name} is not valid before {when(ca.not_before)} and is left out until then: charon may "
+            "take it for the CA of that name and key that is valid now",
+            expected="one certificate of a CA and its key",
+            action="apply again once it is valid, before the one of now expires",
+        )
     elif used and ca.not_after - now < facts.warning:
         yield a_warning(
             "ca-expires-soon",
