@@ -39,6 +39,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Tuple, Union
 
 from .model import ChildSA, Connection, IkeSA, KernelPolicy, KernelState
+from .strongswan import exceptions
 
 UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
 _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before it has chosen
@@ -67,6 +68,7 @@ class Ours:
         self.names = frozenset(one.name for one in every)
         self.pairs = frozenset(_ends(one) for one in every)  # this host's address and a peer's
         self.both_ways = self.pairs | {(right, left) for left, right in self.pairs}
+        self.reqids = frozenset(map(exceptions.reqid, self.names))  # of those that encrypt some ports alone
 
 
 def _ends(connection: Connection) -> Pair:
@@ -157,7 +159,7 @@ def owns_state(one: KernelState, ours: Ours) -> bool:
     Its reqid is one that charon gives; an SPI tells nothing, since those of others are random. One that has
     no key is waited for, or just being negotiated: it carries nothing.
     """
-    return carries(one, ours) and (one.larval or one.reqid in REQIDS)
+    return carries(one, ours) and (one.larval or _numbered(one, ours))
 
 
 def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
@@ -167,8 +169,13 @@ def owns_policy(one: KernelPolicy, ours: Ours) -> bool:
     is another's.
     """
     pin = one.priority == PIN and (one.template_src, one.template_dst) in ours.both_ways
-    made = one.priority in PRIORITIES and _hosts(one) in ours.both_ways and one.reqid in REQIDS
+    made = one.priority in PRIORITIES and _hosts(one) in ours.both_ways and _numbered(one, ours)
     return (pin or made) and not foreign(one)
+
+
+def _numbered(one: Union[KernelState, KernelPolicy], ours: Ours) -> bool:
+    """Say whether a reqid is one that charon gives, or that we tell it for a connection of ours."""
+    return one.reqid in REQIDS or one.reqid in ours.reqids
 
 
 def foreign(one: Union[KernelState, KernelPolicy]) -> bool:
