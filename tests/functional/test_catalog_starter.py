@@ -250,7 +250,7 @@ block_threshold=2147483647 cookie_threshold=2147483647 cookie_threshold_ip=21474
 init_limit_half_open=2147483647 init_limit_job_load=2147483647
 half_open_timeout=3600 ikesa_table_size=1048576 ikesa_table_segments=4096 replay_window=4096
 ikesa_limit=2147483647 retransmit_tries=100 retransmit_base=10 retransmit_timeout=60 retransmit_limit=800
-retransmit_jitter=100 spi_min=0xf0000000 spi_max=0xffffffff delete_rekeyed_delay=3600 reqid_base=16777216
+retransmit_jitter=100 spi_min=0xf0000000 spi_max=0xffffffff delete_rekeyed_delay=3600 reqid_base=8192
 receive_delay=1000 send_delay=1000 host_resolver.min_threads=64 host_resolver.max_threads=64 ocsp_nonce_len=32
 syslog.daemon.map_level=7 tls.version_min=1.3 tls.version_max=1.3
 processor.priority_threads.critical=64 processor.priority_threads.high=64

@@ -513,6 +513,7 @@ OUT_OF_RANGE = [
     (("plugins", "ipseckey", "enable"), True, "and not DNS"),
     (("plugins", "revocation", "enable_crl"), False, "whoever is revoked"),
     (("signature_authentication",), False, "sign by SHA-1"),
+    (("reqid_base",), 16384, "a stop knows what charon made"),
     *((("plugins", one, "load"), "no", "whoever is revoked") for one in ("revocation", "constraints")),
 ]
 
