@@ -117,6 +117,33 @@ def test_wherever_it_is(host, monkeypatch, how):
     assert len(existing.obstacles(member())) == 1
 
 
+VPN_LINES = VPN.partition("\n")[2].replace("    # his\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ('include "{}/a/*.conf"', "include {}/a/*.secrets"),
+        ("include {}/a/*.conf  # the sites", "include {}/a/*.secrets # theirs"),
+        ('conn "my vpn"\n' + VPN_LINES, ": RSA his.pem"),
+        ('conn"my vpn" # of the sites\n' + VPN_LINES, ": RSA his.pem"),
+    ],
+)
+def test_whatever_starter_takes_for_a_connection_is_one(host, line, secret):
+    """Such ones were replaced without a word, and left out of what is kept."""
+    (host.ipsec_d / "a").mkdir()
+    (host.ipsec_d / "a/vpn.conf").write_text('conn "my vpn"\n' + VPN_LINES)
+    (host.ipsec_d / "a/his.secrets").write_text(": RSA his.pem\n")
+    host.conf.write_text(line.format(host.ipsec_d) + "\n")
+    host.secrets.write_text(secret.format(host.ipsec_d) + "\n")
+    (said,) = existing.obstacles(member())
+    assert "my vpn" in said
+    assert f"{host.secrets}: 1 line(s)" in said
+    ours(host, "keep")
+    assert f'conn "my vpn"\n    also=hostipsec-existing\n{VPN_LINES}' in host.kept_conf.read_text()
+    assert host.kept_secrets.read_text() == ": RSA his.pem\n"
+
+
 def test_what_is_kept_goes_on_as_it_was(host):
     host.conf.write_text(CONF)
     host.secrets.write_text(SECRETS)

@@ -237,10 +237,10 @@ def _secrets_of(text: str, depth: int = 0) -> Iterator[str]:
     """Yield the lines of secrets, those of files that are included in their place."""
     for line in kept.secrets(text):
         words = line.split()
-        if words[0] != "include":
+        if words[0] != "include" or len(words) == 1:
             yield line
         elif depth < _DEPTH:
-            for path in sorted(glob.glob(str(paths.here.secrets.parent / words[-1]))):  # noqa: PTH207
+            for path in sorted(glob.glob(str(paths.here.secrets.parent / words[1]))):  # noqa: PTH207
                 yield from _secrets_of(_read(Path(path)), depth + 1)
 
 

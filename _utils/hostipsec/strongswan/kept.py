@@ -17,8 +17,10 @@ BASE = "hostipsec-existing"
 HEADER = (
     "# Connections that were here before Salt's (state ipsec), kept by 'existing: keep' of pillar 'ipsec'.\n"
 )
-_BEGIN = re.compile(r"(conn|ca|config)\s+(\S+)\s*(?:#.*)?\Z")
-_INCLUDE = re.compile(r"include\s+(\S+)\s*\Z")
+# as starter's lexer.l has them: a name may stand in quotes, and a comment behind it
+_BEGIN = re.compile(r"(conn|ca|config)\s*(?:(?<=\s)([^\s\"#=]+)|\"([^\"]+)\")\s*(?:#.*)?\Z")
+_INCLUDE = re.compile(r"include\s+(?:\"([^\"]+)\"|((?:\\.|[^\s\"#\\])+))\s*(?:#.*)?\Z")
+_ESCAPED = re.compile(r"\\([\"#} ])")
 _BY_KEY = (
     "pubkey",
     "rsa",
@@ -52,6 +54,11 @@ class Section(NamedTuple):
     lines: tuple[str, ...] = ()
 
     @property
+    def title(self) -> str:
+        """The line that it begins with."""
+        return f'{self.kind} "{self.name}"' if re.search(r"\s", self.name) else f"{self.kind} {self.name}"
+
+    @property
     def says_nothing(self) -> bool:
         """Whether it is one that only has what holds for others, or nothing."""
         return self.name == "%default" or self.kind == "config" or not self.lines
@@ -64,9 +71,10 @@ def sections(conf: str) -> tuple[Section, ...]:
         line, bare = raw.rstrip(), raw.strip()
         begin, include = _BEGIN.match(line), _INCLUDE.match(bare)
         if begin:
-            found.append(Section(begin[1], begin[2]))
+            found.append(Section(begin[1], begin[2] or begin[3]))
         elif include:
-            found.append(Section("include", include[1], (raw,)))
+            path = include[1] or _ESCAPED.sub(r"\1", include[2])
+            found.append(Section("include", path, (raw,)))
         elif bare and not bare.startswith("#") and found and found[-1].kind != "include":
             found[-1] = found[-1]._replace(lines=(*found[-1].lines, line))
     return tuple(found)
@@ -86,7 +94,7 @@ def conf(found: Collection[Section]) -> str:
         if one.kind == "include" or (one.kind, one.name) == ("conn", "%default"):
             continue
         also = [f"    also={BASE}"] if one.kind == "conn" else []  # first: what comes later counts more
-        lines += ["", f"{one.kind} {one.name}", *also, *one.lines]
+        lines += ["", one.title, *also, *one.lines]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -122,7 +130,7 @@ def _takes_any(options: Mapping[str, str]) -> bool:
 
 def raw(found: Iterable[Section]) -> str:
     """Return sections as they stood."""
-    return "".join(f"\n{one.kind} {one.name}\n" + "".join(f"{line}\n" for line in one.lines) for one in found)
+    return "".join(f"\n{one.title}\n" + "".join(f"{line}\n" for line in one.lines) for one in found)
 
 
 def secrets(text: str, ours: bool = False) -> tuple[str, ...]:
