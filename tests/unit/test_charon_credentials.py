@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from hostipsec.certificates import names
+from hostipsec.certificates import listed, names
 from hostipsec.charon import credentials
 from hostipsec.charon.credentials import Expected, Loaded
+from hostipsec.errors import CharonError
+from places import CA
 
 # strongSwan 5.9.8
 LISTS = """
@@ -125,3 +128,26 @@ def test_no_lists():
 )
 def test_an_identity_as_charon_prints_it(identity, printed, otherwise):
     assert names.prints_otherwise(identity, printed) == otherwise
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "update:    this on Feb 31 10:00:00 UTC 2026,",
+        "update:    this on Jan 01 10:00:00 UTC 99999,",
+        "serial:    :",
+    ],
+)
+def test_a_day_or_a_number_that_is_none_is_a_sentence(line):
+    told = "  update:    this on Jan 01 10:00:00 UTC 2026,\n  serial:    01\n"
+    kind = line.partition(":")[0]
+    told = "".join(f"  {line}\n" if kind in one else f"{one}\n" for one in told.splitlines())
+    with pytest.raises(CharonError, match="cannot be read"):
+        credentials.parse(f'List of X.509 CRLs\n\n  issuer:   "CN=a"\n{told}  authKeyId: aa:bb\n')
+
+
+@pytest.mark.parametrize("value", [{"a": b"b"}, [b"X509"]])
+@pytest.mark.parametrize("key", ["type", "data", "flag"])
+def test_over_vici_what_is_no_text_counts_as_not_there(key, value):
+    row = {"type": b"X509", "data": CA.certificate.public_bytes(Encoding.DER), key: value}
+    assert listed.of([row]).authorities == frozenset()

@@ -20,8 +20,8 @@ def of(rows: Iterable[Mapping[str, Any]]) -> Loaded:
     authorities: set[str] = set()
     crls = set()
     for row in rows:
-        kind, der = bytes(row.get("type", b"")), bytes(row.get("data", b""))
         try:
+            kind, der = bytes(row.get("type", b"")), bytes(row.get("data", b""))
             if kind == _X509:
                 facts = x509facts.certificate_facts(x509.load_der_x509_certificate(der))
                 (authorities if bytes(row.get("flag", b"")) == b"CA" else certificates).update(facts.listed)

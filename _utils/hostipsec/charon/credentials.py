@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate
 from typing import FrozenSet, NamedTuple, Optional
 
+from ..errors import CharonError
+
 Names = FrozenSet[str]  # of one certificate: by how charon may spell its key
 _ENTRY = re.compile(r'^  subject:  "', re.MULTILINE)
 _SERIAL = re.compile(r"^  serial:    ([0-9a-f:]+)$", re.MULTILINE)
@@ -61,7 +63,14 @@ def name(serial: int, key: str) -> str:
 
 
 def parse(text: str) -> Loaded:
-    """Read the lists, one after the other."""
+    """Read the lists, one after the other. Raises CharonError for what charon does not print."""
+    try:
+        return _loaded(text)
+    except ValueError as error:  # a day, an hour or a number that is none
+        raise CharonError(f"ipsec listcerts, listcacerts or listcrls cannot be read: {error}") from None
+
+
+def _loaded(text: str) -> Loaded:
     rest, _, crls = text.partition(_CRLS)  # of what there is none there is no heading
     certificates, _, cas = rest.partition(_CAS)
     known = [*_entries(certificates)]
