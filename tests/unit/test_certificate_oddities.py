@@ -353,6 +353,22 @@ def test_what_strongswan_makes_of_certificates_differs_with_its_release(
     assert (version.has_rfc_constraints(), version.looks_by_key()) == (by_rfc, by_key)
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("may", [True, False, None])
+def test_a_list_of_a_ca_that_may_not_sign_lists(place, monkeypatch, may, wanted):
+    """strongSwan takes no such list from 5.9.11 on, and before it does."""
+    monkeypatch.setattr(version, "wants_crl_sign", lambda: wanted)
+    usage = authorities.x509.KeyUsage(False, False, False, False, False, True, bool(may), False, False)
+    ca = authorities.authority("CN=Fleet CA", NOW, extensions=() if may is None else ((usage, True),))
+    host = authorities.host(SUBJECT, NOW, ca)
+    place.give(host.pem, host.key_pem(), ca.pem)
+    place.give_lists(authorities.crl(ca, NOW))
+    found = place.inspect()
+    left = may is False and wanted
+    assert ["its keyUsage lacks cRLSign) and is left out" in one for one in found.warnings] == [True] * left
+    assert len(found.usable().crls) == (not left)
+
+
 @pytest.mark.parametrize("by_key", [True, False])
 def test_a_certificate_that_names_another_key_of_its_ca(place, monkeypatch, by_key):
     monkeypatch.setattr(version, "looks_by_key", lambda: by_key)

@@ -59,6 +59,8 @@ def useless(facts: Facts, crl: CrlFacts) -> str:
     unknown = crl.critical - constraints.CRL
     if unknown and facts.enforce_critical:
         return f"has a critical extension that strongSwan does not know ({', '.join(sorted(unknown))})"
+    if crl.barred:
+        return "is of a CA that may not sign lists (its keyUsage lacks cRLSign)"
     return "is a delta list, which tells only what changed since another one," if crl.delta else ""
 
 

@@ -92,6 +92,7 @@ class CrlFacts:
     strange: str = ""
     critical: frozenset[str] = frozenset()
     delta: bool = False  # what changed since another list
+    barred: bool = False  # none of its CAs may sign lists (their keyUsage), and this strongSwan looks at that
 
 
 @dataclass(frozen=True)

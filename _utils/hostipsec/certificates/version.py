@@ -13,6 +13,8 @@ _RFC_CONSTRAINTS = (5, 9, 14)
 _FIRST_WITH_THEM = {"debian": 13.0, "ubuntu": 25.04}
 _BY_KEY = (5, 9, 3)
 _FIRST_BY_KEY = {"debian": 12.0, "ubuntu": 22.04}
+_BY_CRL_SIGN = (5, 9, 11)
+_FIRST_BY_CRL_SIGN = {"debian": 13.0, "ubuntu": 24.04}
 _DEADLINE = 10.0
 
 
@@ -27,6 +29,11 @@ def has_rfc_constraints() -> bool:
 def looks_by_key() -> bool:
     """Say whether an issuer has to have the key that a certificate names, and not only the name."""
     return _is_from(_BY_KEY, _FIRST_BY_KEY)
+
+
+def wants_crl_sign() -> bool:
+    """Say whether a CA with a keyUsage has to have cRLSign there for its lists to be believed."""
+    return _is_from(_BY_CRL_SIGN, _FIRST_BY_CRL_SIGN)
 
 
 def _is_from(strongswan: tuple[int, int, int], releases: Mapping[str, float]) -> bool:

@@ -276,8 +276,13 @@ def crl_facts(
         weak_hash=_weak_hash(crl),
         strange=_strange(crl),
         critical=_critical(crl),
+        barred=bool(signers) and not any(map(_may_sign_lists, signers)) and version.wants_crl_sign(),
         delta=_of_extension(crl, x509.DeltaCRLIndicator, "crl_number") is not None,
     )
+
+
+def _may_sign_lists(ca: x509.Certificate) -> bool:
+    return _of_extension(ca, x509.KeyUsage, "crl_sign") is not False
 
 
 def crl_listed(crl: x509.CertificateRevocationList) -> Optional[credentials.RevocationList]:
