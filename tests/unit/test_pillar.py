@@ -676,6 +676,8 @@ def test_an_address_by_nat64_is_one():
 def test_sysctls_with_words_and_lists_are_taken():
     given = {"net.ipv4.ip_local_reserved_ports": "500,4500", "net.core.default_qdisc": "fq"}
     more = {"net.ipv4.conf.eth0/100.disable_xfrm": 0, "net.ipv4.tcp_allowed_congestion_control": "reno cubic"}
+    more |= {"net.netfilter.nf_log.2": "nf_log_ipv4", "net.mptcp.scheduler": "default"}
+    more |= {"net.sctp.cookie_hmac_alg": "sha1", "net.mptcp.path_manager": "kernel"}
     found = pillar.read({**fleets.star(1), "sysctl": {**given, **more}}).settings.sysctl
     assert found == {**given, **more, "net.ipv4.conf.eth0/100.disable_xfrm": "0"}
 

@@ -11,13 +11,15 @@ Wrong = Optional[tuple[str, str]]  # what was found and what is allowed; None wh
 _NAME = re.compile(r"net(\.[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)+\Z")  # eth0/100 is the interface eth0.100
 _NUMBERS = re.compile(r"-?[0-9]{1,20}([ \t,-]{1,8}[0-9]{1,20}){0,199}\Z")
 _NUMBER_WORDS = "a whole number, or several with blanks or ',' between"
-# sysctls that hold words: queues, congestion controls, keys, addresses
+# sysctls that hold words: queues, schedulers, congestion controls, keys, addresses
 _WORDED = frozenset(
     (
         *("default_qdisc", "tcp_congestion_control", "tcp_allowed_congestion_control", "tcp_fastopen_key"),
         *("stable_secret", "flow_limit_cpu_bitmap", "rps_default_mask"),
+        *("scheduler", "path_manager", "cookie_hmac_alg"),
     )
 )
+_LOGGERS = "net.netfilter.nf_log."  # one a family, by its number
 _WORDS = re.compile(r"[A-Za-z0-9_.:,-]{1,200}( [A-Za-z0-9_.:,-]{1,200}){0,31}\Z")
 _PAST_POLICIES = ("disable_policy", "disable_xfrm")
 
@@ -43,8 +45,9 @@ def sysctl(key: str, value: object) -> Wrong:
         return f"found {shown(value)}", _NUMBER_WORDS
     if last in _PAST_POLICIES and str(value) != "0":
         return f"found {shown(value)}", "0: packets would go past the policies, in the clear"
-    if not (_WORDS if last in _WORDED else _NUMBERS).match(str(value)):
-        return f"found {shown(value)}", "words or numbers" if last in _WORDED else _NUMBER_WORDS
+    worded = last in _WORDED or key.startswith(_LOGGERS)
+    if not (_WORDS if worded else _NUMBERS).match(str(value)):
+        return f"found {shown(value)}", "words or numbers" if worded else _NUMBER_WORDS
     return None
 
 
@@ -61,7 +64,7 @@ def package(name: object) -> Wrong:
     if meant:
         return (
             f"found {name!r}, an IKE daemon of its own",
-            "no second one: charon, started by starter, is here",
+            "no second one: strongSwan's charon is here, by the back end that the host has",
         )
     return None
 
