@@ -305,6 +305,13 @@ def test_a_starter_that_is_installed_is_a_second_daemon(quiet):
     assert existing.obstacles(member("auto")) == existing.obstacles(member("ipsec.conf")) == []
 
 
+@pytest.mark.parametrize("name", ["strongswan-starter", "strongswan-charon"])
+def test_a_starter_that_the_pillar_asks_for_is_a_second_daemon(quiet, name):
+    (said,) = existing.obstacles(member("swanctl", packages=[name]))
+    assert said.startswith(f"ipsec:packages: found {name}, and ipsec:backend swanctl; expected neither")
+    assert existing.obstacles(member("ipsec.conf", packages=[name])) == []
+
+
 def test_who_holds_the_ports_is_asked_for_the_back_end_that_is_wanted(here, monkeypatch):
     asked = []
     monkeypatch.setattr(packages, "strange", frozenset)

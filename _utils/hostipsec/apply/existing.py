@@ -133,10 +133,16 @@ def _moved(member: Membership, by: str) -> Iterator[str]:
             )
     elif by == SWANCTL and runs != by and paths.here.starter.exists():
         yield f"ipsec:backend: found swanctl, and {paths.here.starter} is here; {_ONE_PACKAGE}"
+    if by == SWANCTL and (second := sorted({*_STARTERS} & {*member.fleet.settings.packages})):
+        yield (
+            f"ipsec:packages: found {', '.join(second)}, and ipsec:backend swanctl; expected neither: a host "
+            "has one IKE daemon"
+        )
     if by == SWANCTL and not member.fleet.settings.vici:
         yield "ipsec:vici: found false, and ipsec:backend swanctl; expected true: its charon hears vici only"
 
 
+_STARTERS = ("strongswan-starter", "strongswan-charon")
 _ONE_PACKAGE = (
     "a host has one IKE daemon: purge packages strongswan-starter and strongswan-charon, then apply again"
 )
