@@ -19,6 +19,17 @@ CURVES = (ec.SECP192R1, ec.SECP224R1, ec.SECP256R1, ec.SECP521R1, ec.SECP256K1, 
 POINT = [x509.UniformResourceIdentifier("http://a.example/crl")]
 ENCIPHERING = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
 SIGNING = x509.KeyUsage(False, True, False, False, False, False, False, False, False)
+EXPLICIT = x509.PolicyConstraints(0, None), True
+POLICY, ANY_POLICY = (
+    (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(one), None)]), False)
+    for one in ("1.2.3.4", "2.5.29.32.0")
+)
+MAPPED = (
+    x509.UnrecognizedExtension(
+        x509.ObjectIdentifier("2.5.29.33"), bytes.fromhex("300c300a06032a030406032a0305")
+    ),
+    False,
+)
 COMPANY = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x04\x01a")
 
 
@@ -141,6 +152,13 @@ class Oddities:
             "an extension that is not critical": self._files(self._host(extensions=((COMPANY, False),))),
             "a key that may only sign": self._files(self._host(extensions=((SIGNING, True),))),
             "a permitted name": self._under(constraints([".example"]), host=(san("a.example"),)),
+            "a policy that a CA wants, of its own hosts": self._under(EXPLICIT, host=(POLICY,)),
+            "a policy that a CA wants, and the one between has": self._under(
+                EXPLICIT, sub=(POLICY,), host=(POLICY,)
+            ),
+            "any policy, while one may": self._under(
+                (x509.InhibitAnyPolicy(2), True), sub=(), host=(ANY_POLICY,)
+            ),
             "an inherited constraint": self._under(
                 constraints([".example"]), sub=(constraints([".a.example"]),), host=(san("b.a.example"),)
             ),
@@ -230,6 +248,15 @@ class Oddities:
             "a critical extension": self._files(self._host(extensions=((COMPANY, True),)), said=company),
             "an issuer as a BMPString": self._issued_by(
                 _ASN1Type.BMPString, said="a name that is encoded otherwise in that CA's own certificate"
+            ),
+            "a policy that the CA between lacks": self._under(
+                EXPLICIT, sub=(), host=(POLICY,), said="the CA above lacks policy 1.2.3.4"
+            ),
+            "a policy that is mapped": self._under(
+                (x509.PolicyConstraints(None, 0), True), sub=(MAPPED,), said="inhibitPolicyMapping"
+            ),
+            "any policy": self._under(
+                (x509.InhibitAnyPolicy(0), True), host=(ANY_POLICY,), said="inhibitAnyPolicy"
             ),
             "a key that may not sign": self._files(
                 self._host(extensions=((ENCIPHERING, True),)), said="may not be used to sign (its keyUsage)"

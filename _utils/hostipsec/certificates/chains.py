@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from . import constraints, names
-from .constraints import Constraints, GeneralName, Named
+from .constraints import Constraints, GeneralName, Named, Policies
 from .facts import CertificateFacts, CrlFacts, Facts, when
 
 LONGEST = 7  # credential_manager.c, MAX_TRUST_PATH_LEN
@@ -80,11 +80,18 @@ def unreadable(facts: Facts, certificate: CertificateFacts) -> str:
 
 
 def violated(facts: Facts, now: datetime) -> str:
-    """Say which name constraint of a CA the chain does not keep to, as charon judges it; empty if it does."""
+    """Say which constraint of a CA the chain does not keep to, as charon judges it; empty if it does."""
     above = chain(facts, now)
-    if facts.certificate is None or not any(ca.constraints for ca in above):
+    if facts.certificate is None:
         return ""
-    return constraints.violated([_named(one, facts) for one in (facts.certificate, *above)], facts.by_rfc)
+    every, by_name = (facts.certificate, *above), any(ca.constraints for ca in above)
+    names_ = constraints.violated([_named(one, facts) for one in every], facts.by_rfc) if by_name else ""
+    return names_ or constraints.breached([_policies(one, facts) for one in every])
+
+
+def _policies(one: CertificateFacts, facts: Facts) -> Policies:
+    known = facts.by_rfc or constraints.is_read_before(one.constraints or Constraints())
+    return one.policies if known else Policies()
 
 
 def _named(one: CertificateFacts, facts: Facts) -> Named:

@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..strongswan import defaults
 from . import der, names
-from .constraints import Constraints, GeneralName
+from .constraints import Constraints, GeneralName, Policies
 from .names import Name
 
 MISSING = "is missing"  # the fault of a file that is not there
@@ -39,6 +39,7 @@ class CertificateFacts:
     critical: frozenset[str] = frozenset()  # the extensions that who does not know them has to refuse
     alternatives: tuple[GeneralName, ...] = ()
     constraints: Optional[Constraints] = None
+    policies: Policies = field(default_factory=Policies)
     weak_hash: str = ""  # MD5 or SHA1, where its signature is over that
     strange: str = ""  # its signature's algorithm, where strongSwan does not know that
     signs: bool = True  # its key may sign, by its keyUsage: charon takes no peer for whom that is not so

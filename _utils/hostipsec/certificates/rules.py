@@ -323,6 +323,6 @@ def _judge_names(facts: Facts, now: datetime) -> Iterator[Finding]:
         yield an_error(
             "name-constraint",
             found=f"certificate {facts.certificate_path} is not what its CAs may issue: {violated}",
-            expected="a chain that keeps to the name constraints of its CAs, as strongSwan judges them",
-            action="have certificate or CA issued with other names or constraints",
+            expected="a chain that keeps to the constraints of its CAs, as strongSwan judges them",
+            action="have certificate or CA issued with other names, policies or constraints",
         )

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from ..charon import credentials
 from . import der, names, version
-from .constraints import Constraints, GeneralName
+from .constraints import Constraints, GeneralName, Policies
 from .facts import CertificateFacts, CrlFacts
 
 UNPARSED = (  # what the library raises for what it cannot read
@@ -116,6 +116,7 @@ def certificate_facts(
         critical=_critical(certificate),
         alternatives=_alternatives(certificate),
         constraints=_name_constraints(certificate),
+        policies=_policies(certificate),
         weak_hash=_weak_hash(certificate),
         strange=_strange(certificate),
         signs=_may_sign(certificate),
@@ -237,6 +238,29 @@ def _name_constraints(certificate: x509.Certificate) -> Optional[Constraints]:
     return Constraints(tuple(map(_general_name, permitted)), tuple(map(_general_name, excluded)))
 
 
+def _policies(certificate: x509.Certificate) -> Policies:
+    own = _extension(certificate, x509.CertificatePolicies) or ()
+    limits = _extension(certificate, x509.PolicyConstraints)
+    return Policies(
+        own=tuple(one.policy_identifier.dotted_string for one in own),
+        mapped=_mapped(certificate),
+        explicit=limits and limits.require_explicit_policy,
+        no_mapping=limits and limits.inhibit_policy_mapping,
+        no_any=_of_extension(certificate, x509.InhibitAnyPolicy, "skip_certs"),
+    )
+
+
+def _mapped(certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
+    found = (one.value for one in certificate.extensions if one.oid.dotted_string == _MAPPINGS)
+    try:
+        return tuple(pair for one in found for pair in der.pairs(one.public_bytes()))
+    except ValueError:  # as charon has it, none
+        return ()
+
+
+_MAPPINGS = "2.5.29.33"
+
+
 def _general_name(one: x509.GeneralName) -> GeneralName:
     if isinstance(one, x509.DirectoryName):
         return GeneralName("dn", der.name(one.value.public_bytes()))
@@ -324,11 +348,15 @@ def _is_found(crl: x509.CertificateRevocationList, signers: Collection[x509.Cert
 
 def _of_extension(holder: Any, kind: Any, attribute: str) -> Any:
     """Return a value of an extension; None where there is no such extension."""
+    found = _extension(holder, kind)
+    return None if found is None else getattr(found, attribute)
+
+
+def _extension(holder: Any, kind: Any) -> Any:
     try:
-        extension = holder.extensions.get_extension_for_class(kind).value
+        return holder.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    return getattr(extension, attribute)
 
 
 # Keys ----------------------------------------------------------------------------------------
