@@ -84,6 +84,15 @@ def test_a_host_with_nothing_of_its_own_is_taken(host, text):
     assert not existing.look(member().connections)
 
 
+@pytest.mark.parametrize(("limit", "said"), [(10, 1), ("0xa", 1), (100, 0), (0, 0)])
+def test_a_limit_of_fewer_ike_sas_than_connections_stops_a_run(host, limit, said):
+    there = read({**fleets.star(20), "charon": {"ikesa_limit": limit}}, HOST)
+    found = existing.obstacles(there)
+    assert ["ipsec:charon:ikesa_limit: found 10, and hub.core.example has 40" in one for one in found] == [
+        True
+    ] * said
+
+
 def test_a_host_with_connections_of_its_own_stops_and_says_so(host):
     """They were replaced without a word."""
     host.conf.write_text(CONF)

@@ -19,7 +19,7 @@ from ..errors import ConfigError, HostIPsecError
 from ..model import IPSEC_CONF, SWANCTL, Connection
 from ..pillar.membership import Membership
 from ..store import generations, present, record
-from ..strongswan import kept, parse, render
+from ..strongswan import kept, parse, ranges, render
 from ..strongswan.kept import Section
 from ..strongswan.sections import Configuration
 from ..system import backend, files, packages, ports
@@ -63,7 +63,17 @@ def obstacles(member: Membership) -> list[str]:
     by = backend.chosen(member.backend)
     found = [f"{one}; {_ONE}" for one in _strangers(wanted, by)]
     undecided = _undecided_by_swanctl(member) if by == SWANCTL else _undecided(member)
-    return [*found, *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
+    return [*found, *_limited(member), *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
+
+
+def _limited(member: Membership) -> Iterator[str]:
+    """Say that charon would take fewer peers than there are: it drops the first packets of all others."""
+    limit = ranges.number(str(member.fleet.settings.charon.get("ikesa_limit", 0)))
+    if 0 < limit < len(member.connections):
+        yield (
+            f"ipsec:charon:ikesa_limit: found {limit}, and {member.host.id} has {len(member.connections)} "
+            "connections; expected at least one IKE SA for each, and some more while they are made anew"
+        )
 
 
 def _partners(member: Membership) -> str:
