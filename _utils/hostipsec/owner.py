@@ -35,11 +35,11 @@ other, no marks. Anything else is left alone.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Tuple, Union
 
 from .model import ChildSA, Connection, IkeSA, KernelPolicy, KernelState
-from .strongswan import exceptions
 
 UNNAMED = "(unnamed)"  # a responder's IKE SA before it knows which peer is calling
 _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before it has chosen
@@ -48,6 +48,7 @@ _NOT_CHOSEN = ("%any", "%any6", "0.0.0.0", "::")  # noqa: S104  charon's, before
 # alloc_reqid). Others cannot be told so: Cilium's states have reqid 1, as the first ones of charon.
 SWARM = 0xD0C4E3
 REQIDS = range(1, 0x4000)  # charon's, and what option reqid may say; libreswan's begin above (ipsec_doi)
+_TOLD = 0x20000000  # ours, the first of as many: above charon's own numbers, libreswan's and Swarm's
 # kernel_netlink_ipsec.c, get_priority, from a shunt's to a fallback's; Swarm's have 0, libreswan's more than
 # a million
 PRIORITIES = range(100_000, 1_000_000)
@@ -60,6 +61,15 @@ GUARD = 2_000_073
 Pair = Tuple[str, str]
 
 
+def reqid(name: str) -> int:
+    """Return the number of a connection's SAs where policies of ours ask for them, not only charon's.
+
+    It follows from the name alone. Of hundreds of connections hardly two have the same; then a packet that
+    waits for the SA of the one may have charon begin the other's.
+    """
+    return _TOLD + zlib.crc32(name.encode()) % _TOLD
+
+
 class Ours:
     """Connections as tables, for hosts with thousands of SAs, each asked for once."""
 
@@ -68,7 +78,7 @@ class Ours:
         self.names = frozenset(one.name for one in every)
         self.pairs = frozenset(_ends(one) for one in every)  # this host's address and a peer's
         self.both_ways = self.pairs | {(right, left) for left, right in self.pairs}
-        self.reqids = frozenset(map(exceptions.reqid, self.names))  # of those that encrypt some ports alone
+        self.reqids = frozenset(map(reqid, self.names))  # of those that encrypt some ports alone
 
 
 def _ends(connection: Connection) -> Pair:

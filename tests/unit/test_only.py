@@ -11,6 +11,7 @@ from test_encrypted import MEANT
 from test_judge import KERNEL, SA, WEST_V4, charon, row
 from test_terms import connection, manual, pair, wrong
 
+from hostipsec import owner
 from hostipsec.fleet import planwords
 from hostipsec.health.judge import evaluate
 from hostipsec.kernel import guard, guardpolicies, xfrm
@@ -19,11 +20,11 @@ from hostipsec.model import KernelPolicy
 from hostipsec.pillar import doubts, pillar, topology
 from hostipsec.proof import packets, probe
 from hostipsec.store import record
-from hostipsec.strongswan import exceptions, sections, swanctl
+from hostipsec.strongswan import sections, swanctl
 
 ONLY = WEST_V4._replace(only=("tcp/6379",))
 NEAR, FAR = f"{WEST_V4.left}/32", f"{WEST_V4.right}/32"
-REQID = exceptions.reqid(ONLY.name)
+REQID = owner.reqid(ONLY.name)
 REQUIRED = ONLY._replace(stage="require")
 
 
@@ -82,8 +83,8 @@ def test_its_sas_have_a_number_that_policies_can_name_and_others_are_as_before()
     back = swanctl.configuration(swanctl.conf(value), swanctl.strongswan_conf(value))
     assert back.connections["west_v4"]["reqid"] == str(REQID)
     names = [f"host{number}_v{family}" for number in range(2000) for family in (4, 6)]
-    assert len({exceptions.reqid(name) for name in names}) == len(names)
-    assert all(0x20000000 <= exceptions.reqid(name) < 0x40000000 for name in names)
+    assert len({owner.reqid(name) for name in names}) == len(names)
+    assert all(0x20000000 <= owner.reqid(name) < 0x40000000 for name in names)
 
 
 def test_the_example_of_the_manual():

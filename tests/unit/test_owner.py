@@ -14,7 +14,6 @@ from hostipsec.kernel import leftovers, xfrm
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, Kernel, KernelPolicy, KernelState
 from hostipsec.model import LoadedConnection as Loaded
 from hostipsec.proof import verdict
-from hostipsec.strongswan import exceptions
 
 DATA = Path(__file__).parent / "data/kernel"
 LEFT, RIGHT, ELSEWHERE = "192.0.2.11", "192.0.2.21", "192.0.2.99"  # as in the states of Docker Swarm
@@ -170,7 +169,7 @@ def test_docker_swarm_between_the_same_hosts_is_left_alone():
 
 def test_what_charon_made_by_a_number_that_a_rule_with_only_has_told_it_is_ours():
     """It is left where charon is killed, as all others are."""
-    mine, number = of_charon(), exceptions.reqid(NAME)
+    mine, number = of_charon(), owner.reqid(NAME)
     told = Kernel(
         tuple(one._replace(reqid=number) for one in mine.states),
         tuple(one._replace(reqid=number) for one in mine.policies),

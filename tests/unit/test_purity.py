@@ -61,6 +61,7 @@ PURE = (
     "fleet.joined",
     "fleet.marks",
     "fleet.minions",
+    "fleet.objections",
     "fleet.outcome",
     "fleet.planwords",
     "fleet.rendering",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
+from .. import owner
 from ..affixes import without_suffix
 from ..kernel import ciphers, guardpolicies
 from ..model import ChildSA, KernelState, Meant
-from ..strongswan import exceptions, strength
+from ..strongswan import strength
 from . import selectors, winning
 from .found import Found, Tables
 from .winning import WAYS
@@ -87,7 +88,7 @@ def _passes_by(found: Found) -> str:
     # where the rest does not pass, charon's policy is for all packets
     only = {"out": one.only, "in": one.taking.only}
     passing = [way for way in WAYS if only[way] and (guardpolicies.REST, way) not in lacking]
-    what, reqid = ", ".join(one.only or one.taking.only), exceptions.reqid(one.name)
+    what, reqid = ", ".join(one.only or one.taking.only), owner.reqid(one.name)
     for way in passing:
         if (guardpolicies.ESP, way) in lacking:
             return f"all passes in the clear ({way}), and no policy has {what} in ESP"
@@ -143,7 +144,7 @@ def other_than_meant(found: Found) -> Iterator[str]:
 def other_number(found: Found) -> bool:
     """Whether its SAs are from before its rule said what alone is encrypted."""
     reqids = _reqids(found.children)
-    return bool(found.connection.only and reqids) and exceptions.reqid(found.connection.name) not in reqids
+    return bool(found.connection.only and reqids) and owner.reqid(found.connection.name) not in reqids
 
 
 def _plain(mode: str) -> str:

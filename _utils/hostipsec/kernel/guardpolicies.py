@@ -138,7 +138,7 @@ def _in_esp(one: Connection, required: bool) -> set[Policy]:
     if one.left.is_unspecified:
         return set()
     here, there = (str(ipaddress.ip_network(end)) for end in (one.left, one.right))
-    reqid, level = exceptions.reqid(one.name), "required" if required else "use"
+    reqid, level = owner.reqid(one.name), "required" if required else "use"
     found = {Policy(here, there, "out", place=ESP, template=_template(reqid, level))}
     found |= {Policy(there, here, "in", place=ESP, template=_template(0, level))} if required else set()
     return {policy._replace(ports=ports) for policy in found for ports in _selected(one)}
@@ -250,7 +250,7 @@ def possible(connections: Iterable[Connection], there: Iterable[KernelPolicy]) -
 
 def _is_other(one: Connection, reqids: Mapping[tuple[str, str], int]) -> bool:
     ends = (str(ipaddress.ip_network(one.left)), str(ipaddress.ip_network(one.right)))
-    number = exceptions.reqid(one.name)
+    number = owner.reqid(one.name)
     return bool(one.only) and reqids.get(ends, number) != number
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from typing import NamedTuple, Optional
 
 PROTOCOLS = {"tcp": 6, "udp": 17}  # numbers, since a host without the package netbase has no names
@@ -13,7 +12,6 @@ ALLOWED = "a protocol and a port, as tcp/22: tcp or udp, and 1 to 65535"
 IKE = ("udp/500", "udp/4500")  # charon's own packets, which no policy of ours encrypts
 ALLOWED_ONLY = f"{ALLOWED}; or icmp; and no port of IKE (udp/500, udp/4500), whose packets are never in ESP"
 _TEXT = re.compile("(tcp|udp)/([1-9][0-9]{0,4})", re.ASCII)
-_REQIDS = 0x20000000  # the first of as many: above charon's own numbers, libreswan's and Swarm's
 
 
 class Packets(NamedTuple):
@@ -34,12 +32,3 @@ def parse(text: object) -> Optional[Packets]:
 def may_be_only(text: object) -> bool:
     """Say whether a text names packets that may be the only ones that are encrypted."""
     return text == ICMP or parse(text) is not None
-
-
-def reqid(name: str) -> int:
-    """Return the number of a connection's SAs where policies of ours ask for them, not only charon's.
-
-    It follows from the name alone. Of hundreds of connections hardly two have the same; then a packet that
-    waits for the SA of the one may have charon begin the other's.
-    """
-    return _REQIDS + zlib.crc32(name.encode()) % _REQIDS

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
+from .. import owner
 from ..model import IPSEC_CONF, PASSIVE, REQUIRE, START, Connection, Meant, Settings
-from . import childname, defaults, exceptions
+from . import childname, defaults
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -128,11 +129,7 @@ def options(connection: Connection, certificate: str, auto: str) -> dict[str, st
         "dpdaction": "restart" if again else "clear",
         # a responder that brings up what is missing tries once: to go on trying is the initiator's
         **({} if again else {"keyingtries": "1"}),
-        **(
-            {"reqid": str(exceptions.reqid(connection.name))}
-            if connection.taking.only or connection.only
-            else {}
-        ),
+        **({"reqid": str(owner.reqid(connection.name))} if connection.taking.only or connection.only else {}),
         **dict(connection.options),
     }
 
