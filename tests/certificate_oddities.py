@@ -156,6 +156,10 @@ class Oddities:
             "a policy that a CA wants, and the one between has": self._under(
                 EXPLICIT, sub=(POLICY,), host=(POLICY,)
             ),
+            "a policy that a CA wants, and the one between lacks": self._under(
+                EXPLICIT, sub=(), host=(POLICY,)
+            ),
+            "a policy that is mapped": self._under((x509.PolicyConstraints(None, 0), True), sub=(MAPPED,)),
             "any policy, while one may": self._under(
                 (x509.InhibitAnyPolicy(2), True), sub=(), host=(ANY_POLICY,)
             ),
@@ -248,12 +252,6 @@ class Oddities:
             "a critical extension": self._files(self._host(extensions=((COMPANY, True),)), said=company),
             "an issuer as a BMPString": self._issued_by(
                 _ASN1Type.BMPString, said="a name that is encoded otherwise in that CA's own certificate"
-            ),
-            "a policy that the CA between lacks": self._under(
-                EXPLICIT, sub=(), host=(POLICY,), said="the CA above lacks policy 1.2.3.4"
-            ),
-            "a policy that is mapped": self._under(
-                (x509.PolicyConstraints(None, 0), True), sub=(MAPPED,), said="inhibitPolicyMapping"
             ),
             "any policy": self._under(
                 (x509.InhibitAnyPolicy(0), True), host=(ANY_POLICY,), said="inhibitAnyPolicy"

@@ -43,14 +43,6 @@ def name(encoded: bytes) -> tuple[Part, ...]:
     return _name(content)
 
 
-def pairs(encoded: bytes) -> Iterator[tuple[str, str]]:
-    """Yield pairs of object identifiers, as policies are mapped by. Raises ValueError for no DER."""
-    ((_, content),) = _items(encoded)
-    for _, pair in _items(content):
-        (_, one), (_, other) = _items(pair)
-        yield _dotted(one), _dotted(other)
-
-
 def _name(content: bytes) -> tuple[Part, ...]:
     return tuple(_part(attribute) for _, rdn in _items(content) for _, attribute in _items(rdn))
 

@@ -240,25 +240,10 @@ def _name_constraints(certificate: x509.Certificate) -> Optional[Constraints]:
 
 def _policies(certificate: x509.Certificate) -> Policies:
     own = _extension(certificate, x509.CertificatePolicies) or ()
-    limits = _extension(certificate, x509.PolicyConstraints)
     return Policies(
         own=tuple(one.policy_identifier.dotted_string for one in own),
-        mapped=_mapped(certificate),
-        explicit=limits and limits.require_explicit_policy,
-        no_mapping=limits and limits.inhibit_policy_mapping,
         no_any=_of_extension(certificate, x509.InhibitAnyPolicy, "skip_certs"),
     )
-
-
-def _mapped(certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
-    found = (one.value for one in certificate.extensions if one.oid.dotted_string == _MAPPINGS)
-    try:
-        return tuple(pair for one in found for pair in der.pairs(one.public_bytes()))
-    except ValueError:  # as charon has it, none
-        return ()
-
-
-_MAPPINGS = "2.5.29.33"
 
 
 def _general_name(one: x509.GeneralName) -> GeneralName:
