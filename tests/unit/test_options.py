@@ -449,6 +449,21 @@ def test_a_tree_of_settings_is_taken():
         ({"keep_alive": "20 s"}, "keep_alive", ["found '20 s'", "a time"]),
         ({"filelog": {"main": {"cfg": 7}}}, "filelog:main:cfg", ["found 7", "-1 to 4"]),
         ({"filelog": {"main": {"cgf": 1}}}, "filelog:main:cgf", ["unknown key 'cgf'", "'cfg'"]),
+        *(
+            (
+                {"filelog": {"main": {"path": path}}},
+                "filelog:main:path",
+                [f"found '{path}'", "/var/log/charon.log"],
+            )
+            for path in (
+                "/etc/passwd",
+                "//etc/passwd",
+                "/var/log/../../etc/passwd",
+                "charon.log",
+                "/var/log/",
+                "/run/x",
+            )
+        ),
         ({"filelog": {"/var/log/x.log": {}}}, "filelog:/var/log/x.log", ["unknown key"]),
         ({"filelog": {"a b": {"path": "/x"}}}, "filelog:a b", ["unknown key 'a b'", "letters"]),
         ({"filelog": {"include": {"path": "/x"}}}, "filelog:include", ["unknown key 'include'", "letters"]),

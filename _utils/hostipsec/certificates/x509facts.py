@@ -149,11 +149,6 @@ def _key_fingerprint(certificate: x509.Certificate) -> tuple[str, str]:
         return "", " ".join(str(error).split()) or type(error).__name__
 
 
-def _listed(certificate: x509.Certificate, read: der.Certificate) -> frozenset[str]:
-    """Return how charon may name a certificate in its lists."""
-    return frozenset(credentials.name(read.serial, one) for one in _key_ids(certificate, read.public_key))
-
-
 def _key_ids(certificate: x509.Certificate, encoded: bytes) -> Iterator[str]:
     """Yield the SHA-1 of the public key, as it is encoded, and as it would be anew: charon may do either."""
     yield hashlib.sha1(encoded, usedforsecurity=False).hexdigest()

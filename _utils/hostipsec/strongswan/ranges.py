@@ -71,6 +71,12 @@ _COMMAND = Kind(
     lambda text: is_safe(text) and text.startswith("/"),
     "a command by its absolute path, without quotes, braces, '#' and '\\'",
 )
+# charon appends to it as root, and makes the directories that lack
+_OURS_NOT = "etc|usr|bin|sbin|lib[a-z0-9]*|boot|dev|proc|sys|run|root|var/(?:lib|spool|run|cache|backups)"
+_LOG = matching(
+    rf"stdout|stderr|/(?!/|(?:{_OURS_NOT})/)(?!.*//)(?!.*/\.\.?/)[A-Za-z0-9._/@+-]*[A-Za-z0-9_-]",
+    "stdout, stderr, or a file by its absolute path, as /var/log/charon.log, not below /etc, /usr or the like",
+)
 _FIRST = "the first packets of each peer would be dropped"
 
 # By name below `charon`. What is not here is any number from 0 that fits, below `plugins` any at all.
@@ -104,6 +110,7 @@ KINDS: Mapping[str, Kind] = {
     "retransmit_timeout": _decimal(0.1, 60),
     "retransmit_jitter": _PERCENT,
     "retransmit_limit": between(1, 86400, nought=True),
+    "filelog.<name>.path": _LOG,
     "syslog.<facility>.map_level": matching("-1|[0-7]", "a level from -1 to 7", int),
     "spi_min": between(0x100, 2**32 - 1),
     "spi_max": between(0x100, 2**32 - 1),
