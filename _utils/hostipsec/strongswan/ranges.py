@@ -75,7 +75,7 @@ _COMMAND = Kind(
 _OURS_NOT = "etc|usr|bin|sbin|lib[a-z0-9]*|boot|dev|proc|sys|run|root|var/(?:lib|spool|run|cache|backups)"
 _LOG = matching(
     rf"stdout|stderr|/(?!/|(?:{_OURS_NOT})/)(?!.*//)(?!.*/\.\.?/)[A-Za-z0-9._/@+-]*[A-Za-z0-9_-]",
-    "stdout, stderr, or a file by its absolute path, as /var/log/charon.log, not below /etc, /usr or the like",
+    "stdout, stderr, or a file by its whole path, as /var/log/charon.log, not below /etc, /usr and the like",
 )
 _FIRST = "the first packets of each peer would be dropped"
 
