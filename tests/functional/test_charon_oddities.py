@@ -118,8 +118,8 @@ class Pair:
         backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
         wait_for(lambda: not backend.observe().ike_sas, "end of all SAs")
         try:
-            with self.hosts["east"].vici(15) as session:
-                session.request("initiate", {"child": f"conn{self.count}", "timeout": "10000"})
+            with self.hosts["east"].vici(75) as session:
+                session.request("initiate", {"child": f"conn{self.count}", "timeout": "60000"})
         except CommandException:
             return False
         return True
