@@ -207,8 +207,11 @@ def line(left: Host, right: Host, left_addresses: Iterable[str], right_addresses
             host.network("address", "add", address, "dev", "eth0", *nodad)
 
 
-def wait_for(happened: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    """Wait until something has happened, as long as a busy machine may need; fail with its name."""
+def wait_for(happened: Callable[[], bool], what: str, timeout: float = 90.0) -> None:
+    """Wait until something has happened, as long as a busy machine may need; fail with its name.
+
+    Where charons send again after 60 s, one packet that is lost is no failure.
+    """
     end = time.monotonic() + timeout
     while not happened():
         assert time.monotonic() < end, f"no {what} within {timeout:g} s"

@@ -28,7 +28,7 @@ def everything():
     here = subprocess.Popen(script, stdout=subprocess.PIPE, env=withesp.environment())
     try:
         kernel = withesp.run("proofs.py", "kernel")
-        charon = json.loads(here.communicate(timeout=120)[0].splitlines()[-1])
+        charon = json.loads(here.communicate(timeout=240)[0].splitlines()[-1])
     finally:
         here.kill()
     assert here.returncode == 0
