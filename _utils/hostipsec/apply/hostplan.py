@@ -57,7 +57,7 @@ def look(fleet: Optional[Fleet], minion_id: str, now: datetime, limit: str = REQ
         return fleetplan.answer(standing, (), _recorded().only(there).connections, {}, configured=len(there))
     recorded = _recorded()
     every = membership.Membership(fleet, host, connections, topology.barred(fleet, minion_id))
-    if unpaired := every.unpaired(record.found().record.guarded):
+    if unpaired := every.unpaired(recorded.guarded):
         raise PillarError(unpaired)
     member = every.limited(limit, recorded.guarded)
     inspection = source.inspect_member(member, now)

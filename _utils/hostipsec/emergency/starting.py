@@ -71,5 +71,6 @@ def _give_way(connections: Sequence[Connection], before: Charon, host: Host, tim
         waiting = repair.unanswered(connections, look)
         calls = (sa for sa in look.ike_sas if not sa.initiator and sa.uniqueid not in known)
         called = owner.present(connections, calls)
-        host.terminate([number for name, ids in waiting.items() if name in called for number in ids])
+        if vain := [number for name, ids in waiting.items() if name in called for number in ids]:
+            host.terminate(vain)
         connections = [one for one in connections if one.name in waiting.keys() - called]

@@ -230,30 +230,34 @@ def remembering(
 def _believed(
     fleet: Fleet, before: Sequence[Connection], looked_up: Collection[str], own: str
 ) -> tuple[Host, ...]:
-    """Return hosts without what a mine cannot say of them: what a peer that is lost had, and one family less.
-
-    A pair in ``require`` goes down by an edit of the pillar, and not since a minion leaves out an address.
-    """
+    """Return hosts without what no mine can say of them: what a lost peer had, and one family less."""
     lost = {host.id for host in fleet.hosts if host.lost}
     had = {one.right: one.peer for one in before if one.peer in lost}
-    known = {host.id: host for host in fleet.hosts}
-    there = [one for one in before if one.stage == REQUIRE and own in known and one.peer in known]
-    rules = {one.peer: rule_for(fleet, known[own], known[one.peer]) for one in there}
-    there = [one for one in there if (rule := rules[one.peer]) and rule.stage == REQUIRE]
-    required = {(host, one.family) for one in there for host in (one.peer, own)}
+    required = _required(fleet, before, own)
     found = []
     for host in fleet.hosts:
-        why: list[str] = []
+        told: list[Problem] = []
         if host.id in looked_up and not host.lost:
-            claimed = (one for one in translated.every(host) if had.get(one, host.id) != host.id)
+            claimed = [one for one in translated.every(host) if had.get(one, host.id) != host.id]
+            gone = [one for one in FAMILIES if (host.id, one) in required and not host.address(one)]
             why = [f"{one}, which {had[one]} had, and of that no address is known now" for one in claimed]
-            gone = [family for family in FAMILIES if not host.address(family)]
-            gone = [family for family in gone if (host.id, family) in required]
             why += [f"no address of IP{family}, by which it has connections in 'require'" for family in gone]
-        path = f"ipsec:hosts:{host.id}"
-        told = tuple(Problem(path, f"found {one}", "the address that it has, and no other's") for one in why)
-        found.append(host._replace(ipv4=None, ipv6=None, lost=told) if told else host)
+            path, allowed = f"ipsec:hosts:{host.id}", "the address that it has, and no other's"
+            told = [Problem(path, f"found {one}", allowed) for one in why]
+        found.append(host._replace(ipv4=None, ipv6=None, lost=tuple(told)) if told else host)
     return tuple(found)
+
+
+def _required(fleet: Fleet, before: Sequence[Connection], own: str) -> frozenset[tuple[str, str]]:
+    """Return host and family of both ends of what was in ``require``, and is to be by the pillar.
+
+    Such a pair goes down by an edit of the pillar, and not since a minion leaves out an address.
+    """
+    known = {host.id: host for host in fleet.hosts}
+    there = [one for one in before if one.stage == REQUIRE and own in known and one.peer in known]
+    rules = {peer: rule_for(fleet, known[own], known[peer]) for peer in {one.peer for one in there}}
+    kept = [one for one in there if (rule := rules[one.peer]) and rule.stage == REQUIRE]
+    return frozenset((host, one.family) for one in kept for host in (one.peer, own))
 
 
 def limited(wanted: Sequence[Connection], limit: str, before: Sequence[Connection]) -> tuple[Connection, ...]:

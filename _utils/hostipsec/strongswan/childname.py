@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from . import defaults, options
@@ -42,6 +43,10 @@ def untold(changes: Mapping[str, _Change]) -> dict[str, _Change]:
 
 
 def _name(found: Mapping[str, str]) -> str:
-    every = {**defaults.STARTER, **found}
-    meant = [(key, options.canonical(key, every.get(key, ""))) for key in sorted(_CHILD)]
+    return _of(tuple(found.get(key, defaults.STARTER.get(key, "")) for key in _CHILD))
+
+
+@lru_cache(maxsize=1024)  # a fleet has few sets of options, and hundreds of thousands of connections
+def _of(texts: tuple[str, ...]) -> str:
+    meant = sorted((key, options.canonical(key, text)) for key, text in zip(_CHILD, texts))
     return f"hostipsec-{zlib.crc32(repr(meant).encode()):08x}"
