@@ -400,6 +400,8 @@ def down(
 
     ``overruled``, ``ahead``
         the later command, or the lifted hold, that counts instead; that ``asked`` lies ahead, or empty
+    ``later``
+        from when on that later command counts, seconds since 1970; else ``None``
     ``seconds``
         how long it took
     ``held``
@@ -460,6 +462,8 @@ def up(
         whether everything is up; with ``wait=False``, whether it could be started
     ``overruled``, ``ahead``
         the later command that counts instead; that ``asked`` lies ahead; or empty
+    ``later``
+        as for :py:func:`down`
     ``seconds``
         how long it took
     ``lifted``

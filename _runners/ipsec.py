@@ -199,7 +199,8 @@ def down(
         the exit status is 0 as well where so many hosts, and no more, are not as asked
     asked
         when this was decided, seconds since 1970; by default now. Of two commands that are given to the fleet
-        at the same time each host obeys the later one, in whatever order they reach it
+        at the same time each host obeys the later one, in whatever order they reach it. Hosts that refuse it
+        for one that lies ahead of this master's clock are asked once more, as of after that one
     brief, timeout
         as for :py:func:`status`
 
@@ -749,7 +750,7 @@ class _Client:
                 salt.utils.stringutils.print_cli(text)
             piped.on()
 
-    clock, sleep = staticmethod(time.monotonic), staticmethod(time.sleep)
+    clock, sleep, wall = map(staticmethod, (time.monotonic, time.sleep, time.time))
 
 
 def _bus(seconds):

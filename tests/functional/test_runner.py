@@ -297,6 +297,23 @@ def test_a_host_that_was_overruled_says_so_alone(master):
     assert master.run("down")["lines"][1:] == [f"{SPOKE}: {later}"]
 
 
+def test_hosts_that_obeyed_what_is_yet_to_come_are_asked_again(master):
+    """The clock of this master is a minute behind that of another, whose `up` they obeyed just before."""
+    good, obeyed = master.client.hosts[SPOKE], time.time() + 60
+
+    def later(function, arguments):
+        refused = arguments["asked"] < obeyed
+        said = {"ok": not refused, "overruled": "a later command counts" if refused else ""}
+        return {**good(function, arguments), **said, "later": obeyed if refused else None}
+
+    master.client.hosts[SPOKE] = later
+    found = master.run("down")
+    assert found["lines"][0] == "5 of 5 hosts are as asked: down, and proven"
+    assert found["lines"][1].startswith("the clock of this master is behind, or that of another one")
+    assert [hosts for _, hosts, _ in master.client.asked] == [HOSTS, [SPOKE]]
+    assert master.run("up")["lines"][0] == "5 of 5 hosts are as asked: every connection up"
+
+
 def test_hosts_that_say_nothing(master):
     master.client.hosts[SPOKE] = lambda *_: SILENT
     found = master.run("down")

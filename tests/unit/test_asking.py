@@ -383,6 +383,79 @@ def test_up_starts_everybody_before_anybody_is_waited_for_and_asks_no_silent_hos
     assert client.printed == ["a: well", "c: well"]
 
 
+class Obeying:
+    """A host that obeys no command older than the last one; ``last`` is when that was given."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __call__(self, function, told):
+        if told.get("asked", self.last) < self.last:
+            later = "a later command counts: up by ada"
+            return {**well(function, told), "ok": False, "overruled": later, "later": self.last}
+        self.last = told.get("asked", self.last)
+        return {**well(function, told), "overruled": "", "later": None}
+
+
+BEHIND = (
+    "the clock of this master is behind, or that of another one was ahead: an order that a, d obeyed before "
+    "came from a time still to come here; they were asked again, as of after that one"
+)
+
+
+def test_an_order_of_a_master_whose_clock_is_behind_counts_all_the_same():
+    """A stop was refused for the `up` of another master before it, whose clock was a minute ahead."""
+    client = Client(a=Obeying(1060.0), d=Obeying(1055.0))
+    client.time = 1000.5
+    found = commands.command(Asking(client), "down", Meant(HOSTS), {"asked": 1000.0})
+    assert (found.ok, found.lines) == (True, ("4 of 4 hosts are as asked: down, and proven",))
+    assert found.as_dict("1")["lines"][1:] == [BEHIND]
+    assert [(hosts, told["asked"] > 1060) for _, hosts, told in client.asked] == [
+        ([*HOSTS], False),
+        (["a", "d"], True),
+    ]
+    assert client.printed == [f"{host}: well" for host in "bcad"]
+    assert client.says["a"].last == pytest.approx(1060, abs=0.1)  # what is later still goes before it
+
+
+def test_both_phases_of_an_up_are_the_later_order_then():
+    client = Client(a=Obeying(1002.0), d=Obeying(1002.0))
+    client.time = 1001.0
+    ask = Asking(client)
+    found = commands.up(ask, Meant(HOSTS), {"asked": 1000.0}, 0, 2, 0, HOSTS)
+    assert (found.ok, found.as_dict("1")["lines"][1:]) == (True, [BEHIND.replace("a, d", "a")])
+    assert [hosts for _, hosts, _ in client.asked] == [["a", "b"], ["a"], ["c", "d"], [*HOSTS]]
+    assert len({told["asked"] for _, _, told in client.asked[1:]}) == 1
+
+
+@pytest.mark.parametrize("last", [1000.2, 1000.5])
+def test_who_obeyed_a_later_order_is_not_told_again(last):
+    """It was given while this one was under way: of two that cross, the later one counts on every host."""
+    client = Client(a=Obeying(last))
+    client.time = 1000.5
+    found = commands.command(Asking(client), "down", Meant(HOSTS), {"asked": 1000.0})
+    assert (found.ok, len(client.asked), found.lines[1:]) == (
+        False,
+        1,
+        ("a: a later command counts: up by ada",),
+    )
+
+
+def test_a_host_that_goes_on_refusing_is_told_again_once():
+    refusing = {**well("", {}), "ok": False, "overruled": "no", "later": 2e9}
+    client = Client(a=refusing, b={**refusing, "later": "soon"})
+    found = commands.command(Asking(client), "down", Meant(HOSTS), {"asked": 1000.0})
+    assert [hosts for _, hosts, _ in client.asked] == [[*HOSTS], ["a"]]
+    assert (found.ok, [*found.heard.failed]) == (False, ["b"])
+    for later in (float("nan"), float("inf"), 1e300, 10**400, None):
+        client = Client(a={**refusing, "later": later})
+        commands.command(Asking(client), "down", Meant(HOSTS), {"asked": 1000.0})
+        assert len(client.asked) == 1
+    client = Client(a=refusing)  # which has no time, and is refused for another reason
+    commands.command(Asking(client), "down", Meant(HOSTS), {})
+    assert len(client.asked) == 1
+
+
 def test_a_host_that_has_nothing_yet_has_not_every_connection_up():
     """Where state.apply was never run it had none on record: every connection up."""
     fleet = pillar.read(fleets.example())

@@ -16,6 +16,7 @@ import fleets
 from hostipsec.emergency import comeback, stop
 from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
+from hostipsec.fleet.asking import JUST
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar, topology
 from hostipsec.store import hold, holdfile
@@ -198,6 +199,22 @@ def test_clocks_that_differ_a_little_still_tell_which_command_is_the_later(here)
     holdfile.take(ALL, CONNECTIONS, NOW, Command("down", CLOCK + 2, "bob"))
     with pytest.raises(OverruledError):
         holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 1, "ada"))
+
+
+def test_an_up_from_a_little_ahead_refuses_no_down_at_the_host_itself(here):
+    holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 4, "ada"))
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    assert held() == {one.name for one in CONNECTIONS}
+
+
+def test_a_master_that_is_behind_and_asks_again_gives_the_later_order(here):
+    holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 4, "ada"))
+    with pytest.raises(OverruledError) as caught:
+        holdfile.take(ALL, CONNECTIONS, NOW, Command("down", CLOCK - 60, "bob"))
+    holdfile.take(ALL, CONNECTIONS, NOW, Command("down", caught.value.later + JUST, "bob"))
+    with pytest.raises(OverruledError):  # its second phase
+        holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 4, "ada"))
+    assert held() == {one.name for one in CONNECTIONS}
 
 
 def test_a_down_with_a_time_ahead_says_so(here):
@@ -455,6 +472,7 @@ def test_a_stop_ends_nothing_more_once_its_hold_is_lifted(here):
         found.overruled == found.sentence == "the hold was lifted meanwhile: what was not down yet stays up"
     )
     assert (found.charon, found.problems, found.lost_hold) == ("runs", (), False)
+    assert found.answer().own["later"] is None
 
 
 def test_a_stop_that_comes_late_does_nothing(here):
@@ -463,6 +481,7 @@ def test_a_stop_that_comes_late_does_nothing(here):
     found = stop.down(CONNECTIONS, Scope(), ALL, 5, True, LATE, host)
     assert (found.ok, host.looks, found.lost_hold) == (False, 0, False)
     assert found.overruled.startswith("a later command counts: up by eve, given ")
+    assert found.answer().own["later"] == 300.0
 
 
 def test_an_up_that_comes_late_does_nothing(here, monkeypatch):
@@ -470,4 +489,5 @@ def test_an_up_that_comes_late_does_nothing(here, monkeypatch):
     found = comeback.up(CONNECTIONS, Scope(), "ada", 5, True, EARLY, Host())
     assert not found.ok
     assert found.overruled.startswith("a later command counts: down by bob, given ")
+    assert found.answer().own["later"] == 200.0
     assert {row.state for row in found.connections} == {"held"}

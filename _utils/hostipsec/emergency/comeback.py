@@ -44,6 +44,7 @@ class Up(NamedTuple):
     waited: bool = True  # False: the states are those of the moment
     problems: tuple[str, ...] = ()
     overruled: str = ""  # the later command of the fleet that counts instead
+    later: Optional[float] = None  # from when on that counts, in seconds since 1970
     notes: tuple[str, ...] = ()  # what else is worth knowing, sentences
     ahead: str = ""  # that the command came with a time ahead of this host's clock
 
@@ -61,6 +62,7 @@ class Up(NamedTuple):
         """Return it in the shape that all verbs answer in."""
         own = {
             "overruled": self.overruled,
+            "later": self.later,
             "ahead": self.ahead,
             "seconds": round(self.seconds, 2),
             "lifted": self.lifted,
@@ -129,6 +131,7 @@ class _Comeback:
         self.every, self.scope, self.who = connections, scope, who
         self.deadline, self.wait, self.command, self.host = deadline, wait, command, host
         self.overruled = self.ahead = ""
+        self.later: Optional[float] = None
         self.log = Log()
         self.listening = False
         self.fresh: frozenset[str] = frozenset()  # connections that the starter loads now, and starts itself
@@ -161,7 +164,7 @@ class _Comeback:
                 return self._nothing(bool(before))
             self._load()
         except OverruledError as error:
-            self.overruled = str(error)
+            self.overruled, self.later = str(error), error.later
             return self._result(lifted=False)
         except HostIPsecError as error:
             self.problems.append(str(error))
@@ -306,6 +309,7 @@ class _Comeback:
             waited=self.wait,
             problems=tuple(self.problems),
             overruled=self.overruled,
+            later=self.later,
             notes=tuple(self.notes),
             ahead=self.ahead,
         )

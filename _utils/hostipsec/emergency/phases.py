@@ -54,6 +54,7 @@ class Course:
 
     def __init__(self, wanted: Sequence[Connection]) -> None:
         self.overruled = ""  # by whom: nothing more is done then
+        self.later: Optional[float] = None  # from when on that counts, of a command of the fleet
         self.ahead = ""  # that the command came with a time ahead
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -80,7 +81,7 @@ class KeepingOut:
         try:
             self.holder, why = self._decide()
         except OverruledError as error:
-            self.course.overruled = str(error)
+            self.course.overruled, self.course.later = str(error), error.later
             return
         if self.order.hold is None:
             return

@@ -117,6 +117,7 @@ class _Stop:
             notes=tuple(course.notes),
             lost_hold=self.order.hold is not None and not holder and not course.overruled,
             overruled=course.overruled,
+            later=course.later,
             ahead=course.ahead,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from ..answer import Answer, counted
 from ..kernel.leftovers import Leftovers
@@ -40,6 +40,7 @@ class Down(NamedTuple):
     lost_hold: bool = False  # asked for, and could not be written
     proven: bool = True  # False: the SAs were asked to end, and nobody waited
     overruled: str = ""  # the later command of the fleet that counts instead
+    later: Optional[float] = None  # from when on that counts, in seconds since 1970
     ahead: str = ""  # that the command came with a time ahead of this host's clock
 
     @property
@@ -56,6 +57,7 @@ class Down(NamedTuple):
         """Return it in the shape that all verbs answer in."""
         own = {
             "overruled": self.overruled,
+            "later": self.later,
             "ahead": self.ahead,
             "seconds": round(self.seconds, 2),
             "held": self.held,

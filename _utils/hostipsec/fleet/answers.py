@@ -61,6 +61,7 @@ _BESIDE = {
     "notes": TEXTS,
     "edition": TEXT,
     "overruled": TEXT,
+    "later": optional(NUMBER),
     "ahead": TEXT,
     "absent": TEXTS,
     "unable": TEXTS,

@@ -5,6 +5,7 @@ How hosts are reached is given (:class:`Client`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -23,6 +24,8 @@ NEWER = {  # arguments that hosts with older modules refuse, and can do without
     "ipsec.up": frozenset({"asked", "jitter", "known"}),
 }
 _NONE: Arguments = MappingProxyType({})
+JUST = 0.001  # seconds by which an order is later than the one that hosts took for later
+FAR = 1e11  # seconds since 1970: no clock's time
 
 
 class MasterError(HostIPsecError):
@@ -49,6 +52,9 @@ class Client(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
+    def wall(self) -> float:
+        """Return the seconds since 1970, by the clock of this master."""
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -63,6 +69,7 @@ class Heard:
     outdated: frozenset[str] = frozenset()  # who does not have the function at all: of these nothing is known
     beside: tuple[str, ...] = ()  # silent, and no host that is known to have connections: these do not count
     foreign: tuple[str, ...] = ()  # members of another pillar: another fleet's, and left alone
+    again: frozenset[str] = frozenset()  # asked again, as they had obeyed what is yet to come by our clock
 
     def __add__(self, other: Heard) -> Heard:
         """Return what came of asking the one, then the other hosts."""
@@ -76,6 +83,7 @@ class Heard:
             self.outdated | other.outdated,
             self.beside + other.beside,
             self.foreign + other.foreign,
+            self.again | other.again,
         )
 
     def without(self, hosts: Iterable[str]) -> Heard:
@@ -117,10 +125,16 @@ def returns(
 
 
 class Asking:
-    """Asks hosts, in batches, each in the words that it knows."""
+    """Asks hosts, in batches, each in the words that it knows.
+
+    Where hosts refuse an order for one that is yet to come by the clock of this master, that clock is behind
+    (or another one was ahead), and what they obeyed was given before. So they are asked once more, as of
+    after that one, and so is whoever is asked from then on.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self._after = -math.inf  # when what this run orders is given, at least
 
     def ask(
         self,
@@ -140,9 +154,9 @@ class Asking:
     def _part(self, hosts: Sequence[str], function: str, arguments: Arguments, line: Line) -> Heard:
         """Ask the hosts of one batch."""
         said: dict[str, Union[Answer, Instead]] = {}
-        interrupted = False
+        interrupted, again = False, set[str]()
         try:
-            for host, one in self._said(hosts, function, arguments):
+            for host, one in self._obeying(hosts, function, arguments, again):
                 said[host] = one
                 text = line(one)
                 self.client.say(f"{host}: {text.removeprefix(f'{host} ')}" if text else "")
@@ -160,7 +174,35 @@ class Asking:
             unanswered=left if interrupted else (),
             interrupted=interrupted,
             outdated=frozenset(host for host, one in instead.items() if one.outdated),
+            again=frozenset(again),
         )
+
+    def _obeying(
+        self, hosts: Sequence[str], function: str, arguments: Arguments, again: set[str]
+    ) -> Iterator[tuple[str, Union[Answer, Instead]]]:
+        """Yield what hosts say; those that refuse what is yet to come are asked ``again``, once."""
+        for host, one in self._said(hosts, function, self._stamped(arguments)):
+            later = self._later(one) if "asked" in arguments else -math.inf
+            if later > -math.inf:
+                again.add(host)
+                self._after = max(self._after, later + JUST)
+            else:
+                yield host, one
+        if again:
+            yield from self._said(sorted(again), function, self._stamped(arguments))
+
+    def _stamped(self, arguments: Arguments) -> Arguments:
+        """Return the arguments of an order, with a time that is late enough."""
+        asked = arguments.get("asked")
+        late = isinstance(asked, float) and asked < self._after
+        return {**arguments, "asked": self._after} if late else arguments
+
+    def _later(self, said: Union[Answer, Instead]) -> float:
+        """Return when a host obeyed what is yet to come by our clock, and refused us for it."""
+        later = said.own.get("later") if isinstance(said, Answer) and said.own.get("overruled") else None
+        if isinstance(later, (int, float)) and self.client.wall() < later < FAR:
+            return float(later)
+        return -math.inf
 
     def _said(
         self, hosts: Sequence[str], function: str, arguments: Arguments

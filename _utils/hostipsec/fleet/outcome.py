@@ -253,6 +253,12 @@ def lost(heard: Heard) -> list[str]:
     lines = [f"{host}: {text}" for host, text in sorted(heard.failed.items())]
     if untold := sorted(heard.outdated - {*heard.failed}):
         lines.append(f"not known, and not counted, as they have older modules or none: {few(untold)}")
+    if heard.again:
+        lines.append(
+            "the clock of this master is behind, or that of another one was ahead: an order that "
+            f"{few(sorted(heard.again))} obeyed before came from a time still to come here; they were asked "
+            "again, as of after that one"
+        )
     if heard.foreign:
         lines.append(
             f"of another fleet by their pillar, and left alone: {few(heard.foreign)}; tgt= reaches them"

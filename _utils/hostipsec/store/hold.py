@@ -139,7 +139,11 @@ class Command(NamedTuple):
 
 
 class OverruledError(HostIPsecError):
-    """A later command was obeyed already; nothing was done."""
+    """A later command was obeyed already, which counts from ``later``; nothing was done."""
+
+    def __init__(self, text: str, later: float) -> None:
+        super().__init__(text)
+        self.later = later
 
 
 class Obeyed(NamedTuple):
@@ -172,7 +176,7 @@ def heed(last: Optional[Command], command: Optional[Command], now: float = math.
     A last one that lies ahead of the clock refuses nothing: a clock was wrong then, or is now.
     """
     if last and command and command.asked < last.asked <= now + AHEAD:
-        raise OverruledError(f"a later command counts: {last}; nothing was done for {command}")
+        raise OverruledError(f"a later command counts: {last}; nothing was done for {command}", last.asked)
 
 
 def printable(text: str) -> str:
