@@ -182,6 +182,34 @@ def test_dns_is_trusted_no_more(dns):
     ]
 
 
+MASTERS = [
+    ({}, []),
+    ({"master": "salt", "master_ip": None}, []),
+    ({"master": "salt.example", "master_ip": "10.9.9.9"}, ["10.9.9.9"]),
+    ({"master_ip": "[2001:db8::9]"}, ["2001:db8::9"]),
+    ({"master": "2001:db8::9"}, ["2001:db8::9"]),
+    ({"master": ["10.9.9.9", "10.9.9.10:4506", "[2001:db8::9]:4506", "salt2"]}, ["10.9.9.10", "2001:db8::9"]),
+    ({"master_ip": "10.9.9.9", "master_list": ["10.9.9.9", "10.9.9.10"]}, ["10.9.9.9", "10.9.9.10"]),
+    ({"local_masters": ("10.9.9.10",)}, ["10.9.9.10"]),
+    ({"master": ipaddress.ip_address("10.9.9.9")}, ["10.9.9.9"]),
+    ({"master_uri": "tcp://10.9.9.9:4506"}, ["10.9.9.9"]),
+    ({"master_uri_list": ["tcp://10.9.9.9:4506", "tcp://[2001:db8::9]:4506"]}, ["10.9.9.9", "2001:db8::9"]),
+    ({"master": {"a": 1}, "master_list": 5, "master_uri_list": [None, 7, "tcp://"]}, []),
+]
+
+
+@pytest.mark.parametrize(("opts", "known"), MASTERS, ids=[str(number) for number in range(len(MASTERS))])
+def test_no_address_of_any_master_that_the_minion_knows_is_taken_from_a_mine(opts, known):
+    """The second of two masters in the minion's configuration could be claimed: only the first was known."""
+    for address in known:
+        found = addresses.resolve(
+            {"a": ("mine",)}, lambda _, one=address: {"a": [one]}, addressed.masters(opts)
+        )
+        assert found["a"].wrong[0][0] == f"the Salt mine: found {address}, which the Salt master has"
+    found = addresses.resolve({"a": ("mine",)}, lambda _: {"a": ["10.0.0.1"]}, addressed.masters(opts))
+    assert found["a"] == v4("10.0.0.1")
+
+
 def test_nobody_is_asked_for_nothing():
     assert addresses.resolve({}, pytest.fail) == {}
 

@@ -8,6 +8,9 @@ from ..errors import HostIPsecError
 from ..model import Connection, Fleet
 from . import addresses, membership, parts, pillar, topology
 
+# Salt's: the master that a minion is at, and those that it may go to
+_MASTERS = ("master", "master_ip", "master_uri", "master_list", "master_uri_list", "local_masters")
+
 
 def fleet(data: object, mine: Callable[..., object], masters: Collection[str] = ()) -> Fleet:
     """Return the fleet of the pillar below ``ipsec``; of the part of a host, as much as that has.
@@ -25,8 +28,18 @@ def fleet(data: object, mine: Callable[..., object], masters: Collection[str] = 
 
 
 def masters(opts: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the address of the master that a minion has found, by its configuration as it runs."""
-    return (str(opts.get("master_ip") or "").strip("[]"),)
+    """Return what a minion knows of addresses of its masters, by its configuration as it runs; also names."""
+    told = (opts.get(key) for key in _MASTERS)
+    every = (each for one in told for each in (one if isinstance(one, (list, tuple)) else [one]))
+    return tuple(_host(str(one)) for one in every)
+
+
+def _host(text: str) -> str:
+    """Return the host of ``tcp://10.0.0.1:4506``, ``[fd00::1]:4506``, ``10.0.0.1`` or ``fd00::1``."""
+    text = text.rpartition("://")[2]
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def of_host(
