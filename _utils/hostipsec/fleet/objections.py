@@ -22,16 +22,17 @@ def astray(answers: Answers) -> tuple[str, ...]:
 
 
 def unpaired(fleet: Fleet, answers: Answers) -> tuple[str, ...]:
-    """Return sentences about pairs in ``require`` that no rule fits any more, see membership.unpaired.
+    """Return sentences about pairs in ``require`` that end, or lose a family, see membership.unpaired.
 
     A host that reads the whole pillar refuses such a one itself; by a part it cannot know who is there.
     """
     hosts = {host.id: host for host in fleet.hosts}
     found = []
     for host, said in sorted(answers.items()):
-        now = {one["peer"] for one in said["connections"].values()}
-        had = {one["peer"] for one in said["former"].values() if one["stage"] == REQUIRE} - now
-        around = fleet._replace(hosts=tuple(hosts[peer] for peer in had if peer in hosts))
+        now = {(one["peer"], one["family"]) for one in said["connections"].values()}
+        had = {(one["peer"], one["family"]) for one in said["former"].values() if one["stage"] == REQUIRE}
+        names = {peer for peer, _ in had - now}
+        around = fleet._replace(hosts=tuple(hosts[peer] for peer in sorted(names) if peer in hosts))
         if host in hosts and around.hosts:
             found += [f"{host}: {problem}" for problem in membership.unpaired(around, hosts[host], now, had)]
     return tuple(found)

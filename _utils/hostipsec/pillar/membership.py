@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..errors import HostIPsecError, PillarError, Problem, nearest
-from ..model import REQUIRE, Connection, Fleet, Host
+from ..model import FAMILIES, REQUIRE, Connection, Fleet, Host
 from . import pillar, topology
 
 
@@ -27,8 +27,9 @@ class Membership:
 
     def unpaired(self, before: Sequence[Connection]) -> tuple[Problem, ...]:
         """Return the same as :func:`unpaired`; ``before`` is what the host was given last."""
-        required = {one.peer for one in before if one.stage == REQUIRE}
-        return unpaired(self.fleet, self.host, self.peers, required)
+        required = {(one.peer, _paired(one)) for one in before if one.stage == REQUIRE}
+        now = {(one.peer, one.family) for one in self.connections}
+        return unpaired(self.fleet, self.host, now, required)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -100,28 +101,62 @@ class Membership:
         return f"{self.host.id} has no peers: {why}"
 
 
-def unpaired(
-    fleet: Fleet, host: Host, now: Collection[str], required: Collection[str]
-) -> tuple[Problem, ...]:
-    """Say which pairs in ``require`` no rule fits any more, though both their hosts are there.
+def _paired(one: Connection) -> str:
+    """Return the family of a connection; none of what is blocked since this host has no address there."""
+    return "" if one.left.is_unspecified else one.family
 
-    ``now`` are the peers that the pillar gives the host, ``required`` those with which it had that stage. A
-    slip in a label would take such a pair out of its guard as an edit that is meant does: so that is a word
-    of its own, ``stage: off`` in a rule, or ``alone: true``. Where no peer is left, that is a matter for
-    state ``ipsec.clean``.
+
+def unpaired(
+    fleet: Fleet, host: Host, now: Collection[tuple[str, str]], required: Collection[tuple[str, str]]
+) -> tuple[Problem, ...]:
+    """Say which pairs in ``require`` no rule fits any more, though both hosts are there, or lose a family.
+
+    ``now`` are the peers that the pillar gives the host, with each family, ``required`` those with which it
+    had that stage. A slip in a label would take such a pair out of its guard as an edit that is meant does:
+    so that is a word of its own, ``stage: off`` in a rule, or ``alone: true``; and an earlier stage first,
+    where an address is taken out. Where no peer is left, that is a matter for state ``ipsec.clean``.
     """
-    ended = {*required} - {*now} if now else frozenset()
-    peers = (peer for peer in fleet.hosts if peer.id in ended and not peer.alone) if ended else ()
-    found = sorted(peer.id for peer in peers if topology.rule_for(fleet, host, peer) is None)
-    if not found:
+    missing = {*required} - {*now} if now else frozenset()
+    if not missing:
         return ()
+    names = {name for name, _ in missing}
+    peers = [peer for peer in fleet.hosts if peer.id in names and not peer.alone]
+    rules = {peer.id: topology.rule_for(fleet, host, peer) for peer in peers}
+    still = [peer for peer in peers if (rule := rules[peer.id]) and rule.stage == REQUIRE]
+    there = {name for name, _ in now}
+    ended = [peer.id for peer in peers if rules[peer.id] is None and peer.id not in there]
     return (
-        Problem(
-            "ipsec:rules",
-            f"no rule pairs this host with {topology.few(found)} any more, and 'require' was their stage",
-            "a rule that fits such a pair, with 'stage: off' where it is to end; or 'alone: true' at a host",
-        ),
+        *_ended(sorted(ended)),
+        *(one for family in FAMILIES for one in _bereft(host, still, missing, family)),
     )
+
+
+def _ended(peers: Sequence[str]) -> Iterator[Problem]:
+    if peers:
+        yield Problem(
+            "ipsec:rules",
+            f"no rule pairs this host with {topology.few(peers)} any more, and 'require' was their stage",
+            "a rule that fits such a pair, with 'stage: off' where it is to end; or 'alone: true' at a host",
+        )
+
+
+def _bereft(
+    host: Host, peers: Sequence[Host], missing: Collection[tuple[str, str]], family: str
+) -> Iterator[Problem]:
+    """Say which pairs are still in ``require``, and have no connection of a family since an address went."""
+    own = host.address(family) is None
+    gone = sorted(
+        peer.id
+        for peer in peers
+        if (peer.id, family) in missing and not (host.lost or peer.lost or peer.clear)
+        if own or peer.address(family) is None
+    )
+    if gone:
+        path, who = f"ipsec:hosts:{host.id}:ip{family}" if own else "ipsec:hosts", topology.few(gone)
+        here = f"no address, and 'require' is the stage of its IP{family} with {who}"
+        there = f"no ip{family} of {who}, by which they have connections with this host in 'require'"
+        ends = f"where IP{family} is to end: 'stage: start' of such pairs with it, 'require' by the next edit"
+        yield Problem(path, here if own else there, f"that address; or, {ends}")
 
 
 def read(data: object, minion_id: str, resolved: Optional[pillar.Resolved] = None) -> Membership:
