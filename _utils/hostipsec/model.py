@@ -162,6 +162,7 @@ class Part(NamedTuple):
 
     of: str  # minion id
     warnings: tuple[str, ...] = ()
+    looked_up: tuple[str, ...] = ()  # ids of hosts whose addresses are those of a mine or DNS
 
 
 class Fleet(NamedTuple):

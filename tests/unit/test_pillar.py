@@ -17,7 +17,7 @@ import yaml
 import fleets
 from hostipsec.errors import HostIPsecError, PillarError
 from hostipsec.model import Metrics
-from hostipsec.pillar import addressed, expected, membership, pillar
+from hostipsec.pillar import addressed, expected, membership, parts, pillar
 from hostipsec.pillar import settings as settings_module
 from hostipsec.pillar.found import Found
 from hostipsec.strongswan import catalog, defaults
@@ -543,10 +543,11 @@ def test_who_claims_the_address_of_a_peer_that_is_lost_does_not_get_it():
     assert f"{CP.partition('.')[0]}_v4" not in {one.name for one in membership.of(given, here).connections}
 
 
+@pytest.mark.parametrize("by_part", [False, True])
 @pytest.mark.parametrize("stage", ["start", "require"])
 @pytest.mark.parametrize("here", ["cp3001.esams.example", CP])
-def test_a_mine_that_leaves_out_a_family_takes_no_pair_out_of_require(here, stage):
-    """The connection over IPv6 was gone at every host, in silence, and its guard with it."""
+def test_a_mine_that_leaves_out_a_family_takes_no_pair_out_of_require(here, stage, by_part):
+    """The connection over IPv6 was gone at every host, in silence, and its guard with it; so by a part."""
     data = bare()
     for rule in data["rules"]:
         rule["stage"] = stage
@@ -554,7 +555,13 @@ def test_a_mine_that_leaves_out_a_family_takes_no_pair_out_of_require(here, stag
 
     def member(said, before):
         mine = {"network.ip_addrs": {CP: said}}
-        return addressed.member({**data, "addresses": "mine"}, here, lambda *_: mine, (), lambda: before)
+        whole = {**data, "addresses": "mine"}
+        if by_part:
+            fleet = addressed.fleet(whole, lambda *_: mine)
+            return addressed.member(
+                parts.Whole(whole, fleet).part(here), here, pytest.fail, (), lambda: before
+            )
+        return addressed.member(whole, here, lambda *_: mine, (), lambda: before)
 
     before = member(both, ()).connections
     if stage == "require":  # an edit of the stage counts at once
@@ -573,6 +580,7 @@ def test_a_mine_that_leaves_out_a_family_takes_no_pair_out_of_require(here, stag
         now = member(both[:1], before)
         assert now.connections == before
         assert "found no address of IPv6" in now.lost[0]
+        assert now.unpaired(before) == ()
 
 
 @pytest.mark.parametrize("hosts", ["cp3001.esams.example", "cp1002.eqiad.example"])

@@ -51,7 +51,8 @@ def of_host(
     looked up, which ``data``, the pillar, says. Where nobody knows them any more, that stops a host only
     where a peer is lost: the next run brings back the record.
     """
-    looked_up, lost = pillar.unaddressed(data), any(host.lost for host in fleet.hosts)
+    looked_up = fleet.part.looked_up if fleet.part else (*pillar.unaddressed(data),)
+    lost = any(host.lost for host in fleet.hosts)
     if not (looked_up or lost):
         return fleet
     try:

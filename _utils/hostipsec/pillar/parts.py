@@ -64,6 +64,7 @@ class Whole:
                 "rules": [self._rule(number, minion_id) for number in numbers],
             },
             warnings=[*map(told, self._warnings(minion_id))],
+            looked_up=sorted(one.id for one, _ in members if self._is_looked_up(one)),
             lost={
                 one.id: [[told(each.found), each.allowed] for each in one.lost]
                 for one, _ in members
@@ -76,8 +77,11 @@ class Whole:
         said = self._entries[host.id]
         kept = (*pillar.HOST_KEYS, _SHOWN)
         entry = {key: said[key] for key in kept if key in said and key != "addresses"}
-        looked_up = {} if {*pillar.ADDRESS_KEYS} & {*entry} else _addresses(host)
+        looked_up = _addresses(host) if self._is_looked_up(host) else {}
         return {**entry, **looked_up, **({_RULE: rule} if rule else {})}
+
+    def _is_looked_up(self, host: Host) -> bool:
+        return not {*pillar.ADDRESS_KEYS} & {*self._entries[host.id]}
 
     def _rule(self, number: int, minion_id: str) -> dict[str, Any]:
         name, said = self.fleet.rules[number].name, self.data["rules"][number]
@@ -162,7 +166,8 @@ def read(data: Mapping[str, Any]) -> Fleet:
         for host, lost in said.get("lost", {}).items()
     }
     rest = {key: value for key, value in plain.items() if key != KEY}
-    return pillar.read(rest, found, Part(said["of"], (*map(str, said.get("warnings", ())),)))
+    told, looked_up = (tuple(map(str, said.get(key, ()))) for key in ("warnings", "looked_up"))
+    return pillar.read(rest, found, Part(said["of"], told, looked_up))
 
 
 def _unsealed(data: Mapping[str, Any]) -> Mapping[str, Any]:
