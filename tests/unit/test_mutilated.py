@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+import re
 
 import pytest
 from test_judge import WEST_V4, WEST_V6
@@ -211,6 +212,26 @@ def test_xfrm(way):
             continue  # from the midst of one to the midst of another: the rest is whole, and another answer
         if seen is not None:
             assert not verdicts(look, seen)["west_v4"].ok, number
+
+
+def test_a_policy_of_ours_that_was_cut_out_whole_is_one_that_is_not_there():
+    """Of what is not ours nobody can tell: docs/promises.md says so."""
+    look, states = recordings.vici(WELL), recordings.read(f"{WELL}.states")
+    text = recordings.read(f"{WELL}.policies")
+    cut = 0
+    for one in xfrm.parse_policies(text):
+        stanza = next(
+            block
+            for block in re.split(r"^(?=src )", text, flags=re.MULTILINE)
+            if block.startswith(f"src {one.src} dst {one.dst} ")
+            and f"\n\tdir {one.direction} " in f"\n{block}"
+        )
+        found = verdicts(look, xfrm.kernel(states, text.replace(stanza, "", 1), ""))
+        for row, address in ((found["west_v4"], "10.9.0.2/32"), (found["west_v6"], "fd00::2/128")):
+            its = address in (one.src, one.dst) and one.direction in ("in", "out")
+            cut += its
+            assert row.ok is not its, (row, stanza)
+    assert cut == 4
 
 
 @pytest.mark.parametrize("way", WAYS, ids=name)
