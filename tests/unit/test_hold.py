@@ -16,7 +16,6 @@ import fleets
 from hostipsec.emergency import comeback, stop
 from hostipsec.emergency.host import Host
 from hostipsec.errors import HostIPsecError
-from hostipsec.fleet.asking import JUST
 from hostipsec.model import Charon, LoadedConnection
 from hostipsec.pillar import pillar, topology
 from hostipsec.store import hold, holdfile
@@ -207,11 +206,36 @@ def test_an_up_from_a_little_ahead_refuses_no_down_at_the_host_itself(here):
     assert held() == {one.name for one in CONNECTIONS}
 
 
+@pytest.mark.parametrize("ahead", [-2, 4], ids=["before", "by a clock that is ahead"])
+def test_a_down_at_the_host_itself_counts_over_an_up_of_the_fleet_that_is_under_way(here, ahead):
+    """The second phase of `salt-run ipsec.up` came seconds after `ipsec-global down`, and lifted its hold."""
+    up = Command("up", CLOCK + ahead, "ada")
+    holdfile.lift(LIFT, CONNECTIONS, NOW, up)
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    with pytest.raises(OverruledError, match="a later command counts: down by ada, given 20"):
+        holdfile.lift(LIFT, CONNECTIONS, NOW + timedelta(seconds=1), up)
+    assert held() == {one.name for one in CONNECTIONS}
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    later = NOW + timedelta(seconds=6)
+    assert holdfile.lift(LIFT, CONNECTIONS, later, Command("up", later.timestamp(), "ada")) == ()
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    assert holdfile.lift(LIFT, CONNECTIONS, NOW) == ()  # and whoever is at the host itself, at once
+
+
+def test_a_down_at_the_host_itself_is_refused_by_no_clock(here):
+    here.command.write_text('{"asked": %f, "verb": "up", "who": "ada"}' % (CLOCK * 1000))
+    holdfile.take(ALL, CONNECTIONS, NOW)
+    assert held() == {one.name for one in CONNECTIONS}
+    assert holdfile.obeyed().last.asked == CLOCK
+    holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 1, "ada"))
+    assert held() == set()
+
+
 def test_a_master_that_is_behind_and_asks_again_gives_the_later_order(here):
     holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 4, "ada"))
     with pytest.raises(OverruledError) as caught:
         holdfile.take(ALL, CONNECTIONS, NOW, Command("down", CLOCK - 60, "bob"))
-    holdfile.take(ALL, CONNECTIONS, NOW, Command("down", caught.value.later + JUST, "bob"))
+    holdfile.take(ALL, CONNECTIONS, NOW, Command("down", caught.value.later + hold.JUST, "bob"))
     with pytest.raises(OverruledError):  # its second phase
         holdfile.lift(LIFT, CONNECTIONS, NOW, Command("up", CLOCK + 4, "ada"))
     assert held() == {one.name for one in CONNECTIONS}
@@ -384,10 +408,11 @@ def test_a_full_disk_keeps_nobody_from_lifting_a_hold(here, monkeypatch):
         return plain(changes)
 
     monkeypatch.setattr(files, "swap", full)
-    assert holdfile.lift(LIFT, CONNECTIONS, NOW, LATE) == ()
+    later = Command("up", NOW.timestamp() + 1, "eve")
+    assert holdfile.lift(LIFT, CONNECTIONS, NOW, later) == ()
     assert not here.hold.exists()
     with pytest.raises(HostIPsecError, match="No space left"):
-        holdfile.obey(LATE, NOW)
+        holdfile.obey(later, NOW)
 
 
 def test_a_reason_that_a_terminal_would_act_on_is_shown_as_text():

@@ -13,6 +13,7 @@ from typing import Protocol, Union
 
 from ..answer import Answer
 from ..errors import HostIPsecError
+from ..store.hold import JUST
 from . import answers
 from .answers import Instead
 
@@ -24,7 +25,6 @@ NEWER = {  # arguments that hosts with older modules refuse, and can do without
     "ipsec.up": frozenset({"asked", "jitter", "known"}),
 }
 _NONE: Arguments = MappingProxyType({})
-JUST = 0.001  # seconds by which an order is later than the one that hosts took for later
 FAR = 1e11  # seconds since 1970: no clock's time
 
 

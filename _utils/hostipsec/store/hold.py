@@ -34,6 +34,7 @@ from ..model import Connection
 EVERY = "*"
 NO_REASON = "no reason was given"
 AHEAD = 5.0  # seconds that the clocks of a fleet may differ; what lies further ahead was no clock's time
+JUST = 0.001  # seconds by which what is to count is later than what shall not
 REMEMBERED = 16  # commands that came with a time ahead
 LATEST = 253402300799.0  # the last second of the year 9999
 WRITE_ANEW = "ipsec-global up brings all up and ipsec-global down holds all: either writes it anew"

@@ -90,6 +90,17 @@ def _heed(command: Optional[Command], now: datetime) -> Optional[Obeyed]:
     return None if command is None else before.and_then(command)
 
 
+def _over(who: str, now: datetime) -> Obeyed:
+    """Return what is to be remembered of a stop that was ordered here: what came before is over by that.
+
+    So is what the fleet was told before, and is still on its way: the second phase of an ``up``.
+    """
+    before, clock = obeyed(), now.timestamp()
+    last = before.last.asked if before.last else clock
+    after = last + hold.JUST if last <= clock + hold.AHEAD else clock
+    return before.and_then(Command("down", max(clock, after), who))
+
+
 def obey(command: Command, now: datetime) -> None:
     """Note a command that neither takes nor lifts a hold. Raises OverruledError where a later one counts."""
     with locks.held(paths.here.lock, LOCK_DEADLINE):
@@ -100,25 +111,26 @@ def take(
     one: Hold, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
 ) -> Decisions:
     """Hold connections, on disk before this returns. Raises HostIPsecError; nothing was written then."""
-    return _decide(lambda before: hold.taken(before, one), connections, now, command)
+    heed = (lambda: _heed(command, now)) if command else (lambda: _over(one.who, now))
+    return _decide(lambda before: hold.taken(before, one), connections, now, heed)
 
 
 def lift(
     one: Lift, connections: Sequence[Connection], now: datetime, command: Optional[Command] = None
 ) -> Decisions:
     """Lift holds, on disk before this returns; returns the decisions that are left."""
-    return _decide(lambda before: hold.lifted(before, one), connections, now, command)
+    return _decide(lambda before: hold.lifted(before, one), connections, now, lambda: _heed(command, now))
 
 
 def _decide(
     decide: Callable[[Decisions], Decisions],
     connections: Sequence[Connection],
     now: datetime,
-    command: Optional[Command],
+    heed: Callable[[], Optional[Obeyed]],
 ) -> Decisions:
-    """Write hold.json anew, whatever is there, and ipsec.conf with it."""
+    """Write hold.json anew, whatever is there, and ipsec.conf with it; ``heed`` may refuse it."""
     with locks.held(paths.here.lock, LOCK_DEADLINE):
-        remembered = _heed(command, now)
+        remembered = heed()
         decisions = decide(read())
         changes = _conf(decisions, connections, now)
         changes[paths.here.hold] = (hold.render(decisions).encode() if decisions else None, 0o644)
