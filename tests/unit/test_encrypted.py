@@ -5,6 +5,7 @@ Each was reproduced: a small world whose verdict was too good.
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -459,17 +460,35 @@ def held(look, seen):
 
 def test_held_and_not_known_to_be_down():
     nothing = KERNEL._replace(states=(), policies=())
-    assert held(charon(), nothing) == ("held", "warning")
+    away = charon(loaded=())
+    assert held(away, nothing) == ("held", "warning")
     assert held(None, nothing) == ("held", "critical")
     assert held(charon(SA._replace(state="CONNECTING", children=())), nothing) == ("connecting", "critical")
     assert held(charon(), KERNEL._replace(states=())) == ("down", "critical")
-    assert held(charon(), guarded(nothing, REQUIRE)) == ("held", "warning")
+    assert held(away, guarded(nothing, REQUIRE)) == ("held", "warning")
+
+
+def test_held_and_still_loaded():
+    """Nothing in charon kept a peer from bringing it up, and it was told as if it stayed down."""
+    nothing = KERNEL._replace(states=(), policies=())
+    for stage, seen in itertools.product(("passive", "start", "require"), (nothing, None)):
+        one = WEST_V4._replace(stage=stage)
+        found = row(evaluate((one,), charon(), seen, held=HELD))
+        assert (found.state, found.severity, found.reason) == (
+            *("held", "critical"),
+            "held since noon, yet charon has it loaded: the peer can bring it up",
+        )
+        trapped = row(evaluate((one,), charon(loaded=(), routed=("west_v4",)), seen, held=HELD))
+        assert (trapped.state, trapped.severity, trapped.reason) == (
+            *("held", "critical"),
+            "held since noon, yet charon has a trap of it: the first packet brings it up",
+        )
 
 
 def test_held_while_a_peer_knocks():
     """It is refused a moment later: charon does not know yet who calls, and has nothing loaded for it."""
     knock = SA._replace(name="(unnamed)", state="CONNECTING", children=())
-    assert held(charon(knock), KERNEL._replace(states=(), policies=())) == ("held", "warning")
+    assert held(charon(knock, loaded=()), KERNEL._replace(states=(), policies=())) == ("held", "warning")
 
 
 def test_established_though_charon_has_not_loaded_it():

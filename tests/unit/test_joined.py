@@ -237,15 +237,28 @@ def test_a_held_connection_that_still_has_sas_is_critical():
 def test_a_held_connection_with_sas_in_one_kernel_is_critical():
     """It was held by both, as the fleet said; that one of them failed to end it was not told."""
     fleet = of_stage("start")
-    said = {one.id: says(fleet, one.id, charon(fleet, one.id), why="since noon") for one in fleet.hosts}
+    away = {one.id: charon(fleet, one.id)._replace(connections=()) for one in fleet.hosts}
+    said = {host: says(fleet, host, look, why="since noon") for host, look in away.items()}
     here, there = str(fleet.host(ONE).ipv4), str(fleet.host(OTHER).ipv4)
     left = Kernel((KernelState(here, there, "c0000001", "transport", 1, algorithm="gcm"),))
-    said[ONE] = says(fleet, ONE, charon(fleet, ONE), left, "since noon")
+    said[ONE] = says(fleet, ONE, away[ONE], left, "since noon")
     row = found(said, fleet)
     assert (row.state, row.severity) == ("held", "critical")
     assert row.reason == (
-        f"{ONE} says down: held since noon, yet it has SAs: loaded, but no SA; this host starts it; "
+        f"{ONE} says down: held since noon, yet it has SAs: charon has not loaded this connection; "
         f"the kernel still holds 1 SA(s) of it; {OTHER} held since noon"
+    )
+
+
+def test_a_held_connection_that_one_charon_has_loaded_is_critical():
+    """It was held by both, as the fleet said; that one of them would answer its peer was not told."""
+    fleet = of_stage("start")
+    looks = {one.id: charon(fleet, one.id) for one in fleet.hosts}
+    looks[OTHER] = looks[OTHER]._replace(connections=())
+    row = found({host: says(fleet, host, look, why="since noon") for host, look in looks.items()}, fleet)
+    assert (row.state, row.severity) == ("held", "critical")
+    assert row.reason == (
+        f"{ONE} held since noon, yet charon has it loaded: the peer can bring it up; {OTHER} held since noon"
     )
 
 

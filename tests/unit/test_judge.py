@@ -374,7 +374,9 @@ def test_a_child_whose_spis_are_not_shown_is_looked_for_by_its_reqid(state, spis
 
 
 def test_held_and_down():
-    found = row(evaluate((WEST_V4,), charon(), Kernel(), held={"west_v4": "since noon by ada because T1"}))
+    found = row(
+        evaluate((WEST_V4,), charon(loaded=()), Kernel(), held={"west_v4": "since noon by ada because T1"})
+    )
     assert (found.state, found.severity) == ("held", "warning")
     assert found.reason == "held since noon by ada because T1"
 

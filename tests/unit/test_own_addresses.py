@@ -99,7 +99,8 @@ WHY = {AWAY: "no interface here has 10.0.0.9"}
 
 def judged(*sas, stage="start", **more):
     one = Connection("cp2_v4", "cp2", "v4", AWAY, ip_address("10.0.0.2"), "CN=a", "CN=b", True, stage)
-    charon = Charon("5.9.8", "vici", 99, connections=(LoadedConnection("cp2_v4"),), ike_sas=sas)
+    loaded = () if "held" in more else (LoadedConnection("cp2_v4"),)
+    charon = Charon("5.9.8", "vici", 99, connections=loaded, ike_sas=sas)
     (row,) = evaluate([one], charon, absent=WHY, **more).connections
     return row.state, row.severity, row.reason
 

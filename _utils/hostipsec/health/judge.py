@@ -214,6 +214,10 @@ def _under_hold(found: Found, tables: Tables, state: str, reason: str, held: str
     left = _policies_left(found)
     if left:
         return state, "critical", f"held {held}, yet the kernel has {left} policies of it"
+    if found.loaded:
+        return "held", "critical", f"held {held}, yet charon has it loaded: the peer can bring it up"
+    if found.routed:
+        return "held", "critical", f"held {held}, yet charon has a trap of it: the first packet brings it up"
     return "held", "warning", f"held {held}"
 
 
