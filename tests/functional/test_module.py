@@ -141,6 +141,20 @@ def test_a_host_in_no_rule(tmp_path, data):
     assert (minion.call("ipsec.connections"), minion.retcode) == ({}, 0)
 
 
+def test_a_host_in_no_rule_whose_hold_cannot_be_read(tmp_path, data, monkeypatch):
+    """Its status was not ok, with exit status 1, and no word of why."""
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path / "host"))
+    paths.here.hold.parent.mkdir(parents=True)
+    minion = Minion(tmp_path / "db", "db1001.eqiad.example")
+    minion.pillar(data)
+    found = minion.call("ipsec.status")
+    assert (found["ok"], found["warnings"], minion.retcode) == (True, [], 0)
+    paths.here.hold.write_text("{")
+    found = minion.call("ipsec.status")
+    assert (found["ok"], minion.retcode) == (False, 1)
+    assert found["warnings"] == found["notes"] and found["warnings"][0].startswith("hold.json cannot be read")
+
+
 def test_what_the_sls_files_get_to_know(minion, data):
     more = {"packages": ["libcharon-extra-plugins"], "vici": False, "sysctl": {"net.core.somaxconn": 4096}}
     minion.pillar({**data, **more})

@@ -198,6 +198,23 @@ def test_a_command_counts_those_that_say_ok():
     assert not commands.command(Asking(client), "down", Meant(HOSTS), {}, threshold=2).ok
 
 
+def test_of_a_host_that_is_not_well_it_is_said_why():
+    """What a host could not look at was in its warnings alone: of it no more than a number was told."""
+    unread, keeper = "ip: status 2", "hostipsec-keeper.service does not run"
+    told = Answer(False, "words", problems=(keeper,), own={"warnings": [keeper, unread]})
+    heard = Heard({"a": told, "b": Answer(False, "some words"), "c": Answer(True, "words")})
+    said = outcome.summed("status", ["a", "b", "c"], heard)
+    assert (said.ok, said.lines) == (
+        False,
+        (
+            "1 of 3 hosts are as asked: well, by their own word",
+            f"a: {keeper}",
+            f"a: {unread}",
+            "b: not all is well there, by its own word: some words",
+        ),
+    )
+
+
 def test_a_host_that_says_ok_with_something_left_is_not_down():
     left = {"x_v4": {"peer": "x", "family": "v4", "left": "IKE SA 3 is ESTABLISHED"}}
     client = Client(a={**well("", {}), "connections": left})

@@ -31,6 +31,8 @@ class Fleet(Clock):
         self.left = {}  # host that the pillar does not have -> what it answers
         self.addresses = {}  # host -> whether it says which ones its connections have
         self.stages = {}  # host -> by its own pillar
+        self.beside = {}  # host -> what it says beside all that, or in its stead
+        self.more = {}  # host -> connections by its own pillar alone
 
     def returns(self, hosts, function, arguments):
         self.asked += 1
@@ -54,6 +56,7 @@ class Fleet(Clock):
             row["stage"] = self.stages.get(host, row["stage"])
         for one in topology.connections(FLEET, host) if self.addresses.get(host, True) else ():
             rows[one.name]["ends"] = [str(one.left), str(one.right)]
+        rows.update(self.more.get(host, {}))
         for row in rows.values():
             if host in self.proposals:
                 row["ike_proposal"] = self.proposals[host]
@@ -65,6 +68,7 @@ class Fleet(Clock):
             **({"warnings": self.warnings[host]} if host in self.warnings else {}),
             "edition": "1",
             **({"authentication": self.tells[host]} if host in self.tells else {}),
+            **self.beside.get(host, {}),
         }
 
     def say(self, text):
@@ -260,6 +264,50 @@ def test_what_a_host_could_not_look_at_is_said_and_nothing_is_well():
     assert f"{HUB}: {UNREAD}" in told["lines"]
     assert all(row["ok"] for row in told["connections"])
     assert found.as_dict(1, "1")["retcode"] == 0  # one host explains it
+
+
+def test_what_a_host_names_as_a_problem_alone_is_said_and_nothing_is_well():
+    """Its rows were well, and nobody read the rest: all was up, exit 0."""
+    hosts = Fleet()
+    hosts.beside = {HUB: {"ok": False, "problems": ["mesh.json: damaged", UNREAD], "warnings": [UNREAD]}}
+    found = status(hosts)
+    told = found.as_dict(0, "1")
+    assert (found.well, found.bad, told["retcode"]) == (False, {HUB}, 1)
+    assert told["warnings"] == {HUB: [UNREAD, "mesh.json: damaged"]}
+    assert f"{HUB}: mesh.json: damaged" in told["lines"]
+
+
+def test_a_host_that_is_not_well_by_its_own_word_alone_is_none_that_is_well():
+    hosts = Fleet()
+    hosts.beside = {HUB: {"ok": False, "sentence": "some words"}}
+    told = status(hosts).as_dict(0, "1")
+    said = "not all is well there, by its own word: some words"
+    assert (told["retcode"], told["warnings"]) == (1, {HUB: [said]})
+    hosts.unmanaged = ["old_v4"]  # which says what
+    assert status(hosts).as_dict(0, "1")["warnings"] == {}
+    down = Fleet(cp3001=9)
+    down.beside = {host.id: {"ok": False, "sentence": "some words"} for host in FLEET.hosts}
+    told = status(down).as_dict(0, "1")["warnings"]
+    assert {SPOKE, HUB, CODFW}.isdisjoint(told) and told
+
+
+def test_a_certificate_that_a_host_names_as_a_problem_is_said_once():
+    hosts = Fleet(certificate={"days_left": 3, "severity": "warning", "sentence": "expires in 3 days"})
+    hosts.beside = {SPOKE: {"ok": False, "problems": ["expires in 3 days"]}}
+    found = status(hosts)
+    assert (found.well, found.warned, found.ok(0)) == (True, {}, False)
+    assert found.lines("1").count(f"{SPOKE}: expires in 3 days") == 1
+
+
+def test_what_a_host_has_by_an_older_pillar_alone_is_no_fleet_at_rest():
+    """A pair was taken out of the pillar, and its hosts went on with it by theirs: all was well."""
+    hosts = Fleet()
+    hosts.more = {HUB: {"old_v4": {"peer": GONE, "family": "v4", "stage": "start", **UP}}}
+    hosts.more[HUB]["old_v6"] = {**hosts.more[HUB]["old_v4"], "family": "v6", **DOWN}
+    told = status(hosts).as_dict(0, "1")
+    why = "is not in the pillar; the host has it by an older one (saltutil.refresh_pillar, state.apply)"
+    assert (told["retcode"], told["stray"]) == (1, [f"{HUB}: old_v4 {why}", f"{HUB}: old_v6 {why}"])
+    assert status(hosts, host=HUB).ok(0)  # of no pair that was asked for
 
 
 def test_what_was_not_asked_for_is_not_warned_of():

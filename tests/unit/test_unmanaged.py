@@ -110,7 +110,17 @@ def answers(**of_one):
         "cp1_v4": row(initiator=False),
     }
     own = {"unmanaged": {}}
-    return {ONE: Answer(True, "", {**mine, **of_one}, own=own), TWO: Answer(True, "", theirs, own=own)}
+    said = {ONE: placed({**mine, **of_one}), TWO: placed(theirs)}
+    return {host: Answer(True, "", rows, own=own) for host, rows in said.items()}
+
+
+def placed(rows):
+    """Return rows with the peer and the family that their names say."""
+    hosts = {host.id.partition(".")[0]: host.id for host in FLEET.hosts}
+    split = {name: name.rpartition("_") for name in rows}
+    return {
+        name: {"peer": hosts[split[name][0]], "family": split[name][2], **one} for name, one in rows.items()
+    }
 
 
 class Silent(Clock):

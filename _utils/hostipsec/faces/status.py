@@ -117,7 +117,9 @@ def _answer(expected: _Expected, seen: Look, report: Report, shown: Report) -> A
     ends = {one.name: [str(one.left), str(one.right)] for one in expected.connections}
     certificate = _certificate(expected.member, seen, report)
     said = [_sentence(lonely, report, shown), certificate["sentence"] if certificate else "", report.beside]
-    sentence, unread = "; ".join(filter(None, said)), report.warnings if expected.connections else ()
+    # of a host at rest nothing has to be seen; whoever holds it counts for peers yet to come
+    unread = report.warnings if expected.connections else tuple(filter(None, [report.unsure]))
+    sentence = "; ".join(filter(None, said))
     expiring = [certificate["sentence"]] if certificate and certificate["severity"] != "ok" else []
     return Answer(
         ok=not (expected.warnings or seen.dead) and shown.ok,

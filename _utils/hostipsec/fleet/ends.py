@@ -81,6 +81,11 @@ def end(host: str, rows: Optional[Rows], name: str, stage: str) -> End:
     )
 
 
+def well(row: Row) -> bool:
+    """Whether a host sees nothing to be done about a connection of its status."""
+    return _severity(row.get("severity"), str(row.get("state")), str(row.get("stage", ""))) == "ok"
+
+
 def _seconds(told: object) -> Optional[int]:
     return told if isinstance(told, int) and not isinstance(told, bool) else None
 

@@ -18,6 +18,7 @@ from .hostnames import few
 from .joined import Joined, View
 
 _NOBODY = Heard()
+_FORMER = "is not in the pillar; the host has it by an older one (saltutil.refresh_pillar, state.apply)"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def join(fleet: Fleet, heard: Heard, chosen: Filter, gone: Heard = _NOBODY) -> F
     )
     hosts = {host.id: host for host in fleet.hosts}
     rows = tuple(_behind(row, hosts) for row in view.rows)
-    view = replace(view, rows=rows, stray=(*view.stray, *_yet(gone.answers)))
+    stray = (*view.stray, *_former(rows, answers), *_yet(gone.answers))
+    view = replace(view, rows=rows, stray=stray)
     heard = replace(heard + gone, answers=answers)
     shown = view.only(chosen.site, chosen.host, chosen.state, chosen.within)
     # of the whole only
@@ -149,6 +151,15 @@ def _unheard(rows: Sequence[Joined]) -> set[str]:
     """Return the hosts that said nothing of connections which may be in any state."""
     ends = ((row, end) for row in rows if row.state == "not answering" for end in row.ends)
     return {end.host for row, end in ends if not end.answered and end.host != row.unmanaged}
+
+
+def _former(rows: Sequence[Joined], answers: Mapping[str, Answer]) -> Iterator[str]:
+    """Say what hosts have by a pillar of before, and the fleet's does not have."""
+    known = {(*ends, row.family) for row in rows for ends in ((row.one, row.other), (row.other, row.one))}
+    for host, one in sorted(answers.items()):
+        for name, row in sorted(one.connections.items()):
+            if (host, row["peer"], row["family"]) not in known:
+                yield f"{host}: {name} {_FORMER}"
 
 
 def _yet(gone: Mapping[str, Answer]) -> Iterator[str]:
@@ -195,8 +206,11 @@ def _told(answers: Mapping[str, Answer]) -> Mapping[str, Told]:
 
 
 def _warnings(answer: Answer) -> Sequence[str]:
-    """Return what a host warns of beside its connections; hosts of releases before say so as well."""
-    return [str(one) for one in cast("Sequence[object]", answer.own.get("warnings") or ())]
+    """Return what is not well at a host beside connections and certificate, which tell of themselves."""
+    certificate = cast("dict[str, str]", answer.own.get("certificate") or {})
+    said = [one for one in outcome.beside(answer) if one != certificate.get("sentence")]
+    known = said or answer.own["unmanaged"] or certificate.get("severity", "ok") != "ok"
+    return said if known else outcome.unsaid(answer)
 
 
 def _plain(row: Joined) -> dict[str, object]:

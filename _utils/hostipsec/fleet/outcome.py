@@ -10,7 +10,7 @@ from ..answer import Answer, counted
 from . import alike, joined
 from .alike import Trouble
 from .asking import Heard
-from .ends import Row, because
+from .ends import Row, because, well
 from .hostnames import few
 from .marks import Way
 
@@ -131,7 +131,8 @@ def _trouble(host: str, answer: Answer, verb: str, away: Collection[str] = ()) -
     if answer.own.get("overruled"):
         yield Trouble(host, str(answer.own["overruled"]))
         return
-    yield from (Trouble(host, str(problem)) for problem in answer.problems)
+    told = (*beside(answer), *unsaid(answer)) if verb == "status" else answer.problems
+    yield from (Trouble(host, str(one)) for one in told)
     if verb == "start":  # nobody waited for what comes up
         return
     for name, row in sorted(answer.connections.items()):
@@ -141,6 +142,18 @@ def _trouble(host: str, answer: Answer, verb: str, away: Collection[str] = ()) -
         why = row.get("left") or ("" if good else row.get("reason"))
         if why:
             yield Trouble(host, str(why), name, str(row.get("peer", "")))
+
+
+def beside(answer: Answer) -> tuple[str, ...]:
+    """Return what the status of a host says beside its connections; hosts of releases before say less."""
+    warnings = cast("Sequence[object]", answer.own.get("warnings") or ())
+    return tuple(dict.fromkeys(map(str, (*warnings, *answer.problems))))
+
+
+def unsaid(answer: Answer) -> tuple[str, ...]:
+    """Say that a host is not well where nothing of its status says in what."""
+    told = answer.ok or beside(answer) or not all(map(well, answer.connections.values()))
+    return () if told else (f"not all is well there, by its own word: {answer.sentence}",)
 
 
 def tried(verb: str, heard: Heard, before: Sequence[str] = ()) -> Outcome:
