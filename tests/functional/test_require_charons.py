@@ -85,6 +85,12 @@ def test_bypass_lan_is_told_at_both_ends_and_the_wire_shows_it(found):
         assert "a policy that passes packets comes before the guard's" in reason
 
 
+def test_bypass_lan_of_a_file_that_charon_reads_before_ours_is_not_loaded(found):
+    seen = found["bypassed by a file before ours"]
+    assert seen["wire"] == ESP
+    assert {row[1] for rows in seen["status"].values() for row in rows.values()} == {"ok"}
+
+
 def test_no_packet_to_a_translated_port_is_delivered_encrypted_or_not(found):
     """The kernel's own NAT sends it on to a container, which is none of the two ends of an SA."""
     seen = found["translated"]

@@ -51,6 +51,19 @@ def by(request, here):
     return request.param
 
 
+@pytest.mark.parametrize("by", BACKENDS)
+def test_what_is_only_blocked_keeps_bypass_lan_out_as_well(by):
+    """A peer in maintenance has no connection here, and nothing goes to it in the clear."""
+    data = fleets.star(1)
+    data["rules"][0]["stage"] = "require"
+    data["hosts"]["edge0001.edge.example"]["maintenance"] = True
+    member = read(data, HUB)
+    assert member.barred and not member.connections
+    named = (member.connections, member.fleet.settings, "hub.pem", Secret("RSA", "hub.pem"))
+    value = configuration.wanted(*named, barred=member.barred, backend=by).configuration
+    assert difference.flat(value.strongswan)["charon.plugins.bypass-lan.load"] == "no"
+
+
 # The pillar ----------------------------------------------------------------------------------
 
 

@@ -79,6 +79,32 @@ def test_only_settings_that_are_read_at_start_ask_for_a_restart(charon, reasons)
     assert difference.between(value(fleets.star(2)), value(new)).restart_reasons(chosen) == reasons
 
 
+def required(stage="require", **more):
+    rules = [{**fleets.star(2)["rules"][0], "stage": stage}]
+    return value(with_settings(fleets.star(2), rules=rules, **more))
+
+
+@pytest.mark.parametrize("charon", [{}, {"plugins": {"bypass-lan": {"interfaces_use": "eth0"}}}])
+def test_where_a_pair_is_required_bypass_lan_is_not_loaded_whatever_the_hosts_own_file_says(charon):
+    """With a file of the host's that loads it, all to hosts of the same link went in the clear."""
+    found = required(charon=charon).strongswan["charon"]
+    assert found["plugins"]["bypass-lan"] == {**charon.get("plugins", {}).get("bypass-lan", {}), "load": "no"}
+    started = difference.flat(required("start", charon=charon).strongswan)
+    assert "charon.plugins.bypass-lan.load" not in started
+
+
+def test_what_keeps_bypass_lan_out_ends_no_sa_but_where_charon_has_it():
+    old, new = required("start"), required()
+    found = difference.between(old, new)
+    key = "charon.plugins.bypass-lan.load"
+    assert found.as_changes()["strongswan.conf"] == {key: {"old": None, "new": "no"}}
+    assert found.restart_reasons((), ("aes", "vici")) == ()
+    assert found.restart_reasons((), ("aes", "bypass-lan")) == (f"{key}: unset -> no",)
+    assert difference.between(new, old).restart_reasons((), ("aes", "bypass-lan")) == ()
+    loading = required("start", charon={"plugins": {"bypass-lan": {"load": "yes"}}})
+    assert difference.between(loading, new).restart_reasons(()) == (f"{key}: yes -> no",)
+
+
 def test_lines_of_another_hand_are_shown():
     new = value(fleets.star(2))
     conf = render.ipsec_conf(new) + "\ninclude /etc/ipsec.more.conf\n"

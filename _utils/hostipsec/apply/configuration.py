@@ -150,7 +150,7 @@ def wanted(
     """
     keeper = service.keeper_runs()
     named = (certificate, secret, held, keeper, binding, kept is not None, partners)
-    value = sections.configuration(connections, settings, *named)
+    value = sections.required(sections.configuration(connections, settings, *named), barred)
     value = swanctl.settled(value) if backend == SWANCTL else value
     warn_days = settings.certificates.warn_days
     told = (tuple(barred), tuple(resting), *place)
@@ -197,7 +197,9 @@ def work(want: Wanted, charon: Optional[Charon]) -> Work:
         stale=tuple(sorted(loaded(charon) & ours - want.names)),
         outdated=tuple(sorted({sa.name for sa in outdated(want, ours, charon)})),
         running=charon is not None,
-        restart=(*differs.restart_reasons(want.chosen), *lacking(want, charon)) if charon else (),
+        restart=(*differs.restart_reasons(want.chosen, charon.plugins), *lacking(want, charon))
+        if charon
+        else (),
         modes=_modes(want),
         ours=ours,
         loaded=loaded(charon),

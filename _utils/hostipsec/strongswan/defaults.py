@@ -92,6 +92,11 @@ def charon(peers: int) -> dict[str, object]:
     }
 
 
+# the same of a host that blocks what goes in the clear: the plugin's policies for its own networks come
+# before those of every connection, and the file of the plugin's package, or another before ours, may load it
+REQUIRED: Mapping[str, object] = {"plugins": {"bypass-lan": {"load": "no"}}}
+
+
 def _power_of_two(number: int) -> int:
     """Return the power of two at or above a number: charon rounds its hash tables likewise."""
     return 1 << max(0, (number - 1).bit_length())

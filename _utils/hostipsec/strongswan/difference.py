@@ -35,6 +35,8 @@ DERIVED_SETTINGS = (
     "charon.processor.priority_threads.",
     "charon.threads",
 )
+# Ours where a pair is in `require`: charon starts anew without such a plugin, and goes on where it has none.
+KEPT_OUT = {"charon.plugins.bypass-lan.load": "bypass-lan"}
 LIVE_SETUP = ("charondebug",)
 MOVES = (
     "one charon ends and another one starts: all of its tunnels end, and are back within seconds; meanwhile "
@@ -65,8 +67,11 @@ class Difference:
         """Say whether both configurations mean the same."""
         return self == Difference()
 
-    def restart_reasons(self, chosen: Collection[str]) -> tuple[str, ...]:
-        """Say why charon must be restarted; ``chosen`` are the operator's keys of strongswan.conf."""
+    def restart_reasons(self, chosen: Collection[str], loaded: Collection[str] = ()) -> tuple[str, ...]:
+        """Say why charon must be restarted.
+
+        ``chosen`` are the operator's keys of strongswan.conf, ``loaded`` the plugins that charon has.
+        """
         if self.new:
             return ("first configuration",)
         if self.backend:
@@ -75,7 +80,8 @@ class Difference:
             f"setup {key}: {_arrow(change)}" for key, change in self.setup.items() if key not in LIVE_SETUP
         ]
         for key, change in self.charon.items():
-            if not is_derived(key, chosen) and not key.startswith(LIVE_SETTINGS):
+            waits = is_derived(key, chosen) or (key not in chosen and _kept_out(key, change, loaded))
+            if not waits and not key.startswith(LIVE_SETTINGS):
                 reasons.append(f"{key}: {_arrow(change)}")
         return tuple(reasons)
 
@@ -109,6 +115,13 @@ class Difference:
         if self.foreign:
             result[FOREIGN] = list(self.foreign)
         return result
+
+
+def _kept_out(key: str, change: Change, loaded: Collection[str]) -> bool:
+    """Say whether a plugin stays out that charon does not have, or is the host's own matter again."""
+    if key not in KEPT_OUT:
+        return False
+    return change == ("no", None) or (change == (None, "no") and KEPT_OUT[key] not in loaded)
 
 
 def between(old: Configuration, new: Configuration) -> Difference:

@@ -87,7 +87,7 @@ def configuration(
         one.name: {**options(one, certificate, auto_of[one.name]), **partners.get(one.peer, _NONE)}
         for one in connections
     }
-    return Configuration(
+    value = Configuration(
         setup=setup(settings),
         defaults={**_bound(binding, settings), **common, **childname.told(common)},
         connections={
@@ -97,6 +97,17 @@ def configuration(
         strongswan={"charon": charon_settings(peers, settings)},
         kept=kept,
     )
+    return required(value, connections)
+
+
+def required(value: Configuration, connections: Iterable[Connection]) -> Configuration:
+    """Return a value by which charon does not load what would take packets past ``require``.
+
+    ``connections`` are what is blocked where it cannot be encrypted, among others.
+    """
+    if all(one.stage != REQUIRE for one in connections):
+        return value
+    return value._replace(strongswan=merged(value.strongswan, {"charon": defaults.REQUIRED}))
 
 
 def _bound(binding: Mapping[str, str], settings: Settings) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from strongswan import line, run, unpacked, wait_for
 from termed import IPV4, IPV6, Sent
 
 import authorities
-from hostipsec.strongswan import render
+from hostipsec.strongswan import defaults, render
 
 ENDS = {"east.example": EAST, "west.example": WEST}
 CLOSED, SETTLED = 7001, 1.0  # a port; seconds, for what shall not come
@@ -39,6 +39,10 @@ DAMAGES = {
     "a directory": "mkdir $0",
 }
 BYPASS = KERNEL_CONF.replace("plugins {", "plugins {\n        bypass-lan { load = yes }")
+SETTINGS = {
+    "bypassed": BYPASS,
+    "bypassed by a file before ours": BYPASS + render.tree({"charon": defaults.REQUIRED}),
+}
 TABLE = "add table bridge own"  # User Mode Linux has no other family
 
 
@@ -189,6 +193,13 @@ def bypassed(pair):
     return {**found, "status": {one.host[:4]: brief(one.status()) for one in pair.ends}}
 
 
+def kept_out(pair):
+    """Have both up, where ours is not the only file that says whether the plugin is loaded."""
+    pair.up()
+    found = {"wire": pair.knocked()}
+    return {**found, "status": {one.host[:4]: brief(one.status()) for one in pair.ends}}
+
+
 def translated(pair, box):
     """Translate a port of west's to a container; who gets what east sends there."""
     east, west = pair.ends
@@ -235,6 +246,7 @@ CASES = {
     "maintained": maintained,
     "flushed": flushed,
     "bypassed": bypassed,
+    "bypassed by a file before ours": kept_out,
     "translated": translated,
 }
 
@@ -245,7 +257,7 @@ def main():
     for name in sys.argv[1:] or CASES:
         names = ("east", "west", *(["box"] if name == "translated" else []))
         with hosts(*names, over=unpacked()) as spaces, tempfile.TemporaryDirectory() as place:
-            pair = Pair(spaces[:2], Path(place), BYPASS if name == "bypassed" else KERNEL_CONF)
+            pair = Pair(spaces[:2], Path(place), SETTINGS.get(name, KERNEL_CONF))
             found[name] = CASES[name](pair, *spaces[2:])
     sys.stdout.write(json.dumps(found) + "\n")
 
