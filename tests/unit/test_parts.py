@@ -45,7 +45,7 @@ def overruled(member: membership.Membership) -> tuple[str, ...]:
     mine = {pair: rules for pair, rules in every if member.host.id in pair}
     known = {member.host.id, *(peer.id for peer, _ in topology.peers(fleet, member.host, maintenance=True))}
     others = {host.id for host in fleet.hosts} - known
-    return tuple(parts.veiled(str(one), others.__contains__) for one in doubts.overruled(fleet.rules, mine))
+    return tuple(parts.veiled(str(one), others.__contains__) for one in doubts.overruled(fleet, mine))
 
 
 def said(member: membership.Membership, before=()) -> dict:

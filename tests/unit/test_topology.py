@@ -509,6 +509,55 @@ def test_an_exception_with_a_later_stage_before_a_broader_rule_is_no_warning():
     assert doubts.told(pillar.read(ruled(("strict", "require", 2), ("all", "start", 1, 2, 3)))) == ()
 
 
+def with_terms(late, early=(), stages=("start", "start"), **more):
+    """Return what is told of two rules with terms of their own, of which the first fits one pair of three."""
+    data = {**ruled(("some", stages[0], 2), ("all", stages[1], 1, 2, 3)), **more}
+    for rule, own in zip(data["rules"], (early, late)):
+        rule.update(own)
+    only = [one for one in doubts.told(pillar.read(data)) if " goes in the clear; " not in one]
+    return [one.partition(": ")[2] for one in only]
+
+
+def test_terms_that_a_rule_before_does_not_have_are_a_warning_with_the_pairs():
+    """They were lost without a word: port 22 was to stay open, and was shut for some."""
+    late = {"clear": ["tcp/22"], "mtu": 1400, "encapsulation": "udp", "lifetime": "4h"}
+    assert with_terms(late) == [
+        "rule 'all' does not decide for 1 pair, since rule 'some' comes first, which says nothing of its "
+        f"clear, encapsulation, lifetime, mtu: edge0002.edge.example with {HUB}; "
+        "allowed: the same there, or a place before that rule; or that, where it is meant"
+    ]
+    assert "of its only: " in with_terms({"only": ["tcp/80"]})[0]
+    assert "of its mtu: " in with_terms(late, {key: late[key] for key in late if key != "mtu"})[0]
+    assert "of its mtu: " in with_terms({"mtu": 1400}, stages=("require", "start"))[0]
+
+
+@pytest.mark.parametrize(
+    ("late", "early", "more"),
+    [
+        ({}, {"mtu": 1400, "clear": ["tcp/22"]}, {}),  # the common one: an exception, and the rest
+        ({"mtu": 1400, "esp": "aes256gcm16-ecp384!"}, {"mtu": 1300, "esp": "aes128gcm16-ecp384!"}, {}),
+        ({"clear": ["tcp/22", "tcp/80"]}, {"clear": ["tcp/22"]}, {}),
+        ({"clear": ["tcp/22"]}, {"only": ["tcp/80"]}, {}),
+        ({"only": ["tcp/80"]}, {"clear": ["tcp/22"]}, {}),
+        (
+            {"mtu": 1400, "lifetime": "7200"},
+            {},
+            {"mtu": 1400, "connection": {"lifetime": "2h"}},
+        ),  # as for all
+        ({"dpddelay": "30s"}, {}, {}),
+        ({"mtu": 1400}, {}, {"stages": ("off", "off")}),
+        ({"mtu": 1400}, {}, {"stages": ("start", "off")}),
+    ],
+)
+def test_terms_that_are_meant_or_the_same_are_no_warning(late, early, more):
+    assert with_terms(late, early, **more) == []
+
+
+def test_terms_of_a_rule_of_a_later_stage_are_told_with_it():
+    (said,) = with_terms({"mtu": 1400}, stages=("start", "require"))
+    assert "'all' (require)" in said and "mtu" not in said
+
+
 def after_another(fleet):
     (rule,) = fleet.rules
     first = rule._replace(name="first", between=(("id", Choice(frozenset({fleet.hosts[0].id}))),))

@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional
 from ..answer import counted
 from ..errors import Problem, nearest
 from ..model import STAGES, Choice, Fleet, Rule, Settings
-from ..strongswan import difference
+from ..strongswan import defaults, difference, options, sections
 from . import identity, spelling, topology, translated
 from .labels import ALWAYS
 from .matching import Sides, rule_pairs
@@ -36,13 +36,13 @@ class Lack(NamedTuple):
 def warnings(fleet: Fleet) -> tuple[Problem, ...]:
     """Return what may not be meant.
 
-    That is rules that fit no pair, or leave some to one of an earlier stage, values no host has or no rule
-    names, hosts alone.
+    That is rules that fit no pair, or leave some to one of an earlier stage or without their terms, values no
+    host has or no rule names, hosts alone.
     """
     every = topology.fitting(fleet) if len(fleet.rules) > 1 else {}
     return (
         *of_rules(fleet),
-        *overruled(fleet.rules, every),
+        *overruled(fleet, every),
         *_idle(fleet.rules, every),
         *_misspelt(fleet),
         *_lone(fleet),
@@ -152,21 +152,44 @@ def _why(rule: Rule, lacks: Sequence[Lack]) -> str:
     return f" with {' and '.join(joins)}" if joins else ""
 
 
-def overruled(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Problem]:
-    """Yield the rules whose place lets one of an earlier stage decide for some of these pairs."""
+def overruled(fleet: Fleet, fitting: topology.Fitting) -> Iterator[Problem]:
+    """Yield the rules whose place lets one before decide, at an earlier stage or without their terms."""
+    rules = fleet.rules
     found: dict[tuple[int, int], list[tuple[str, str]]] = {}
     number = {rule.name: index for index, rule in enumerate(rules)}
     for pair, (first, *others) in fitting.items():
         for rule in others:
-            if STAGES.index(first.stage) < STAGES.index(rule.stage):
-                found.setdefault((number[rule.name], number[first.name]), []).append(pair)
+            found.setdefault((number[rule.name], number[first.name]), []).append(pair)
     for (late, early), pairs in sorted(found.items()):
-        yield Problem(
-            f"ipsec:rules:{late}",
-            f"rule {_staged(rules[late])} does not decide for {counted(len(pairs), 'pair')}, since "
-            f"rule {_staged(rules[early])} comes first: {_named(pairs)}",
-            "a place before that rule, where it is to decide",
-        )
+        rule, first = rules[late], rules[early]
+        left = f"does not decide for {counted(len(pairs), 'pair')}, since rule"
+        if STAGES.index(first.stage) < STAGES.index(rule.stage):
+            yield Problem(
+                f"ipsec:rules:{late}",
+                f"rule {_staged(rule)} {left} {_staged(first)} comes first: {_named(pairs)}",
+                "a place before that rule, where it is to decide",
+            )
+        elif lost := sorted(_lost(rule, first, fleet.settings)):
+            yield Problem(
+                f"ipsec:rules:{late}",
+                f"rule {rule.name!r} {left} {first.name!r} comes first, which says nothing of its "
+                f"{', '.join(lost)}: {_named(pairs)}",
+                "the same there, or a place before that rule; or that, where it is meant",
+            )
+
+
+def _lost(rule: Rule, first: Rule, settings: Settings) -> Iterator[str]:
+    """Yield what a rule says, other than the pillar of all pairs, and one that decides for some does not."""
+    if "off" in (rule.stage, first.stage):
+        return
+    own, every = dict(first.options), {**defaults.STARTER, **sections.common_options(settings)}
+    for key, value in rule.options:
+        if key not in own and options.canonical(key, value) != options.canonical(key, every.get(key, "")):
+            yield "encapsulation" if key == "forceencaps" else key
+    if first.mtu is None and rule.mtu not in (None, settings.mtu):
+        yield "mtu"
+    if not (first.clear or first.only):
+        yield from (key for key in ("clear", "only") if getattr(rule, key))
 
 
 def _idle(rules: Sequence[Rule], fitting: topology.Fitting) -> Iterator[Problem]:

@@ -89,7 +89,7 @@ class Whole:
         return {**sides, **{key: value for key, value in said.items() if key not in _WHOM}}
 
     def _warnings(self, minion_id: str) -> list[str]:
-        return [*map(str, doubts.overruled(self.fleet.rules, self._several.get(minion_id, {})))]
+        return [*map(str, doubts.overruled(self.fleet, self._several.get(minion_id, {})))]
 
 
 def _partners(fleet: Fleet) -> tuple[Partners, Mapping[str, topology.Fitting]]:
