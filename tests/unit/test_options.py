@@ -516,6 +516,7 @@ OUT_OF_RANGE = [
     (("plugins", "save-keys", "load"), 1, "gives away"),
     (("plugins", "save-keys", "esp"), True, "gives keys away"),
     (("plugins", "whitelist", "enable"), True, "nobody would be let in"),
+    (("plugins", "stroke", "ignore_missing_ca_basic_constraint"), True, "any certificate there would be a CA"),
     (("plugins", "vici", "socket"), "tcp://0.0.0.0:4502", "root alone may"),
     (("plugins", "stroke", "socket"), "unix:///tmp/x", "this package ask there"),
     (("plugins", "stroke", "max_concurrent"), 0, "from 1 to 64"),

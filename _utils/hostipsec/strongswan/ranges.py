@@ -145,6 +145,9 @@ KINDS: Mapping[str, Kind] = {
     "plugins.whitelist.enable": only(("no",), "nobody would be let in: peers are those of 'rules'"),
     "plugins.load-tester.enable": only(("no",), "it is for tests of strongSwan itself"),
     **dict.fromkeys(("plugins.save-keys.esp", "plugins.save-keys.ike"), only(("no",), "it gives keys away")),
+    "plugins.stroke.ignore_missing_ca_basic_constraint": only(
+        ("no",), "any certificate there would be a CA, and whoever has its key could make peers"
+    ),
     "plugins.stroke.prevent_loglevel_changes": only(("no",), "'charondebug' is set without a restart"),
     "plugins.stroke.socket": only(
         ("unix:///run/charon.ctl", "unix:///var/run/charon.ctl"), "'ipsec' and this package ask there"
