@@ -92,7 +92,16 @@ def test_a_synonym_beside_its_main_name_is_a_contradiction(given_key, main):
         ("keyingretries", 3, ["unknown key 'keyingretries'", "did you mean 'keyingtries'?"]),
         ("pfs", True, ["unknown key 'pfs'"]),  # deprecated: starter warns and drops the connection
         ("leftnexthop", "10.0.0.1", ["unknown key 'leftnexthop'"]),
-        ("charondebug", "cfg 2", ["unknown key 'charondebug'"]),  # of config setup
+        # of config setup
+        ("charondebug", "cfg 2", ["unknown key 'charondebug'; allowed: 'charondebug' of 'setup'"]),
+        ("uniqueids", True, ["unknown key 'uniqueids'; allowed: 'uniqueids' of 'setup'"]),
+        ("strictcrlpolicy", True, ["unknown key 'strictcrlpolicy'; allowed: 'strictcrlpolicy' of 'setup'"]),
+        # as others write them, or in another spelling
+        ("pfs_group", "modp2048", ["unknown key 'pfs_group'; allowed: no such key: a key exchange in each"]),
+        ("PFS", True, ["unknown key 'PFS'; allowed: no such key: a key exchange in each"]),
+        ("auto_start", True, ["unknown key 'auto_start'; allowed: nothing: a rule's 'stage' says when"]),
+        ("leftgroup", "a", ["did you mean 'leftgroups'? no such option for all connections: nobody here"]),
+        ("rightsubnet_", "a", ["did you mean 'rightsubnet'? no such option for all connections: between"]),
         ("mobike", "maybe", ["found 'maybe'", "no, yes"]),
         ("mobike", "Yes", ["found 'Yes'", "no, yes"]),
         ("type", "transportt", ["found 'transportt'", "transport, tunnel"]),
@@ -135,6 +144,23 @@ def test_a_bad_option_gives_one_error_that_names_it(key, value, words):
     assert known == {}
     assert [problem.path for problem in problems] == [f"{PATH}:{key}"]
     assert not [word for word in words if word not in said(problems)], said(problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("ike", "'ike' of 'connection'"),
+        ("keylife", "'keylife' of 'connection'"),
+        ("auto", "a rule's 'stage' (off, passive, start, require)"),
+        ("leftgroups", "no such option for all connections: nobody here has attribute certificates"),
+        ("cachecrl", "'cachecrls' (of cachecrls, charondebug, strictcrlpolicy, uniqueids)"),
+        ("nonsense", "cachecrls, charondebug, strictcrlpolicy, uniqueids"),
+    ],
+)
+def test_an_option_of_connections_in_setup_is_told_its_place(key, words):
+    known, problems = options.check_setup({key: "x"}, "ipsec:setup")
+    assert known == {}
+    assert said(problems).startswith(f"ipsec:setup:{key}: unknown key '{key}'; allowed: {words}")
 
 
 # What all connections cannot share -------------------------------------------------------------
@@ -516,7 +542,7 @@ OUT_OF_RANGE = [
     (("plugins", "save-keys", "load"), 1, "gives away"),
     (("plugins", "save-keys", "esp"), True, "gives keys away"),
     (("plugins", "whitelist", "enable"), True, "nobody would be let in"),
-    (("plugins", "stroke", "ignore_missing_ca_basic_constraint"), True, "any certificate there would be a CA"),
+    (("plugins", "stroke", "ignore_missing_ca_basic_constraint"), True, "any certificate there would be"),
     (("plugins", "vici", "socket"), "tcp://0.0.0.0:4502", "root alone may"),
     (("plugins", "stroke", "socket"), "unix:///tmp/x", "this package ask there"),
     (("plugins", "stroke", "max_concurrent"), 0, "from 1 to 64"),

@@ -51,7 +51,7 @@ def instead(key: str) -> str:
     if main in _AS_THERE:
         return repr(main)
     known = main in options.CONNECTION and main not in {*shared.REFUSED, *catalog.COMPUTED}
-    return f"{main!r} below 'connection', for all pairs" if known else catalog.FORMER.get(key, "")
+    return f"{main!r} below 'connection', for all pairs" if known else options.former(key)
 
 
 def _packets(

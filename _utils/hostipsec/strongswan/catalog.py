@@ -111,8 +111,10 @@ FORMER: Mapping[str, str] = {
     **dict.fromkeys(("over_time", "rand_time"), "'margintime' and 'rekeyfuzz'"),
     "reauth_time": "'reauth' and 'ikelifetime'",
     **dict.fromkeys(("dpd_delay", "dpd"), "'dpddelay'"),
-    **dict.fromkeys(("dpd_action", "start_action"), "nothing: a rule's 'stage' says when a pair is up"),
-    "close_action": "nothing: a rule's 'stage' says when a pair is up",
+    **dict.fromkeys(
+        ("dpd_action", "start_action", "auto_start", "close_action"),
+        "nothing: a rule's 'stage' says when a pair is up",
+    ),
     **dict.fromkeys(("encap", "encapsulation"), "'forceencaps'"),
     "mode": "'type'",
     "mtu": "'mtu' beside 'connection', or at a rule: routes lock it",

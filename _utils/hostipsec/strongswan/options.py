@@ -59,6 +59,7 @@ CONNECTION: Mapping[str, Kind] = {
     **{key: _proposals(key) for key in catalog.PROPOSALS},
 }
 SETUP: Mapping[str, Kind] = {key: one_of(words) for key, words in catalog.SETUP.items()}
+_OF_SETUP = frozenset((*SETUP, "charondebug"))
 
 
 # ipsec.conf ----------------------------------------------------------------------------------
@@ -90,8 +91,7 @@ def _connection_option(key: str, value: object, path: str) -> Checked:
     if key in catalog.COMPUTED:
         return None, [Problem(path, f"{key!r} is computed for each connection", catalog.COMPUTED[key])]
     if key in shared.REFUSED:
-        reason = f"no such option for all connections: {shared.REFUSED[key]}"
-        return None, [Problem(path, f"found {shown(value)}", reason)]
+        return None, [Problem(path, f"found {shown(value)}", _refusal(key))]
     if key in catalog.PROPOSALS:
         return _proposal(key, value, path)
     return _option(key, value, path)
@@ -110,10 +110,30 @@ def shareable(key: str) -> Kind:
 
 def _instead(key: str) -> str:
     """Say what is meant by a key that strongSwan does not document for connections."""
-    if key in catalog.FORMER:
-        return catalog.FORMER[key]
-    known = {*CONNECTION, *catalog.COMPUTED} - {*shared.REFUSED}
-    return nearest(key, known, "as ipsec.conf(5) documents them, those that all connections can share")
+    if key in _OF_SETUP:
+        return f"{key!r} of 'setup'"
+    known = {*CONNECTION, *catalog.COMPUTED}
+    said = former(key) or nearest(
+        key, known, "as ipsec.conf(5) documents them, those that all connections can share"
+    )
+    refused = next((one for one in shared.REFUSED if said == f"did you mean {one!r}?"), "")
+    return f"{said} {_refusal(refused)}" if refused else said
+
+
+def former(key: str) -> str:
+    """Say what does now what a key of before, or of other programs, did; empty for what is none."""
+    return catalog.FORMER.get(key) or _FORMER.get(_bare(key), "")
+
+
+def _bare(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
+
+
+_FORMER = {_bare(key): said for key, said in catalog.FORMER.items()}
+
+
+def _refusal(key: str) -> str:
+    return f"no such option for all connections: {shared.REFUSED[key]}"
 
 
 def _proposal(key: str, value: object, path: str) -> Checked:
@@ -132,9 +152,16 @@ def check_setup(given: Mapping[str, object], path: str) -> tuple[dict[str, str],
 
 def _setup_option(key: str, value: object, path: str) -> Checked:
     if key not in SETUP:
-        instead = catalog.FORMER.get(key) or nearest(key, {*SETUP, "charondebug"})
-        return None, [Problem(path, f"unknown key {key!r}", instead)]
+        return None, [Problem(path, f"unknown key {key!r}", _instead_in_setup(key))]
     return checked(SETUP[key], value, path)
+
+
+def _instead_in_setup(key: str) -> str:
+    if key in catalog.COMPUTED:
+        return catalog.COMPUTED[key]
+    if key in shared.REFUSED:
+        return _refusal(key)
+    return f"{key!r} of 'connection'" if key in CONNECTION else former(key) or nearest(key, _OF_SETUP)
 
 
 def check_charondebug(value: object, path: str) -> tuple[dict[str, int], Problems]:
