@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import authorities
+from certificate_oddities import COMPANY
 from clocks import Clock
 from hostipsec.answer import Answer
 from hostipsec.certificates import binding, partners, source
@@ -284,7 +285,11 @@ def test_a_ca_file_that_is_of_no_use_is_an_error(tmp_path, own):
     root = authorities.authority("CN=Partner CA", NOW)
     below = authorities.authority("CN=Below", NOW, issuer=root)
     (fleet_ca,) = partners.read([given(tmp_path / "own.pem", own)], (), NOW)[0].values()
+    company = authorities.authority("CN=Partner CA", NOW, extensions=((COMPANY, True),))
     cases = {
+        "CN=Partner CA, which has a critical extension that strongSwan does not know: 1.3.6.1.4.1.99999.1": (
+            given(tmp_path / "company.pem", company)
+        ),
         "is missing": FLEET.host(GW)._replace(ca=str(tmp_path / "none.pem")),
         "holds 2 certificates": given(tmp_path / "two.pem", root, below),
         "CN=Below, which is no self-signed CA": given(tmp_path / "below.pem", below),
@@ -294,6 +299,13 @@ def test_a_ca_file_that_is_of_no_use_is_an_error(tmp_path, own):
     for said, peer in cases.items():
         _, (wrong,) = partners.read([peer], [fleet_ca], NOW)
         assert said in str(wrong) and wrong.severity == "error", wrong
+
+
+def test_who_lets_charon_take_any_critical_extension_may_have_it_in_the_ca_of_a_partner(tmp_path, own):
+    company = authorities.authority("CN=Partner CA", NOW, extensions=((COMPANY, True),))
+    peer = given(tmp_path / "company.pem", company)
+    (fleet_ca,) = partners.read([given(tmp_path / "own.pem", own)], (), NOW)[0].values()
+    assert partners.read([peer], [fleet_ca], NOW, enforce_critical=False)[1] == ()
 
 
 @pytest.fixture

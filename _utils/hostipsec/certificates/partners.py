@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from ..model import Host
-from . import binding, names, pem, x509facts
+from . import binding, chains, names, pem, version, x509facts
 from .facts import Authority, CertificateFacts, Facts, when
 from .findings import ERROR, Finding
 
@@ -21,13 +21,18 @@ Lists = tuple[Facts, tuple[x509.CertificateRevocationList, ...]]
 Found = tuple[Mapping[str, Authority], tuple[Finding, ...]]  # by path; and what is wrong
 
 
-def read(peers: Iterable[Host], own: Sequence[Authority], now: datetime) -> Found:
-    """Return the CAs that peers name, by the path that they name; ``own`` are those of the fleet."""
+def read(
+    peers: Iterable[Host], own: Sequence[Authority], now: datetime, enforce_critical: bool = True
+) -> Found:
+    """Return the CAs that peers name, by the path that they name; ``own`` are those of the fleet.
+
+    Where ``enforce_critical`` is false charon takes what has a critical extension that it does not know.
+    """
     found: dict[str, Authority] = {}
     wrong: list[Finding] = []
     for path in sorted({peer.ca for peer in peers if peer.ca}):
         certificates = pem.read_certificates(path)
-        why = certificates.fault or _misfit(certificates.certificates, now)
+        why = certificates.fault or _misfit(certificates.certificates, now, enforce_critical)
         if why:
             wrong.append(
                 _error("partner-ca", f"CA file {path} {why}", "one self-signed CA that is valid now")
@@ -59,7 +64,7 @@ def options(authority: Authority) -> dict[str, str]:
     return binding.options([authority])
 
 
-def _misfit(certificates: Sequence[x509.Certificate], now: datetime) -> str:
+def _misfit(certificates: Sequence[x509.Certificate], now: datetime, enforce_critical: bool = True) -> str:
     if len(certificates) != 1:
         return f"holds {len(certificates)} certificates"
     facts = _facts(certificates[0])
@@ -69,7 +74,13 @@ def _misfit(certificates: Sequence[x509.Certificate], now: datetime) -> str:
         return f"holds {names.render(facts.subject)}, in which charon takes '*' for whatever stands there"
     if not facts.not_before <= now <= facts.not_after:
         return f"holds a CA that is valid from {when(facts.not_before)} to {when(facts.not_after)}"
-    return ""
+    why = chains.unreadable(_alone(facts, enforce_critical), facts)
+    return f"holds {names.render(facts.subject)}, which {why}" if why else ""
+
+
+def _alone(ca: CertificateFacts, enforce_critical: bool) -> Facts:
+    by_rfc = ca.constraints is None or version.has_rfc_constraints()
+    return Facts("", "", "", cas=(ca,), by_rfc=by_rfc, enforce_critical=enforce_critical)
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:

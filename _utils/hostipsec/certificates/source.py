@@ -166,8 +166,8 @@ def with_partners(found: Inspection, member: Membership, now: datetime) -> Inspe
     if found.credentials is None:
         return found
     peers = (host for host in member.fleet.hosts if host.id in member.peers)
-    others, wrong = partners.read(peers, found.credentials.authorities, now)
     enforced = _enforces_critical(member.fleet.settings.charon)
+    others, wrong = partners.read(peers, found.credentials.authorities, now, enforced)
     lists = [partners.lists(path, enforced) for path in others]
     crls = (one for facts, crls in lists for one in _newest(facts, crls, now))
     odd = (one for facts, _ in lists for one in revocation.judge(facts, now))
