@@ -13,11 +13,12 @@ from hostipsec import model
 from hostipsec.apply import configuration, existing
 from hostipsec.errors import ConfigError, HostIPsecError
 from hostipsec.health import judge
+from hostipsec.kernel import addresses
 from hostipsec.pillar.membership import read
 from hostipsec.store import generations, present, record
 from hostipsec.strongswan import kept, parse, render, sections
 from hostipsec.strongswan.sections import Secret
-from hostipsec.system import packages, ports
+from hostipsec.system import packages, ports, tools
 
 HOST = "hub.core.example"
 VPN = "conn vpn\n    left=10.0.0.1\n    right=10.9.9.9\n    # his\n    leftcert=own.pem\n"
@@ -73,6 +74,37 @@ def back(host):
     """What a host has once this package is gone."""
     found = {**generations.originals(), **generations.others()}
     return {str(path.relative_to(host.root)): one and one.content.decode() for path, one in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("charon", "said"),
+    [
+        ({}, {}),
+        ({"interfaces_use": "eth0"}, {"2001:db8::2": "eth1"}),
+        ({"interfaces_use": "eth0 , eth1"}, {}),
+        ({"interfaces_use": "eth"}, {"10.255.0.2": "eth0 and lo", "2001:db8::2": "eth1"}),
+        ({"interfaces_ignore": "eth0"}, {}),  # it is at another one as well
+        ({"interfaces_ignore": "eth0,lo"}, {"10.255.0.2": "eth0 and lo"}),
+        ({"interfaces_ignore": "eth0,lo", "interfaces_use": "lo,eth1"}, {}),  # charon passes over the other
+    ],
+)
+def test_an_address_at_an_interface_that_charon_is_to_leave_alone_is_told(host, monkeypatch, charon, said):
+    """charon drops what comes there: no pair came up, and nothing said why."""
+    there = {"10.255.0.2": ("eth0", "lo"), "2001:db8::2": ("eth1",)}
+    monkeypatch.setattr(addresses, "interfaces", lambda wanted: {one: there[str(one)] for one in {*wanted}})
+    found = existing.obstacles(read({**fleets.star(1), "charon": charon}, HOST))
+    key = "interfaces_use" if "interfaces_use" in charon else "interfaces_ignore"
+    assert sorted(found) == sorted(
+        f"ipsec:charon:{key}: found {charon[key]!r}, and {address} of {HOST} is at {where}: charon drops "
+        "what comes there; expected the interface of each address of this host left to charon"
+        for address, where in said.items()
+    )
+
+
+def test_where_nobody_can_be_asked_yet_interfaces_are_left_alone(host, monkeypatch):
+    monkeypatch.setattr(tools, "lacking", lambda: ("iproute2",))
+    monkeypatch.setattr(addresses, "interfaces", lambda _: pytest.fail("was asked"))
+    assert existing.obstacles(read({**fleets.star(1), "charon": {"interfaces_use": "eth0"}}, HOST)) == []
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\nconfig setup\n", "include /nowhere/*.conf\n"])

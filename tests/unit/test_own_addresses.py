@@ -9,7 +9,7 @@ import pytest
 
 from hostipsec.fleet import ends, joined
 from hostipsec.health.judge import evaluate
-from hostipsec.kernel.addresses import absent, parse
+from hostipsec.kernel.addresses import absent, interfaces, parse
 from hostipsec.kernel.kernel import KernelError
 from hostipsec.model import Charon, ChildSA, Connection, IkeSA, LoadedConnection
 from hostipsec.system.processes import Result
@@ -48,6 +48,15 @@ def test_what_an_interface_has_is_there(address):
 def test_what_none_has_is_not(address):
     found = absent([V4, ip_address(address)], run=run())
     assert found == {ip_address(address): f"no interface here has {address}"}
+
+
+def test_at_which_interfaces_an_address_is():
+    second = {"ifname": "eth1", "addr_info": ETH0[:1]}
+    assert interfaces([V4, V6, AWAY], run=run([*SHOWN, second])) == {
+        V4: ("eth0", "eth1"),
+        V6: ("eth0",),
+        AWAY: (),
+    }
 
 
 def test_what_another_host_has_as_well_is_of_no_use():

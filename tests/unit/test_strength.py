@@ -111,6 +111,22 @@ def test_bypass_lan_beside_require_is_refused(charon, path, stage):
     )
 
 
+@pytest.mark.parametrize(("family", "other"), [("ipv4", "ipv6"), ("ipv6", "ipv4")])
+def test_a_family_without_a_socket_is_refused_where_pairs_have_it(family, other):
+    """Pairs of that family came up nowhere, and nothing said why."""
+    charon = {"plugins": {"socket-default": {f"use_{family}": False, f"use_{other}": True}}}
+    (said,) = problems(charon=charon)
+    assert said == (
+        f"ipsec:charon:plugins:socket-default:use_{family}: found no, and connections by IPv{family[-1]} "
+        "have no socket then, as those of cp1001.eqiad.example with cp2001.codfw.example; allowed: yes; "
+        f"or no {family!r} at hosts"
+    )
+    data = fleets.example()
+    for host in data["hosts"].values():
+        del host[family]
+    assert pillar.read({**data, "charon": charon})
+
+
 # The proposal of an SA ---------------------------------------------------------------------------
 
 

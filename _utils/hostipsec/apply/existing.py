@@ -16,13 +16,14 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import ConfigError, HostIPsecError
+from ..kernel import addresses
 from ..model import IPSEC_CONF, SWANCTL, Connection
 from ..pillar.membership import Membership
 from ..store import generations, present, record
 from ..strongswan import kept, parse, ranges, render
 from ..strongswan.kept import Section
 from ..strongswan.sections import Configuration
-from ..system import backend, files, packages, ports
+from ..system import backend, files, packages, ports, tools
 
 KEEP, REPLACE = "keep", "replace"
 _DEPTH = 8  # of files that include each other
@@ -63,7 +64,25 @@ def obstacles(member: Membership) -> list[str]:
     by = backend.chosen(member.backend)
     found = [f"{one}; {_ONE}" for one in _strangers(wanted, by)]
     undecided = _undecided_by_swanctl(member) if by == SWANCTL else _undecided(member)
-    return [*found, *_limited(member), *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
+    found += [*_limited(member), *_unheard(member)]
+    return [*found, *_moved(member, by), *undecided, *_open(member), *_unbound(member)]
+
+
+def _unheard(member: Membership) -> Iterator[str]:
+    """Say at which interfaces this host has addresses where charon drops whatever comes (receiver.c)."""
+    charon = member.fleet.settings.charon
+    key = next((one for one in ("interfaces_use", "interfaces_ignore") if one in charon), "")
+    if not key or tools.lacking():
+        return
+    named = {one.strip() for one in str(charon[key]).split(",")}
+    there = addresses.interfaces(one.left for one in member.connections)
+    for address, names in sorted(there.items(), key=str):
+        if not any((name in named) == (key == "interfaces_use") for name in names):
+            yield (
+                f"ipsec:charon:{key}: found {charon[key]!r}, and {address} of {member.host.id} is at "
+                f"{' and '.join(names) or 'no interface'}: charon drops what comes there; expected the "
+                "interface of each address of this host left to charon"
+            )
 
 
 def _limited(member: Membership) -> Iterator[str]:

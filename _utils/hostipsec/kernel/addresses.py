@@ -7,6 +7,7 @@ packets to it in. One that another host on the link has as well (``dadfailed``) 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -33,21 +34,46 @@ def absent(
     return {**found, **{one: f"no interface here has {one}" for one in lacking}}
 
 
+def interfaces(
+    wanted: Iterable[Address], timeout: float = paths.CALL_DEADLINE, run: processes.Run = processes.run
+) -> dict[Address, tuple[str, ...]]:
+    """Return the names of the interfaces that have each of these addresses.
+
+    Raises KernelError where that cannot be read.
+    """
+    text = _ip(_SHOW, timeout, run)
+    with _told(text):
+        every = [*_at(json.loads(text or "[]"))]
+    return {one: tuple(sorted({name for name, there in every if there == one})) for one in {*wanted}}
+
+
+def _at(shown: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Address]]:
+    for interface in shown:
+        for one in _listed([interface]):
+            yield str(interface["ifname"]), unicast.parse(one["local"])
+
+
 def parse(text: str) -> dict[Address, str]:
     """Return the addresses that interfaces have, each with what makes it unusable, empty for nothing.
 
     ``{IPv4Address("10.0.0.1"): "", IPv6Address("2001:db8::1"): "another host on its link has ... as well"}``
     """
     found: dict[Address, str] = {}
-    try:
+    with _told(text):
         for one in _listed(json.loads(text or "[]")):
             address = unicast.parse(one["local"])
             doubled = one.get("dadfailed") is True
             wrong = f"another host on its link has {address} as well (dadfailed)" if doubled else ""
             found[address] = wrong and found.get(address, wrong)  # one that is well at some interface is well
+    return found
+
+
+@contextlib.contextmanager
+def _told(text: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise KernelError(f"{' '.join(_SHOW)} printed what cannot be read: {text[:80]!r}") from None
-    return found
 
 
 def _listed(interfaces: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Optional
 
 from .. import plane
 from ..errors import Problem
@@ -23,7 +24,35 @@ def problems(fleet: Fleet) -> list[Problem]:
         ),
     ]
     named = (host.id for host in fleet.hosts) if fleet.settings.metrics.graphite else ()
-    return [*found, *_unguarded(fleet), *_bypassed(fleet), *metrics.clashing(named)]
+    unfit = (*_unguarded(fleet), *_bypassed(fleet), *_unheard(fleet))
+    return [*found, *unfit, *metrics.clashing(named)]
+
+
+def _unheard(fleet: Fleet) -> Iterator[Problem]:
+    """Refuse to do without the sockets of a family by which hosts are paired."""
+    for family in FAMILIES:
+        key = f"plugins:socket-default:use_ip{family}"
+        if _given(fleet.settings.charon, key) == "no" and (pair := _first_pair(fleet, family)):
+            yield Problem(
+                f"ipsec:charon:{key}",
+                f"found no, and connections by IP{family} have no socket then, as those of "
+                f"{' with '.join(pair)}",
+                f"yes; or no 'ip{family}' at hosts",
+            )
+
+
+def _given(charon: Mapping[str, object], key: str) -> object:
+    found: object = charon
+    for name in key.split(":"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _first_pair(fleet: Fleet, family: str) -> Optional[tuple[str, str]]:
+    having = [host for host in fleet.hosts if host.address(family) is not None]
+    ours = {host.id for host in having if host.managed}
+    every = topology.pairs(fleet._replace(hosts=tuple(having)), maintenance=True)
+    return next((pair for pair in every if ours.intersection(pair)), None)
 
 
 def _bypassed(fleet: Fleet) -> Iterator[Problem]:
