@@ -23,6 +23,7 @@ from hostipsec.charon import credentials
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
 from hostipsec.fleet import authentication
+from hostipsec.strongswan import identity as identities
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces")
 
@@ -271,6 +272,55 @@ def test_whether_two_ends_could_authenticate_anew_is_what_their_charons_do(pair,
     assert authentication.pair("east", "west", known)[0] == word
     pair.have(ends)
     assert pair.initiate() == (word == authentication.YES)
+
+
+# Names of every kind -------------------------------------------------------------------------
+
+LONG_UNIT = "a-unit-whose-name-is-longer-than-that-of-the-host"  # DER puts it behind in a set
+CN, OU = x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATIONAL_UNIT_NAME
+TWO = (OU, LONG_UNIT)
+
+
+def _named(*parts):
+    """Return a name of parts that have an attribute, or several."""
+    return x509.Name(
+        x509.RelativeDistinguishedName(
+            x509.NameAttribute(kind, value, _validate=False) for kind, value in several
+        )
+        for several in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("identity", "named", "right"),
+    [
+        (f"{SUBJECT}, OU={LONG_UNIT}", _named([(CN, "a.example"), TWO]), True),
+        (f"OU={LONG_UNIT}, {SUBJECT}", _named([(CN, "a.example"), TWO]), False),
+        (f"{SUBJECT}+OU={LONG_UNIT}", _named([(CN, "a.example"), TWO]), False),
+        *(
+            (f"{SUBJECT}, {name}=x", _named([(CN, "a.example")], [(x509.ObjectIdentifier(oid), "x")]), right)
+            for name, oid, right in (
+                ("G", "2.5.4.42", True),
+                ("ND", "0.2.262.1.10.7.20", True),
+                ("TCGID", "1.3.6.1.4.1.1201.1.1.2.2.75", True),
+                ("GN", "2.5.4.42", False),
+                ("2.5.4.42", "2.5.4.42", False),
+                ("organizationIdentifier", "2.5.4.97", False),
+            )
+        ),
+    ],
+)
+def test_the_parts_of_names_are_those_that_charon_reads(pair, monkeypatch, identity, named, right):
+    monkeypatch.setitem(IDS, "east", identity)
+    ca = authorities.authority("CN=CA of names", NOW)
+    issued = authorities.host("", NOW, ca, named=named)
+    pair.have({"east": (issued, [ca]), "west": (authorities.host(IDS["west"], NOW, ca), [ca])})
+    assert pair.initiate() == right
+    assert (identities.wrong(identity) is None and _confirmed(issued.certificate, identity)) == right
+
+
+def _confirmed(certificate, identity):
+    return x509facts.certificate_facts(certificate).confirms(names.parse(identity))
 
 
 # Content of every kind -----------------------------------------------------------------------

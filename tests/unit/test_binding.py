@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 import authorities
@@ -47,6 +48,14 @@ def test_peers_are_bound_to_the_only_ca(found):
     inspection, beside = found(CA)
     assert inspection.usable().binding["rightca"] == "CN=Fleet CA, O=Example"
     assert beside == ()
+
+
+def test_a_ca_with_an_attribute_that_charon_does_not_read_is_named_by_its_bytes(found):
+    """charon took the text for no distinguished name, and found no CA of that name."""
+    odd = x509.NameAttribute(x509.ObjectIdentifier("2.5.4.97"), "NTRDE-HRB1")
+    ca = authorities.authority("", NOW, named=x509.Name([*CA.certificate.subject, odd]))
+    inspection, _ = found(ca, issuer=ca)
+    assert inspection.usable().binding["rightca"].startswith("asn1dn:#30")
 
 
 def test_what_is_between_the_ca_and_the_hosts_changes_nothing(found):

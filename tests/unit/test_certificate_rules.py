@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from certificate_facts import DAY, GOOD, KEY, NOW, ROOT, SUB, codes, leaf, only
+from hostipsec.certificates import der
 from hostipsec.certificates.facts import CrlFacts, KeyFacts
 
 
@@ -82,6 +83,16 @@ def test_order_matters_and_is_said():
 
 def test_case_matters_and_is_said():
     assert "upper and lower case" in only(leaf(subject=(("CN", "CP1.example"),)))
+
+
+def test_a_part_with_several_attributes_is_told_as_the_parts_that_it_is():
+    parts = (der.Part("2.5.4.11", 12, b"b"), der.Part("2.5.4.3", 12, b"cp1.example"))
+    facts = leaf(subject=(("OU+CN", "b+cp1.example"),), parts=parts)
+    assert codes(facts, "OU=b, CN=cp1.example") == []
+    assert (
+        "(a part of it has several attributes, which strongSwan takes for parts of their own: "
+        "'OU=b, CN=cp1.example')" in only(facts, "CN=cp1.example, OU=b")
+    )
 
 
 # CRLs ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ Name = tuple[tuple[str, str], ...]  # (attribute, value) in the order of the DER
 
 # identification.c, x501rdns: every name that strongSwan reads, and one name for each object identifier
 _ATTRIBUTES = (
-    "ND UID DC CN SN serialNumber C L ST STREET O OU organizationIdentifier T D "  # codespell:ignore
+    "ND UID DC CN SN serialNumber C L ST STREET O OU T D "  # codespell:ignore
     "postalAddress postalCode N G I dnQualifier dmdName pseudonym ID EN E UN UA TCGID"
 )
 _ALIASES = {
@@ -24,8 +24,9 @@ _ALIASES = {
     "unstructuredaddress": "UA",
 }
 _KNOWN = {**{name.lower(): name for name in _ATTRIBUTES.split()}, **_ALIASES}
-# the same attributes by object identifier, as certificates carry them
+# the same attributes by object identifier, as certificates carry them; the one of 2.5.4.97 it only shows
 ATTRIBUTE_OIDS: Mapping[str, str] = {
+    "0.2.262.1.10.7.20": "ND",  # codespell:ignore
     "0.9.2342.19200300.100.1.1": "UID",
     "0.9.2342.19200300.100.1.25": "DC",
     "2.5.4.3": "CN",
@@ -53,6 +54,7 @@ ATTRIBUTE_OIDS: Mapping[str, str] = {
     "1.2.840.113549.1.9.1": "E",
     "1.2.840.113549.1.9.2": "UN",
     "1.2.840.113549.1.9.8": "UA",
+    "1.3.6.1.4.1.1201.1.1.2.2.75": "TCGID",
 }
 
 
@@ -145,8 +147,21 @@ def is_pattern(name: Name) -> bool:
     return any(value == "*" for _, value in name)
 
 
-def differing(found: Name, wanted: Name) -> str:
-    """Say in what two names differ that look alike; nothing where they are others."""
+def apart(parts: Sequence[Part]) -> str:
+    """Return a name as strongSwan takes it: each attribute is a part of its own."""
+    return render(
+        tuple((ATTRIBUTE_OIDS.get(oid, oid), value.decode("utf-8", "replace")) for oid, _, value in parts)
+    )
+
+
+def differing(found: Name, wanted: Name, parts: Sequence[Part] = ()) -> str:
+    """Say in what two names differ that look alike; nothing where they are others.
+
+    ``parts`` are those of the name that was found, as encoded.
+    """
+    if any("+" in attribute for attribute, _ in found):
+        own = "which strongSwan takes for parts of their own"
+        return f" (a part of it has several attributes, {own}: '{apart(parts)}')"
     if found == wanted:
         return " (they read the same and are encoded otherwise: issue it with UTF8String or PrintableString)"
     if sorted(found) == sorted(wanted):

@@ -136,7 +136,7 @@ def _judge_name(facts: Facts, expected: str) -> Iterator[Finding]:
     if facts.certificate is None or facts.certificate.confirms(wanted):
         return
     found = facts.certificate.subject
-    differ = names.differing(found, wanted)
+    differ = names.differing(found, wanted, facts.certificate.parts)
     yield an_error(
         "wrong-subject",
         found=f"certificate {facts.certificate_path} has the subject '{names.render(found)}'",

@@ -61,5 +61,10 @@ def wrong(subject: str) -> Optional[str]:
         return f", of more than {_LONGEST} bytes: charon does not print the whole of it, by which it is known"
     parts = rdn.unknown(subject)
     if parts:
-        return f", of which {shown(parts[0])} is no attribute with a value"
+        meant = rdn.meant(parts[0])
+        wanted = f" to strongSwan: write {shown(meant)}" if meant else ""
+        return f", of which {shown(parts[0])} is no attribute with a value{wanted}"
+    one, several = rdn.joined(subject)
+    if one:
+        return f", of which {shown(one)} is one part with one value to strongSwan: write {shown(several)}"
     return f", of more than {rdn.MOST} parts" if len(rdn.parts(subject)) > rdn.MOST else None

@@ -5,9 +5,11 @@ identification.c, x501rdns: an attribute that it does not know makes the whole t
 
 from __future__ import annotations
 
+import re
+
 _ATTRIBUTES = frozenset(
     (
-        *("nd", "uid", "dc", "cn", "c", "l", "st", "street", "o", "ou", "organizationidentifier", "t"),
+        *("nd", "uid", "dc", "cn", "c", "l", "st", "street", "o", "ou", "t"),
         *("sn", "serialnumber", "d", "n", "g", "i", "id", "en", "employeenumber"),
         *("e", "email", "emailaddress", "un", "unstructuredname", "ua", "unstructuredaddress", "tcgid"),
         *("postaladdress", "postalcode", "dnqualifier", "dmdname", "pseudonym"),
@@ -20,6 +22,8 @@ _SAME = {
     "unstructuredname": "un",
     "unstructuredaddress": "ua",
 }
+_MEANT = {"gn": "G", "givenname": "G", "2.5.4.42": "G"}  # as others write it
+_JOINED = re.compile(r" *\+ *(?=([A-Za-z]+) *=)")
 ALLOWED = "attributes as CN, O, OU and C, each with '=' and a value, joined by ', ' or each after '/'"
 
 
@@ -34,6 +38,23 @@ def parts(text: str) -> list[str]:
 def unknown(text: str) -> list[str]:
     """Return the parts of a name that have no attribute that strongSwan knows, or no value."""
     return [part for part in parts(text) if not _is_known(part)]
+
+
+def meant(part: str) -> str:
+    """Return a part as strongSwan reads it that others write in another way; empty for any other."""
+    attribute, _, value = part.partition("=")
+    name = _MEANT.get(attribute.strip().lower())
+    return f"{name}={value}" if name else ""
+
+
+def joined(text: str) -> tuple[str, str]:
+    """Return a part in which ``+`` stands before a second attribute, and how it is written as parts."""
+    between = "/" if text.startswith("/") else ", "
+    for part in parts(text):
+        written = _JOINED.sub(lambda one: between if one[1].lower() in _ATTRIBUTES else one[0], part)
+        if written != part:
+            return part, written
+    return "", ""
 
 
 def plain(text: str) -> str:
