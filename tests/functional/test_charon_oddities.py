@@ -19,6 +19,7 @@ import mutations
 from certificate_oddities import Oddities, old_crl
 from hostipsec.certificates import copies, names, source, trust, version, x509facts
 from hostipsec.certificates.copies import Destination
+from hostipsec.certificates.facts import Asked
 from hostipsec.charon import credentials
 from hostipsec.charon.stroke import StrokeBackend
 from hostipsec.charon.vicisession import ViciBackend
@@ -46,6 +47,7 @@ conn {name}
     mobike=no
     leftsendcert=always
     auto=add
+{more}
 """
 MISNAMED = ("a BMPString", "upper case of a UTF8String")
 ODDITIES = Oddities(SUBJECT, NOW)
@@ -56,7 +58,7 @@ class Pair:
     """A host with unusual files, and a plain one of the same CA."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.count, self.strict = place, 0, "no"
+        self.place, self.count, self.strict, self.more = place, 0, "no", {}
         self.hosts = {name: Host(name, place / name, over=unpacked()) for name in ADDRESSES}
         line(*self.hosts.values(), *([f"{address}/24"] for address in ADDRESSES.values()))
         for host in self.hosts.values():
@@ -99,11 +101,12 @@ class Pair:
             host.write("/etc/ipsec.d/private/a.pem", issued.key_pem().decode())
             for number, ca in enumerate(cas):
                 host.write(f"/etc/ipsec.d/cacerts/{number}.pem", ca.pem.decode(), 0o644)
-            self._take_up(name, "a.pem", ": ECDSA a.pem\n")
+            self._take_up(name, "a.pem", ": PKCS8 a.pem\n")
 
     def _take_up(self, name, certificate, key):
         host, peer = self.hosts[name], "west" if name == "east" else "east"
         ends = {"left": ADDRESSES[name], "right": ADDRESSES[peer], "strict": self.strict}
+        ends["more"] = "".join(f"    {key}={value}\n" for key, value in self.more.get(name, {}).items())
         ids = {"leftid": IDS[name], "rightid": IDS[peer]}
         connection = f"conn{self.count}"
         host.write("/etc/ipsec.secrets", key)
@@ -113,13 +116,13 @@ class Pair:
         stroke.update()
         wait_for(lambda: {one.name for one in observe().connections} == {connection}, name)
 
-    def initiate(self):
+    def initiate(self, starts="east"):
         """Start the connection; returns whether it came up."""
-        backend = ViciBackend(self.hosts["east"].vici)
+        backend = ViciBackend(self.hosts[starts].vici)
         backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
         wait_for(lambda: not backend.observe().ike_sas, "end of all SAs")
         try:
-            with self.hosts["east"].vici(75) as session:
+            with self.hosts[starts].vici(75) as session:
                 session.request("initiate", {"child": f"conn{self.count}", "timeout": "60000"})
         except CommandException:
             return False
@@ -272,6 +275,74 @@ def test_whether_two_ends_could_authenticate_anew_is_what_their_charons_do(pair,
     assert authentication.pair("east", "west", known)[0] == word
     pair.have(ends)
     assert pair.initiate() == (word == authentication.YES)
+
+
+# What peers demand ---------------------------------------------------------------------------
+
+POLICY = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)])
+POLICIES = {"none": (), "one": ((POLICY, False),)}
+
+
+def _demanding(what):
+    """Return a host's certificate with its CAs, by its kind of key, that of its CA, and who has a policy."""
+    kind, of_ca, mine, theirs = what.split()
+    digest = authorities.hashes.SHA384() if of_ca.endswith("-384") else None
+    said = POLICIES[theirs]
+    ca = authorities.authority(f"CN=CA of {what}", NOW, of_ca.partition("-")[0], extensions=said)
+    return authorities.host(SUBJECT, NOW, ca, kind, extensions=POLICIES[mine], digest=digest), ca
+
+
+DEMANDS = [
+    ("RSA RSA none none", {"rightauth": "rsa-2048"}, "up"),
+    ("RSA RSA none none", {"rightauth": "rsa-2049"}, "error"),
+    ("RSA RSA none none", {"rightauth": "rsa"}, "up"),
+    ("RSA RSA none none", {"rightauth": "ecdsa"}, "up"),
+    ("RSA RSA none none", {"rightauth": "rsa-2048-sha256"}, "up"),
+    ("RSA RSA none none", {"rightauth": "rsa-sha384"}, "error"),
+    ("RSA RSA none none", {"rightauth": "ike:rsa-sha384"}, "warning"),
+    ("RSA RSA none none", {"rightauth": "ike:rsa-sha384", "leftauth": "ike:rsa-sha384"}, "up"),
+    ("RSA RSA none none", {"rightauth": "ike:rsa/pss-sha256"}, "error"),
+    ("RSA RSA none none", {"leftauth": "ecdsa-sha384"}, "error"),
+    ("RSA RSA none none", {"leftauth": "ecdsa-384"}, "up"),
+    ("RSA RSA-384 none none", {"rightauth": "rsa-sha384"}, "warning"),
+    ("ECDSA ECDSA none none", {"rightauth": "ecdsa-384"}, "up"),
+    ("ECDSA ECDSA none none", {"rightauth": "ecdsa-521"}, "error"),
+    ("ECDSA ECDSA none none", {"rightauth": "ecdsa-384-sha384"}, "error"),
+    ("ECDSA ECDSA-384 none none", {"rightauth": "ecdsa-384-sha384"}, "up"),
+    ("ECDSA ECDSA none none", {"rightauth": "ecdsa-384-sha256"}, "error"),
+    ("ECDSA ECDSA none none", {"rightauth": "ecdsa-sha256", "leftauth": "ecdsa-sha256"}, "up"),
+    ("ECDSA ECDSA none none", {"rightauth": "rsa-2048"}, "error"),
+    ("ECDSA RSA none none", {"rightauth": "ecdsa-384"}, "error"),  # its CA has another kind of key
+    ("ECDSA RSA none none", {"rightauth": "ecdsa-384-rsa-2048"}, "up"),
+    ("ECDSA RSA none none", {"rightauth": "pubkey-sha256-sha384"}, "up"),
+    ("Ed25519 ECDSA none none", {"rightauth": "ecdsa-384"}, "up"),
+    ("Ed25519 ECDSA none none", {"rightauth": "ecdsa-256-sha256"}, "error"),
+    ("Ed25519 ECDSA none none", {"rightauth": "pubkey-sha256-identity"}, "up"),
+    ("ECDSA ECDSA one one", {"rightcertpolicy": "1.2.3.4"}, "up"),
+    ("ECDSA ECDSA one none", {"rightcertpolicy": "1.2.3.4"}, "error"),
+    ("ECDSA ECDSA none one", {"rightcertpolicy": "1.2.3.4"}, "error"),
+    ("ECDSA ECDSA one one", {"rightcertpolicy": "1.2.3.4, 1.2.3.5"}, "error"),
+]
+
+
+@pytest.mark.parametrize(("what", "options", "word"), DEMANDS)
+def test_what_peers_demand_of_a_host_is_what_their_charons_do(
+    pair, monkeypatch, tmp_path, what, options, word
+):
+    """Who starts does not know yet which hashes the other takes."""
+    issued, ca = _demanding(what)
+    where = authorities.write(tmp_path, issued.pem, issued.key_pem(), ca.pem)
+    found = source.inspect(replace(where, asked=Asked(**options)), SUBJECT, NOW)
+    mine = {key: value for key, value in options.items() if key == "leftauth"}
+    theirs = {key: value for key, value in options.items() if key != "leftauth"}
+    monkeypatch.setattr(pair, "more", {"east": mine, "west": theirs})
+    west = authorities.host(IDS["west"], NOW, ca)
+    ups = []
+    for starts in ADDRESSES:
+        pair.have({"east": (issued, [ca]), "west": (west, [ca])})
+        ups.append(pair.initiate(starts))
+    said = "error" if found.errors else "warning" if found.warnings else "up"
+    assert (said, ups) == (word, {"up": [True, True], "warning": [False, True]}.get(word, [False, False]))
 
 
 # Names of every kind -------------------------------------------------------------------------

@@ -154,6 +154,9 @@ def test_a_member_is_inspected_with_what_charon_has_beside(found, tmp_path, monk
     assert codes(source.inspect_member(member, NOW).findings) == [(findings.WARNING, "ca-foreign")]
     (cacerts / "partner.pem").write_bytes(authorities.authority("CN=Fleet CA, O=Example", NOW).pem)
     assert "cannot tell them apart" in source.inspect_member(member, NOW).errors[0]
+    demanding = {**fleets.example(), "connection": {"rightauth": "rsa-4096"}}
+    member = membership.of(pillar.read(demanding), "cp1001.eqiad.example")
+    assert "ipsec:connection:rightauth: found 'rsa-4096', and" in source.inspect_member(member, NOW).errors[0]
 
 
 def test_the_configuration_has_it_unless_the_pillar_says_another():

@@ -15,6 +15,7 @@ PURE = (
     "calls",
     "certificates.chains",
     "certificates.constraints",
+    "certificates.demands",
     "certificates.der",
     "certificates.facts",
     "certificates.findings",

@@ -86,10 +86,11 @@ def violated(facts: Facts, now: datetime) -> str:
         return ""
     every, by_name = (facts.certificate, *above), any(ca.constraints for ca in above)
     names_ = constraints.violated([_named(one, facts) for one in every], facts.by_rfc) if by_name else ""
-    return names_ or constraints.breached([_policies(one, facts) for one in every])
+    return names_ or constraints.breached([policies(one, facts) for one in every])
 
 
-def _policies(one: CertificateFacts, facts: Facts) -> Policies:
+def policies(one: CertificateFacts, facts: Facts) -> Policies:
+    """Return what charon reads of a certificate's policies."""
     known = facts.by_rfc or constraints.is_read_before(one.constraints or Constraints())
     return one.policies if known else Policies()
 

@@ -58,6 +58,7 @@ class Policies(NamedTuple):
 
     own: tuple[str, ...] = ()
     no_any: Optional[int] = None  # inhibitAnyPolicy: of so many CAs between; None where nothing is said
+    maps: bool = False  # it calls policies of those below it by other names
 
 
 class Named(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from ..strongswan import defaults
 from . import der, names
@@ -17,6 +17,27 @@ MISSING = "is missing"  # the fault of a file that is not there
 # What ipsec.secrets calls a key. All three load PKCS#8 ("BEGIN PRIVATE KEY") files: the pkcs8 plugin
 # registers for each type. RSA also takes PKCS#1, ECDSA SEC1 ("BEGIN EC PRIVATE KEY").
 SECRETS_KEYWORDS: Mapping[str, str] = {"RSA": "RSA", "ECDSA": "ECDSA", "Ed25519": "PKCS8", "Ed448": "PKCS8"}
+
+
+class Scheme(NamedTuple):
+    """How a signature is made: of a kind of key (RSA/PSS is one of its own), over a hash."""
+
+    kind: str = ""
+    hash: str = ""
+
+    def __str__(self) -> str:
+        """Return it as sentences have it."""
+        return self.kind if self.hash in ("", "identity") else f"{self.kind} over {self.hash.upper()}"
+
+
+class Asked(NamedTuple):
+    """What the pillar's options, the same at both ends, say of how ends prove themselves."""
+
+    leftauth: str = ""
+    rightauth: str = ""
+    rightcertpolicy: str = ""
+    rsa_pss: bool = False  # of strongswan.conf, as the next
+    signing: bool = True  # signature_authentication_constraints: hashes count for what an end signs, too
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,8 @@ class CertificateFacts:
     policies: Policies = field(default_factory=Policies)
     weak_hash: str = ""  # MD5 or SHA1, where its signature is over that
     strange: str = ""  # its signature's algorithm, where strongSwan does not know that
+    key: tuple[str, int] = ("", 0)  # type, as of KeyFacts, and bits
+    scheme: Scheme = field(default_factory=Scheme)  # of its signature; empty where that is another
     signs: bool = True  # its key may sign, by its keyUsage: charon takes no peer for whom that is not so
 
     def confirms(self, identity: Name) -> bool:
@@ -130,6 +153,7 @@ class Facts:
     crl_fault: str = ""
     warn_days: int = defaults.WARN_DAYS
     enforce_critical: bool = True
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def warning(self) -> timedelta:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ..strongswan import identity
-from . import chains, names, revocation
+from . import chains, demands, names, revocation
 from .facts import SECRETS_KEYWORDS, CertificateFacts, Facts, KeyFacts, when
 from .findings import Finding, a_warning, an_error
 
@@ -26,6 +26,7 @@ def judge(facts: Facts, expected: str, now: datetime) -> tuple[Finding, ...]:
         *_judge_key(facts),
         *_judge_cas(facts, now),
         *_judge_chain(facts, now),
+        *demands.judge(facts, now),
         *revocation.judge(facts, now),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.severity))

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from .. import paths
 from ..charon import credentials
 from ..errors import CertificateError
-from ..model import Certificates
+from ..model import Certificates, Settings
 from ..pillar import topology
 from ..pillar.membership import Membership
-from ..strongswan import defaults
+from ..strongswan import defaults, sections
 from ..system import backend
 from . import binding, chains, names, partners, pem, revocation, rules, version, x509facts
-from .facts import MISSING, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
+from .facts import MISSING, Asked, Authority, CertificateFacts, CrlFacts, Facts, KeyFacts
 from .findings import ERROR, WARNING, Finding
 
 # Values --------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ class SourcePaths:
     crl_required: bool = False  # the pillar names it: a file that is missing is warned of
     warn_days: int = defaults.WARN_DAYS
     enforce_critical: bool = True  # charon refuses what has a critical extension that it does not know
+    asked: Asked = field(default_factory=Asked)  # what else peers demand of it
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def inspect_member(member: Membership, now: datetime) -> Inspection:
     """
     settings = member.fleet.settings
     where = locate(settings.certificates, member.host.id)
-    where = replace(where, enforce_critical=_enforces_critical(settings.charon))
+    where = replace(where, enforce_critical=_enforces_critical(settings.charon), asked=_asked(settings))
     found = inspect(where, member.subject, now)
     if found.credentials is None:
         return found
@@ -180,6 +181,16 @@ def _enforces_critical(charon: Mapping[str, object]) -> bool:
     section = charon.get("x509")
     value = section.get("enforce_critical", True) if isinstance(section, Mapping) else True
     return str(value).lower() not in ("0", "no", "false", "disabled")
+
+
+def _asked(settings: Settings) -> Asked:
+    """Return what the pillar says of how ends prove themselves: each peer demands it of this host."""
+    given = sections.common_options(settings)
+    return Asked(
+        **{key: given.get(key, "") for key in ("leftauth", "rightauth", "rightcertpolicy")},
+        rsa_pss=settings.charon.get("rsa_pss") == "yes",
+        signing=settings.charon.get("signature_authentication_constraints") != "no",
+    )
 
 
 def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:
@@ -250,6 +261,7 @@ def _facts(where: SourcePaths, read: _Read) -> Facts:
         crl_fault=read.crls.fault,
         warn_days=where.warn_days,
         enforce_critical=where.enforce_critical,
+        asked=where.asked,
     )
 
 

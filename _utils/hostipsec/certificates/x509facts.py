@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from ..charon import credentials
 from . import der, names, version
 from .constraints import Constraints, GeneralName, Policies
-from .facts import CertificateFacts, CrlFacts
+from .facts import CertificateFacts, CrlFacts, Scheme
 
 UNPARSED = (  # what the library raises for what it cannot read
     ValueError,
@@ -39,6 +39,14 @@ _STRANGE = {
     **{f"2.16.840.1.101.3.4.3.{number}": "DSA" for number in range(1, 9)},
     **{f"2.16.840.1.101.3.4.3.{number}": "ECDSA over SHA-3" for number in range(9, 13)},
 }
+_SCHEMES = {  # by object identifier, or what that begins with
+    "1.2.840.113549.1.1": "RSA",
+    "1.2.840.113549.1.1.10": "RSA/PSS",
+    "1.2.840.10045.4.3": "ECDSA",
+    "1.3.101.112": "Ed25519",
+    "1.3.101.113": "Ed448",
+}
+_MAPPINGS = "2.5.29.33"  # of policies
 _OF_OLD = (hashes.SHA1, hashes.MD5)  # the library no longer takes a signature over them; charon does
 
 
@@ -119,6 +127,8 @@ def certificate_facts(
         policies=_policies(certificate),
         weak_hash=_weak_hash(certificate),
         strange=_strange(certificate),
+        key=_public_key_type(certificate),
+        scheme=_scheme(certificate),
         signs=_may_sign(certificate),
     )
 
@@ -158,6 +168,24 @@ def _key_ids(certificate: x509.Certificate, encoded: bytes) -> Iterator[str]:
 
 def _strange(holder: Any) -> str:
     return _STRANGE.get(holder.signature_algorithm_oid.dotted_string, "")
+
+
+def _public_key_type(certificate: x509.Certificate) -> tuple[str, int]:
+    try:
+        return key_type(certificate.public_key())
+    except UNPARSED:
+        return "", 0
+
+
+def _scheme(certificate: x509.Certificate) -> Scheme:
+    """Return by what a certificate is signed, where strongSwan has a word for that."""
+    oid = certificate.signature_algorithm_oid.dotted_string
+    kind = _SCHEMES.get(oid, _SCHEMES.get(oid.rpartition(".")[0], ""))
+    try:
+        used = certificate.signature_hash_algorithm
+    except UNPARSED:
+        return Scheme()
+    return Scheme(kind, used.name if used else "identity") if kind else Scheme()
 
 
 def _weak_hash(holder: Any) -> str:
@@ -238,6 +266,7 @@ def _policies(certificate: x509.Certificate) -> Policies:
     return Policies(
         own=tuple(one.policy_identifier.dotted_string for one in own),
         no_any=_of_extension(certificate, x509.InhibitAnyPolicy, "skip_certs"),
+        maps=any(one.oid.dotted_string == _MAPPINGS for one in certificate.extensions),
     )
 
 
@@ -343,13 +372,13 @@ def _extension(holder: Any, kind: Any) -> Any:
 
 
 def key_type(key: object) -> tuple[str, int]:
-    """Return the type of a private key as KeyFacts names it, and its bits (0 for an unknown type)."""
-    if isinstance(key, rsa.RSAPrivateKey):
+    """Return the type of a key as KeyFacts names it, and its bits (0 for an unknown type)."""
+    if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return "RSA", key.key_size
-    if isinstance(key, ec.EllipticCurvePrivateKey):
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
         return "ECDSA", key.curve.key_size
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)):
         return "Ed25519", 256
-    if isinstance(key, ed448.Ed448PrivateKey):
+    if isinstance(key, (ed448.Ed448PrivateKey, ed448.Ed448PublicKey)):
         return "Ed448", 456
     return type(key).__name__.replace("PrivateKey", "").strip("_"), 0
