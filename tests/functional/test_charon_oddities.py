@@ -90,8 +90,8 @@ class Pair:
     def _below(host):
         return Destination(f"{host.root}/etc/ipsec.d", "a.example")
 
-    def have(self, ends):
-        """Give each end a certificate and CAs of its own, as they are."""
+    def have(self, ends, crl=""):
+        """Give each end a certificate and CAs of its own, as they are, and a list."""
         self.count += 1
         for name, (issued, cas) in ends.items():
             host = self.hosts[name]
@@ -101,6 +101,8 @@ class Pair:
             host.write("/etc/ipsec.d/private/a.pem", issued.key_pem().decode())
             for number, ca in enumerate(cas):
                 host.write(f"/etc/ipsec.d/cacerts/{number}.pem", ca.pem.decode(), 0o644)
+            if crl:
+                host.write("/etc/ipsec.d/crls/one.pem", crl)
             self._take_up(name, "a.pem", ": PKCS8 a.pem\n")
 
     def _take_up(self, name, certificate, key):
@@ -343,6 +345,36 @@ def test_what_peers_demand_of_a_host_is_what_their_charons_do(
         ups.append(pair.initiate(starts))
     said = "error" if found.errors else "warning" if found.warnings else "up"
     assert (said, ups) == (word, {"up": [True, True], "warning": [False, True]}.get(word, [False, False]))
+
+
+@pytest.mark.parametrize(
+    ("strict", "uri", "listed", "words"),
+    [
+        ("yes", False, "no", ["error"]),
+        ("yes", False, "yes", []),
+        ("yes", False, "without a key identifier", ["error", "warning"]),
+        ("yes", True, "no", ["warning"]),
+        ("yes", True, "yes", []),
+        ("ifuri", False, "no", []),
+        ("ifuri", True, "no", ["warning"]),
+        ("no", True, "no", []),
+    ],
+)
+def test_a_list_that_is_demanded_and_missing_is_told(pair, monkeypatch, tmp_path, strict, uri, listed, words):
+    more = ((x509.CRLDistributionPoints([POINT]), False),) if uri else ()
+    ca = authorities.authority(f"CN=CA of {strict}, {uri}, {listed}".replace(", ", " "), NOW)
+    ends = {name: authorities.host(one, NOW, ca, extensions=more) for name, one in IDS.items()}
+    issued, lists = ends["east"], tmp_path / "crl.pem"
+    where = authorities.write(tmp_path, issued.pem, issued.key_pem(), ca.pem)
+    if listed != "no":
+        lists.write_bytes(authorities.crl(ca, NOW, key_id=listed == "yes"))
+        where = replace(where, crl=str(lists))
+    found = source.inspect(replace(where, asked=Asked(strict=strict)), SUBJECT, NOW)
+    monkeypatch.setattr(pair, "strict", strict)
+    text = lists.read_text() if lists.exists() else ""
+    pair.have({name: (one, [ca]) for name, one in ends.items()}, text)
+    assert [one.severity for one in found.findings] == words
+    assert pair.initiate() == (not words)
 
 
 # Names of every kind -------------------------------------------------------------------------

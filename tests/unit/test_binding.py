@@ -159,6 +159,28 @@ def test_a_member_is_inspected_with_what_charon_has_beside(found, tmp_path, monk
     assert "ipsec:connection:rightauth: found 'rsa-4096', and" in source.inspect_member(member, NOW).errors[0]
 
 
+@pytest.mark.parametrize(
+    ("there", "existing", "severity"),
+    [
+        ("hostipsec-0123abcd.pem", {}, "error"),
+        ("mine.pem", {}, "warning"),
+        ("", {"existing": "keep"}, "warning"),
+    ],
+)
+def test_lists_that_are_demanded_may_come_from_elsewhere(tmp_path, monkeypatch, there, existing, severity):
+    monkeypatch.setattr(paths, "here", paths.Paths(tmp_path))
+    host = authorities.host("CN=cp1001.eqiad.example", NOW, CA)
+    where = authorities.write(tmp_path / "x", host.pem, host.key_pem(), CA.pem)
+    crls = paths.here.ipsec_d / "crls"
+    crls.mkdir(parents=True)
+    if there:
+        (crls / there).write_bytes(b"")
+    monkeypatch.setattr(source, "locate", lambda *_: where)
+    data = {**fleets.example(), "setup": {"strictcrlpolicy": True}, **existing}
+    member = membership.of(pillar.read(data), "cp1001.eqiad.example")
+    assert codes(source.inspect_member(member, NOW).findings) == [(severity, "crl-demanded")]
+
+
 def test_the_configuration_has_it_unless_the_pillar_says_another():
     fleet = pillar.read(fleets.star(1))
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from certificate_facts import DAY, GOOD, KEY, NOW, ROOT, SUB, codes, leaf, only
+from certificate_facts import DAY, GOOD, KEY, LEAF, NOW, ROOT, SUB, certificate, codes, leaf, only
 from hostipsec.certificates import der
-from hostipsec.certificates.facts import CrlFacts, KeyFacts
+from hostipsec.certificates.facts import Asked, CrlFacts, KeyFacts
 
 
 def test_good_files_have_no_findings():
@@ -114,6 +114,38 @@ LIST = CrlFacts(ROOT.subject, NOW + DAY, frozenset({"root"}))
 )
 def test_a_list_has_one_finding_the_gravest(crl, findings):
     assert codes(replace(GOOD, crls=(crl,))) == findings
+
+
+@pytest.mark.parametrize(
+    ("strict", "online", "elsewhere", "findings"),
+    [
+        ("no", True, True, []),
+        ("yes", False, False, [("error", "crl-demanded")]),
+        ("yes", True, False, [("warning", "crl-demanded")]),
+        ("yes", False, True, [("warning", "crl-demanded")]),
+        ("ifuri", False, False, []),
+        ("ifuri", True, False, [("warning", "crl-demanded")]),
+    ],
+)
+def test_where_lists_are_demanded_a_ca_without_one_is_told(strict, online, elsewhere, findings):
+    """Every authentication failed, and nothing had said so."""
+    facts = replace(leaf(online=online), asked=Asked(strict=strict, elsewhere=elsewhere))
+    assert codes(facts) == findings
+    assert codes(replace(facts, crls=(LIST,))) == []
+    assert ("error", "chain-broken") in codes(
+        replace(facts, certificate=replace(LEAF, signed_by=frozenset()))
+    )
+
+
+def test_lists_are_demanded_of_each_ca_up_to_the_root():
+    below = certificate("leaf", LEAF.subject, SUB.subject, "sub")
+    facts = replace(GOOD, certificate=below, cas=(ROOT, SUB), crls=(LIST,), asked=Asked(strict="yes"))
+    assert (
+        "ipsec:setup:strictcrlpolicy: found 'yes', and no list of 'CN=Sub' that charon finds is named in the "
+        "pillar: every peer with a certificate of that CA is refused; expected a list of each CA of hosts;"
+    ) in only(facts)
+    assert codes(replace(facts, crls=(LIST, replace(LIST, signed_by=frozenset({"sub"}))))) == []
+    assert codes(replace(facts, crls=())) == [("error", "crl-demanded")] * 2
 
 
 def test_the_operator_chooses_when_to_be_warned():

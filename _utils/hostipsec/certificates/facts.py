@@ -38,6 +38,8 @@ class Asked(NamedTuple):
     rightcertpolicy: str = ""
     rsa_pss: bool = False  # of strongswan.conf, as the next
     signing: bool = True  # signature_authentication_constraints: hashes count for what an end signs, too
+    strict: str = "no"  # strictcrlpolicy of config setup
+    elsewhere: bool = False  # charon may have lists that are not of the file of lists
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class CertificateFacts:
     strange: str = ""  # its signature's algorithm, where strongSwan does not know that
     key: tuple[str, int] = ("", 0)  # type, as of KeyFacts, and bits
     scheme: Scheme = field(default_factory=Scheme)  # of its signature; empty where that is another
+    online: bool = False  # it says where a list, or who knows whether it is revoked, can be asked for
     signs: bool = True  # its key may sign, by its keyUsage: charon takes no peer for whom that is not so
 
     def confirms(self, identity: Name) -> bool:

@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Optional
 
 from . import chains, names
-from .facts import CrlFacts, Facts, when
+from .facts import CertificateFacts, CrlFacts, Facts, when
 from .findings import Finding, a_warning, an_error
 
 
 def judge(facts: Facts, now: datetime) -> Iterator[Finding]:
     """Yield what is wrong with revocation lists, and what of any file cannot be read."""
     yield from _judge_crls(facts, now)
+    yield from _judge_strict(facts, now)
     yield from _judge_skipped(facts)
 
 
@@ -71,6 +72,35 @@ def _judge_crl(facts: Facts, crl: CrlFacts, usable: bool, now: datetime) -> Opti
             action="fetch it again: with strictcrlpolicy=yes every peer is refused",
         )
     return None
+
+
+def _judge_strict(facts: Facts, now: datetime) -> Iterator[Finding]:
+    """See that there is a list of each CA for which one is asked: peers are of those that this host is of.
+
+    revocation_validator.c: without a list a peer is refused, with ``ifuri`` where its certificate says where
+    one is to be had.
+    """
+    strict, own, above = facts.asked.strict, facts.certificate, chains.chain(facts, now)
+    if own is None or strict == "no":
+        return
+    usable = [crl for crl in chains.usable_crls(facts, now) if crl.found]
+    for one, issuer in zip((own, *above), above):
+        has_list = any(issuer.fingerprint in crl.signed_by for crl in usable)
+        if not has_list and (strict == "yes" or one.online):
+            yield _missing(facts, issuer, maybe=one.online or facts.asked.elsewhere)
+
+
+def _missing(facts: Facts, issuer: CertificateFacts, maybe: bool) -> Finding:
+    where = f"in {facts.crl_path}" if facts.crl_path else "named in the pillar"
+    found = f"ipsec:setup:strictcrlpolicy: found {facts.asked.strict!r}, and no list of "
+    found += f"'{names.render(issuer.subject)}' that charon finds is {where}"
+    unless = " unless charon fetches one, or has it from elsewhere" if maybe else ""
+    return (a_warning if maybe else an_error)(
+        "crl-demanded",
+        found=f"{found}: every peer with a certificate of that CA is refused{unless}",
+        expected="a list of each CA of hosts",
+        action="name a file with it as ipsec:certificates:crl, or let strictcrlpolicy be 'no'",
+    )
 
 
 def _judge_skipped(facts: Facts) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Optional
 
 from cryptography import x509
@@ -153,11 +154,12 @@ def inspect_member(member: Membership, now: datetime) -> Inspection:
     """
     settings = member.fleet.settings
     where = locate(settings.certificates, member.host.id)
-    where = replace(where, enforce_critical=_enforces_critical(settings.charon), asked=_asked(settings))
+    there = backend.places(backend.top(backend.chosen(member.backend)))
+    asked = _asked(settings)._replace(elsewhere=_lists_elsewhere(settings, there.crls))
+    where = replace(where, enforce_critical=_enforces_critical(settings.charon), asked=asked)
     found = inspect(where, member.subject, now)
     if found.credentials is None:
         return found
-    there = backend.places(backend.top(backend.chosen(member.backend)))
     beside = binding.judge(found.credentials.authorities, there.cacerts)
     return with_partners(replace(found, findings=(*found.findings, *beside)), member, now)
 
@@ -187,10 +189,22 @@ def _asked(settings: Settings) -> Asked:
     """Return what the pillar says of how ends prove themselves: each peer demands it of this host."""
     given = sections.common_options(settings)
     return Asked(
-        **{key: given.get(key, "") for key in ("leftauth", "rightauth", "rightcertpolicy")},
+        leftauth=given.get("leftauth", ""),
+        rightauth=given.get("rightauth", ""),
+        rightcertpolicy=given.get("rightcertpolicy", ""),
         rsa_pss=settings.charon.get("rsa_pss") == "yes",
         signing=settings.charon.get("signature_authentication_constraints") != "no",
+        strict=settings.setup.get("strictcrlpolicy", "no"),
     )
+
+
+def _lists_elsewhere(settings: Settings, crls: Path) -> bool:
+    """Say whether charon may have lists that are none of ours, or be told by others where they are."""
+    try:
+        others = [one for one in crls.iterdir() if not pem.is_shared(one.name)] if crls.is_dir() else []
+    except OSError:
+        return True  # nobody can tell
+    return bool(others or settings.existing == "keep")
 
 
 def inspect(where: SourcePaths, subject: str, now: datetime) -> Inspection:

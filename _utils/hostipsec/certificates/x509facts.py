@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from ..charon import credentials
 from . import der, names, version
@@ -129,6 +130,7 @@ def certificate_facts(
         strange=_strange(certificate),
         key=_public_key_type(certificate),
         scheme=_scheme(certificate),
+        online=_is_online(certificate),
         signs=_may_sign(certificate),
     )
 
@@ -175,6 +177,13 @@ def _public_key_type(certificate: x509.Certificate) -> tuple[str, int]:
         return key_type(certificate.public_key())
     except UNPARSED:
         return "", 0
+
+
+def _is_online(certificate: x509.Certificate) -> bool:
+    points = _extension(certificate, x509.CRLDistributionPoints) or ()
+    access = _extension(certificate, x509.AuthorityInformationAccess) or ()
+    ocsp = AuthorityInformationAccessOID.OCSP
+    return any(one.full_name for one in points) or any(one.access_method == ocsp for one in access)
 
 
 def _scheme(certificate: x509.Certificate) -> Scheme:
