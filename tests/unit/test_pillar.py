@@ -96,6 +96,10 @@ CASES = [
     ),
     ("expect/0", {"host": "cp1009.eqiad.example", "peers": 1}, "ipsec:expect:0:host", ["cp1009", CP[:5]]),
     ("expect/0", {"host": 7, "peers": 1}, "ipsec:expect:0:host", ["found 7", "below 'hosts'; in quotes"]),
+    *(
+        ("expect/0", {"host": CP, key: CP}, f"ipsec:expect:0:{key}", [f"'{CP}', the host itself", "another"])
+        for key in ("pairs_with", "not_pairs_with")
+    ),
     ("setup/charondebug", "app 1", "ipsec:setup:charondebug", ["app", "cfg"]),
     ("setup/charondebug", {"app": 1}, "ipsec:setup:charondebug:app", ["unknown type 'app'", "cfg"]),
     ("setup/charondebug", {"cfg": 5}, "ipsec:setup:charondebug:cfg", ["5", "-1", "4"]),

@@ -41,6 +41,9 @@ def _expectation(
         key: _known(reader, entry, key, path, hosts, "the minion id of a host below 'hosts'")
         for key in _OF_HOST[:3]
     }
+    for key in _OF_HOST[1:3]:
+        if names[key] and names[key] == names["host"]:
+            reader.wrong(f"{path}:{key}", f"found {shown(names[key])}, the host itself", "another host")
     return Expectation(
         names["host"] or "",
         names["pairs_with"],
