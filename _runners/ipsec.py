@@ -436,8 +436,8 @@ def check(*more, files=None, against=None, ext_pillar=False, **kwargs):
 
     Returns a dictionary: ``errors`` and ``warnings``, dictionaries of ``path``, ``found``, ``allowed``,
     ``file`` and ``line`` (empty without ``files``: Salt has no lines of what it compiled); ``pairs``,
-    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``; with
-    ``against``, ``plan`` (``None``, with ``old``, what is wrong with those, where it cannot be told);
+    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``, none
+    beside errors; with ``against``, ``plan`` (``None``, with ``old``, what is wrong with those, where it cannot be told);
     ``lines``; ``retcode``: 0 without errors, else 2.
 
     CLI Example:

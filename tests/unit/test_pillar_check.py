@@ -181,6 +181,38 @@ def test_a_number_that_stays_what_it_is_is_none(number):
     assert told(of(f"other: {{a: 010}}\n{text}")) == []
 
 
+# A pillar that is read by half ------------------------------------------------------------------
+
+NOT_KNOWN = "which hosts pair up, and what an edit changes, is said of a pillar without errors"
+
+
+def test_the_pairs_of_a_pillar_that_is_read_by_half_are_not_told():
+    """They were those without what stood there first, and a program took them for the fleet's."""
+    text = fleets.EXAMPLE.read_text()
+    found = of(text.replace("  rules:", "  mtu: 1400\n  mtu: 1450\n  rules:", 1))
+    assert [str(one.problem).partition(":")[0] for one in found.errors] == ["ipsec"]
+    assert (found.as_dict()["pairs"], found.fleet) == ([], None)
+    assert found.lines[0] == "1 error" and found.lines[2:] == [NOT_KNOWN]
+
+
+def test_what_an_edit_with_errors_changes_is_not_told(tmp_path):
+    good, bad = tmp_path / "good.sls", tmp_path / "bad.sls"
+    good.write_text(fleets.EXAMPLE.read_text())
+    bad.write_text(good.read_text().replace("  rules:", "  mtu: 1400\n  mtu: 1450\n  rules:", 1))
+    said = filecheck.check([str(bad)], [str(good)])
+    assert (said.status, said.data["plan"], said.data["pairs"], said.lines[-1]) == (2, None, [], NOT_KNOWN)
+
+
+def test_what_is_missing_with_a_file_that_cannot_be_read_is_no_fault_of_the_others():
+    """Expectations of hosts in a file with a slip of YAML's were errors beside that slip."""
+    example = fleets.example()
+    hosts = example.pop("hosts")
+    others, broken = merged.read("a.sls", dumped(example)), merged.read("b.sls", "ipsec:\n\thosts: {}\n")
+    found = checked.source(merged.merge([others, broken]))
+    assert [(one.place.file, "a tab" in str(one.problem)) for one in found.errors] == [("b.sls", True)]
+    assert checked.source(merged.merge([others, merged.read("b.sls", dumped({"hosts": hosts}))])).errors == ()
+
+
 # Jinja ---------------------------------------------------------------------------------------
 
 GENERATED = """\
@@ -544,7 +576,7 @@ def test_errors_in_json_have_path_found_allowed_file_and_line(tmp_path, capsys):
 def test_a_file_that_cannot_be_opened_is_a_sentence(name, tmp_path, capsys):
     assert pillarcheck.main([str(tmp_path / name)]) == 2
     out, err = capsys.readouterr()
-    assert (out.count("\n"), err) == (2, "")
+    assert (out.count("\n"), err) == (3, "")
     assert f"{tmp_path / name}: error: ipsec: cannot be opened: " in out
 
 

@@ -19,6 +19,7 @@ _NOT_HERE = "its address is looked up where the pillar is applied, not here"
 _PILLAR = "'ipv4' or 'ipv6' in the pillar, to have it checked here"
 _NOWHERE = Place("")
 _NO_SITE = "no site"
+_NOT_KNOWN = "which hosts pair up, and what an edit changes, is said of a pillar without errors"
 
 
 class Pair(NamedTuple):
@@ -56,12 +57,12 @@ class Checked(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """Return it as text: the sum, what is wrong, what is odd, and the pairs by rule and by sites."""
-        return [
-            self.sentence,
-            *_findings("error", self.errors),
-            *_findings("warning", self.warnings),
-            *(self._tables() if self.fleet else ()),
-        ]
+        return [self.sentence, *self.told, *(self._tables() if self.fleet else [_NOT_KNOWN])]
+
+    @property
+    def told(self) -> list[str]:
+        """Return as text what is wrong, and what is odd."""
+        return [*_findings("error", self.errors), *_findings("warning", self.warnings)]
 
     def _tables(self) -> Iterator[str]:
         rules = Counter(pair.rule for pair in self.pairs)
@@ -106,10 +107,11 @@ def source(found: Source) -> Checked:
         missing = Finding(Problem(TOP, "no file has this key", "the fleet below it"), Place(""))
         return Checked(found.errors or (missing,), found.warnings)
     checked = compiled(data[TOP])
-    return checked._replace(
-        errors=(*found.errors, *_placed(checked.errors, found.places)),
-        warnings=(*found.warnings, *_placed(checked.warnings, found.places)),
-    )
+    errors = (*found.errors, *_placed(checked.errors, found.places))
+    warnings = (*found.warnings, *_placed(checked.warnings, found.places))
+    if found.errors:  # pairs would be those of the half that was read
+        return Checked(errors, warnings)
+    return checked._replace(errors=errors, warnings=warnings)
 
 
 def compiled(data: object) -> Checked:

@@ -48,9 +48,9 @@ _NO_EDIT = _Edit((), {})
 def _edit(old: Checked, new: Checked) -> _Edit:
     if new.fleet is None:
         return _Edit((), {"plan": None})
-    if old.fleet is None or old.errors:
+    if old.fleet is None:
         why = f"what it changes is not known, since the old pillar has {old.sentence}"
-        return _Edit([f"{why}:", *old.lines[1:]], {"plan": None, "old": old.lines[1:]})
+        return _Edit([f"{why}:", *old.told], {"plan": None, "old": old.told})
     plan = foreseen.plan(old.fleet, new.fleet)
     said = planwords.lines(plan) if plan.status else ["nothing: to each host both pillars mean the same"]
     if looked_up := foreseen.unknown(old.fleet, new.fleet):

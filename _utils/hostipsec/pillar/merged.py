@@ -54,7 +54,11 @@ def _checked(source: Source, file: str) -> Source:
 
 
 def merge(sources: Iterable[Source]) -> Source:
-    """Return all files as one; it is odd where a file says another thing than one before it."""
+    """Return all files as one; it is odd where a file says another thing than one before it.
+
+    Nothing of it is returned where one cannot be read.
+    """
+    sources = [*sources]
     data: dict[Any, Any] = {}
     places: dict[str, Place] = {}
     errors: list[Finding] = []
@@ -65,7 +69,9 @@ def merge(sources: Iterable[Source]) -> Source:
         warnings += [*source.warnings, *_replaced(data, below, "", places, source.places)]
         data = sections.merged(data, below)
         places.update(source.places)
-    return Source(data, places, tuple(errors), tuple(warnings))
+    # what a file would say that cannot be read is missing, and no fault of the others
+    whole = not any(source.errors and source.data is None for source in sources)
+    return Source(data if whole else None, places, tuple(errors), tuple(warnings))
 
 
 def joined(sources: Mapping[str, Source], join: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Source:
