@@ -24,7 +24,7 @@ try:
     from hostipsec.errors import HostIPsecError
     from hostipsec.faces import pagefile
     from hostipsec.faces.page import Made
-    from hostipsec.fleet import asking, checked, commands, filecheck, planwords, reading, targets, underway
+    from hostipsec.fleet import asking, commands, filecheck, planwords, reading, targets, underway
     from hostipsec.fleet.aim import Aim
     from hostipsec.fleet.ledger import Ledger
     from hostipsec.fleet.repairs import Repair
@@ -435,10 +435,11 @@ def check(*more, files=None, against=None, ext_pillar=False, **kwargs):
         ``True``: they are files of this package's ext_pillar
 
     Returns a dictionary: ``errors`` and ``warnings``, dictionaries of ``path``, ``found``, ``allowed``,
-    ``file`` and ``line`` (empty without ``files``: Salt has no lines of what it compiled); ``pairs``,
-    dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and ``families``, none
-    beside errors; with ``against``, ``plan`` (``None``, with ``old``, what is wrong with those, where it cannot be told);
-    ``lines``; ``retcode``: 0 without errors, else 2.
+    ``file`` and ``line`` (without ``files`` empty where Salt compiles the pillar: it has no lines of that,
+    nor numbers as they were written, ``0x10``; of the files of our ext_pillar it has both);
+    ``pairs``, dictionaries of ``one`` and ``other`` (minion ids, the initiator first), ``rule`` and
+    ``families``, none beside errors; with ``against``, ``plan`` (``None``, with ``old``, what is wrong with
+    those, where it cannot be told); ``lines``; ``retcode``: 0 without errors, else 2.
 
     CLI Example:
 
@@ -453,7 +454,7 @@ def check(*more, files=None, against=None, ext_pillar=False, **kwargs):
         ours = arguments.switch("ext_pillar", ext_pillar)
         if not new and (old or ours):
             raise HostIPsecError("against, ext_pillar: files= is missing, the pillar that they are about")
-        return _told(filecheck.answer(new, old, ours) if new else checked.answer(_fleet))
+        return _told(filecheck.answer(new, old, ours) if new else filecheck.compiled(_fleet, __opts__))
     except HostIPsecError as error:
         return _refused(error)
 

@@ -19,6 +19,7 @@ import salt.config
 import salt.exceptions
 import salt.loader
 import salt.utils.minions
+import yaml
 
 import fleets
 from hostipsec.answer import Answer
@@ -1327,6 +1328,27 @@ def test_the_fleet_of_an_ext_pillar_is_read_from_its_files(master, verb):
     plain = master.run(verb, timeout=1)
     by_ext_pillar(master, fleets.example())
     assert master.run(verb, timeout=1) == plain
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "retcode", "line"),
+    [
+        ("mtu: 1450", "mtu: 0x5AA", 0, "warning: ipsec:mtu: found 0x5AA, of which YAML makes another number"),
+        ("mtu: 1450", "mtu: 9", 2, "error: ipsec:mtu: found 9"),
+        ("mtu: 1450", "mtu: [", 2, "error: ipsec: "),
+    ],
+)
+def test_check_of_the_files_of_an_ext_pillar_has_their_lines(master, old, new, retcode, line):
+    """It said neither which line, nor that YAML made another number of what was written."""
+    text = yaml.safe_dump({"ipsec": {**fleets.example(), "mtu": 1450}}, sort_keys=False)
+    by_ext_pillar(master, text.replace(old, new))
+    found = master.run("check")
+    assert (master.retcode, master.client.asked) == (retcode, [])
+    (told,) = [one for one in found["lines"] if line in one]
+    number = text[: text.index(old)].count("\n") + 1
+    assert told.startswith(f"{master.place}/") and f".sls:{number + (new == 'mtu: [')}: " in told
+    assert len(found["errors"]) == (retcode == 2) and not any("files=FILE" in one for one in found["lines"])
+    assert len(found["pairs"]) == (0 if retcode else 8)
 
 
 def test_files_of_an_ext_pillar_that_are_wrong_are_told_and_stop_no_emergency(master):

@@ -107,11 +107,10 @@ def source(found: Source) -> Checked:
         missing = Finding(Problem(TOP, "no file has this key", "the fleet below it"), Place(""))
         return Checked(found.errors or (missing,), found.warnings)
     checked = compiled(data[TOP])
-    errors = (*found.errors, *_placed(checked.errors, found.places))
-    warnings = (*found.warnings, *_placed(checked.warnings, found.places))
+    placed = _in_files(checked, found._replace(errors=()))
     if found.errors:  # pairs would be those of the half that was read
-        return Checked(errors, warnings)
-    return checked._replace(errors=errors, warnings=warnings)
+        return Checked((*found.errors, *placed.errors), placed.warnings)
+    return placed
 
 
 def compiled(data: object) -> Checked:
@@ -134,17 +133,29 @@ def of(fleet: Fleet) -> Checked:
     return Checked((), tuple(Finding(one, _NOWHERE) for one in warnings(fleet)), pairs, fleet)
 
 
-def answer(read: Callable[[], Fleet]) -> dict[str, Any]:
-    """Return what is to be said of the fleet that is read, as a verb of the fleet answers."""
+def answer(read: Callable[[], Fleet], files: Optional[Source] = None) -> dict[str, Any]:
+    """Return what is to be said of the fleet that is read, as a verb of the fleet answers.
+
+    ``files`` is what it is read from, as it stands there, where that is known: it has the lines.
+    """
     try:
         found = of(read())
     except PillarError as error:
         found = wrong(error)
-    more = [_FILES] if found.errors or found.warnings else []
+    if files:
+        found = _in_files(found, files)
+    more = [_FILES] if (found.errors or found.warnings) and not files else []
     return {**found.as_dict(), "lines": [*found.lines, *more], "retcode": found.status}
 
 
 _FILES = "in which lines, and what an edit means: salt-run ipsec.check files=FILE,... [against=OLD,...]"
+
+
+def _in_files(found: Checked, files: Source) -> Checked:
+    """Return what was found with its lines, and what is odd in the text alone."""
+    unread = found.errors and files.errors  # they say the same
+    errors = files.errors if unread else _placed(found.errors, files.places)
+    return found._replace(errors=errors, warnings=(*files.warnings, *_placed(found.warnings, files.places)))
 
 
 def wrong(error: PillarError) -> Checked:
@@ -160,8 +171,8 @@ def _families(one: Host, other: Host) -> tuple[str, ...]:
     return tuple(family for family in FAMILIES if one.address(family) and other.address(family))
 
 
-def _placed(every: Sequence[Finding], places: Mapping[str, Place]) -> Iterator[Finding]:
-    return (lines.placed(one.problem, places) for one in every)
+def _placed(every: Sequence[Finding], places: Mapping[str, Place]) -> tuple[Finding, ...]:
+    return tuple(lines.placed(one.problem, places) for one in every)
 
 
 def warnings(fleet: Fleet) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from ..model import Fleet
 from ..pillar import fleetfiles, lines, merged
 from ..pillar.lines import Source
 from . import checked, foreseen, hostnames, planwords
@@ -33,6 +34,15 @@ def answer(files: Sequence[str], against: Sequence[str], ours: bool) -> dict[str
     """Return the same as a verb of the fleet answers."""
     said = check(files, against, ours)
     return {**said.data, "lines": said.lines, "retcode": said.status}
+
+
+def compiled(read_fleet: Callable[[], Fleet], opts: Mapping[str, object]) -> dict[str, Any]:
+    """Return what is said of the fleet as the master reads it, with lines where our ext_pillar names files.
+
+    ``opts`` is the master's configuration.
+    """
+    files = fleetfiles.configured(opts.get("ext_pillar"))
+    return checked.answer(read_fleet, None if files is None else _joined(files))
 
 
 class _Edit(NamedTuple):
@@ -63,10 +73,12 @@ def _edit(old: Checked, new: Checked) -> _Edit:
 def read(files: Sequence[str], ours: bool = False) -> Checked:
     """Return what the files say together: as SLS files of the pillar, or of ``ours``, our ext_pillar."""
     if ours:
-        return checked.source(
-            merged.joined({file: _read(file, lines.read) for file in files}, fleetfiles.merged)
-        )
+        return checked.source(_joined(files))
     return checked.source(merged.merge(_read(file, _rendered) for file in files))
+
+
+def _joined(files: Sequence[str]) -> Source:
+    return merged.joined({file: _read(file, lines.read) for file in files}, fleetfiles.merged)
 
 
 def _read(file: str, parse: Callable[[str, str], Source]) -> Source:
