@@ -132,6 +132,60 @@ def test_a_private_address_as_the_public_one_is_a_warning():
     assert doubts.warnings(pillar.read(data(**{ONE: both}))) == ()
 
 
+def test_a_word_for_a_network_that_is_a_slip_away_from_others_is_a_warning():
+    """Two hosts of one network reached each other by their public addresses, in silence."""
+    third = {"ipv4": "198.51.100.3", "local_ipv4": "10.0.0.3", "nat": "easst"}
+    assert [*map(str, doubts.warnings(pillar.read(data(**{"vpc3.example": third}))))] == [
+        "ipsec:hosts:vpc3.example:nat: found easst, which no other host has; allowed: did you mean 'east'?"
+    ]
+    other = {**third, "nat": "eu-1"}
+    assert doubts.warnings(pillar.read(data(**{"vpc3.example": other}))) == ()
+
+
+WAY = "ipsec:hosts:vm.example:ipv4: found 10.0.0.9"
+NO_WAY = (
+    "a private address, and its peer vpc1.example has a public one by a NAT, which does not lead there; "
+    "allowed: the public address, 'local_ipv4' beside it and 'nat' where that is the same; or 'ipv6' alone"
+)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "rule", "told"),
+    [
+        # beside the others in the cloud, without a public address: they come to it from their own
+        ({"vm.example": {"ipv4": "10.0.0.9"}}, {}, [f"{WAY}, {NO_WAY}"]),
+        (
+            {"vm.example": {"ipv4": "10.0.0.9"}, "vn.example": {"ipv4": "10.0.0.8"}},
+            {},
+            [f"{WAY} (and 1 host more), {NO_WAY}"],
+        ),
+        ({"vm.example": {"ipv4": "10.0.0.9"}}, {"between": {"id": DC}}, []),  # no pair of the two
+        ({"vm.example": {"ipv6": "2001:db8::9"}, TWO: {}, OTHER: {}}, {}, []),
+        ({ONE: {"ipv4": "10.1.0.1", "local_ipv4": "10.0.0.1"}, "vm.example": {"ipv4": "10.2.0.9"}}, {}, []),
+    ],
+)
+def test_a_private_address_with_peers_behind_a_nat_to_public_ones_is_a_warning(hosts, rule, told):
+    """Such a pair never came up: each end waits for an address from which nothing comes."""
+    found = data(**{TWO: {}, OTHER: {}, **hosts})
+    found["hosts"] = {name: entry for name, entry in found["hosts"].items() if entry}
+    found["rules"][0].update({"between": {"id": "*"}, "and": {"id": "*"}, **rule})
+    warned = [str(one) for one in doubts.warnings(pillar.read(found)) if one.path.endswith(":ipv4")]
+    assert warned == told
+
+
+@pytest.mark.parametrize("key", ["nat", "local_ipv4", "ipv4", "maintenance"])
+def test_a_key_of_hosts_in_another_place_is_told_where_it_belongs(key):
+    found = data()
+    for entry in (found, found["rules"][0]):
+        entry[key] = "east"
+    with pytest.raises(PillarError) as caught:
+        pillar.read(found)
+    assert [(one.path, one.allowed) for one in caught.value.problems] == [
+        (f"{path}:{key}", f"no such key here: {key!r} is a key of hosts")
+        for path in ("ipsec", "ipsec:rules:0")
+    ]
+
+
 @pytest.mark.parametrize(("hosts", "host", "key", "said"), WRONG)
 def test_what_does_not_fit_is_refused(hosts, host, key, said):
     with pytest.raises(PillarError) as caught:

@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
+from .. import unicast
 from ..answer import counted
 from ..errors import Problem, nearest
 from ..model import STAGES, Choice, Fleet, Rule, Settings
 from ..strongswan import defaults, difference, options, sections
-from . import identity, spelling, topology, translated
+from . import expected, identity, spelling, topology, translated
 from .labels import ALWAYS
 from .matching import Sides, rule_pairs
 
@@ -48,6 +49,7 @@ def warnings(fleet: Fleet) -> tuple[Problem, ...]:
         *_lone(fleet),
         *_alike(fleet),
         *translated.doubtful(fleet.hosts),
+        *_no_way(fleet),
         *_unpaired(fleet),
         *_partly(fleet),
         *_logged(fleet.settings),
@@ -237,14 +239,15 @@ def _misspelt(fleet: Fleet) -> Iterator[Problem]:
 
 
 def _lone(fleet: Fleet) -> Iterator[Problem]:
-    """Find values of labels of ``same`` that one host has, and that are a slip away from others'.
+    """Find values of ``nat`` and labels of ``same`` that one host has, and that are a slip from others'.
 
     Such a host loses pairs; one that no rule fits any more is told as such.
     """
     selected = [one for rule in fleet.rules for one in (*rule.between, *rule.and_)]
     named = {(label, value) for label, choice in selected for value in choice.values}
     found: list[tuple[str, str, str, str]] = []
-    for label in sorted({label for rule in fleet.rules for label in rule.same} - {"id"}):
+    labels = {translated.NAT, *(label for rule in fleet.rules for label in rule.same)}
+    for label in sorted(labels - {"id"}):
         holders: defaultdict[str, list[str]] = defaultdict(list)
         for host in fleet.hosts:
             for value in host.labels.get(label, ()):
@@ -268,6 +271,26 @@ def _alike(fleet: Fleet) -> Iterator[Problem]:
         other = seen.setdefault(host.id.casefold(), host.id)
         if other != host.id:
             yield identity.alike(host.id, other)
+
+
+def _no_way(fleet: Fleet) -> Iterator[Problem]:
+    """Find private addresses with peers whose public ones are of a NAT: it leads to public ones alone."""
+    behind = [one for one in fleet.hosts if one.local_ipv4 and one.ipv4 and not unicast.is_private(one.ipv4)]
+    sides = [(rule, Sides(rule, behind)) for rule in fleet.rules]
+    found = [
+        (host, min(peers))
+        for host in (fleet.hosts if behind else ())
+        if host.ipv4 and not host.local_ipv4 and unicast.is_private(host.ipv4)
+        if (peers := expected.peers(sides, host))
+    ]
+    for host, peer in found[:1]:
+        more = f" (and {counted(len(found) - 1, 'host')} more)" if len(found) > 1 else ""
+        where = f"its peer {peer} has a public one by a NAT, which does not lead there"
+        yield Problem(
+            f"ipsec:hosts:{host.id}:ipv4",
+            f"found {host.ipv4}{more}, a private address, and {where}",
+            "the public address, 'local_ipv4' beside it and 'nat' where that is the same; or 'ipv6' alone",
+        )
 
 
 def _unpaired(fleet: Fleet) -> Iterator[Problem]:

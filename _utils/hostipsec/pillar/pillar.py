@@ -106,7 +106,7 @@ def _fleet(reader: Reader, data: object, resolved: Resolved, part: Optional[Part
     if not data and not isinstance(data, Mapping):
         reader.wrong("ipsec", f"found {shown(data)}", "a mapping with 'hosts' and 'rules'")
         data = {}
-    top = reader.mapping(data, "ipsec", TOP_KEYS)
+    top = reader.mapping(data, "ipsec", TOP_KEYS, _of_hosts)
     _sources(reader, top, (), "ipsec")
     chosen = settings.read(reader, top)
     rules = () if part and not top.get("rules") else _rules(reader, top.get("rules"), chosen)
@@ -274,7 +274,7 @@ def _rules(reader: Reader, value: object, settings: Settings) -> tuple[Rule, ...
 
 
 def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
-    entry = reader.mapping(value, path, RULE_KEYS, terms.instead)
+    entry = reader.mapping(value, path, RULE_KEYS, lambda key: terms.instead(key) or _of_hosts(key))
     if not isinstance(value, Mapping):
         return Rule(path, (), ())
     reader.given(entry, path, ("same", "different", "clear", "only", "mtu"))
@@ -289,6 +289,11 @@ def _rule(reader: Reader, value: object, path: str, settings: Settings) -> Rule:
         "off" if stage is False else reader.one_of(stage, f"{path}:stage", STAGES),
         **terms.read(reader, entry, path, settings)._asdict(),
     )
+
+
+def _of_hosts(key: str) -> str:
+    """Say of a key of hosts that stands elsewhere where it belongs; empty of others."""
+    return f"no such key here: {key!r} is a key of hosts" if key in HOST_KEYS else ""
 
 
 def _rule_name(reader: Reader, value: object, path: str) -> str:
