@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import cache, standing
+from . import cache, names, standing
 from .errors import CommandError, LabError
 from .lab import Lab, labs, started
 from .paths import DEFAULT_FLEET
@@ -34,7 +34,7 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     made = argparse.ArgumentParser(prog="lab/lab", description="A fleet of real hosts on this machine.")
-    made.add_argument("--name", default="lab", help="of the lab; several can run side by side")
+    made.add_argument("--name", default=names.DEFAULT, help="of the lab; several can run side by side")
     actions = made.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, do: object, summary: str) -> argparse.ArgumentParser:

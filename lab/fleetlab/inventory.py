@@ -22,7 +22,7 @@ class Inventory:
 
     def __init__(
         self,
-        name: str = "lab",
+        name: str = names.DEFAULT,
         fleet: Path = DEFAULT_FLEET,
         plane: str = AUTO,
         master: bool = True,

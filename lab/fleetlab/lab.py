@@ -53,7 +53,17 @@ class Lab(Asked):
         say(f"lab {self.name} runs already; hosts that are off: {', '.join(off) or 'none'}")
         for host in off:
             self.on(host, wait=False)
-        self._wait_ready()
+        self._wait_started()
+
+    def _wait_started(self) -> None:
+        """Wait until every minion answers; name the cure where what an earlier run left hinders them."""
+        try:
+            self._wait_ready()
+        except LabError as error:
+            cure = f"lab/lab --name {self.name} down{' (make down)' if self.name == names.DEFAULT else ''}"
+            raise LabError(
+                f"{error}\nwhere an earlier run was killed: {cure} takes it away, and then it starts anew"
+            ) from error
 
     def _start(self) -> None:
         planned, plane = self.planned, self.plane
@@ -76,7 +86,7 @@ class Lab(Asked):
         say("booting")
         for machine in self.machines.values():
             machine.boot()
-        self._wait_ready()
+        self._wait_started()
 
     def _new_host(self, host: addresses.PlannedHost) -> None:
         root = self.machines[host.name].upper

@@ -11,6 +11,7 @@ from .paths import NETNS
 LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 LINK_LENGTH = 15
 CORE = "core"
+DEFAULT = "lab"  # of a lab that was given no name
 MASTER = "master"
 
 
