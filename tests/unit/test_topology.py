@@ -65,6 +65,28 @@ def test_a_name_that_the_pillar_gives_can_clash_too(name):
         twins("b1" if name == "b1_v4.x" else name, name, **other)
 
 
+def test_ids_that_look_like_names_of_connections_make_none_of_another_host():
+    """The family is what a name ends with, whatever the id is: no two make one."""
+    ids = ["x", "x_v4", "x_v4_v4", "x_v6_v4", "x__v4", "x_.example", "x-.example", "x-v4"]
+    hosts = {name: {"ipv4": f"10.0.1.{at}", "ipv6": f"2001:db8::{at}"} for at, name in enumerate(ids, 1)}
+    rule = {"name": "r", "between": {"id": "*"}, "and": {"id": "*"}}
+    fleet = pillar.read({"hosts": hosts, "rules": [rule]})
+    for host in ids:
+        names = [item.name for item in topology.connections(fleet, host)]
+        assert len({*names}) == len(names) == 2 * (len(ids) - 1)
+
+
+@pytest.mark.parametrize("name", ["_x", "x_", "-x", "x-", ".x", "x.", "_"])
+def test_an_id_begins_and_ends_with_a_letter_or_digit(name):
+    data = fleets.star(1)
+    data["hosts"][name] = data["hosts"].pop("hub.core.example")
+    with pytest.raises(PillarError) as caught:
+        pillar.read(data)
+    (found,) = [one for one in caught.value.problems if one.path == f"ipsec:hosts:{name}"]
+    assert found.found == f"found {name!r}"
+    assert found.allowed.endswith("with a letter or digit first and last")
+
+
 @pytest.mark.parametrize("name", ["", "b 1", "-b", "b1\n", "b{1}", 1, 1.5, True, None, ["b1"], "x" * 254])
 def test_a_name_is_one_that_all_files_take(name):
     data = fleets.star(1)
