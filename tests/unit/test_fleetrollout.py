@@ -260,6 +260,24 @@ def test_a_pair_that_does_not_come_up_stops_it():
     assert any("cp2001.codfw.example - cp3001.esams.example v4: down" in one for one in rolling.stopped)
 
 
+ANEW = "to give what is up new SAs, by what is configured now: salt-run ipsec.reauthenticate"
+
+
+def test_where_sas_are_of_before_an_edit_it_says_what_makes_new_ones():
+    """An edit of `type` stops it until then; it said to mend it and go on, and not by which command."""
+    hosts = settled("start")
+    hosts.has[CODFW[0]] = tuple(one._replace(leftid="CN=new") for one in hosts.has[CODFW[0]])
+    plain, why = hosts.row, "in mode TRANSPORT, configured is TUNNEL: reauthenticate it"
+    other = {"severity": "warning", "reason": why}
+    hosts.row = lambda host, one: {**plain(host, one), **(other if hosts.done else {})}
+    rolling = roll(hosts)
+    lines = list(rolling.lines())
+    assert any(why in one for one in rolling.stopped)
+    assert lines[-3:-1] == [ANEW, "to go on, when this is mended: salt-run ipsec.rollout"]
+    hosts = Hosts(fleet(), lame={CODFW[0]})
+    assert ANEW not in roll(hosts).lines()
+
+
 def test_what_was_in_trouble_before_is_told_and_stops_nothing():
     hosts = settled(lame={CODFW[0]})
     hosts.has[ESAMS[0]] = ()

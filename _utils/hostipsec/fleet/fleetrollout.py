@@ -80,6 +80,7 @@ class Rollout:
         self._known: Mapping[str, str] = {}  # connections that were in trouble before -> the worst expected
         self._fresh: frozenset[str] = frozenset()  # connections that an end does not have yet
         self._rows: Sequence[Joined] = ()  # both ends of every pair, as last seen
+        self._up = False  # whether of what stops it some is up, and not as it is configured
 
     def run(self, stages: Sequence[str]) -> None:
         """Go through the stages; what stops it is in ``stopped``."""
@@ -261,6 +262,7 @@ class Rollout:
                 break
             self.hands.sleep(ASK_AGAIN)
         self.stopped += joined.capped([str(row) for row in wrong])
+        self._up = any(row.state == "up" for row in wrong)
 
     def _prove(self, hosts: Collection[str]) -> None:
         """Ask both ends for the SA, and verify, before anything requires it."""
@@ -294,6 +296,8 @@ class Rollout:
         if self.unknown:
             yield f"told to change, and not known whether they did: {', '.join(self.unknown)}"
         yield from (f"  {text}" for text in self.stopped)
+        if self._up:
+            yield "to give what is up new SAs, by what is configured now: salt-run ipsec.reauthenticate"
         yield "to go on, when this is mended: salt-run ipsec.rollout"
         if self.changed or self.unknown:
             yield "to go back: salt-run ipsec.rollback"
