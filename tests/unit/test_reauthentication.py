@@ -281,6 +281,23 @@ def test_where_child_options_alone_differ_the_new_sa_has_those_of_before_and_tha
     assert found.ok
 
 
+class Doubled(Host):
+    """One by swanctl: CHILD options alone differ, and a second CHILD SA comes into the IKE SA."""
+
+    def observe(self):
+        found = super().observe()
+        second = ChildSA(NAME, "INSTALLED", "TRANSPORT", 99, 4, spi_out="c0000099", packets_in=1)
+        asked = any(event[1] == "start" for event in self.events)
+        sas = [one._replace(children=(*one.children, second)) for one in found.ike_sas]
+        return found._replace(ike_sas=tuple(sas)) if asked else found
+
+
+def test_where_a_second_child_sa_came_beside_the_first_that_is_told():
+    """It said "reauthenticated", and status warned of a duplicate for good."""
+    (found,) = reauthentication.run([connection()], host=Doubled(differs=False))
+    assert (found.new, found.reason) == ((2,), reauthentication.AS_BEFORE)
+
+
 def test_it_is_listened_before_anything_is_started():
     host = Refused()
     reauthentication.run([connection()], 5.0, host=host)

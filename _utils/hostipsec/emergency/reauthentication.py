@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import AbstractSet, Optional
 
 from .. import paths
 from ..answer import Answer, counted
@@ -141,7 +141,8 @@ class _Run:
     before: dict[str, tuple[int, ...]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     new: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    as_before: frozenset[str] = frozenset()  # connections whose CHILD options alone differ, without a name
+    same: frozenset[str] = frozenset()  # connections of which charon took the old IKE SA for one of now
+    as_before: frozenset[str] = frozenset()  # of these, those whose CHILD options differ, without a name
     theirs: dict[str, int] = field(default_factory=dict)  # answered, with an IKE SA -> the newest before
     log: Log = field(default_factory=Log)
 
@@ -247,7 +248,8 @@ class _Run:
             self._watch_until(UNPINNED)
         same = {max(ids): name for name, ids in self.before.items() if name not in appeared}
         kept = {message.connection for message in self.log.messages if _KEPT in message.text}
-        self.as_before = frozenset(kept & {*same.values()})
+        self.same = frozenset(same.values())
+        self.as_before = self.same & kept
         why = self.host.reauthenticate(same)
         self.refused.update({same[number]: text for number, text in why.items()})
 
@@ -258,9 +260,18 @@ class _Run:
         if old:
             self._watch_until(self._elapsed + DRAIN)
         self.host.terminate(old)
-        self._until(
+        look = self._until(
             lambda look: not {*old} & {sa.uniqueid for sa in look.ike_sas}, self._elapsed + self.deadline
         )
+        self.as_before |= self.same & self._doubled(look) if look else frozenset()
+
+    def _doubled(self, look: Charon) -> AbstractSet[str]:
+        """Return the connections whose new IKE SA has the CHILD SA of before, and beside it one of now."""
+        return {
+            sa.name
+            for sa in self._newer(look)
+            if sum(child.name == sa.name and child.state == "INSTALLED" for child in sa.children) > 1
+        }
 
     def _taken_up(self, look: Charon) -> bool:
         """Whether the other ends send by every new SA."""
