@@ -249,7 +249,7 @@ class _Run:
         same = {max(ids): name for name, ids in self.before.items() if name not in appeared}
         kept = {message.connection for message in self.log.messages if _KEPT in message.text}
         self.same = frozenset(same.values())
-        self.as_before = self.same & kept
+        self.as_before = self.same & {*kept, *(self._doubled(look) if look else ())}
         why = self.host.reauthenticate(same)
         self.refused.update({same[number]: text for number, text in why.items()})
 
@@ -263,13 +263,13 @@ class _Run:
         look = self._until(
             lambda look: not {*old} & {sa.uniqueid for sa in look.ike_sas}, self._elapsed + self.deadline
         )
-        self.as_before |= self.same & self._doubled(look) if look else frozenset()
+        self.as_before |= self.same & self._doubled(look) if look else frozenset()  # the second comes later
 
     def _doubled(self, look: Charon) -> AbstractSet[str]:
-        """Return the connections whose new IKE SA has the CHILD SA of before, and beside it one of now."""
+        """Return the connections of which an IKE SA has the CHILD SA of before, and beside it one of now."""
         return {
             sa.name
-            for sa in self._newer(look)
+            for sa in look.ike_sas
             if sum(child.name == sa.name and child.state == "INSTALLED" for child in sa.children) > 1
         }
 
