@@ -9,8 +9,9 @@ good. What no connection can depend on any more is left out (:func:`compact`).
 
 A *command* is what the whole fleet was told, with the time at which it was given, by the clock of the master.
 A host obeys no command that is older than the last one it obeyed: of two that cross on their way, the later
-one wins on every host. What is decided at one host has no such time, and counts when it comes. A time that
-lies ahead of the host's own clock is no time at all: such a command counts as given now (:func:`counted`).
+one wins on every host. What is decided at one host has no such time, and counts when it comes; a hold that is
+taken so is remembered as a command of that moment, over one that is still on its way. A time that lies ahead
+of the host's own clock is no time at all: such a command counts as given now (:func:`counted`).
 
 ``hold.json`` carries a checksum, so that a flipped bit neither takes nor lifts anything; those of releases
 without one are read as they are. What cannot be read says nothing, and changes nothing: until an operator
