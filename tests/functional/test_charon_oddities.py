@@ -119,13 +119,13 @@ class Pair:
         wait_for(lambda: {one.name for one in observe().connections} == {connection}, name)
 
     def initiate(self, starts="east"):
-        """Start the connection; returns whether it came up."""
+        """Start the connection; returns whether it came up. A lost packet is sent again after 60 s."""
         backend = ViciBackend(self.hosts[starts].vici)
         backend.terminate([sa.uniqueid for sa in backend.observe().ike_sas], force=True)
         wait_for(lambda: not backend.observe().ike_sas, "end of all SAs")
         try:
-            with self.hosts[starts].vici(75) as session:
-                session.request("initiate", {"child": f"conn{self.count}", "timeout": "60000"})
+            with self.hosts[starts].vici(105) as session:
+                session.request("initiate", {"child": f"conn{self.count}", "timeout": "90000"})
         except CommandException:
             return False
         return True
