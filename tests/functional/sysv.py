@@ -39,13 +39,15 @@ exec chroot . sh -c 'echo "$0"; exec /sbin/init' "$pid"
 """
 
 
-def root() -> Path:
-    """Return the root, made once."""
-    return strongswan.tree("sysv", BESIDE, how=_make)
+def root(suite: str) -> Path:
+    """Return the root of a release, made once."""
+    return strongswan.tree(
+        f"sysv-{suite}", BESIDE, how=lambda packages, _, made: _make(suite, packages, made)
+    )
 
 
-def _make(packages: Sequence[str], debs: Path, made: Path) -> None:
-    minimal.make(made, *packages)
+def _make(suite: str, packages: Sequence[str], made: Path) -> None:
+    minimal.make(made, *packages, suite=suite)
     (made / "etc/inittab").write_text(INITTAB)
     for clock in (made / "etc").glob("*/*hwclock.sh"):
         clock.unlink()
@@ -54,13 +56,11 @@ def _make(packages: Sequence[str], debs: Path, made: Path) -> None:
 class Sysv(strongswan.Host):
     """Such a host: off at first."""
 
-    def __init__(self, name: str, place: Path) -> None:
-        super().__init__(name, place, lower=root())
+    def __init__(self, name: str, place: Path, suite: str) -> None:
+        super().__init__(name, place, lower=root(suite))
         self._place, self._spaces = place, self.pid
         self._init: subprocess.Popen[str] | None = None
-        self.run("mkdir", "-p", str(minimal.ROOT))
-        enter = ["nsenter", "-t", str(self.pid), "-m"]  # not into its root
-        strongswan.run([*enter, "mount", "--rbind", str(minimal.ROOT), f"{place}/root{minimal.ROOT}"])
+        minimal.given(self, place)
 
     def boot(self) -> None:
         """Switch it on; returns when the scripts of its runlevel are through."""

@@ -1,4 +1,4 @@
-"""The main job on a host without systemd, whose init runs scripts: Debian 12 with sysvinit-core."""
+"""The main job on hosts without systemd, whose init runs scripts: Debian 11, 12, 13 with sysvinit-core."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ pytestmark = [pytest.mark.whole, pytest.mark.skipif(os.getuid() != 0, reason="ma
 
 GLOBAL = "/usr/local/sbin/ipsec-global"
 GUARD, KEEPER = "hostipsec-guard", "hostipsec-keeper"
+SUITES = {  # and their strongSwan and Python
+    "bullseye": ("5.9.1", "3.9"),
+    "bookworm": ("5.9.8", "3.11"),
+    "trixie": ("6.0.1", "3.13"),
+}
 RECORD = "/var/lib/hostipsec/mesh.json"
 EAST, WEST = "east.example", "west.example"
 CERTIFICATES = {"certificate": "/etc/fleet/cert.pem", "key": "/etc/fleet/key.pem", "ca": "/etc/fleet/ca.pem"}
@@ -49,9 +54,10 @@ PILLAR = {
 class Pair:
     """The host, switched on, and a peer whose charon has its connections."""
 
-    def __init__(self, place: Path) -> None:
-        self.east, self.west = Sysv("east", place / "east"), Host("west", place / "west", over=unpacked())
-        self.place, self.remote = place, None
+    def __init__(self, place: Path, suite: str) -> None:
+        self.east = Sysv("east", place / "east", suite)
+        self.west = Host("west", place / "west", over=unpacked())
+        self.place, self.suite, self.remote = place, suite, None
 
     def start(self) -> None:
         """Start the peer's charon, and switch the host on."""
@@ -105,9 +111,9 @@ class Pair:
         self.west.stop()
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    made = Pair(tmp_path_factory.mktemp("sysv"))
+@pytest.fixture(scope="module", params=SUITES)
+def pair(request, tmp_path_factory):
+    made = Pair(tmp_path_factory.mktemp("sysv"), request.param)
     try:
         made.start()
         yield made
@@ -133,6 +139,9 @@ def test_the_main_job(pair):
     assert {"ipsec-keeper-running", "ipsec-guard-enabled"} <= {*good(salt.apply())}
     wait_for(lambda: pair.up() == 2, "both connections")
     assert good(salt.apply()) == []
+    charon, python = SUITES[pair.suite]
+    assert f"U{charon}/" in east.run("ipsec", "--version")
+    assert east.run("/usr/bin/python3", "--version").startswith(f"Python {python}.")
     assert east.run("dpkg-divert", "--list", "*init.d*") == ""  # it is the service
     assert "auto=add" in (east.root / "etc/ipsec.conf").read_text()  # the keeper starts them
     assert salt.call("service.status", "ipsec")
