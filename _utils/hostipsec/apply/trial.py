@@ -228,10 +228,7 @@ class _SwanctlTrial(_Trial):
             return
         done = self.run([str(paths.here.swanctl_program), "--load-all", "--noprompt"], DEADLINE)
         if done.status != 0:
-            said = "; ".join(line for line in done.text.splitlines() if _REFUSED.search(line))
-            raise ConfigError(
-                f"charon does not take the new configuration (swanctl): {said or done.text[-500:]}"
-            )
+            raise ConfigError(f"charon does not take the new configuration (swanctl): {why(done.text)}")
         self._told = True
 
     def credentials(self) -> Loaded:
@@ -241,6 +238,12 @@ class _SwanctlTrial(_Trial):
     def algorithms(self) -> frozenset[str]:
         """Return what it has of algorithms."""
         return self._vici.algorithms()
+
+
+def why(said: str) -> str:
+    """Return the lines of swanctl that say why it failed; not those of plugins that it does without."""
+    told = [line for line in said.splitlines() if not line.startswith("plugin '")]
+    return "; ".join(line for line in told if _REFUSED.search(line)) or "\n".join(told)[-500:]
 
 
 _REFUSED = re.compile(r"fail|invalid|unknown|discard|error", re.IGNORECASE)
