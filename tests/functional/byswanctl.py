@@ -123,9 +123,9 @@ def pillar_of(stage="start", **more):
 class Member:
     """A host with charon-systemd installed and not configured, a certificate, and a minion."""
 
-    def __init__(self, identifier, place, ca, over=unpacked):
+    def __init__(self, identifier, place, ca, over=unpacked, kind=strongswan.Host):
         self.id, self.name = identifier, identifier.partition(".")[0]
-        self.host = strongswan.Host(self.name, place / self.name, over=over())
+        self.host = kind(self.name, place / self.name, over=over())
         own = authorities.host(f"CN={identifier}", NOW, ca)
         self.certificate = own.certificate
         authorities.write(self.host.root / "etc/pki", own.pem, own.key_pem(), ca.pem)

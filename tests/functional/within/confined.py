@@ -57,14 +57,15 @@ class Confined(Host):
     SCRIPT = strongswan.INIT[: strongswan.INIT.index("exec chroot")] + PIVOTED
 
 
-def enforced(place):
-    """Have the kernel enforce the profiles, as Debian's packages bring them."""
+def enforced(place, tree, names):
+    """Have the kernel enforce profiles of a tree of Debian's packages, also one that is to complain only."""
     profiles = place / "apparmor.d"
     shutil.copytree(apparmor.unpacked() / "etc/apparmor.d", profiles)
     (profiles / "local").mkdir(exist_ok=True)
     run(["mount", "-t", "securityfs", "securityfs", "/sys/kernel/security"])
-    for name in PROFILES:
-        shutil.copy(unpacked() / "etc/apparmor.d" / name, profiles)
+    for name in names:
+        text = (tree / "etc/apparmor.d" / name).read_text()
+        (profiles / name).write_text(text.replace("flags=(complain,", "flags=("))
         (profiles / "local" / name).touch()
         parser = [str(apparmor.parser()), "--replace", "--skip-cache", "--base", str(profiles)]
         run([*parser, str(profiles / name)])
@@ -101,7 +102,7 @@ def main():
     ca = authorities.authority("CN=Fleet CA", now)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         place, members = Path(name), []
-        enforced(place)
+        enforced(place, unpacked(), PROFILES)
         for host in ENDS:
             space = Confined(host.split(".")[0], place / host, over=unpacked())
             stack.callback(space.stop)
@@ -132,4 +133,5 @@ def main():
     sys.stdout.write(json.dumps(said) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
