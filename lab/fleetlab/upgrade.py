@@ -32,12 +32,23 @@ chroot "$1/root" sh -ec "
     rm /etc/apt/sources.list
     mv /srv/${5##*/} /etc/apt/sources.list.d/
     apt-get update -o APT::Update::Error-Mode=any
-    apt-get full-upgrade --yes --download-only -o Dir::Cache::archives=/srv/upgrade"
+    apt-get full-upgrade --yes --download-only -o Dir::Cache::archives=/srv/upgrade
+    apt-get install --yes --download-only -o Dir::Cache::archives=/srv/upgrade $7"
+"""
+BECOME = """
+ln -sfn /usr/bin/python3.11 /opt/saltstack/salt/bin/python3  # as in Salt's own packages it does not change
+echo 'deb [trusted=yes] file:%s ./' >/etc/apt/sources.list
+apt-get -qq update
+apt-get -qq full-upgrade --yes -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold
 """
 
 
-def ready() -> Path:
-    """Fetch the packages where that was not done; return where hosts find their repository."""
+def argv() -> list[str]:
+    """Return what makes a host one of the next release; the packages are fetched where that was not done."""
+    return ["env", "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1", "sh", "-ec", BECOME % _ready()]
+
+
+def _ready() -> Path:
     cache.ready()
     with cache.alone(BUILD / "upgrade.lock"):
         if not (PACKAGES / "Packages").exists():
@@ -54,6 +65,10 @@ def _fetch() -> None:
     sources = cache.sources_of(cache.Root(NEXT), BUILD)
     argv = ["unshare", "--mount", "sh", "-ec", FETCH, "sh"]
     given = [place, root.image, root.packages, PACKAGES, *sources]
-    run_logged([*argv, *map(str, given), " ".join(cache.OFFERED[1:])], LOG, f"fetching {NEXT}")
+    run_logged(
+        [*argv, *map(str, given), " ".join(cache.OFFERED[1:]), " ".join(cache.OFFERED_TO_SWANCTL)],
+        LOG,
+        f"fetching {NEXT}",
+    )
     shutil.rmtree(PACKAGES / "partial")
     (PACKAGES / "Packages").write_text(run(["apt-ftparchive", "packages", "."], cwd=PACKAGES).stdout)

@@ -139,23 +139,14 @@ def test_strongswan_was_installed_by_hand(fleet):
         assert fleet.lab.host(host).run(state).stdout.strip() == "active"
 
 
-UPGRADE = """
-ln -sfn /usr/bin/python3.11 /opt/saltstack/salt/bin/python3  # as in Salt's own packages it does not change
-echo 'deb [trusted=yes] file:%s ./' >/etc/apt/sources.list
-apt-get -qq update
-apt-get -qq full-upgrade --yes -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold
-"""
-
-
 @pytest.mark.whole
 def test_a_host_becomes_one_of_the_next_release(fleet, record_property):
     """Debian 12 to 13 in place: tunnels come back by themselves, also after a reboot; nothing is to apply."""
     lab, host = fleet.lab, fleet.lab.host(CP2001)
-    repository = upgrade.ready()
+    become = upgrade.argv()
     before = lab.ids()
     with lab.traffic({CP2001: ENDS[CP3001], CP1001: ENDS[CP2001], CP3001: ENDS[CP2001]}) as traffic:
-        environment = ["env", "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1"]
-        host.run([*environment, "sh", "-ec", UPGRADE % repository], timeout=600)
+        host.run(become, timeout=600)
         traffic.wait_flows()
         lab.wait_one_each()
     record_property("lost", {way: str(found) for way, found in traffic.figures.items()})

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import labs
-from fleetlab import demo
+from fleetlab import demo, upgrade
 from fleetlab.paths import LAB
 from fleetlab.process import wait_for
 from operators import Master
@@ -17,6 +17,10 @@ from operators import Master
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
 HOSTS = (CP1001, CP2001, CP3001)
 BY_SWANCTL = (CP1001, CP3001)
+ENDS = {
+    CP1001: {"v4": "10.64.0.11", "v6": "2001:db8:1::11"},
+    CP2001: {"v4": "10.192.0.11", "v6": "2001:db8:2::11"},
+}
 # Came with strongSwan, and apt keeps it since: libsystemd-shared suggests it
 STAYS = {CP3001: {"package libip4tc2": (None, "install ok installed")}}
 FLEET = LAB / "fleets/swanctl.sls"
@@ -122,3 +126,26 @@ def services(fleet, host):
 def test_clean_leaves_no_trace(fleet):
     """The last one: charon-systemd goes."""
     fleet.clean("charon-systemd", STAYS)
+
+
+@pytest.mark.whole
+def test_a_host_becomes_one_of_the_next_release(fleet, record_property):
+    """Debian 12 to 13 in place, set up anew after clean: as the same by ipsec.conf, in test_releases."""
+    lab, host = fleet.lab, fleet.lab.host(CP1001)
+    lab.apply("*")
+    lab.wait_one_each()
+    before, become = lab.ids(), upgrade.argv()
+    with lab.traffic({CP1001: ENDS[CP2001], CP2001: ENDS[CP1001], CP3001: ENDS[CP1001]}) as traffic:
+        host.run(become, timeout=600)
+        traffic.wait_flows()
+        lab.wait_one_each()
+    record_property("lost", {way: str(found) for way, found in traffic.figures.items()})
+    assert " 6.0.1 " in host.run(["swanctl", "--version", "--daemon"]).stdout  # the one that runs
+    assert services(fleet, CP1001) == ["strongswan"]
+    after = lab.ids()
+    others = [(CP2001, "cp3001_v4"), (CP2001, "cp3001_v6")]
+    assert {key: after[key] for key in others} == {key: before[key] for key in others}
+    lab.reboot(CP1001)
+    lab.wait_one_each()
+    lab.wait_minions()
+    assert [one["__id__"] for one in lab.apply(CP1001)[CP1001] if one["changes"]] == []

@@ -27,6 +27,9 @@ _LOOKED_AT = 100_000  # values that are compared, one with another
 _Known = Mapping[str, Collection[str]]  # the values that hosts have, by label
 
 
+_PROTECTING = ("esp", "forceencaps", "ike")  # without these a pair is protected in another way, or not up
+
+
 class Lack(NamedTuple):
     """Something that a rule names and no host has."""
 
@@ -181,12 +184,19 @@ def overruled(fleet: Fleet, fitting: topology.Fitting) -> Iterator[Problem]:
 
 
 def _lost(rule: Rule, first: Rule, settings: Settings) -> Iterator[str]:
-    """Yield what a rule says, other than the pillar of all pairs, and one that decides for some does not."""
+    """Yield what a rule says, other than the pillar of all pairs, and one that decides for some does not.
+
+    How long SAs live, and the like, is left to whoever decides.
+    """
     if "off" in (rule.stage, first.stage):
         return
     own, every = dict(first.options), {**defaults.STARTER, **sections.common_options(settings)}
     for key, value in rule.options:
-        if key not in own and options.canonical(key, value) != options.canonical(key, every.get(key, "")):
+        if (
+            key in _PROTECTING
+            and key not in own
+            and options.canonical(key, value) != options.canonical(key, every.get(key, ""))
+        ):
             yield "encapsulation" if key == "forceencaps" else key
     if first.mtu is None and rule.mtu not in (None, settings.mtu):
         yield "mtu"
