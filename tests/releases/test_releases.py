@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 import labs
 from fleetlab import demo, upgrade
 from fleetlab.paths import LAB
 from fleetlab.process import wait_for
+from hostipsec.fleet import fleetrollout
 from operators import Master
 
 CP1001, CP2001, CP3001 = "cp1001.eqiad.example", "cp2001.codfw.example", "cp3001.esams.example"
+FLEET = LAB / "fleets/releases.sls"
 STRONGSWAN = {CP1001: "U5.9.1/", CP2001: "U5.9.8/", CP3001: "U6.0.1/"}
 PYTHON = {CP1001: "Python 3.9.", CP2001: "Python 3.11.", CP3001: "Python 3.13."}
 ENDS = {
@@ -54,7 +57,7 @@ print(json.dumps([seen(ViciBackend()), seen(StrokeBackend())], default=repr))
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[labs.Fleet]:
     """A host of each release, after its first run of the state."""
-    with labs.settled("each", LAB / "fleets/releases.sls", STRONGSWAN) as found:
+    with labs.settled("each", FLEET, STRONGSWAN) as found:
         yield found
 
 
@@ -99,6 +102,25 @@ def test_what_operators_type(fleet):
     assert master.data("status")[1]["counts"] == {"held": 6}
     assert "3 of 3 hosts are as asked: every connection up" in master.run("up")[1]
     assert master.data("status")[1]["counts"] == {"up": 6}
+
+
+@pytest.mark.whole
+def test_other_ciphers_are_rolled_out_and_back(fleet):
+    """Over the three releases; what was up goes on by the ciphers of before, until it is made anew."""
+    master, there = Master(fleet.lab), yaml.safe_load(FLEET.read_text())
+    there["ipsec"]["connection"] = {"esp": "aes256gcm16-ecp384bp!"}
+    fleet.lab.set_pillar(yaml.safe_dump(there))
+    status, lines = master.run("rollout", timeout=400)
+    assert (status, lines[-1]) == (0, "3 hosts changed, every connection as it should be"), lines
+    assert fleetrollout.LASTING in lines
+    assert "3 of 3 hosts are as asked" in " ".join(master.run("reauthenticate", timeout=400)[1])
+    fleet.lab.wait_one_each()
+    for host in STRONGSWAN:
+        assert fleet.lab.host(host).run(["ipsec", "statusall"]).stdout.count("AES_GCM_16_256") == 4, host
+    fleet.lab.set_pillar(FLEET.read_text())
+    assert "3 of 3 hosts are as asked" in " ".join(master.run("rollback", timeout=400)[1])
+    assert fleet.changed() == {host: [] for host in STRONGSWAN}
+    fleet.lab.wait_one_each()
 
 
 def test_clean_leaves_no_trace(fleet):

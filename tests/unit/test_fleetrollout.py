@@ -431,6 +431,34 @@ def test_a_host_that_moved_to_an_address_that_reaches_nobody_stops_it():
     assert not any("in trouble before" in text for text in rolling.said)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"connections": {"changed": {"cp2001_v4": {"esp": {"old": None, "new": "aes256gcm16!"}}}}}, True),
+        ({"all connections": {"ike": {"old": None, "new": "aes256gcm16-prfsha384-ecp384!"}}}, True),
+        ({"connections": {"changed": {"cp2001_v4": {"auto": {"old": "add", "new": "start"}}}}}, False),
+        ({"all connections": {"leftgroups": {"old": None, "new": "hostipsec-1"}}}, False),
+    ],
+)
+def test_options_that_sas_have_from_when_they_were_made_are_said_to_be_of_before(changes, told):
+    """It said no more than "every connection as it should be", while strict ciphers of before were in use."""
+    hosts = moved()
+    plain = hosts.plan
+
+    def plan(host, stage):
+        found = plain(host, stage)
+        for connections in found["changes"].values():
+            connections.setdefault("connections", {}).setdefault("changed", {})
+            connections["connections"]["changed"] |= changes.get("connections", {}).get("changed", {})
+            connections |= {key: one for key, one in changes.items() if key != "connections"}
+        return found
+
+    hosts.plan = plan
+    lines = list(roll(hosts).lines())
+    assert (fleetrollout.LASTING in lines) is told, lines
+    assert lines[-1] == "4 hosts changed, every connection as it should be"
+
+
 def test_an_address_that_the_host_does_not_have_stops_it_before_anything_is_changed():
     hosts = moved(absent={CANARY: [NEW]})
     rolling = roll(hosts)

@@ -545,7 +545,7 @@ def test_terms_that_a_rule_before_does_not_have_are_a_warning_with_the_pairs():
     late = {"clear": ["tcp/22"], "mtu": 1400, "encapsulation": "udp", "lifetime": "4h"}
     assert with_terms(late) == [
         "rule 'all' does not decide for 1 pair, since rule 'some' comes first, which says nothing of its "
-        f"clear, encapsulation, lifetime, mtu: edge0002.edge.example with {HUB}; "
+        f"clear, encapsulation, mtu: edge0002.edge.example with {HUB}; "
         "allowed: the same there, or a place before that rule; or that, where it is meant"
     ]
     assert "of its only: " in with_terms({"only": ["tcp/80"]})[0]
@@ -567,6 +567,7 @@ def test_terms_that_a_rule_before_does_not_have_are_a_warning_with_the_pairs():
             {"mtu": 1400, "connection": {"lifetime": "2h"}},
         ),  # as for all
         ({"dpddelay": "30s"}, {}, {}),
+        ({"lifetime": "4h", "compress": "yes"}, {}, {}),  # no less protected, and as well up
         ({"mtu": 1400}, {}, {"stages": ("off", "off")}),
         ({"mtu": 1400}, {}, {"stages": ("start", "off")}),
     ],

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from ..health.report import SEVERITIES, worst
 from ..model import PASSIVE, STAGES, START, Fleet
+from ..strongswan import shared
 from . import fleetplan
 from .hostnames import few
 from .joined import Joined
@@ -125,6 +126,17 @@ def anew(answers: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
         host for host, said in answers.items() if "charon" in said["changes"].get(fleetplan.CONFIGURED, {})
     }
     return frozenset(pairs | hosts)
+
+
+def remade(answers: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an edit changes options that SAs have from when they were made; ``answers`` as before."""
+    return any(_lasting(said["changes"].get(fleetplan.CONFIGURED, {})) for said in answers.values())
+
+
+def _lasting(changes: Mapping[str, Any]) -> bool:
+    own = changes.get("connections", {}).get("changed", {}).values()
+    every = [*own, changes.get(fleetplan.ALL, {})]
+    return any({*shared.OF_A_RULE, "type"} & {*options} for options in every)
 
 
 def _key(host: str, one: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from .authentication import Refusal
 # the states that are asked, by their name in an SLS file
 CONFIGURED, CERTIFICATES = "ipsec.configured", "ipsec.certificate_reused"
 GUARD, ROUTES = "ipsec.guarded", "ipsec.routes_present"
+ALL = "all connections"  # what ipsec.configured changes for them alike
 SYSCTL, PACKAGES = "sysctl.present", "pkg.installed"
 # a host runs connections; has none yet; has some and shall have none; keeps what it has; has nothing of ours
 MEMBER, ENTERS, LEAVES, RESTS, OUTSIDE = "member", "enters", "leaves", "maintenance", "outside"

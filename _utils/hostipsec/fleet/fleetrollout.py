@@ -19,6 +19,7 @@ from .hostnames import few
 from .joined import Joined
 
 STRANGER = "its own pillar does not make it a member, the master's does: see top.sls"
+LASTING = "SAs go on by the options that they were made with; to make new ones: salt-run ipsec.reauthenticate"
 ASK_AGAIN = 2.0  # seconds, between two questions about connections that are coming up
 
 Answers = Mapping[str, Mapping[str, Any]]  # by minion id, what a function of its module ipsec returned
@@ -81,6 +82,7 @@ class Rollout:
         self._fresh: frozenset[str] = frozenset()  # connections that an end does not have yet
         self._rows: Sequence[Joined] = ()  # both ends of every pair, as last seen
         self._up = False  # whether of what stops it some is up, and not as it is configured
+        self._remade = False  # whether it changes options that SAs have from when they were made
 
     def run(self, stages: Sequence[str]) -> None:
         """Go through the stages; what stops it is in ``stopped``."""
@@ -102,6 +104,7 @@ class Rollout:
         self._look_before(last)
         if self.stopped:
             return
+        self._remade = batches.remade(last)
         for stage in stages:
             plans = self._plans(stage) if self.changed or stage != stages[-1] else last
             self._stage(stage, plans)
@@ -288,6 +291,8 @@ class Rollout:
         """Return the text for people."""
         yield from self.said
         if not self.stopped:
+            if self._remade:
+                yield LASTING
             yield self._well() + (f"; left out: {', '.join(self.left)}" if self.left else "")
             if off := sorted({*targets.resting(self.fleet)} - {*self.hosts}):
                 yield f"not asked, as rules are off: {few(off)}; what is there, salt-run ipsec.plan says"

@@ -12,6 +12,7 @@ from . import authentication, outcome
 from .asking import Heard
 from .fleetplan import (
     ADDED,
+    ALL,
     CERTIFICATES,
     CHANGED,
     CONFIGURED,
@@ -39,7 +40,7 @@ from .hostnames import few, ranges
 _MOST = 12  # lines of one kind
 _KINDS = {"certs": "certificate", "private": "key", "cacerts": "CA"}  # by the directory of a file
 _IN_CHARON = ("loaded into charon", "unloaded from charon", "SAs ended")
-_SETTINGS = ("all connections", "config setup", "strongswan.conf")
+_SETTINGS = (ALL, "config setup", "strongswan.conf")
 # parts of the changes of ipsec.configured that have words of their own; others are told as they are
 _TOLD = (*_IN_CHARON, *_SETTINGS, "charon", "configuration", "connections", "modes", "removed lines")
 _ROLE = ("auto", "dpdaction", "keyingtries")  # they follow from stage and role: the ends have different ones
@@ -125,7 +126,7 @@ def _setting(plan: FleetPlan, part: str, option: str, change: str, hosts: Sequen
     if not option:
         follows = "sizes that follow from the number of peers change, taken up at charon's next start"
         return f"strongswan.conf: {follows}: {where}"
-    if part == "all connections":
+    if part == ALL:
         number = len(plan.keys(hosts))
         return f"all connections: {option} {change}: {counted(number, 'connection')}, {where}"
     return f"{part}: {option} {change}: {where}"
