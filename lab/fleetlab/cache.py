@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,9 +21,10 @@ from .progress import say
 SUITE = "bookworm"  # of the machine, of the master, and of hosts of which the fleet file does not say another
 SUITES = ("bullseye", SUITE, "trixie")
 GONE = "bullseye-security"  # its index offers files that are not there any more
+OTHER_SALT = os.environ.get("LAB_SALT", "")  # as pip takes it
 SALT = {  # by the release's own Python: Salt 3008's minion does not start with 3.9
     "bullseye": "salt>=3006,<3007",
-    SUITE: os.environ.get("LAB_SALT", "salt>=3008,<3009"),
+    SUITE: OTHER_SALT or "salt>=3008,<3009",
     "trixie": "salt>=3008,<3009",
 }
 VICI = "vici>=5.9,<7"
@@ -87,7 +89,13 @@ class Root:
     @property
     def place(self) -> Path:
         """Where all of it is."""
-        return BUILD / self.suite
+        return BUILD / self.name
+
+    @property
+    def name(self) -> str:
+        """Its release; and its Salt, where that is another."""
+        other = OTHER_SALT if self.suite == SUITE else ""
+        return "-".join(filter(None, [self.suite, *re.findall(r"[0-9a-z.]*[0-9a-z]", other)]))
 
     @property
     def image(self) -> Path:
@@ -112,7 +120,7 @@ class Root:
     @property
     def log(self) -> Path:
         """What building it printed."""
-        return BUILD / f"{self.suite}.log"
+        return BUILD / f"{self.name}.log"
 
 
 MAIN = Root(SUITE)

@@ -164,6 +164,32 @@ def test_a_host_moves_to_other_addresses(mesh, master):
     record("a host moves", untouched=total(watch.between(others)))
 
 
+@pytest.mark.whole
+def test_a_host_and_then_all_are_known_by_other_identities(mesh, master):
+    """By a name among the alternative names of their certificates: SAs go on, and new ones are made by it."""
+    one, every = mesh.pillar, mesh.pillar
+    one["ipsec"]["hosts"][MOVING]["subject"] = f"@{MOVING}"
+    every["ipsec"]["certificates"]["subject"] = "@{id}"
+    with Watch(mesh, mesh.pillar) as watch:
+        mesh.give(one)
+        roll(master)
+        assert watch.same_sas(CORE | EDGE)
+        mesh.give(every)
+        roll(master)
+        assert watch.same_sas(CORE | EDGE)
+    assert {found.lost for found in watch.traffic.figures.values()} == {0}
+    status, lines = master.run("reauthenticate", timeout=280)
+    assert status == 0, lines
+    mesh.lab.wait_one_each()
+    for host in CORE | EDGE:
+        said = mesh.lab.host(host).run(["ipsec", "statusall"]).stdout
+        known = [line for line in said.splitlines() if "ESTABLISHED" in line]
+        assert len(known) == len(watch.targets[host])
+        assert all(f"[{host}]" in line and "[CN=" not in line for line in known), known
+    assert master.data("status")[1]["counts"] == {"up": 16}
+    record("other identities", every=total(watch.traffic.figures))
+
+
 def severities(mesh, hosts):
     """How bad hosts are by their own word."""
     found = mesh.status()
