@@ -41,7 +41,7 @@ demo: setup
 down: setup
 	@lab/lab down
 
-## Two at a time, the longest first; each prints when it ends
+## Three at a time, the longest first; each prints when it ends
 test: salts
 	@$(BIN)/python tests/run
 
