@@ -173,7 +173,8 @@ def test_the_end_that_refuses_knows_why(make):
         host.write("/etc/ipsec.d/private/key.pem", mine.key_pem().decode())
     peers.start()
     log = charonlog.Log()
-    charonlog.follow(log, 20, peers.west.vici)
+    charonlog.follow(log, 120, peers.west.vici)
+    assert log.connected.wait(60)  # what charon says once is not to be missed
     ViciBackend(peers.east.vici).initiate([name(0)], timeout=10)
     wait_for(lambda: "east0000" in reasons.explain(log.messages), "reason")
     assert reasons.explain(log.messages) == {"east0000": "no CA here for the certificate of CN=east"}
@@ -221,7 +222,8 @@ def test_a_peer_that_has_as_many_half_open_ike_sas_as_it_may_have(make):
     peers = make(2, strongswan_conf=IMPATIENT + LATE)
     log = Log()
     peers.start()
-    charonlog.follow(log, 30, peers.west.vici)
+    charonlog.follow(log, 120, peers.west.vici)
+    assert log.connected.wait(60)  # what charon says once is not to be missed
     answer, found = told(peers, 5)
     assert answer.status == 1
     assert [why.partition(" (")[0] for why in found.values()] == ["no answer from the peer yet"] * 2
