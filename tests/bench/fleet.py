@@ -114,6 +114,7 @@ def measure(side: Side, lab: Lab) -> None:
     assert code == 0, said
     up, code, up_said = side.runner("ipsec.up", "deadline=60")
     assert code == 0, up_said
+    ours = side.established()
     status, _, _ = side.runner("ipsec.status")
     off = sorted(host.name for host in lab.hosts)[:: HOSTS // OFF][:OFF]
     for host in off:
@@ -121,7 +122,8 @@ def measure(side: Side, lab: Lab) -> None:
     off_down, code, off_said = side.runner("ipsec.down", "reason=bench")
     assert code == 1, off_said
     off_up, _, off_up_said = side.runner("ipsec.up", "deadline=20")
-    lab.salt("*", "cmd.run", KEEPER.format("stop"))
+    there = ",".join(host.name for host in lab.hosts if host.name not in off)
+    lab.salt(there, "cmd.run", KEEPER.format("stop"), expr="list")
     loop_off, answered = side.loop(LOOP_DOWN, PATIENCE)
     table(
         f"{HOSTS} hosts, {pairs} pairs: from the command to its end",
@@ -134,7 +136,7 @@ def measure(side: Side, lab: Lab) -> None:
                 f"{loop_up:.1f}",
                 f"nothing; {doubled} IKE SAs where {2 * pairs} are meant",
             ],
-            ["up: salt-run ipsec.up", f"{up:.1f}", up_said],
+            ["up: salt-run ipsec.up", f"{up:.1f}", f"{up_said}; {ours} IKE SAs"],
             ["salt-run ipsec.status", f"{status:.1f}", "both ends of every pair"],
             [
                 f"{OFF} hosts off, down: the loop, stopped",
