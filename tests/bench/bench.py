@@ -1,7 +1,7 @@
 """Figures by ratio: both sides in one run, one after the other. See docs/bench.md.
 
 make bench; make bench scale
-bench.py [render|join|metrics|beacon|apply|plan|down|dead|up|status|check|page|keeper|scale|fleet]
+bench.py [render|join|metrics|beacon|apply|plan|down|dead|up|status|check|page|keeper|parts|scale|fleet]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import fleet_plan  # noqa: E402
 import join  # noqa: E402
 import metrics_text  # noqa: E402
 import one_host  # noqa: E402
+import salt_pillar  # noqa: E402
 import scale  # noqa: E402
 import second_apply  # noqa: E402  (the paths have to be set first)
 import validate_render  # noqa: E402
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "check": one_host.check,
     "page": whole_page.main,
     "keeper": whole_keeper.main,
+    "parts": salt_pillar.main,
     "scale": scale.main,
     "fleet": fleet.main,
 }

@@ -13,7 +13,7 @@ from typing import Protocol, Union
 
 from ..answer import Answer
 from ..errors import HostIPsecError
-from ..store.hold import JUST
+from ..store.hold import JUST, LATEST
 from . import answers
 from .answers import Instead
 
@@ -25,7 +25,6 @@ NEWER = {  # arguments that hosts with older modules refuse, and can do without
     "ipsec.up": frozenset({"asked", "jitter", "known"}),
 }
 _NONE: Arguments = MappingProxyType({})
-FAR = 1e11  # seconds since 1970: no clock's time
 
 
 class MasterError(HostIPsecError):
@@ -200,7 +199,7 @@ class Asking:
     def _later(self, said: Union[Answer, Instead]) -> float:
         """Return when a host obeyed what is yet to come by our clock, and refused us for it."""
         later = said.own.get("later") if isinstance(said, Answer) and said.own.get("overruled") else None
-        if isinstance(later, (int, float)) and self.client.wall() < later < FAR:
+        if isinstance(later, (int, float)) and self.client.wall() < later < LATEST:
             return float(later)
         return -math.inf
 
