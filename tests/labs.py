@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetlab import Lab, fresh
+from fleetlab import Lab, fresh, upgrade
 from footprints import different, footprint
 
 NAME = os.environ.get("LAB_NAME", "test")  # another one where two checkouts test at once
@@ -42,6 +42,31 @@ class Fleet:
                 assert f"package {package}" in did["changes"], host
                 left = different(self.pristine[host], footprint(self.lab.host(host)))
                 assert left == stays.get(host, {}), host
+
+    def becomes_next(
+        self, name: str, targets: Mapping[str, Mapping[str, str]], others: str
+    ) -> dict[str, str]:
+        """Have a host become one of the next release under traffic; return what was lost, by way.
+
+        Tunnels come back by themselves, and those of ``others``, a host, with the third stay.
+        """
+        lab, before, become = self.lab, self.lab.ids(), upgrade.argv()
+        with lab.traffic(targets) as traffic:
+            lab.host(name).run(become, timeout=600)
+            traffic.wait_flows()
+            lab.wait_one_each()
+        after, short = lab.ids(), name.partition(".")[0]
+        kept = [key for key in before if key[0] == others and short not in key[1]]
+        assert kept
+        assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+        return {str(way): str(found) for way, found in traffic.figures.items()}
+
+    def reboots_and_is_settled(self, name: str) -> None:
+        """Have a host boot: its tunnels come back, and nothing is to apply."""
+        self.lab.reboot(name)
+        self.lab.wait_one_each()
+        self.lab.wait_minions()
+        assert [one["__id__"] for one in self.lab.apply(name)[name] if one["changes"]] == []
 
 
 @contextlib.contextmanager

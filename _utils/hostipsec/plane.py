@@ -21,10 +21,16 @@ def loads(charon: Mapping[str, object], plugin: str) -> str:
     named = str(charon.get("load", "")).replace("!", " ").split()  # a mark after a name: fail without it
     if plugin in named:
         return "load"
+    found = value(charon, "plugins", plugin, "load")
+    return "" if found is None or str(found).lower() in _NO else f"plugins:{plugin}:load"
+
+
+def value(charon: Mapping[str, object], *keys: str) -> object:
+    """Return what is said below ``charon`` at nested keys; None where nothing is."""
     found: object = charon
-    for key in ("plugins", plugin, "load"):
-        found = found.get(key, "no") if isinstance(found, Mapping) else "no"
-    return "" if str(found).lower() in _NO else f"plugins:{plugin}:load"
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def observed(charon: Optional[Charon]) -> str:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import labs
-from fleetlab import demo, upgrade
+from fleetlab import demo
 from fleetlab.paths import LAB
 from fleetlab.process import wait_for
 from hostipsec.fleet import fleetrollout
@@ -164,22 +164,10 @@ def test_strongswan_was_installed_by_hand(fleet):
 @pytest.mark.whole
 def test_a_host_becomes_one_of_the_next_release(fleet, record_property):
     """Debian 12 to 13 in place: tunnels come back by themselves, also after a reboot; nothing is to apply."""
-    lab, host = fleet.lab, fleet.lab.host(CP2001)
-    become = upgrade.argv()
-    before = lab.ids()
-    with lab.traffic({CP2001: ENDS[CP3001], CP1001: ENDS[CP2001], CP3001: ENDS[CP2001]}) as traffic:
-        host.run(become, timeout=600)
-        traffic.wait_flows()
-        lab.wait_one_each()
-    record_property("lost", {way: str(found) for way, found in traffic.figures.items()})
+    ways = {CP2001: ENDS[CP3001], CP1001: ENDS[CP2001], CP3001: ENDS[CP2001]}
+    record_property("lost", fleet.becomes_next(CP2001, ways, others=CP1001))
+    host = fleet.lab.host(CP2001)
     assert "charon daemon (strongSwan 6.0.1," in host.run(["ipsec", "statusall"]).stdout  # the one that runs
     assert host.run(["systemctl", "is-enabled", "strongswan-starter"]).stdout.strip() == "enabled"
     assert host.run(["ls", "/etc/init.d/ipsec"], check=False).returncode == 2
-    after = lab.ids()
-    others = [(CP1001, "cp3001_v4"), (CP1001, "cp3001_v6")]
-    assert {key: after[key] for key in others} == {key: before[key] for key in others}
-    lab.reboot(CP2001)
-    lab.wait_one_each()
-    lab.wait_minions()
-    changed = [one["__id__"] for one in lab.apply(CP2001)[CP2001] if one["changes"]]
-    assert changed == []
+    fleet.reboots_and_is_settled(CP2001)

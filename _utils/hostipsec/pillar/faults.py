@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Optional
 
 from .. import plane
@@ -31,21 +31,14 @@ def problems(fleet: Fleet) -> list[Problem]:
 def _unheard(fleet: Fleet) -> Iterator[Problem]:
     """Refuse to do without the sockets of a family by which hosts are paired."""
     for family in FAMILIES:
-        key = f"plugins:socket-default:use_ip{family}"
-        if _given(fleet.settings.charon, key) == "no" and (pair := _first_pair(fleet, family)):
+        keys = ("plugins", "socket-default", f"use_ip{family}")
+        if plane.value(fleet.settings.charon, *keys) == "no" and (pair := _first_pair(fleet, family)):
             yield Problem(
-                f"ipsec:charon:{key}",
+                f"ipsec:charon:{':'.join(keys)}",
                 f"found no, and connections by IP{family} have no socket then, as those of "
                 f"{' with '.join(pair)}",
                 f"yes; or no 'ip{family}' at hosts",
             )
-
-
-def _given(charon: Mapping[str, object], key: str) -> object:
-    found: object = charon
-    for name in key.split(":"):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 def _first_pair(fleet: Fleet, family: str) -> Optional[tuple[str, str]]:
